@@ -18,10 +18,10 @@ CHECK := .tools/check-$(shell printf '%s' '$(CHECK_PACKAGES)' | cksum | cut -d' 
 CLIENTS := .tools/clients-$(shell cksum < tests/clients/requirements.txt | cut -d' ' -f1).stamp
 check = PYTHONPATH=.tools/check .tools/check/bin/$(1)
 
-.PHONY: help tools build run test test-all lint unit oracle agree bench bench-worst search-worst bench-peers bench-expr-peers check-deploy check-rules check-clients fuzz sim sim-mutants clean
+.PHONY: help tools build run test test-all lint unit oracle agree bench bench-worst search-worst bench-peers bench-expr-peers check-deploy check-rules check-clients check-workspaces fuzz sim sim-mutants bounds clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
 tools: $(NATS) ## Put the pinned nats-server into .tools/
 
@@ -36,7 +36,7 @@ run: cargo tools ## Build, then run the demo: broker, app, triggers and live mat
 
 test: lint unit check-deploy ## Format, lints, all tests, deploy files (needs Rust and Python 3.11)
 
-test-all: test check-rules check-clients ## Also real clients (needs Node 20) and Prometheus's own tools
+test-all: test check-workspaces check-rules check-clients ## Also real clients (needs Node 20) and Prometheus's own tools
 
 lint: cargo
 	cargo fmt --all --check
@@ -70,7 +70,8 @@ bench: cargo tools ## Compare the router with the minimum work of any router; mi
 	mkdir -p $(RUN)
 	cargo bench --locked --bench pipeline -- --record $(abspath $(RUN))/pipeline.md
 	cargo bench --locked --bench registration -- --record $(abspath $(RUN))/registration.md
-	python3 benches/record/add.py $(RUN)/pipeline.md $(RUN)/registration.md
+	cargo bench --locked --bench isolation -- --record $(abspath $(RUN))/isolation.md
+	python3 benches/record/add.py $(RUN)/pipeline.md $(RUN)/registration.md $(RUN)/isolation.md
 	cargo bench --locked --bench matcher
 
 bench-worst: cargo ## Measure the costliest filters against the limits of the language
@@ -104,6 +105,15 @@ check-clients: cargo $(NATS) $(CLIENTS) tests/clients/node_modules ## Drive a ro
 	cargo build --locked
 	.tools/clients/bin/python tests/clients/run.py --router $(TARGET)/debug/switchyard
 
+# Programs that no other target of `test-all` builds, since they are workspaces of their own.
+WORKSPACES := fuzz expr/fuzz benches/peers expr/benches/peers
+
+check-workspaces: cargo ## Compile the fuzz targets and the comparisons with peers (downloads them)
+	for folder in $(WORKSPACES); do \
+	  cargo check --locked --all-targets --manifest-path $$folder/Cargo.toml \
+	    --target-dir $(abspath $(TARGET))/workspaces; \
+	done
+
 check-rules: .tools/promtool
 	.tools/promtool check config --syntax-only deploy/prometheus/prometheus.yml
 	.tools/promtool check rules deploy/prometheus/rules.yml
@@ -130,6 +140,9 @@ sim: cargo ## Simulate bad days in virtual time, SEEDS=10000
 
 sim-mutants: cargo ## Check that the simulator catches each deliberate fault
 	cargo test --release --locked --test sim -- --nocapture every_mutation
+
+bounds: cargo tools ## Lose nothing of 50,000 events at the bounds, with kills; minutes
+	cargo test --release --locked --test it -- --ignored --nocapture at_the_bounds_at_full_size
 
 clean: ## Remove the build, the tools and the demo's data
 	cargo clean

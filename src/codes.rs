@@ -386,6 +386,14 @@ pub const CODES: &[CodeEntry] = &[
         "",
         "Try again; if it persists, check the broker and `/healthz/ready`.",
     ),
+    entry(
+        "SY-5023",
+        "a stored record cannot be read",
+        "The stored record that the request changes is of a newer format, or damaged. It is not\n\
+         changed; events of its installation wait.",
+        "",
+        "Operators: `GET /admin/v1/problems` lists such records; the runbook says what to do.",
+    ),
 ];
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod ids;
 mod product;
 mod retry_profile;
 mod secret;
+mod unknown_members;
 
 pub use filter::{FilterError, OnError};
 pub use handler::{ForgeRemote, FunctionHandler, Handler, HttpHandler, WebhookHandler};
@@ -17,3 +18,4 @@ pub use ids::{
 pub use product::Product;
 pub use retry_profile::RetryProfile;
 pub use secret::Secret;
+pub use unknown_members::UnknownMembers;

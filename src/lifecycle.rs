@@ -1,6 +1,7 @@
 //! Starts all parts in order, reports readiness, and drains and stops them.
 
 mod app_calls;
+mod background;
 mod broker;
 mod broker_monitor;
 mod descriptors;
@@ -18,27 +19,22 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
+use background::Background;
+use broker::Broker;
 use broker_monitor::BrokerMonitor;
 use http::HttpParts;
 use managed_broker::ManagedBroker;
+use routing::Routing;
 
 use crate::api::health::Health;
-use crate::bus::stream_monitor::StreamMonitor;
-use crate::bus::{
-    BackpressureGate, Connections, CrashRecordBucket, FailedWebhookStream, PublishGates, Subjects,
-    streams,
-};
+use crate::bus::{FailedWebhookStream, PublishGates};
 use crate::clock;
 use crate::config::Config;
-use crate::delivery::{Dispatcher, EgressGuard, HttpSender, Random, Shares, SubscriptionDirectory};
+use crate::delivery::{EgressGuard, HttpSender};
 use crate::matcher::Matcher;
-use crate::router::Router;
+use crate::registry::Registry;
 use crate::telemetry::LiveFeed;
 use crate::telemetry::exporter;
 use crate::telemetry::subscriptions::TopSubscriptions;
@@ -66,76 +62,45 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     // rustls needs one crypto provider for the process.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let metrics = exporter::install_metrics()?;
-    let listener = TcpListener::bind(&config.server.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", config.server.listen))?;
-    let address = listener.local_addr()?;
-
-    let (server, urls) = broker::open(config).await?;
-    let connections = Connections::open(&config.nats, &urls).await?;
-    let subjects = Subjects::new(&config.nats.prefix);
-    let (control, nats) = (&connections.control, &config.nats);
-    streams::ensure(control, &subjects, nats, &config.events, &config.delivery).await?;
-
+    let (listener, address) = http::listen(config).await?;
+    let broker = Broker::open(config).await?;
     let health = Arc::new(Health::default());
-    let monitor = BrokerMonitor::start(&connections, &subjects, config, &health).await;
+    let monitor = BrokerMonitor::start(&broker, config, &health).await;
 
-    let tasks = TaskTracker::new();
-    let stop = CancellationToken::new();
-    let live = LiveFeed::default();
+    let (background, live) = (Background::default(), LiveFeed::default());
     let matcher = Arc::new(Matcher::new(config.limits.steps));
-    let registry = registry::open(config, address, &connections, &matcher, &tasks, &stop).await?;
-    let (guard, sender) = guarded_sender(config, address, &urls).await?;
-    registry::call_apps(config, sender.clone(), &registry, &tasks, &stop);
-    let endpoint_reports =
-        registry::collect_endpoint_reports(&connections, &subjects, &registry, &tasks, &stop);
+    let registry = registry::open(config, address, &broker, &matcher, &background).await?;
+    let (guard, sender) = guarded_sender(config, address, &broker).await?;
+    registry::call_apps(config, sender.clone(), &registry, &background);
+    let reports = registry::collect_endpoint_reports(&broker, &registry, &background);
+    let parts = (&matcher, &registry, &live);
+    let routing = Routing::connect(config, &broker, parts, sender, reports, &background).await?;
 
-    let gate = Arc::new(BackpressureGate::default());
-    let (shares, gates) = (Arc::new(Shares::new(&config.delivery)), Arc::default());
-    let (publisher, trimmer) = routing::event_stream(config, &connections, &subjects, &gate);
-    let watch = StreamMonitor::new(control.clone(), subjects.clone(), &config.events, gate);
-    let ports =
-        routing::ports(&connections, &subjects, (&shares, &gates), &registry, endpoint_reports);
-    let dispatcher =
-        Dispatcher::new(&config.delivery, sender, ports, Random::from_system(), live.clone());
-    let directory: Arc<dyn SubscriptionDirectory> =
-        Arc::new(routing::LiveSubscriptions(Arc::clone(&registry)));
-    routing::count_shares(config, &connections, &shares, &directory, &tasks, &stop);
-    let router = Arc::new(Router::new(
-        config,
-        Arc::clone(&matcher),
-        Arc::new(dispatcher),
-        Arc::clone(&directory),
-        Arc::new(CrashRecordBucket::new(&connections, &subjects)),
-        live.clone(),
-        stop.clone(),
-    ));
-    let (pulls, due) = routing::consumers(config, &connections, &subjects).await?;
-
-    let top = TopSubscriptions::parse(&config.metrics.subscriptions, &config.metrics.pinned)
-        .map_err(anyhow::Error::msg)?;
-    let parts = HttpParts {
-        registry,
+    let http = HttpParts {
+        registry: Arc::clone(&registry),
         matcher,
         guard,
-        failed_webhooks: Arc::new(FailedWebhookStream::new(connections.control.clone(), subjects)),
-        publisher,
+        failed_webhooks: Arc::new(FailedWebhookStream::new(
+            broker.connections.control.clone(),
+            broker.subjects.clone(),
+        )),
+        publisher: Arc::clone(&routing.publisher),
         live: live.clone(),
-        shares,
+        shares: Arc::clone(&routing.shares),
         health: Arc::clone(&health),
         metrics: metrics.clone(),
-        top: Arc::new(top),
+        top: top_subscriptions(config)?,
         console_asks_token: mode == Mode::Serve,
     };
-    http::serve(&tasks, listener, parts.routes(config), &stop);
-    tasks.spawn(run_heartbeat(Arc::clone(&health), Arc::clone(&gates), metrics, stop.clone()));
-    spawn_until(&stop, &tasks, monitor.run());
-    spawn_until(&stop, &tasks, async move { watch.run().await });
-    spawn_until(&stop, &tasks, async move { trimmer.run().await });
-    tasks.spawn(router.run(pulls, due));
+    http::serve(&background, listener, http.routes(config));
+    let gates = Arc::clone(&routing.gates);
+    background.spawn(run_heartbeat(Arc::clone(&health), gates, registry, metrics));
+    background.spawn(monitor.run());
+    routing.start(&background);
     health.started.store(true, Relaxed);
-    let managed_url = server.as_ref().map(|server| server.url().to_owned());
-    let server = server.map(ManagedBroker::supervise);
+    let managed_url = broker.managed_url();
+    let server = broker.server.map(ManagedBroker::supervise);
+    let (Background { tasks, stop }, connections) = (background, broker.connections);
     Ok(Running { address, managed_url, live, tasks, stop, health, connections, server })
 }
 
@@ -143,36 +108,33 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
 async fn guarded_sender(
     config: &Config,
     address: SocketAddr,
-    urls: &[String],
+    broker: &Broker,
 ) -> anyhow::Result<(Arc<EgressGuard>, HttpSender)> {
     let guard = Arc::new(EgressGuard::new(&config.delivery)?);
-    guard.forbid(broker::own_addresses(address, urls).await);
+    guard.forbid(broker.own_addresses(address, &config.server.public_url).await);
     let sender = HttpSender::new(&config.delivery, Arc::clone(&guard))?
         .with_sockets(descriptors::socket_budget(&config.delivery));
     Ok((guard, sender))
 }
 
-/// Starts a task that ends when `stop` is cancelled.
-fn spawn_until(
-    stop: &CancellationToken,
-    tasks: &TaskTracker,
-    work: impl Future<Output = ()> + Send + 'static,
-) {
-    let stop = stop.clone();
-    tasks.spawn(async move { stop.run_until_cancelled(work).await });
+fn top_subscriptions(config: &Config) -> anyhow::Result<Arc<TopSubscriptions>> {
+    TopSubscriptions::parse(&config.metrics.subscriptions, &config.metrics.pinned)
+        .map(Arc::new)
+        .map_err(anyhow::Error::msg)
 }
 
-/// Updates the heartbeat.
+/// Updates the heartbeat until the future is dropped.
 async fn run_heartbeat(
     health: Arc<Health>,
     gates: Arc<PublishGates>,
+    registry: Arc<Registry>,
     metrics: PrometheusHandle,
-    stop: CancellationToken,
 ) {
-    while !stop.is_cancelled() {
+    loop {
         health.heartbeat_ms.store(clock::uptime_ms(), Relaxed);
         health.writes_blocked.store(gates.are_blocked(), Relaxed);
+        health.unreadable_documents.store(registry.unreadable_count(), Relaxed);
         metrics.run_upkeep();
-        stop.run_until_cancelled(tokio::time::sleep(HEARTBEAT)).await;
+        tokio::time::sleep(HEARTBEAT).await;
     }
 }

@@ -14,20 +14,24 @@ mod in_flight;
 mod parked;
 pub mod poison;
 mod redelivery;
+mod waiting;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use ack_deadline::AckDeadline;
-use examine::{Examined, Examiner, Work, WorkerState};
+use examine::{Examined, Examiner, Wait, Work, WorkerState};
 use fan_out::FanOut;
 use in_flight::{InFlightLimit, InFlightPermit};
 use parked::ParkedDeliveries;
 use redelivery::{Redeliveries, Taken, Verdict};
+use waiting::WaitingEvents;
 
 use crate::clock;
 use crate::config::Config;
@@ -67,7 +71,8 @@ enum Acquired {
 /// Routes events. Shared by its workers and tasks.
 pub struct Router {
     examiner: Examiner,
-    fan_out: FanOut,
+    fan_out: Arc<FanOut>,
+    waiting: Arc<WaitingEvents>,
     parked: ParkedDeliveries,
     dispatcher: Arc<Dispatcher>,
     directory: Arc<dyn SubscriptionDirectory>,
@@ -98,10 +103,26 @@ impl Router {
         let ack_wait = Duration::from_secs(config.ack_wait_s);
         let pause = Arc::new(PauseGate::new(ack_wait));
         dispatcher.set_pause_gate(Arc::clone(&pause));
+        let trust_body_self = config.trust_body_self;
+        let fan_out = Arc::new(FanOut::new(Arc::clone(&dispatcher)));
+        let waiting = Arc::new(WaitingEvents::new(
+            Arc::clone(&dispatcher),
+            Arc::clone(&directory),
+            Arc::clone(&matcher),
+            event_bytes_max,
+            trust_body_self,
+        ));
+        let examined_by = Arc::clone(&directory);
         Self {
-            examiner: Examiner::new(matcher, live, event_bytes_max, config.trust_body_self),
-            fan_out: FanOut::new(Arc::clone(&dispatcher)),
-            parked: ParkedDeliveries::new(Arc::clone(&dispatcher), Arc::clone(&directory)),
+            examiner: Examiner::new(matcher, examined_by, live, event_bytes_max, trust_body_self),
+            parked: ParkedDeliveries::new(
+                Arc::clone(&dispatcher),
+                Arc::clone(&directory),
+                Arc::clone(&fan_out),
+                Arc::clone(&waiting),
+            ),
+            fan_out,
+            waiting,
             dispatcher,
             directory,
             redeliveries: Redeliveries::new(
@@ -248,7 +269,7 @@ impl Router {
             Examined::Crashed => return true,
             Examined::Work(work) => {
                 let acked = match &work {
-                    Work::Deliver { .. } => metrics.matched.clone(),
+                    Work::Deliver { .. } | Work::Wait(_) => metrics.matched.clone(),
                     Work::DeadLetter { .. } => metrics.poison.clone(),
                 };
                 (work, acked)
@@ -264,9 +285,20 @@ impl Router {
         };
         let (router, paused) = (Arc::clone(self), worker.work.clone());
         self.tasks.spawn(async move {
-            let settled = router.deliver(&message, work);
-            if router.deadline.settle_then_ack(&message, &paused, settled).await {
-                acked.increment(1);
+            let delivered = router.deliver(&message, work);
+            let settled = router.deadline.settle_then_ack(&message, &paused, delivered);
+            match AssertUnwindSafe(settled).catch_unwind().await {
+                Ok(true) => acked.increment(1),
+                Ok(false) => {}
+                // Unrecorded, it would be redelivered and panic again for ever, and no later event
+                // could be deleted from the stream.
+                Err(_) => {
+                    tracing::error!(
+                        sequence = message.sequence(),
+                        "delivering panicked; event left for redelivery"
+                    );
+                    router.redeliveries.record_panic(&message).await;
+                }
             }
             drop(permit);
         });
@@ -377,6 +409,15 @@ impl Router {
         match work {
             Work::Deliver { prepared, matches } => {
                 self.fan_out.deliver_all(&prepared, matches).await;
+            }
+            Work::Wait(wait) => {
+                let Wait { event, waiting, matched } = *wait;
+                let deliver = async {
+                    if let Some((prepared, matches)) = matched {
+                        self.fan_out.deliver_all(&prepared, matches).await;
+                    }
+                };
+                tokio::join!(self.waiting.park(&event, waiting), deliver);
             }
             Work::DeadLetter { reason, error } => {
                 self.dead_letter_event(message, &reason, &error).await;

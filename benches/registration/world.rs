@@ -13,6 +13,7 @@ use switchyard::api::{ApiState, router};
 use switchyard::bus::{Connections, FailedWebhookStream, ManagedServer, Subjects};
 use switchyard::clock;
 use switchyard::config::Config;
+use switchyard::delivery::EgressGuard;
 use switchyard::domain::{AppId, Secret, SubscriptionId};
 use switchyard::matcher::Matcher;
 use switchyard::registry::{Registry, Settings, Store};
@@ -59,7 +60,7 @@ impl World {
             admin_token: Secret::new("bench"),
             body_max: config.limits.body,
             failed_webhooks: Arc::new(FailedWebhookStream::new(connections.control, subjects)),
-            check_url: Box::new(|_| Ok(())),
+            guard: Arc::new(EgressGuard::new(&config.delivery)?),
         }));
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let client = ForgeClient::at(format!("http://{}", listener.local_addr()?));

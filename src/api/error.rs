@@ -26,10 +26,13 @@ const INTERNAL: &str = "An internal error occurred";
 /// `Retry-After` when the store did not answer.
 const STORE_RETRY: Duration = Duration::from_secs(1);
 
+/// `Retry-After` when a stored record cannot be read, until an operator or another release acts.
+const UNREADABLE_RETRY: Duration = Duration::from_secs(60);
+
 /// `Retry-After` when the broker did not confirm an event.
 const PUBLISH_RETRY: Duration = Duration::from_secs(5);
 /// `Retry-After` when the event stream is full.
-pub(super) const FULL_RETRY: Duration = Duration::from_secs(10);
+const FULL_RETRY: Duration = Duration::from_secs(10);
 /// Code of an event rejected because the backlog is near its limit.
 pub(super) const BACKLOG: &str = "SY-5013";
 
@@ -39,6 +42,15 @@ pub(super) fn publish_code(error: &PublishError) -> &'static str {
         PublishError::Unconfirmed { .. } => "SY-5011",
         PublishError::Refused { .. } => "SY-5012",
         PublishError::Full { .. } => "SY-5014",
+    }
+}
+
+/// Returns when to send an event again unchanged; none if the broker can never store it.
+pub(super) fn publish_retry(error: &PublishError) -> Option<Duration> {
+    match error {
+        PublishError::Full { .. } => Some(FULL_RETRY),
+        PublishError::Unconfirmed { .. } => Some(PUBLISH_RETRY),
+        PublishError::Refused { .. } => None,
     }
 }
 
@@ -89,11 +101,12 @@ pub enum ApiError {
         /// Seconds until a retry.
         retry_after_s: u64,
     },
-    /// No line of a file was stored, and some were refused because the event stream is full.
+    /// No line of a file was stored, and some can be sent again: the event stream is full, or the broker
+    /// does not confirm.
     RefusedFile {
-        /// Code of the first refused line.
+        /// Code of the first such line.
         code: &'static str,
-        /// Why it was refused.
+        /// Why it was not stored.
         message: String,
         /// Seconds until a retry.
         retry_after_s: u64,
@@ -229,12 +242,13 @@ impl From<ApiError> for ErrorResponse {
 }
 
 fn unpublished(error: &PublishError) -> ErrorResponse {
-    let retry_after = match error {
-        PublishError::Full { .. } => FULL_RETRY,
-        PublishError::Unconfirmed { .. } | PublishError::Refused { .. } => PUBLISH_RETRY,
+    let retry_after = publish_retry(error);
+    let status = match retry_after {
+        Some(_) => StatusCode::SERVICE_UNAVAILABLE,
+        None => StatusCode::PAYLOAD_TOO_LARGE,
     };
-    ErrorResponse::coded(StatusCode::SERVICE_UNAVAILABLE, publish_code(error), error.to_string())
-        .with_retry_after(retry_after)
+    let response = ErrorResponse::coded(status, publish_code(error), error.to_string());
+    ErrorResponse { retry_after, ..response }
 }
 
 fn from_register_error(error: RegisterError) -> ErrorResponse {
@@ -271,7 +285,13 @@ fn from_register_error(error: RegisterError) -> ErrorResponse {
         RegisterError::AppRefused(_) => {
             ErrorResponse::coded(StatusCode::BAD_GATEWAY, "SY-2023", error.to_string())
         }
-        RegisterError::Randomness(_) | RegisterError::NoKey | RegisterError::Document { .. } => {
+        RegisterError::Document { .. } => {
+            error!(%error, "stored record cannot be read");
+            let message = "a stored record cannot be read; it is not changed";
+            ErrorResponse::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5023", message)
+                .with_retry_after(UNREADABLE_RETRY)
+        }
+        RegisterError::Randomness(_) | RegisterError::NoKey => {
             error!(%error, "registration failed");
             ErrorResponse::new(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL)
         }
@@ -335,6 +355,9 @@ mod tests {
             key: "inst.x".into(),
             reason,
         }));
+        assert_eq!(response.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(!response.message.contains("disk") && response.errors.len() == 1);
+        let response = ErrorResponse::from(ApiError::from(RegisterError::NoKey));
         assert_eq!(response.status, StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(response.message, INTERNAL);
         assert!(response.errors.is_empty());

@@ -1,6 +1,6 @@
 //! Health probes, answered from memory without waiting for the broker.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::State;
@@ -28,6 +28,9 @@ pub struct Health {
     pub started: AtomicBool,
     /// The broker does not store parked deliveries or dead letters.
     pub writes_blocked: AtomicBool,
+    /// Registry documents that cannot be read. No reason to be unready: they stop only their own
+    /// installations.
+    pub unreadable_documents: AtomicUsize,
     /// The router is stopping.
     pub draining: AtomicBool,
     /// When the heartbeat task last ran, milliseconds of monotonic time.
@@ -90,6 +93,13 @@ impl Health {
         round.checks.iter().filter_map(|check| check.failure.clone()).collect()
     }
 
+    /// What an operator should look at although the router is ready.
+    fn degraded(&self) -> Vec<String> {
+        let unreadable = self.unreadable_documents.load(Relaxed);
+        let text = format!("registry documents that cannot be read: {unreadable}");
+        (unreadable > 0).then_some(text).into_iter().collect()
+    }
+
     fn report(&self) -> Value {
         let failing = self.failing();
         let broker = self.broker.lock().unwrap_or_else(PoisonError::into_inner);
@@ -99,7 +109,7 @@ impl Health {
         });
         let skew_s = clock::skew().map(|skew| skew.as_secs_f64());
         json!({ "status": if failing.is_empty() { "ok" } else { "failing" }, "failing": failing,
-            "checks": Vec::from_iter(checks), "clockSkewSeconds": skew_s })
+            "degraded": self.degraded(), "checks": Vec::from_iter(checks), "clockSkewSeconds": skew_s })
     }
 }
 
@@ -132,7 +142,12 @@ async fn live(State(probes): State<Probes>) -> Response {
 }
 
 async fn ready(State(probes): State<Probes>) -> Response {
-    probe_response(probes.health.failing())
+    let failing = probes.health.failing();
+    let degraded = probes.health.degraded();
+    if failing.is_empty() && !degraded.is_empty() {
+        return Json(json!({ "status": "ok", "degraded": degraded })).into_response();
+    }
+    probe_response(failing)
 }
 
 /// Lists every check with its state and since when, for operators.

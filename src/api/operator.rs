@@ -13,6 +13,7 @@ mod installations;
 mod list;
 mod modules;
 mod oauth_clients;
+mod problems;
 mod signing_keys;
 mod status;
 mod subscriptions;
@@ -28,6 +29,7 @@ pub(super) const ENDPOINTS: &[fn() -> Router<Shared>] = &[
     installations::routes,
     modules::routes,
     oauth_clients::routes,
+    problems::routes,
     signing_keys::routes,
     subscriptions::routes,
 ];

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::MethodRouter;
 
-use crate::delivery::FailedWebhooks;
+use crate::delivery::{EgressGuard, FailedWebhooks};
 use crate::domain::Secret;
 use crate::matcher::Matcher;
-use crate::registry::{CheckUrl, Registry};
+use crate::registry::Registry;
 
 /// State shared by all request handlers.
 pub struct ApiState {
@@ -22,8 +22,8 @@ pub struct ApiState {
     pub body_max: usize,
     /// Reads webhooks that were dead-lettered.
     pub failed_webhooks: Arc<dyn FailedWebhooks>,
-    /// Checks whether deliveries may be sent to an address.
-    pub check_url: Box<CheckUrl>,
+    /// Which addresses deliveries may be sent to.
+    pub guard: Arc<EgressGuard>,
 }
 
 /// [`ApiState`] as handlers receive it.

@@ -17,7 +17,7 @@ use tower::ServiceExt;
 
 use super::{ApiState, router};
 use crate::config::Config;
-use crate::delivery::{FailedWebhook, FailedWebhooks};
+use crate::delivery::{EgressGuard, FailedWebhook, FailedWebhooks};
 use crate::domain::Secret;
 use crate::domain::{AppId, InstallationId};
 use crate::event::{Envelope, PublishError, Published, Publisher};
@@ -64,17 +64,15 @@ impl TestApi {
         run.spawn(Arc::clone(&registry).run());
         timeout(Duration::from_secs(5), registry.wait_until_ready()).await.unwrap();
         let admin_token = Secret::new(ADMIN);
-        let check_url: Box<crate::registry::CheckUrl> = Box::new(|url| match url.host_str() {
-            Some("10.0.0.1") => Err("the address is private".into()),
-            _ => Ok(()),
-        });
+        let config = Config::defaults().unwrap();
+        let guard = Arc::new(EgressGuard::new(&config.delivery).unwrap());
         let state = ApiState {
             registry,
             matcher,
             admin_token,
             body_max: BODY_MAX,
             failed_webhooks: Arc::new(NoFailedWebhooks),
-            check_url,
+            guard,
         };
         let mut api = Self { router: router(Arc::new(state)), token: String::new(), _run: run };
         api.admin("PUT", APP, app(json!({}))).await;

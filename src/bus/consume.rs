@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use super::connect::{Connections, JetStreamClient};
 use super::durable::DurableConsumer;
 use super::prefetch::Prefetch;
+use super::pull_credit::{PullAmount, PullCredit};
 use super::pulled_message::{AckSender, PulledMessage};
 use super::puller::Puller;
 use super::state_bucket::StateBucket;
@@ -18,6 +19,9 @@ use crate::event::MessageStream;
 
 /// Maximum number of messages that are requested or wait in one subscription.
 const PREFETCH_MAX: usize = 500;
+/// Minimum of their bytes, whatever `events.in_flight_bytes_max` is: an event of the maximum size
+/// fits into half of it.
+const PREFETCH_BYTES_MIN: usize = 4 << 20;
 /// Deadlines of waiting messages are extended this many times within the ack deadline.
 const EXTENSIONS: u32 = 3;
 /// Maximum number of unacknowledged messages over all replicas.
@@ -32,7 +36,6 @@ pub struct PullSubscription {
     jetstream_client: JetStreamClient,
     sender: AckSender,
     consumer: DurableConsumer,
-    bytes_max: usize,
     extend_interval: Duration,
     prefetch: Arc<Prefetch>,
     /// The task that pulls, once a message was asked for; ends with the subscription.
@@ -76,7 +79,11 @@ impl PullSubscription {
         let client = connections.intake.clone();
         let consumer = DurableConsumer::new(client.clone(), stream, consumer, floors);
         let shares = shares.max(1);
-        let capacity = (config.in_flight_max / shares).clamp(1, PREFETCH_MAX);
+        let capacity = PullAmount {
+            messages: (config.in_flight_max / shares).clamp(1, PREFETCH_MAX),
+            bytes: (config.in_flight_bytes_max / shares).max(PREFETCH_BYTES_MIN),
+        };
+        let credit = PullCredit::new(capacity);
         let sender = AckSender {
             acks: connections.acks.clone(),
             outbound: connections.outbound.client.clone(),
@@ -86,9 +93,8 @@ impl PullSubscription {
             jetstream_client: client,
             sender,
             consumer,
-            bytes_max: config.in_flight_bytes_max / shares,
             extend_interval: Duration::from_secs(config.ack_wait_s) / EXTENSIONS,
-            prefetch: Arc::new(Prefetch::new(capacity)),
+            prefetch: Arc::new(Prefetch::new(credit)),
             pulling: JoinSet::new(),
         }
     }
@@ -108,7 +114,6 @@ impl PullSubscription {
             jetstream_client: self.jetstream_client.clone(),
             sender: self.sender.clone(),
             consumer: self.consumer.clone(),
-            bytes_max: self.bytes_max,
             extend_interval: self.extend_interval,
             prefetch: Arc::clone(&self.prefetch),
         };

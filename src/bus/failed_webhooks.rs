@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_nats::datetime;
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -66,25 +66,34 @@ impl FailedWebhookStream {
             .await;
         let stream = stream.map_err(|error| error.to_string())?;
         let consumer = stream.create_consumer(config).await.map_err(|error| error.to_string())?;
-        let mut page = Page::new(after_ms, max);
-        while !page.is_full {
-            let batch = consumer.fetch().max_messages(BATCH).messages().await;
-            let mut batch = batch.map_err(|error| error.to_string())?;
-            let mut came = 0;
-            while let Some(message) = batch.next().await {
-                let message = message.map_err(|error| error.to_string())?;
-                came += 1;
-                let published = message.info().map_err(|error| error.to_string())?.published;
-                let failed_ms = i64::try_from(published.unix_timestamp_nanos() / 1_000_000);
-                let headers = MessageHeaders::new(message.headers.clone());
-                page.take(&headers, message.payload.clone(), failed_ms.unwrap_or(i64::MAX));
-            }
-            if came < BATCH {
-                break;
-            }
+        let page = read_page(&consumer, Page::new(after_ms, max)).await;
+        // Otherwise an app that lists often would leave a consumer for each call.
+        if let Err(error) = stream.delete_consumer(&consumer.cached_info().name).await {
+            tracing::debug!(%error, "consumer of failed webhooks not deleted; it expires");
         }
-        Ok(page.rows)
+        page
     }
+}
+
+/// Reads letters until the page is full or there are no more.
+async fn read_page(consumer: &PullConsumer, mut page: Page) -> Result<Vec<FailedWebhook>, String> {
+    while !page.is_full {
+        let batch = consumer.fetch().max_messages(BATCH).messages().await;
+        let mut batch = batch.map_err(|error| error.to_string())?;
+        let mut came = 0;
+        while let Some(message) = batch.next().await {
+            let message = message.map_err(|error| error.to_string())?;
+            came += 1;
+            let published = message.info().map_err(|error| error.to_string())?.published;
+            let failed_ms = i64::try_from(published.unix_timestamp_nanos() / 1_000_000);
+            let headers = MessageHeaders::new(message.headers.clone());
+            page.take(&headers, message.payload.clone(), failed_ms.unwrap_or(i64::MAX));
+        }
+        if came < BATCH {
+            break;
+        }
+    }
+    Ok(page.rows)
 }
 
 /// A page of letters, oldest first.

@@ -37,7 +37,11 @@ impl FunctionClient {
         body: Bytes,
         timeout: Duration,
     ) -> Result<FunctionReply, FunctionError> {
-        let request = Request::new().headers(headers).payload(body).timeout(Some(timeout));
+        // With an inbox of its own: the client keeps an entry for each request to its shared inbox
+        // that is never answered, so functions that do not reply would fill the memory.
+        let inbox = self.client.new_inbox();
+        let request = Request::new().headers(headers).payload(body).inbox(inbox);
+        let request = request.timeout(Some(timeout));
         self.client.send_request(subject, request).await.map(reply).map_err(|e| call_error(&e))
     }
 }
@@ -65,6 +69,7 @@ fn call_error(error: &RequestError) -> FunctionError {
     match error.kind() {
         RequestErrorKind::NoResponders => FunctionError::NoSubscriber,
         RequestErrorKind::TimedOut => FunctionError::Timeout,
+        RequestErrorKind::MaxPayloadExceeded => FunctionError::TooLarge,
         _ => FunctionError::Broker(error.to_string()),
     }
 }

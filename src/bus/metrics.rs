@@ -50,12 +50,11 @@ pub(super) fn input(pending: f64, ack_pending: f64, lag_s: f64, backlog_ratio: f
     gauge!("switchyard_input_backlog_ratio").set(backlog_ratio);
 }
 
-pub(super) fn parked(messages: f64) {
-    gauge!("switchyard_deliveries_parked").set(messages);
-}
-
-pub(super) fn dead_letters(messages: f64) {
-    gauge!("switchyard_dlq_messages").set(messages);
+/// Sets the number of messages of the parking stream and of the dead-letter stream.
+#[expect(clippy::cast_precision_loss, reason = "a gauge needs no more than 53 bits")]
+pub(super) fn stored_deliveries(parked: u64, dead_letters: u64) {
+    gauge!("switchyard_deliveries_parked").set(parked as f64);
+    gauge!("switchyard_dlq_messages").set(dead_letters as f64);
 }
 
 /// Sets the share of the event stream that is stored.

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_nats::Subject;
 use tokio::sync::Notify;
 
-use super::pull_credit::PullCredit;
+use super::pull_credit::{PullAmount, PullCredit};
 use super::pulled_message::PulledMessage;
 use crate::event::Message;
 
@@ -26,6 +26,7 @@ pub(super) struct Prefetch {
 #[derive(Debug)]
 struct Queue {
     messages: VecDeque<PulledMessage>,
+    waiting: PullAmount,
     /// Reply subjects of the messages taken since the worker last waited.
     examined: Vec<Subject>,
     credit: PullCredit,
@@ -35,15 +36,7 @@ struct Queue {
     generation: u64,
 }
 
-/// A pull request to be sent.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct RequestSize {
-    pub(super) messages: usize,
-    /// Bytes that already wait.
-    pub(super) bytes_waiting: usize,
-}
-
-/// Messages or the end of a request, as the broker sent them.
+/// Messages, as the broker sent them.
 #[derive(Debug, Default)]
 pub(super) struct Arrivals {
     pub(super) messages: Vec<PulledMessage>,
@@ -52,12 +45,13 @@ pub(super) struct Arrivals {
 }
 
 impl Prefetch {
-    /// Creates a queue of at most `capacity` messages, requested ones included.
-    pub(super) fn new(capacity: usize) -> Self {
+    /// Creates a queue with this credit.
+    pub(super) fn new(credit: PullCredit) -> Self {
         let queue = Queue {
             messages: VecDeque::new(),
+            waiting: PullAmount::default(),
             examined: Vec::new(),
-            credit: PullCredit::new(capacity),
+            credit,
             is_request_signalled: false,
             generation: 0,
         };
@@ -83,8 +77,9 @@ impl Prefetch {
     pub(super) fn take(&self) -> Option<PulledMessage> {
         let mut queue = self.lock();
         let message = queue.messages.pop_front()?;
+        queue.waiting = queue.waiting.minus(amount_of(&message));
         queue.examined.push(message.reply().clone());
-        if !queue.is_request_signalled && queue.credit.is_due(queue.messages.len()) {
+        if !queue.is_request_signalled && queue.credit.is_due(queue.waiting) {
             queue.is_request_signalled = true;
             self.taken.notify_one();
         }
@@ -95,6 +90,7 @@ impl Prefetch {
     pub(super) fn discard(&self) {
         let mut queue = self.lock();
         queue.messages.clear();
+        queue.waiting = PullAmount::default();
         queue.examined.clear();
         queue.generation += 1;
         self.taken.notify_one();
@@ -108,14 +104,13 @@ impl Prefetch {
         queue.generation
     }
 
-    /// Returns the request that is due, if any, and counts it.
-    pub(super) fn request(&self) -> Option<RequestSize> {
+    /// Returns the size of the request that is due at `now_ms`, if any, of at most `messages_max`
+    /// messages, and counts it.
+    pub(super) fn request(&self, messages_max: usize, now_ms: i64) -> Option<PullAmount> {
         let mut queue = self.lock();
         queue.is_request_signalled = false;
-        let waiting = queue.messages.len();
-        let messages = queue.credit.request(waiting)?;
-        let bytes_waiting = queue.messages.iter().map(|message| message.payload().len()).sum();
-        Some(RequestSize { messages, bytes_waiting })
+        let waiting = queue.waiting;
+        queue.credit.request(waiting, messages_max, now_ms)
     }
 
     /// Adds messages of a subscription; returns false if it was ended.
@@ -125,6 +120,8 @@ impl Prefetch {
             return false;
         }
         queue.credit.receive(std::mem::take(&mut arrivals.count));
+        let amounts = arrivals.messages.iter().map(amount_of);
+        queue.waiting = amounts.fold(queue.waiting, PullAmount::plus);
         queue.messages.extend(arrivals.messages.drain(..));
         self.arrived.notify_one();
         true
@@ -156,4 +153,8 @@ impl Prefetch {
         let waiting = queue.messages.iter().map(PulledMessage::reply);
         queue.examined.iter().chain(waiting).cloned().collect()
     }
+}
+
+fn amount_of(message: &PulledMessage) -> PullAmount {
+    PullAmount::one(message.payload().len())
 }

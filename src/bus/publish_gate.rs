@@ -38,7 +38,7 @@ impl PublishGates {
     /// although deliveries wait to be stored.
     #[must_use]
     pub fn are_blocked(&self) -> bool {
-        let now_ms = clock::now_ms();
+        let now_ms = clock::uptime_ms();
         [&self.parked, &self.dead_letters].into_iter().any(|gate| gate.is_blocked(now_ms))
     }
 }
@@ -109,7 +109,7 @@ impl PublishGate {
         if self.is_closed.swap(true, Relaxed) {
             return false;
         }
-        self.closed_at_ms.store(clock::now_ms(), Relaxed);
+        self.closed_at_ms.store(clock::uptime_ms(), Relaxed);
         metrics::publish_blocked(self.stream, true);
         true
     }
@@ -121,7 +121,10 @@ impl PublishGate {
 
     fn is_blocked(&self, now_ms: i64) -> bool {
         let since_ms = now_ms.saturating_sub(self.closed_at_ms.load(Relaxed));
-        self.is_closed.load(Relaxed) && since_ms >= BLOCKED_MS_MIN
+        // Those that wait try one after the other and lock the pause. Without them nothing is
+        // blocked: their work may have been dropped, and no one else would open the gate.
+        let has_waiting = self.pause.try_lock().is_err();
+        self.is_closed.load(Relaxed) && since_ms >= BLOCKED_MS_MIN && has_waiting
     }
 }
 
@@ -157,6 +160,25 @@ mod tests {
         let tried = tries.load(Relaxed);
         assert!((5..=20).contains(&tried), "{tried} tries of 1,000 publishes in a minute");
         waiting.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn gate_without_a_publish_that_waits_blocks_nothing() {
+        let gate = Arc::new(PublishGate::new("test"));
+        gate.record_failed();
+        let closed_ms = gate.closed_at_ms.load(Relaxed);
+        let late_ms = closed_ms + BLOCKED_MS_MIN;
+        let waiting = tokio::spawn({
+            let gate = Arc::clone(&gate);
+            async move { drop(gate.pass().await) }
+        });
+        tokio::task::yield_now().await;
+        assert!(!gate.is_blocked(late_ms - 1));
+        assert!(gate.is_blocked(late_ms));
+        // The delivery is dropped, for instance after a pause of the process.
+        waiting.abort();
+        assert!(waiting.await.unwrap_err().is_cancelled());
+        assert!(!gate.is_blocked(late_ms));
     }
 
     #[tokio::test(start_paused = true)]

@@ -20,12 +20,11 @@ use serde::Serialize;
 use super::connect::JetStreamClient;
 use super::durable::DurableConsumer;
 use super::metrics;
-use super::prefetch::{Arrivals, Prefetch, RequestSize};
+use super::prefetch::{Arrivals, Prefetch};
+use super::pull_credit::PullAmount;
 use super::pulled_message::AckSender;
 use crate::clock;
 
-/// Minimum byte limit of one pull request: two events of the maximum size.
-const REQUEST_BYTES_MIN: usize = 4 << 20;
 /// How long the broker keeps a pull request open that finds nothing.
 const EXPIRES: Duration = Duration::from_secs(10);
 /// Interval of the broker's heartbeats on an open pull request.
@@ -38,6 +37,8 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(100);
 /// The status of a request whose messages were all sent.
 const BATCH_COMPLETED: &str = "Batch Completed";
+/// The status of a request whose next message is larger than what is left of its bytes.
+const MESSAGE_TOO_LARGE: &str = "Message Size Exceeds MaxBytes";
 /// Header with the unserved rest of a request that ended.
 const PENDING_MESSAGES: &str = "Nats-Pending-Messages";
 
@@ -47,8 +48,6 @@ pub(super) struct Puller {
     pub(super) jetstream_client: JetStreamClient,
     pub(super) sender: AckSender,
     pub(super) consumer: DurableConsumer,
-    /// Byte limit of the messages that wait.
-    pub(super) bytes_max: usize,
     /// How often deadlines are extended.
     pub(super) extend_interval: Duration,
     pub(super) prefetch: Arc<Prefetch>,
@@ -66,6 +65,7 @@ enum Ended {
 #[derive(Serialize)]
 struct PullRequest {
     batch: usize,
+    /// 0 for no limit.
     max_bytes: usize,
     /// Nanoseconds.
     expires: u128,
@@ -123,6 +123,7 @@ impl Puller {
             received_at: clock::tick(),
             arrivals: Arrivals::default(),
             is_served: false,
+            is_blocked: false,
         })
     }
 
@@ -146,6 +147,8 @@ struct PullInbox<'p> {
     arrivals: Arrivals,
     /// Whether a message arrived since a request ended.
     is_served: bool,
+    /// Whether the next message is larger than a whole request was.
+    is_blocked: bool,
 }
 
 impl PullInbox<'_> {
@@ -158,7 +161,9 @@ impl PullInbox<'_> {
             if !prefetch.is_current(self.generation) {
                 return Ended::Replaced;
             }
-            if let Some(size) = prefetch.request() {
+            // A message larger than a whole request is pulled alone: it would block all others.
+            let messages_max = if self.is_blocked { 1 } else { usize::MAX };
+            if let Some(size) = prefetch.request(messages_max, clock::uptime_ms()) {
                 self.request(size).await;
             }
             tokio::select! {
@@ -181,14 +186,11 @@ impl PullInbox<'_> {
         }
     }
 
-    async fn request(&mut self, size: RequestSize) {
+    async fn request(&mut self, size: PullAmount) {
+        let is_alone = std::mem::take(&mut self.is_blocked);
         let request = PullRequest {
             batch: size.messages,
-            max_bytes: self
-                .puller
-                .bytes_max
-                .saturating_sub(size.bytes_waiting)
-                .max(REQUEST_BYTES_MIN),
+            max_bytes: if is_alone { 0 } else { size.bytes },
             expires: EXPIRES.as_nanos(),
             idle_heartbeat: HEARTBEAT.as_nanos(),
         };
@@ -242,7 +244,9 @@ impl PullInbox<'_> {
                 None
             }
             Some(StatusCode::REQUEST_TERMINATED) if !is_consumer_deleted(&message) => {
-                let is_complete = message.description.as_deref() == Some(BATCH_COMPLETED);
+                let description = message.description.as_deref();
+                let is_complete = description == Some(BATCH_COMPLETED);
+                self.is_blocked = !self.is_served && description == Some(MESSAGE_TOO_LARGE);
                 self.puller.prefetch.expire(unserved(&message).or(is_complete.then_some(0)));
                 // A request that is rejected at once is not repeated at once.
                 if !std::mem::take(&mut self.is_served) {

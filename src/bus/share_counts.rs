@@ -37,11 +37,11 @@ const BATCH: usize = 1_000;
 const CONSUMER_LIFE: Duration = Duration::from_secs(30);
 /// Acknowledgement deadline of a recount, which acknowledges nothing: longer than any recount.
 const ACK_WAIT: Duration = Duration::from_secs(3600);
-/// Age at which the document of a replica that stopped is deleted, in milliseconds.
+/// Age at which the document of another replica is deleted, in milliseconds of the broker's clock:
+/// the replica has stopped, since a running one stores its document again much earlier.
 const DOCUMENT_AGE_MS_MAX: i64 = 3_600_000;
-/// Age at which a replica writes its document again although nothing changed: the others delete an
-/// old one, and would count its totals a second time when it changes.
-const DOCUMENT_REFRESH_MS: i64 = DOCUMENT_AGE_MS_MAX / 4;
+/// Age at which a replica stores its own document again although nothing changed, in milliseconds.
+const REFRESH_MS: i64 = DOCUMENT_AGE_MS_MAX / 4;
 /// First part of the keys of the documents.
 const KEY_PREFIX: &str = "parked.";
 /// Header with the size of a body that is not sent.
@@ -55,13 +55,27 @@ pub struct ShareCounter {
     directory: Arc<dyn SubscriptionDirectory>,
     key: String,
     others: ReplicaChanges,
-    /// What the stored document of this replica has, and when it was written.
-    stored: Option<(Changes, i64)>,
+    /// When the document of each other replica was seen last.
+    seen_ms: HashMap<String, i64>,
+    stored: Option<StoredDocument>,
     dead_letters_seen: Option<(u64, u64)>,
     drift: DriftDetector,
     /// When the next recount may start, and why one is needed.
     recount_after: Instant,
     recount: Option<&'static str>,
+}
+
+/// The document that this replica stored last.
+struct StoredDocument {
+    changes: Changes,
+    at_ms: i64,
+}
+
+/// The document of another replica.
+struct OtherDocument {
+    key: String,
+    age_ms: i64,
+    changes: Changes,
 }
 
 impl ShareCounter {
@@ -81,6 +95,7 @@ impl ShareCounter {
             shares,
             directory,
             others: ReplicaChanges::default(),
+            seen_ms: HashMap::new(),
             stored: None,
             dead_letters_seen: None,
             drift: DriftDetector::default(),
@@ -108,6 +123,7 @@ impl ShareCounter {
     pub async fn check_once(&mut self) -> Result<(), async_nats::Error> {
         let parked = self.state(self.subjects.parked_stream()).await?;
         let dead = self.state(self.subjects.dead_letter_stream()).await?;
+        metrics::stored_deliveries(parked.messages, dead.messages);
         self.shares.set_stored(amount(&parked), amount(&dead));
         self.count_dead_letters(&dead).await?;
         let others = self.exchange().await?;
@@ -153,53 +169,88 @@ impl ShareCounter {
     async fn exchange(&mut self) -> Result<Changes, async_nats::Error> {
         let context = &self.jetstream_client.context;
         let bucket = context.get_key_value(self.subjects.state_bucket()).await?;
-        let (own, now_ms) = (self.shares.own_changes(), clock::broker_now_ms());
-        let is_fresh = |(stored, at_ms): &(Changes, i64)| {
-            *stored == own && now_ms.saturating_sub(*at_ms) < DOCUMENT_REFRESH_MS
-        };
-        if !self.stored.as_ref().is_some_and(is_fresh) {
-            let document = serde_json::to_vec(&ChangesDocument::new(&own, now_ms))?;
-            bucket.put(&self.key, document.into()).await?;
-            self.stored = Some((own, now_ms));
+        self.store_own(&bucket).await?;
+        // All are read before one is applied: an error in between must not lose a change.
+        let documents = self.read_others(&bucket).await?;
+        let (mut sum, mut abandoned) = (Changes::new(), Vec::new());
+        let now_ms = clock::uptime_ms();
+        for OtherDocument { key, age_ms, changes } in documents {
+            for (owner, change) in self.others.update(&key, changes) {
+                let total = sum.entry(owner).or_default();
+                *total = total.plus(change);
+            }
+            if age_ms > DOCUMENT_AGE_MS_MAX {
+                abandoned.push(key);
+            } else {
+                self.seen_ms.insert(key, now_ms);
+            }
         }
-        let prefix = format!("$KV.{}.", self.subjects.state_bucket());
-        let pattern = format!("{prefix}{KEY_PREFIX}*");
+        for key in abandoned {
+            self.delete(&bucket, &key).await;
+        }
+        let others = &mut self.others;
+        self.seen_ms.retain(|key, seen_ms| {
+            let is_known = now_ms.saturating_sub(*seen_ms) <= DOCUMENT_AGE_MS_MAX;
+            if !is_known {
+                others.forget(key);
+            }
+            is_known
+        });
+        Ok(sum)
+    }
+
+    /// Stores what this replica changed, if it changed or is stored no longer.
+    async fn store_own(&mut self, bucket: &kv::Store) -> Result<(), async_nats::Error> {
+        let (changes, now_ms) = (self.shares.own_changes(), clock::uptime_ms());
+        let is_stored = self.stored.as_ref().is_some_and(|stored| {
+            stored.changes == changes && now_ms.saturating_sub(stored.at_ms) < REFRESH_MS
+        });
+        if !is_stored {
+            let document = ChangesDocument::new(&changes, clock::broker_now_ms());
+            bucket.put(&self.key, serde_json::to_vec(&document)?.into()).await?;
+            self.stored = Some(StoredDocument { changes, at_ms: now_ms });
+        }
+        Ok(())
+    }
+
+    /// Reads the documents of the other replicas.
+    async fn read_others(
+        &mut self,
+        bucket: &kv::Store,
+    ) -> Result<Vec<OtherDocument>, async_nats::Error> {
+        let prefix = self.subject("");
+        let pattern = self.subject(&format!("{KEY_PREFIX}*"));
         let mut subjects = bucket.stream.info_with_subjects(pattern).await?;
-        let mut sum = Changes::new();
+        let (mut documents, mut has_own) = (Vec::new(), false);
         while let Some(found) = subjects.next().await {
             let (subject, _) = found?;
             let Some(key) = subject.strip_prefix(&prefix) else { continue };
             if key == self.key {
-                continue;
-            }
-            for (owner, change) in self.changes_of(&bucket, key).await? {
-                let total = sum.entry(owner).or_default();
-                *total = total.plus(change);
+                has_own = true;
+            } else if let Some(entry) = bucket.entry(key).await? {
+                documents.push(read_document(key, &entry));
             }
         }
-        Ok(sum)
+        if !has_own {
+            // Somebody deleted it, or the whole bucket.
+            self.stored = None;
+        }
+        Ok(documents)
     }
 
-    /// Returns what another replica changed since the last time, and deletes its document if the
-    /// replica stopped long ago.
-    async fn changes_of(
-        &mut self,
-        bucket: &kv::Store,
-        key: &str,
-    ) -> Result<Changes, async_nats::Error> {
-        let Some(entry) = bucket.get(key).await? else { return Ok(Changes::new()) };
-        let Ok(document) = serde_json::from_slice::<ChangesDocument>(&entry) else {
-            tracing::debug!(key, "document of another replica is unreadable");
-            return Ok(Changes::new());
-        };
-        let age_ms = clock::broker_now_ms().saturating_sub(document.at_ms);
-        let changes = document.into_changes().unwrap_or_default();
-        let changed = self.others.update(key, changes);
-        if age_ms > DOCUMENT_AGE_MS_MAX {
-            bucket.purge(key).await?;
-            self.others.forget(key);
+    /// Deletes a document; unlike a deletion of the bucket's own, this leaves no marker behind.
+    async fn delete(&mut self, bucket: &kv::Store, key: &str) {
+        match bucket.stream.purge().filter(self.subject(key)).await {
+            Ok(_) => {
+                self.seen_ms.remove(key);
+                self.others.forget(key);
+            }
+            Err(error) => tracing::debug!(%error, key, "document of a stopped replica not deleted"),
         }
-        Ok(changed)
+    }
+
+    fn subject(&self, key: &str) -> String {
+        format!("$KV.{}.{key}", self.subjects.state_bucket())
     }
 
     async fn recount_if_needed(&mut self) {
@@ -280,6 +331,17 @@ impl ShareCounter {
             }
         }
     }
+}
+
+/// Reads the document of another replica; an unreadable one says nothing.
+fn read_document(key: &str, entry: &kv::Entry) -> OtherDocument {
+    let document = serde_json::from_slice::<ChangesDocument>(&entry.value).inspect_err(|error| {
+        tracing::debug!(%error, key, "document of another replica is unreadable");
+    });
+    let changes = document.ok().and_then(ChangesDocument::into_changes).unwrap_or_default();
+    let created_ms = i64::try_from(entry.created.unix_timestamp_nanos() / 1_000_000);
+    let age_ms = clock::broker_now_ms().saturating_sub(created_ms.unwrap_or(i64::MAX));
+    OtherDocument { key: key.to_owned(), age_ms, changes }
 }
 
 fn amount(state: &State) -> Amount {

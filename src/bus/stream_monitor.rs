@@ -1,4 +1,4 @@
-//! The stream monitor: checks backlog and fill level of the streams every few seconds.
+//! The stream monitor: checks the backlog of the event stream every few seconds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use super::connect::JetStreamClient;
 use super::event_publisher::BackpressureGate;
 use super::metrics;
 use super::subjects::{ROUTER_CONSUMER, Subjects};
+use super::trimmer::probe;
 use crate::clock;
 use crate::config;
 
@@ -23,7 +24,7 @@ const BACKLOG_AGE_SHARE_MAX: f64 = 0.5;
 /// `Retry-After` of refused requests, in seconds.
 const RETRY_AFTER_S: u64 = 30;
 
-/// Monitors the streams.
+/// Monitors the event stream.
 #[derive(Debug)]
 pub struct StreamMonitor {
     jetstream_client: JetStreamClient,
@@ -46,7 +47,7 @@ impl StreamMonitor {
         Self { jetstream_client, subjects, bytes_max: config.max_bytes, age_max_s, gate }
     }
 
-    /// Checks the streams until the future is dropped.
+    /// Checks the stream until the future is dropped.
     pub async fn run(&self) {
         let mut interval = tokio::time::interval(INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -58,15 +59,11 @@ impl StreamMonitor {
         }
     }
 
-    /// Checks the streams once.
+    /// Checks the stream once.
     ///
     /// # Errors
     /// The broker does not answer.
     pub async fn check_once(&self) -> Result<(), async_nats::Error> {
-        let parked = self.messages_in(&self.subjects.parked_stream()).await?;
-        metrics::parked(as_f64(parked));
-        metrics::dead_letters(as_f64(self.messages_in(&self.subjects.dead_letter_stream()).await?));
-
         let stream =
             self.jetstream_client.context.get_stream(self.subjects.events_stream()).await?;
         let state = &stream.cached_info().state;
@@ -76,10 +73,11 @@ impl StreamMonitor {
         let lag_s = if backlog.messages == 0 {
             0.0
         } else {
-            let oldest = state.first_sequence.max(info.ack_floor.stream_sequence.saturating_add(1));
-            let stored = stream.direct_get(oldest).await.map_or(state.first_timestamp, |m| m.time);
-            let age_ms =
-                i128::from(clock::broker_now_ms()) - stored.unix_timestamp_nanos() / 1_000_000;
+            // Without an answer nothing is known: the oldest stored event may have been acknowledged
+            // for days.
+            let oldest = probe(&stream, info.ack_floor.stream_sequence.saturating_add(1)).await?;
+            let stored_ms = oldest.map_or(i64::MAX, |event| event.stored_ms);
+            let age_ms = clock::broker_now_ms().saturating_sub(stored_ms);
             f64::from(i32::try_from(age_ms / 1000).unwrap_or(i32::MAX)).max(0.0)
         };
         let share = backlog.bytes / as_f64(u64::try_from(self.bytes_max).unwrap_or(u64::MAX));
@@ -105,10 +103,6 @@ impl StreamMonitor {
             );
         }
         self.gate.set_refuse_for_s(if full { RETRY_AFTER_S } else { 0 });
-    }
-
-    async fn messages_in(&self, stream: &str) -> Result<u64, async_nats::Error> {
-        Ok(self.jetstream_client.context.get_stream(stream).await?.cached_info().state.messages)
     }
 }
 

@@ -40,6 +40,10 @@ const DEAD_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 const DEAD_BYTES_MARGIN_DIVISOR: u64 = 8;
 /// Minimum of that margin in bytes.
 const DEAD_BYTES_MARGIN_MIN: u64 = 4 << 20;
+/// Key that sets the size of the event stream.
+const EVENTS_SIZE_KEY: &str = "events.max_bytes";
+/// Key that sets the size of the dead-letter stream.
+const DEAD_LETTERS_SIZE_KEY: &str = "delivery.dead_letter_bytes_max";
 
 /// Why the streams cannot be created.
 #[derive(Debug, Error)]
@@ -57,13 +61,15 @@ pub enum StreamError {
     },
     /// The broker's storage is smaller than the streams' limits.
     #[error(
-        "stream {stream}: the broker has no room for {bytes} bytes. Give it more (`max_file` of its JetStream, or the account's limit), or set events.max_bytes lower"
+        "stream {stream}: the broker has no room for {bytes} bytes. Give it more (`max_file` of its JetStream, or the account's limit), or set {key} lower"
     )]
     NoRoom {
         /// Name of the stream.
         stream: String,
         /// The requested size.
         bytes: i64,
+        /// The key that sets the size.
+        key: &'static str,
     },
     /// The stream stores more than its new size.
     #[error("stream {stream} stores {stored} bytes, more than {limit}. Raise {key}, or {remedy}")]
@@ -186,7 +192,16 @@ async fn ensure_stream(
         }
     }
     .map(|_| ())
-    .map_err(|source| refused(name, bytes, source))
+    .map_err(|source| refused(label, name, bytes, source))
+}
+
+/// Returns the key that sets the size of a stream; none if the stream has no size.
+fn size_key(label: &str) -> Option<&'static str> {
+    match label {
+        "events" => Some(EVENTS_SIZE_KEY),
+        "dlq" => Some(DEAD_LETTERS_SIZE_KEY),
+        _ => None,
+    }
 }
 
 /// Rejects a size below what is stored, which the broker would accept: it would then refuse every
@@ -201,20 +216,13 @@ async fn check_size(
     let Some(bytes_max) = u64::try_from(config.max_bytes).ok().filter(|bytes| *bytes > 0) else {
         return Ok(());
     };
-    if stored <= bytes_max {
-        return Ok(());
-    }
+    let Some(key) = size_key(label).filter(|_| stored > bytes_max) else { return Ok(()) };
     let stream = config.name.clone();
-    let (key, limit, remedy) = match label {
-        "dlq" => {
-            let key = "delivery.dead_letter_bytes_max";
-            let limit = format!("the {bytes_max} bytes that {key} gives it");
-            (key, limit, dead_letter_remedy(&stream))
+    let (limit, remedy) = match key {
+        DEAD_LETTERS_SIZE_KEY => {
+            (format!("the {bytes_max} bytes that {key} gives it"), dead_letter_remedy(&stream))
         }
-        _ => {
-            let key = "events.max_bytes";
-            (key, format!("{key} = {bytes_max}"), event_remedy(context, &stream).await)
-        }
+        _ => (format!("{key} = {bytes_max}"), event_remedy(context, &stream).await),
     };
     Err(StreamError::Stored { stream, stored, limit, key, remedy })
 }
@@ -254,14 +262,12 @@ fn is_name_in_use(error: &CreateStreamError) -> bool {
         if answer.error_code() == ErrorCode::STREAM_NAME_EXIST)
 }
 
-fn refused(stream: String, bytes: i64, source: CreateStreamError) -> StreamError {
-    match source.kind() {
-        CreateStreamErrorKind::JetStream(error)
-            if error.error_code() == ErrorCode::STORAGE_RESOURCES_EXCEEDED =>
-        {
-            StreamError::NoRoom { stream, bytes }
-        }
-        _ => StreamError::Refused { stream, reason: innermost(&source) },
+fn refused(label: &str, stream: String, bytes: i64, source: CreateStreamError) -> StreamError {
+    let no_room = matches!(source.kind(), CreateStreamErrorKind::JetStream(error)
+        if error.error_code() == ErrorCode::STORAGE_RESOURCES_EXCEEDED);
+    match size_key(label).filter(|_| no_room) {
+        Some(key) => StreamError::NoRoom { stream, bytes, key },
+        None => StreamError::Refused { stream, reason: innermost(&source) },
     }
 }
 

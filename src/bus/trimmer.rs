@@ -317,8 +317,8 @@ impl Memory {
 }
 
 /// Reads the first event at or above `sequence`.
-async fn probe(
-    stream: &Stream<()>,
+pub(super) async fn probe<I>(
+    stream: &Stream<I>,
     sequence: u64,
 ) -> Result<Option<ProbedEvent>, async_nats::Error> {
     match stream.direct_get_next_for_subject(">", Some(sequence)).await {

@@ -22,8 +22,8 @@ use super::exit::UsageError;
 
 /// Characters that are percent-encoded in a path segment.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'*').remove(b'-').remove(b'.').remove(b'_');
-/// Timeout of a request.
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// Timeout of a request. Longer than the router waits for the answer of an app when one is installed.
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum number of bytes read of a response.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
+use super::check::{check_ranges, check_together};
 use super::error::ConfigError;
 use super::sections::Config;
 
@@ -52,7 +53,8 @@ impl Config {
         file: Option<&Path>,
         variables: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let mut table = parse("built-in defaults", DEFAULTS)?;
+        let defaults = parse("built-in defaults", DEFAULTS)?;
+        let mut table = defaults.clone();
         if let Some(path) = file {
             let text = std::fs::read_to_string(path)
                 .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
@@ -68,29 +70,16 @@ impl Config {
                 set_from_variable(&mut table, &name, &value)?;
             }
         }
+        check_ranges(&table, &defaults)?;
         let mut config: Self = table.try_into().map_err(|error: toml::de::Error| {
             ConfigError::Invalid { origin: "configuration".into(), message: error.to_string() }
         })?;
         if let Some(token) = admin_token {
             config.admin.token = token;
         }
-        check(&config)?;
+        check_together(&config)?;
         Ok(config)
     }
-}
-
-/// Refuses values of the right type that mean nothing.
-fn check(config: &Config) -> Result<(), ConfigError> {
-    let bytes = config.events.max_bytes;
-    if bytes <= 0 {
-        return Err(ConfigError::Invalid {
-            origin: "configuration".into(),
-            message: format!(
-                "`events.max_bytes` is {bytes}; it is the size of a stream, at least 1"
-            ),
-        });
-    }
-    Ok(())
 }
 
 fn parse(origin: &str, text: &str) -> Result<Table, ConfigError> {
@@ -274,15 +263,6 @@ help: did you mean `allow_http`?";
     #[test]
     fn value_of_the_wrong_type_is_rejected() {
         assert!(with(&[("SWITCHYARD_LIMITS__STEPS", "many")]).is_err());
-    }
-
-    #[test]
-    fn stream_without_bytes_is_rejected() {
-        for bytes in ["-1", "0", "-9223372036854775808"] {
-            let error = with(&[("SWITCHYARD_EVENTS__MAX_BYTES", bytes)]).unwrap_err().to_string();
-            assert!(error.contains(&format!("`events.max_bytes` is {bytes};")), "{error}");
-        }
-        assert!(with(&[("SWITCHYARD_EVENTS__MAX_BYTES", "1")]).is_ok());
     }
 
     #[test]

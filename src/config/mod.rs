@@ -4,6 +4,7 @@
 //! `deploy/switchyard.default.toml`, compiled in; it also defines the type of each key, by which
 //! environment values are parsed. An unknown key or variable is an error.
 
+mod check;
 mod environment;
 mod error;
 mod load;

@@ -5,6 +5,7 @@ use futures_util::future::BoxFuture;
 
 use super::channel::channel_of;
 use super::model::{DeadLetterReason, Delivery};
+use super::parking::ParkedDelivery;
 use crate::domain::{AppId, InstallationId};
 use crate::event::codec::names::{self, dead_letter};
 use crate::event::codec::{EnvelopeFormat, HeaderList, HeaderLookup, forwarded_headers};
@@ -95,6 +96,30 @@ impl DeadLetter {
                 installation: delivery.subscription.owner.id.clone(),
             },
             message_id: format!("dead/{}/{}/{}", delivery.id, progress.attempt, progress.parks),
+            headers,
+            body: event.body.clone(),
+        }
+    }
+
+    /// Creates the dead letter of a delivery, or of an event that is not matched yet, that waited
+    /// for the document of its installation.
+    #[must_use]
+    pub fn of_waiting(parked: &ParkedDelivery, app: AppId, cause: &DeadLetterCause<'_>) -> Self {
+        let (event, progress) = (parked.event(), parked.progress());
+        let mut headers = cause_headers(cause);
+        headers.extend([
+            (dead_letter::FIRST_SEEN, progress.first_seen.to_string()),
+            (dead_letter::ATTEMPTS, progress.attempt.to_string()),
+            (dead_letter::LAST_CLASS, progress.last_class.to_string()),
+            (names::DELIVERY_ID, parked.id.to_string()),
+            (names::SEQUENCE, event.sequence.to_string()),
+        ]);
+        let subscription = parked.subscriptions.first();
+        headers.extend(subscription.map(|id| (dead_letter::SUBSCRIPTION, id.to_string())));
+        headers.extend(EnvelopeFormat::CLOUD_EVENTS.write(&event.envelope));
+        Self {
+            kind: DeadLetterKind::Delivery { app, installation: parked.installation.clone() },
+            message_id: format!("dead/{}/{}/{}", parked.id, progress.attempt, progress.parks),
             headers,
             body: event.body.clone(),
         }

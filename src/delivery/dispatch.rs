@@ -164,7 +164,9 @@ impl Dispatcher {
         let watched = self.live.has_subscribers().then(|| delivery.clone());
         let lane = self.lane_of(&delivery);
         if delivery.subscription.owner.settings.is_paused {
-            return self.park_backlog(delivery, &lane, ParkReason::Paused).await;
+            let outcome = self.park_backlog(delivery, &lane, ParkReason::Paused).await;
+            self.publish(watched, &outcome, None);
+            return outcome;
         }
         // A delivery that no breaker admits takes no permit from others.
         if let Admission::RetryAfter(moment_ms) = lane.breakers().peek(clock::uptime_ms()) {
@@ -302,7 +304,7 @@ impl Dispatcher {
             delivery_id = %delivery.id,
             detail,
             suppressed,
-            "no attempt: this machine has no descriptor, port or buffer left; the delivery waits"
+            "no attempt: this machine lacks a descriptor, port, buffer or key; the delivery waits"
         );
     }
 
@@ -444,6 +446,8 @@ fn record_failure(delivery: &Delivery, outcome: &AttemptOutcome) {
         "attempt failed"
     );
 }
+
+mod waiting;
 
 #[cfg(test)]
 mod tests;

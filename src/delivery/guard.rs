@@ -62,6 +62,21 @@ pub enum EgressRefusal {
 }
 
 impl EgressRefusal {
+    /// Returns what a tenant is told: the rule, unless it says what is at an address of ours.
+    #[must_use]
+    pub fn for_tenants(self) -> String {
+        match self {
+            Self::PrivateName
+            | Self::Literal
+            | Self::PrivateAddress
+            | Self::Metadata
+            | Self::Own => "the host is not allowed".into(),
+            Self::Scheme => "only https is allowed".into(),
+            Self::Port => "the port is not allowed".into(),
+            Self::Userinfo | Self::Fragment | Self::Host => self.to_string(),
+        }
+    }
+
     /// Returns the violated rule as metric label.
     #[must_use]
     pub fn label(self) -> &'static str {
@@ -182,6 +197,21 @@ impl EgressGuard {
         } else {
             Err(EgressRefusal::PrivateAddress)
         }
+    }
+
+    /// Checks an established connection, before anything is sent on it. A connection whose two ends
+    /// have the same address is one to this machine, by whichever of its addresses.
+    ///
+    /// # Errors
+    /// It leads to one of the router's own listeners.
+    pub fn check_connection(
+        &self,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Result<(), EgressRefusal> {
+        let is_self = local.ip().to_canonical() == remote.ip().to_canonical();
+        let has_own_port = || self.own.load().iter().any(|own| own.port() == remote.port());
+        if is_self && has_own_port() { Err(EgressRefusal::Own) } else { Ok(()) }
     }
 
     fn check_name(&self, name: &str) -> Result<(), EgressRefusal> {
@@ -314,6 +344,8 @@ mod tests {
             "64:ff9b:1::1",
             "100::1",
             "2001::1",
+            "2001:20::1",
+            "2001:2f:ffff::1",
             "2001:db8::1",
             "2002:7f00:1::",
             "3fff::1",
@@ -339,6 +371,10 @@ mod tests {
             "64:ff9b::a9fe:a9fe",
             "2002:a9fe:a9fe::1",
             "fd00:ec2::254",
+            "169.254.170.2",
+            "169.254.170.23",
+            "168.63.129.16",
+            "fd20:ce::254",
         ] {
             assert_eq!(address(&all, ip), Err(EgressRefusal::Metadata), "{ip}");
         }
@@ -371,6 +407,20 @@ mod tests {
         assert_eq!(url(&dev, "http://[::ffff:127.0.0.1]:8089/"), Err(EgressRefusal::Own));
         assert_eq!(url(&dev, "http://127.0.0.1:4222/"), Err(EgressRefusal::Own));
         assert_eq!(url(&dev, "http://127.0.0.1:8090/"), Ok(()));
+    }
+
+    #[test]
+    fn connection_to_an_own_port_by_any_address_of_this_machine_is_refused() {
+        let guard = strict();
+        guard.forbid(vec!["0.0.0.0:8089".parse().unwrap()]);
+        let check = |local: &str, remote: &str| {
+            guard.check_connection(local.parse().unwrap(), remote.parse().unwrap())
+        };
+        assert_eq!(check("192.0.2.7:50000", "192.0.2.7:8089"), Err(EgressRefusal::Own));
+        let mapped = check("[::ffff:192.0.2.7]:50000", "192.0.2.7:8089");
+        assert_eq!(mapped, Err(EgressRefusal::Own));
+        assert_eq!(check("192.0.2.7:50000", "192.0.2.7:8090"), Ok(()), "another service here");
+        assert_eq!(check("192.0.2.7:50000", "192.0.2.8:8089"), Ok(()), "another machine");
     }
 
     #[test]

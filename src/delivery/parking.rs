@@ -44,10 +44,35 @@ pub trait SubscriptionDirectory: Send + Sync {
     /// Returns the live subscription; none when it was removed or disabled.
     fn find(&self, id: &SubscriptionId) -> Option<Arc<Subscription>>;
 
+    /// Returns the installations for whose documents the events of a site wait. Must be asked before
+    /// the event is matched: an installation that is not returned is matched by its document.
+    fn waiting_at(&self, _site: &str) -> Vec<UnmatchedFor> {
+        Vec::new()
+    }
+
+    /// Whether the events and deliveries of an installation wait for a document.
+    fn is_waiting(&self, _installation: &InstallationId) -> bool {
+        false
+    }
+
+    /// Returns the live subscriptions of an installation, by its id or the token of its id.
+    fn subscriptions_of(&self, _installation: &InstallationId) -> Vec<Arc<Subscription>> {
+        Vec::new()
+    }
+
     /// Waits until this replica has applied every change confirmed before this call.
     fn catch_up(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
     }
+}
+
+/// An installation that an event is not matched for yet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UnmatchedFor {
+    /// Its app.
+    pub app: AppId,
+    /// Its id, or the token of its id if only that is known.
+    pub installation: InstallationId,
 }
 
 /// Why a record is not stored.
@@ -80,6 +105,10 @@ pub fn parked_owner(
     directory: &dyn SubscriptionDirectory,
     app: &str,
 ) -> Option<ShareOwner> {
+    if let Ok(Some(app)) = decoded(headers, parked::UNMATCHED_APP) {
+        let installation = InstallationId::from(&*required(headers, parked::INSTALLATION).ok()?);
+        return Some(ShareOwner::installation(&AppId::from(&*app), &installation));
+    }
     let ids = subscriptions(headers).ok()?;
     let live = ids.iter().find_map(|id| directory.find(id));
     let removed = || ids.first().map(|id| ShareOwner::of_removed(app, &id.installation));
@@ -120,42 +149,68 @@ impl ParkedRecord {
     /// Creates the record of `delivery`, whose `progress.parks` counts this parking already.
     #[must_use]
     pub fn of(delivery: &Delivery, due: Timestamp, reason: ParkReason) -> Self {
-        let (event, progress) = (&delivery.prepared.event, &delivery.progress);
+        let parts = RecordParts {
+            id: &delivery.id,
+            app: &delivery.subscription.owner.app,
+            owner: owner_of(&delivery.subscription),
+            installation: &delivery.subscription.owner.id,
+            keys: delivery.subscriptions().map(|one| &one.key).collect(),
+            event: &delivery.prepared.event,
+            self_generated: delivery.self_generated,
+            filter_error: delivery.filter_error.as_ref(),
+            progress: &delivery.progress,
+        };
+        parts.record(due, reason)
+    }
+}
+
+/// What a record is made of.
+struct RecordParts<'a> {
+    id: &'a DeliveryId,
+    app: &'a AppId,
+    owner: ShareOwner,
+    installation: &'a InstallationId,
+    /// Modules of the delivery; none if the event is not matched yet.
+    keys: Vec<&'a ModuleKey>,
+    event: &'a Event,
+    self_generated: bool,
+    filter_error: Option<&'a FilterError>,
+    progress: &'a Progress,
+}
+
+impl RecordParts<'_> {
+    fn record(self, due: Timestamp, reason: ParkReason) -> ParkedRecord {
+        let Self { id, app, event, progress, .. } = self;
+        let (first, others) = match self.keys.split_first() {
+            Some((first, others)) => ((parked::MODULE_KEY, first.to_string()), others),
+            None => ((parked::UNMATCHED_APP, app.to_string()), &[] as &[_]),
+        };
+        let others: Vec<&str> = others.iter().map(|key| key.as_str()).collect();
         let mut headers = vec![
-            (names::DELIVERY_ID, delivery.id.to_string()),
-            (parked::INSTALLATION, delivery.subscription.owner.id.to_string()),
-            (parked::MODULE_KEY, delivery.subscription.key.to_string()),
+            (names::DELIVERY_ID, id.to_string()),
+            (parked::INSTALLATION, self.installation.to_string()),
+            first,
             (names::SEQUENCE, event.sequence.to_string()),
             (parked::PARK_REASON, reason.label().to_owned()),
-            (parked::SELF_GENERATED, delivery.self_generated.to_string()),
+            (parked::SELF_GENERATED, self.self_generated.to_string()),
         ];
-        let filter_error = delivery.filter_error.as_ref();
-        push_present(&mut headers, parked::COALESCED_WITH, Some(coalesced_with(delivery)));
-        push_present(&mut headers, parked::FILTER_ERROR, filter_error.map(FilterError::to_json));
+        let filter_error = self.filter_error.map(FilterError::to_json);
+        push_present(&mut headers, parked::COALESCED_WITH, Some(others.join(" ")));
+        push_present(&mut headers, parked::FILTER_ERROR, filter_error);
         headers.extend(progress_headers(progress));
         headers.extend(EnvelopeFormat::PARKED.write(&event.envelope));
-        Self {
-            id: delivery.id.clone(),
-            message_id: format!(
-                "{}/{}/{}/{}",
-                delivery.id,
-                progress.attempt,
-                progress.parks,
-                due.as_millisecond()
-            ),
+        let (attempt, parks, due_ms) = (progress.attempt, progress.parks, due.as_millisecond());
+        ParkedRecord {
+            id: id.clone(),
+            message_id: format!("{id}/{attempt}/{parks}/{due_ms}"),
             is_repark: progress.parks > 1,
-            app: delivery.subscription.owner.app.clone(),
-            owner: owner_of(&delivery.subscription),
+            app: app.clone(),
+            owner: self.owner,
             due,
             headers,
             body: event.body.clone(),
         }
     }
-}
-
-fn coalesced_with(delivery: &Delivery) -> String {
-    let keys: Vec<&str> = delivery.coalesced_with.iter().map(|other| other.key.as_str()).collect();
-    keys.join(" ")
 }
 
 fn progress_headers(progress: &Progress) -> HeaderList {
@@ -195,8 +250,13 @@ pub enum MalformedRecord {
 pub struct ParkedDelivery {
     /// Id of the delivery.
     pub id: DeliveryId,
-    /// Subscriptions of the delivery; at least one.
+    /// The installation, or the token of its id if only that was known.
+    pub installation: InstallationId,
+    /// Subscriptions of the delivery; none if the event waits for the document of the installation
+    /// and is not matched yet.
     pub subscriptions: Vec<SubscriptionId>,
+    /// App of an event that is not matched yet.
+    unmatched_app: Option<AppId>,
     event: Event,
     self_generated: bool,
     filter_error: Option<FilterError>,
@@ -215,9 +275,15 @@ impl ParkedDelivery {
             }
             None => None,
         };
+        let unmatched_app = decoded(headers, parked::UNMATCHED_APP)?;
         Ok(Self {
             id: DeliveryId::from_record(&required(headers, names::DELIVERY_ID)?),
-            subscriptions: subscriptions(headers)?,
+            installation: InstallationId::from(&*required(headers, parked::INSTALLATION)?),
+            subscriptions: match unmatched_app {
+                Some(_) => Vec::new(),
+                None => subscriptions(headers)?,
+            },
+            unmatched_app: unmatched_app.map(|app| AppId::from(&*app)),
             event: Event {
                 envelope: EnvelopeFormat::PARKED.read(headers)?,
                 body,
@@ -227,6 +293,61 @@ impl ParkedDelivery {
             filter_error,
             progress: read_progress(headers)?,
         })
+    }
+
+    /// Creates the record of an event that waits for the document of an installation.
+    #[must_use]
+    pub fn unmatched(event: Event, waiting: UnmatchedFor, now: Timestamp) -> Self {
+        let UnmatchedFor { app, installation } = waiting;
+        // No module has an empty key, so the id is that of no delivery.
+        let identity = SubscriptionId { installation: installation.clone(), key: "".into() };
+        let envelope = &event.envelope;
+        Self {
+            id: DeliveryId::derive(&envelope.cloud_id, &envelope.event_id, &identity),
+            installation,
+            subscriptions: Vec::new(),
+            unmatched_app: Some(app),
+            event,
+            self_generated: false,
+            filter_error: None,
+            progress: Progress::new(now),
+        }
+    }
+
+    /// The event.
+    #[must_use]
+    pub fn event(&self) -> &Event {
+        &self.event
+    }
+
+    /// Its attempts and parkings so far.
+    #[must_use]
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Returns the app: that of an event that is not matched yet, else `due_app`, the one that the
+    /// record came due for.
+    pub(super) fn app_or(&self, due_app: &AppId) -> AppId {
+        self.unmatched_app.clone().unwrap_or_else(|| due_app.clone())
+    }
+
+    /// Counts one more parking and returns the record that waits until `due` for the document of
+    /// the installation.
+    pub(super) fn wait(&mut self, app: &AppId, due: Timestamp) -> ParkedRecord {
+        self.progress.parks += 1;
+        let parts = RecordParts {
+            id: &self.id,
+            app,
+            owner: ShareOwner::installation(app, &self.installation),
+            installation: &self.installation,
+            keys: self.subscriptions.iter().map(|id| &id.key).collect(),
+            event: &self.event,
+            self_generated: self.self_generated,
+            filter_error: self.filter_error.as_ref(),
+            progress: &self.progress,
+        };
+        parts.record(due, ParkReason::Unreadable)
     }
 
     /// Restores the delivery for its current subscription; `coalesced_with` are the others that it

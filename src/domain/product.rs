@@ -11,3 +11,8 @@ pub enum Product {
     /// Confluence.
     Confluence,
 }
+
+impl Product {
+    /// Every product.
+    pub const ALL: [Self; 2] = [Self::Jira, Self::Confluence];
+}

@@ -158,11 +158,26 @@ impl Decoder {
             self.parse(&body)?;
             body
         };
+        self.extract_head();
+        let envelope = BorrowedEnvelope::complete(attributes, self.text(self.head.event_type))?;
+        Ok(DecodedMessage { envelope, body, sequence, is_body_decoded: true })
+    }
+
+    /// Decodes the body of an event that was decoded, or passed without being read, before.
+    ///
+    /// # Errors
+    /// See [`DecodeError`].
+    pub fn decode_body(&mut self, body: &Bytes) -> Result<(), DecodeError> {
+        self.parse(body)?;
+        self.extract_head();
+        Ok(())
+    }
+
+    /// Extracts the members of the body that describe the event itself.
+    fn extract_head(&mut self) {
         extract(&self.head.projection, self.scan.cursor(&self.body), &mut self.head.buffer);
         self.body_self = self.trust_body_self
             && matches!(self.at(self.head.self_generated), JsonValue::Bool(true));
-        let envelope = BorrowedEnvelope::complete(attributes, self.text(self.head.event_type))?;
-        Ok(DecodedMessage { envelope, body, sequence, is_body_decoded: true })
     }
 
     /// Returns the decoded body as filters see it, with the derived `event.selfGenerated`.

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
@@ -14,9 +15,19 @@ use serde_json::value::RawValue;
 /// The members of an object in source order: unescaped name and byte range of the value.
 pub type MemberSpans<'a> = Vec<(Cow<'a, str>, Range<usize>)>;
 
+/// Number of members up to which a look-up compares name by name.
+const UNSORTED_MAX: usize = 16;
+
 /// The members of one JSON object in source order.
+///
+/// A look-up in a large object uses an index, so that no object makes its readers quadratic: the
+/// senders of webhooks choose how many members there are.
 #[derive(Debug, Default)]
-pub struct Members<'a>(Vec<(String, &'a RawValue)>);
+pub struct Members<'a> {
+    in_order: Vec<(String, &'a RawValue)>,
+    /// Positions sorted by name, members of equal names in source order; built by the first look-up.
+    by_name: OnceLock<Box<[usize]>>,
+}
 
 impl<'a> Members<'a> {
     /// Parses an object; its values are validated but not parsed further.
@@ -29,7 +40,7 @@ impl<'a> Members<'a> {
 
     /// Iterates over the members in source order; values are JSON text.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &'a str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.get()))
+        self.in_order.iter().map(|(name, value)| (name.as_str(), value.get()))
     }
 
     /// Returns the byte ranges of the values in `text`, which must be the parsed text.
@@ -43,7 +54,23 @@ impl<'a> Members<'a> {
     /// Returns the value of `name` as JSON text; of repeated names the last counts.
     #[must_use]
     pub fn json(&self, name: &str) -> Option<&'a str> {
-        self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.get())
+        self.last(name).map(RawValue::get)
+    }
+
+    fn last(&self, name: &str) -> Option<&'a RawValue> {
+        if self.in_order.len() <= UNSORTED_MAX {
+            let found = self.in_order.iter().rev().find(|(key, _)| key == name);
+            return found.map(|(_, value)| *value);
+        }
+        let name_at = |at: usize| self.in_order.get(at).map(|(name, _)| name.as_str());
+        let by_name = self.by_name.get_or_init(|| {
+            let mut positions: Box<[usize]> = (0..self.in_order.len()).collect();
+            positions.sort_by_key(|at| name_at(*at));
+            positions
+        });
+        let after = by_name.partition_point(|at| name_at(*at) <= Some(name));
+        let (key, value) = self.in_order.get(*by_name.get(after.checked_sub(1)?)?)?;
+        (key == name).then_some(*value)
     }
 
     /// Returns the value of `name` if it is an object.
@@ -90,7 +117,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
                 while let Some(member) = map.next_entry()? {
                     members.push(member);
                 }
-                Ok(Members(members))
+                Ok(Members { in_order: members, by_name: OnceLock::new() })
             }
         }
         deserializer.deserialize_map(ObjectVisitor)
@@ -153,6 +180,20 @@ mod tests {
     #[test]
     fn last_of_repeated_names_counts() {
         assert_eq!(Members::parse(r#"{"a":1,"a":2}"#).unwrap().json("a"), Some("2"));
+    }
+
+    #[test]
+    fn look_up_in_a_large_object_equals_a_search_from_the_end() {
+        let names: Vec<String> = (0..200).map(|n| format!("m{}", n % 150)).collect();
+        let text: Vec<String> =
+            names.iter().enumerate().map(|(at, name)| format!("\"{name}\":{at}")).collect();
+        let text = format!("{{{}}}", text.join(","));
+        let members = Members::parse(&text).unwrap();
+        for name in names.iter().map(String::as_str).chain(["", "a", "m", "m1000", "z"]) {
+            let last = names.iter().rposition(|other| other == name).map(|at| at.to_string());
+            assert_eq!(members.json(name), last.as_deref(), "{name}");
+        }
+        assert!(members.by_name.get().is_some(), "a large object is not searched name by name");
     }
 
     #[test]

@@ -1,18 +1,15 @@
 //! Metrics of event input. The handles are kept, since they change with every event.
 
-use foldhash::{HashMap, HashMapExt};
 use metrics::{Counter, Histogram, counter, histogram};
 
 use super::Message;
 use crate::clock;
-
-/// Number of event types with their own label value; further types are counted as `other`.
-const EVENT_TYPES_MAX: usize = 100;
+use crate::telemetry::EventTypeCounters;
 
 /// The input metrics of one worker.
 #[derive(Debug)]
 pub struct InputMetrics {
-    received: HashMap<Box<str>, Counter>,
+    received: EventTypeCounters,
     redelivered: Counter,
     bytes: Counter,
     size: Histogram,
@@ -29,7 +26,7 @@ impl Default for InputMetrics {
     fn default() -> Self {
         let acked = |result| counter!("switchyard_events_acked_total", "result" => result);
         Self {
-            received: HashMap::new(),
+            received: EventTypeCounters::new("switchyard_events_received_total"),
             redelivered: counter!("switchyard_events_redelivered_total"),
             bytes: counter!("switchyard_events_bytes_total"),
             size: histogram!("switchyard_event_size_bytes"),
@@ -57,13 +54,7 @@ impl InputMetrics {
 
     /// Counts an event by its type.
     pub fn count_type(&mut self, event_type: &str) {
-        if let Some(counter) = self.received.get(event_type) {
-            return counter.increment(1);
-        }
-        let name = if self.received.len() < EVENT_TYPES_MAX { event_type } else { "other" };
-        let counter = counter!("switchyard_events_received_total", "event_type" => name.to_owned());
-        counter.increment(1);
-        self.received.insert(name.into(), counter);
+        self.received.increment(event_type, 1);
     }
 }
 

@@ -21,6 +21,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+use crate::domain::UnknownMembers;
+
 /// Signature algorithm of these keys.
 const ALGORITHM: &str = "RS256";
 /// Longest token that is parsed, in bytes.
@@ -45,6 +47,9 @@ pub struct KeyRecord {
     pub signs_from_ms: i64,
     /// Both halves, PKCS #8 in base64.
     pkcs8: String,
+    /// Members that this release does not know.
+    #[serde(flatten)]
+    unknown: UnknownMembers,
 }
 
 /// A key cannot be generated or parsed.
@@ -61,7 +66,8 @@ impl KeyRecord {
         let pair = KeyPair::generate(KeySize::Rsa2048).map_err(|_| InvalidKey)?;
         let pkcs8: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| InvalidKey)?;
         let pkcs8 = BASE64.encode(pkcs8.as_ref());
-        Ok(Self { kid: thumbprint(&pair), signs_from_ms: 0, pkcs8 })
+        let unknown = UnknownMembers::default();
+        Ok(Self { kid: thumbprint(&pair), signs_from_ms: 0, pkcs8, unknown })
     }
 }
 

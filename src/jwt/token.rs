@@ -1,9 +1,12 @@
 //! Connect tokens: parsing, verification and signing.
 
+use std::collections::BTreeMap;
+
 use data_encoding::BASE64URL_NOPAD;
 use hmac::digest::InvalidLength;
 use hmac::{Hmac, KeyInit, Mac};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::json;
 use sha2::Sha256;
 
@@ -12,6 +15,11 @@ use crate::domain::Secret;
 
 /// The only accepted algorithm; any other, including `none`, is rejected before a key is looked up.
 const ALGORITHM: &str = "HS256";
+/// Header parameters that a token must not have: extensions to understand, and keys or places to get
+/// a key from.
+///
+/// **Source:** RFC 7515, sections 4.1.2 to 4.1.6 and 4.1.11.
+const REFUSED_PARAMETERS: [&str; 5] = ["crit", "jku", "jwk", "x5u", "x5c"];
 /// Longest token that is parsed, in bytes.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
 /// Maximum number of audiences: the secret of each is tried before the token is verified.
@@ -23,6 +31,12 @@ const LIFE_S_MAX: i64 = 3600;
 /// Lifetime of the tokens signed here, in seconds; the same as the vendor's.
 const OWN_LIFE_S: i64 = 180;
 
+/// Value of the claim `switchyard` of the tokens that we send to apps. Apps may sign with the same
+/// secret and issuer, for the same path, so this claim is all that tells our tokens from theirs. It
+/// is no audience, because client libraries take the audience for the tenant, or refuse a token that
+/// has one.
+const OWN: &str = "call-to-app";
+
 /// Why a token is rejected. Only metrics show it; callers do not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TokenError {
@@ -30,6 +44,8 @@ pub enum TokenError {
     Malformed,
     /// Another algorithm, or no signature.
     Algorithm,
+    /// The header has a parameter that is refused.
+    HeaderParameter,
     /// A required claim is missing or has the wrong type.
     Claims,
     /// It has expired.
@@ -49,6 +65,7 @@ impl TokenError {
         match self {
             Self::Malformed => "malformed",
             Self::Algorithm => "algorithm",
+            Self::HeaderParameter => "header_parameter",
             Self::Claims => "claims",
             Self::Expired => "expired",
             Self::Early => "early",
@@ -70,6 +87,8 @@ pub struct ConnectToken<'t> {
 #[derive(Deserialize)]
 struct Header {
     alg: String,
+    #[serde(flatten)]
+    others: BTreeMap<String, IgnoredAny>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -80,6 +99,9 @@ struct Claims {
     iat: i64,
     exp: i64,
     qsh: String,
+    /// Set in the tokens that we send, see [`OWN`].
+    #[serde(default, rename = "switchyard")]
+    own: Option<IgnoredAny>,
 }
 
 /// One or several audiences. **Source:** RFC 7519, section 4.1.3.
@@ -112,6 +134,9 @@ impl<'t> ConnectToken<'t> {
         if header.alg != ALGORITHM {
             return Err(TokenError::Algorithm);
         }
+        if REFUSED_PARAMETERS.iter().any(|name| header.others.contains_key(*name)) {
+            return Err(TokenError::HeaderParameter);
+        }
         let claims = serde_json::from_slice(&decoded(claims)?).map_err(|_| TokenError::Claims)?;
         let token = Self { signed, signature: decoded(signature)?, claims };
         if token.audience().len() > AUDIENCE_MAX { Err(TokenError::Claims) } else { Ok(token) }
@@ -130,6 +155,12 @@ impl<'t> ConnectToken<'t> {
             Audience::One(name) => std::slice::from_ref(name),
             Audience::Many(names) => names,
         }
+    }
+
+    /// Whether we issued it, to call an app: such a token gives no access to our APIs.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.claims.own.is_some()
     }
 
     /// Claimed time of issue, seconds since the epoch.
@@ -188,6 +219,7 @@ pub fn sign(secret: &Secret, issuer: &str, qsh: &str, now_s: i64) -> Result<Stri
     let header = json!({"typ": "JWT", "alg": ALGORITHM});
     let claims = json!({
         "iss": issuer, "iat": now_s, "exp": now_s.saturating_add(OWN_LIFE_S), "qsh": qsh,
+        "switchyard": OWN,
     });
     let part = |value: &serde_json::Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
     let signed = format!("{}.{}", part(&header), part(&claims));
@@ -225,6 +257,7 @@ mod tests {
         assert!(vectors.len() >= 8);
         for vector in vectors {
             let text = |name: &str| vector[name].as_str().unwrap();
+            assert!(!ConnectToken::parse(text("token")).is_ok_and(|token| token.is_own()));
             let now = vector["now"].as_i64().unwrap();
             let accepted = accepts(text("token"), &secret, now, text("method"), text("url"));
             assert_eq!(accepted, vector["accept"], "{}", vector["why"]);
@@ -235,7 +268,9 @@ mod tests {
     fn own_token_reads_back_and_covers_its_request_alone() {
         let secret = Secret::new("s");
         let made = sign(&secret, "tenant-1", &qsh::hash("POST", "/hook", "a=1"), 1000).unwrap();
-        assert_eq!(ConnectToken::parse(&made).unwrap().issuer(), "tenant-1");
+        let token = ConnectToken::parse(&made).unwrap();
+        assert_eq!(token.issuer(), "tenant-1");
+        assert!(token.is_own());
         assert!(accepts(&made, &secret, 1000, "POST", "/hook?a=1"));
         assert!(!accepts(&made, &secret, 1000, "POST", "/hook?a=2"));
         assert!(!accepts(&made, &Secret::new("t"), 1000, "POST", "/hook?a=1"));
@@ -268,6 +303,11 @@ mod tests {
                 BASE64URL_NOPAD.encode(json!({"alg": alg, "kid": "../x"}).to_string().as_bytes());
             let read = ConnectToken::parse(&format!("{header}.{claims}.")).err();
             assert_eq!(read, Some(TokenError::Algorithm), "{alg}");
+        }
+        for name in REFUSED_PARAMETERS {
+            let header = json!({"alg": ALGORITHM, name: []}).to_string();
+            let token = format!("{}.{claims}.", BASE64URL_NOPAD.encode(header.as_bytes()));
+            assert_eq!(ConnectToken::parse(&token).err(), Some(TokenError::HeaderParameter));
         }
         let long = format!("{made}{}", "A".repeat(TOKEN_BYTES_MAX));
         assert_eq!(ConnectToken::parse(&long).err(), Some(TokenError::Malformed));

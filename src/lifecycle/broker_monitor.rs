@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use metrics::{counter, gauge};
 
+use super::broker::Broker;
 use super::readiness::{CheckState, Readiness};
 use super::skew::{SkewChange, SkewWatch};
 use crate::api::health::{CheckView, Health};
@@ -33,12 +34,8 @@ pub(super) struct BrokerMonitor {
 impl BrokerMonitor {
     /// Returns a monitor that publishes to `health`, after a first round that anchors the broker's clock: nothing
     /// may compute a due time before.
-    pub(super) async fn start(
-        connections: &Connections,
-        subjects: &Subjects,
-        config: &Config,
-        health: &Arc<Health>,
-    ) -> Self {
+    pub(super) async fn start(broker: &Broker, config: &Config, health: &Arc<Health>) -> Self {
+        let (connections, subjects) = (&broker.connections, &broker.subjects);
         let mut monitor = Self {
             probe: BrokerProbe::new(connections.clone(), subjects.clone()),
             connections: connections.clone(),

@@ -1,12 +1,13 @@
 //! The HTTP listener: APIs, probes, metrics and console on one address.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
+use super::background::Background;
 use crate::api::health::{self, Health};
 use crate::api::ingest::{EventsState, IngestState};
 use crate::api::scrape::{self, Scrape};
@@ -42,14 +43,13 @@ impl HttpParts {
     /// Returns the routes: registration and event APIs, operator API, probes, metrics and console.
     pub(super) fn routes(self, config: &Config) -> axum::Router {
         let token = Secret::new(config.admin.token.as_str());
-        let guard = self.guard;
         let state = Arc::new(ApiState {
             registry: Arc::clone(&self.registry),
             matcher: Arc::clone(&self.matcher),
             admin_token: token.clone(),
             body_max: config.limits.body,
             failed_webhooks: self.failed_webhooks,
-            check_url: Box::new(move |url| guard.check_url(url).map_err(|rule| rule.to_string())),
+            guard: self.guard,
         });
         let events = events_state(config, &self.publisher);
         let ingest = ingest_state(config, &self.publisher);
@@ -74,15 +74,19 @@ impl HttpParts {
     }
 }
 
-/// Serves `app` on `listener` until `stop` is cancelled.
-pub(super) fn serve(
-    tasks: &TaskTracker,
-    listener: TcpListener,
-    app: axum::Router,
-    stop: &CancellationToken,
-) {
-    let stopped = stop.clone().cancelled_owned();
-    tasks.spawn(async move {
+/// Opens the listener; returns its address, too.
+pub(super) async fn listen(config: &Config) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(&config.server.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.server.listen))?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+/// Serves `app` on `listener` until the router stops; running requests end first.
+pub(super) fn serve(background: &Background, listener: TcpListener, app: axum::Router) {
+    let stopped = background.stop.clone().cancelled_owned();
+    background.tasks.spawn(async move {
         if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stopped).await {
             tracing::error!(%error, "HTTP listener failed");
         }

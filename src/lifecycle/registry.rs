@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::app_calls::AppCalls;
+use super::background::Background;
+use super::broker::Broker;
 use super::endpoint_gone::disable_modules_of_removed_endpoints;
-use crate::bus::{Connections, GoneBroadcast, Subjects};
+use crate::bus::GoneBroadcast;
 use crate::config::Config;
 use crate::delivery::{EndpointGoneReport, HttpSender};
 use crate::matcher::Matcher;
-use crate::registry::{Registry, Settings};
+use crate::registry::{RegisterError, Registry, Settings};
 use crate::store::{KvOptions, KvStore};
 
 /// Longest time that a start waits for the registry to load.
@@ -27,23 +27,28 @@ const ENDPOINT_REPORTS_MAX: usize = 256;
 pub(super) async fn open(
     config: &Config,
     address: SocketAddr,
-    connections: &Connections,
+    broker: &Broker,
     matcher: &Arc<Matcher>,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
+    background: &Background,
 ) -> anyhow::Result<Arc<Registry>> {
     let options = KvOptions { prefix: config.nats.prefix.clone(), replicas: config.nats.replicas };
-    let store = KvStore::open(connections.control.context.clone(), &options).await?;
+    let store = KvStore::open(broker.connections.control.context.clone(), &options).await?;
     let own_url = format!("http://{address}");
     let public_url = Some(config.server.public_url.as_str()).filter(|url| !url.is_empty());
     let settings = Settings::new(config, public_url.unwrap_or(&own_url));
     let registry = Arc::new(Registry::new(Arc::new(store), Arc::clone(matcher), settings));
-    let (running, stopped) = (Arc::clone(&registry), stop.clone());
-    tasks.spawn(async move { stopped.run_until_cancelled(running.run()).await });
+    let running = Arc::clone(&registry);
+    background.spawn(async move { running.run().await });
     tokio::time::timeout(LOAD_TIMEOUT, registry.wait_until_ready())
         .await
         .with_context(|| format!("the registry did not load within {LOAD_TIMEOUT:?}"))?;
-    registry.signing_keys().maintain().await.context("signing keys")?;
+    match registry.signing_keys().maintain().await {
+        // Only deliveries that need a token of ours wait for the keys.
+        Err(error @ RegisterError::Document { .. }) => {
+            tracing::error!(%error, "the signing keys cannot be read; deliveries that need them wait");
+        }
+        maintained => maintained.context("signing keys")?,
+    }
     Ok(registry)
 }
 
@@ -52,28 +57,23 @@ pub(super) fn call_apps(
     config: &Config,
     sender: HttpSender,
     registry: &Arc<Registry>,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
+    background: &Background,
 ) {
     registry.set_app_caller(Arc::new(AppCalls::new(sender, config.limits.body)));
-    let (looking, stopped) = (Arc::clone(registry), stop.clone());
-    tasks.spawn(async move { stopped.run_until_cancelled(looking.run_background_tasks()).await });
+    let registry = Arc::clone(registry);
+    background.spawn(async move { registry.run_background_tasks().await });
 }
 
 /// Starts the task that disables modules of removed endpoints; returns where to report them.
 pub(super) fn collect_endpoint_reports(
-    connections: &Connections,
-    subjects: &Subjects,
+    broker: &Broker,
     registry: &Arc<Registry>,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
+    background: &Background,
 ) -> mpsc::Sender<EndpointGoneReport> {
-    let broadcast = GoneBroadcast::new(connections.outbound.client.clone(), subjects);
+    let broadcast =
+        GoneBroadcast::new(broker.connections.outbound.client.clone(), &broker.subjects);
     let (reports, received) = mpsc::channel(ENDPOINT_REPORTS_MAX);
-    let (registry, stop) = (Arc::clone(registry), stop.clone());
-    tasks.spawn(async move {
-        let disable = disable_modules_of_removed_endpoints(registry, broadcast, received);
-        stop.run_until_cancelled(disable).await
-    });
+    let registry = Arc::clone(registry);
+    background.spawn(disable_modules_of_removed_endpoints(registry, broadcast, received));
     reports
 }

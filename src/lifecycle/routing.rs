@@ -1,35 +1,114 @@
-//! The ports of the dispatcher and the consumers of the router.
+//! The parts that route events: publisher, router, consumers, and the tasks that keep the streams.
 
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
+use super::background::Background;
+use super::broker::Broker;
 use crate::bus::{
-    BackpressureGate, Connections, DeadLetterStream, EventPublisher, FunctionClient, ParkingStream,
-    PublishGates, PullSubscription, RoomRequests, ShareCounter, Subjects, Trimmer,
+    BackpressureGate, CrashRecordBucket, DeadLetterStream, EventPublisher, FunctionClient,
+    ParkingStream, PublishGates, PullSubscription, RoomRequests, ShareCounter, StreamMonitor,
+    Trimmer,
 };
 use crate::config::Config;
-use crate::delivery::{ChannelPorts, EndpointGoneReport, Ports, Shares, SubscriptionDirectory};
-use crate::domain::SubscriptionId;
+use crate::delivery::{
+    ChannelPorts, Dispatcher, EndpointGoneReport, HttpSender, Ports, Random, Shares,
+    SubscriptionDirectory, UnmatchedFor,
+};
+use crate::domain::{InstallationId, SubscriptionId};
 use crate::event::Publisher;
-use crate::matcher::Subscription;
+use crate::matcher::{Matcher, Subscription};
 use crate::registry::Registry;
+use crate::router::Router;
+use crate::telemetry::LiveFeed;
 
 /// Consumers of the event stream; each decodes and matches on its own task.
 const WORKERS: usize = 2;
 
+/// The parts that route events, connected with each other and not started.
+pub(super) struct Routing {
+    pub(super) publisher: Arc<dyn Publisher>,
+    pub(super) shares: Arc<Shares>,
+    pub(super) gates: Arc<PublishGates>,
+    router: Arc<Router>,
+    pulls: Vec<PullSubscription>,
+    due: PullSubscription,
+    stream_monitor: StreamMonitor,
+    trimmer: Trimmer,
+    share_counter: ShareCounter,
+}
+
+impl Routing {
+    /// Connects the parts, and creates the consumers, so that events are kept for them from now on.
+    pub(super) async fn connect(
+        config: &Config,
+        broker: &Broker,
+        (matcher, registry, live): (&Arc<Matcher>, &Arc<Registry>, &LiveFeed),
+        sender: HttpSender,
+        endpoint_reports: mpsc::Sender<EndpointGoneReport>,
+        background: &Background,
+    ) -> anyhow::Result<Self> {
+        let (control, subjects) = (&broker.connections.control, &broker.subjects);
+        let (shares, gates) = (Arc::new(Shares::new(&config.delivery)), Arc::default());
+        let gate = Arc::new(BackpressureGate::default());
+        let (publisher, trimmer) = event_stream(config, broker, &gate);
+        let stream_monitor =
+            StreamMonitor::new(control.clone(), subjects.clone(), &config.events, gate);
+        let directory: Arc<dyn SubscriptionDirectory> =
+            Arc::new(LiveSubscriptions(Arc::clone(registry)));
+        let share_counter = ShareCounter::new(
+            control.clone(),
+            subjects.clone(),
+            Arc::clone(&shares),
+            Arc::clone(&directory),
+        );
+        let ports = ports(broker, (&shares, &gates), registry, endpoint_reports);
+        let random = Random::from_system();
+        let router = Router::new(
+            config,
+            Arc::clone(matcher),
+            Arc::new(Dispatcher::new(&config.delivery, sender, ports, random, live.clone())),
+            directory,
+            Arc::new(CrashRecordBucket::new(&broker.connections, subjects)),
+            live.clone(),
+            background.stop.clone(),
+        );
+        let (pulls, due) = consumers(config, broker).await?;
+        let router = Arc::new(router);
+        Ok(Self {
+            publisher,
+            shares,
+            gates,
+            router,
+            pulls,
+            due,
+            stream_monitor,
+            trimmer,
+            share_counter,
+        })
+    }
+
+    /// Starts to route events.
+    pub(super) fn start(self, background: &Background) {
+        let Self { router, pulls, due, stream_monitor, trimmer, share_counter, .. } = self;
+        background.spawn(share_counter.run());
+        background.spawn(async move { stream_monitor.run().await });
+        background.spawn(async move { trimmer.run().await });
+        // Ends by itself, after what is running.
+        background.tasks.spawn(router.run(pulls, due));
+    }
+}
+
 /// Connects the ports of the dispatcher to the broker.
-pub(super) fn ports(
-    connections: &Connections,
-    subjects: &Subjects,
+fn ports(
+    broker: &Broker,
     (shares, gates): (&Arc<Shares>, &Arc<PublishGates>),
     registry: &Registry,
     endpoint_reports: mpsc::Sender<EndpointGoneReport>,
 ) -> Ports {
-    let outbound = &connections.outbound;
+    let (outbound, subjects) = (&broker.connections.outbound, &broker.subjects);
     Ports {
         channels: ChannelPorts {
             functions: Arc::new(FunctionClient::new(outbound.client.clone())),
@@ -52,26 +131,26 @@ pub(super) fn ports(
 }
 
 /// Returns the publisher of events, and the trimmer that makes space for it.
-pub(super) fn event_stream(
+fn event_stream(
     config: &Config,
-    connections: &Connections,
-    subjects: &Subjects,
+    broker: &Broker,
     gate: &Arc<BackpressureGate>,
 ) -> (Arc<dyn Publisher>, Trimmer) {
     let room = Arc::<RoomRequests>::default();
-    let (outbound, control) = (connections.outbound.clone(), connections.control.clone());
-    let publisher = EventPublisher::new(outbound, subjects.clone(), Arc::clone(gate));
+    let (outbound, control) =
+        (broker.connections.outbound.clone(), broker.connections.control.clone());
+    let publisher = EventPublisher::new(outbound, broker.subjects.clone(), Arc::clone(gate));
     let publisher = Arc::new(publisher.with_room(Arc::clone(&room)));
-    let trimmer = Trimmer::new(control, subjects.clone(), config, room);
+    let trimmer = Trimmer::new(control, broker.subjects.clone(), config, room);
     (publisher, trimmer)
 }
 
 /// Opens the consumers of the event stream and the one of parked deliveries that are due.
-pub(super) async fn consumers(
+async fn consumers(
     config: &Config,
-    connections: &Connections,
-    subjects: &Subjects,
+    broker: &Broker,
 ) -> anyhow::Result<(Vec<PullSubscription>, PullSubscription)> {
+    let (connections, subjects) = (&broker.connections, &broker.subjects);
     let events = |_| PullSubscription::events(connections, subjects, &config.events, WORKERS);
     let pulls: Vec<PullSubscription> = (0..WORKERS).map(events).collect();
     let due = PullSubscription::due(connections, subjects, &config.events);
@@ -81,31 +160,27 @@ pub(super) async fn consumers(
     Ok((pulls, due))
 }
 
-/// Starts the task that counts what each owner uses of the streams.
-pub(super) fn count_shares(
-    config: &Config,
-    connections: &Connections,
-    shares: &Arc<Shares>,
-    directory: &Arc<dyn SubscriptionDirectory>,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
-) {
-    let counter = ShareCounter::new(
-        connections.control.clone(),
-        Subjects::new(&config.nats.prefix),
-        Arc::clone(shares),
-        Arc::clone(directory),
-    );
-    let stop = stop.clone();
-    tasks.spawn(async move { stop.run_until_cancelled(counter.run()).await });
-}
-
 /// Looks subscriptions of parked deliveries up in the registry.
-pub(super) struct LiveSubscriptions(pub(super) Arc<Registry>);
+struct LiveSubscriptions(Arc<Registry>);
 
 impl SubscriptionDirectory for LiveSubscriptions {
     fn find(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
         self.0.subscription(id)
+    }
+
+    fn waiting_at(&self, site: &str) -> Vec<UnmatchedFor> {
+        let waiting = self.0.waiting_at(site).into_iter();
+        waiting.map(|one| UnmatchedFor { app: one.app, installation: one.id }).collect()
+    }
+
+    fn is_waiting(&self, installation: &InstallationId) -> bool {
+        self.0.is_waiting(installation)
+    }
+
+    fn subscriptions_of(&self, installation: &InstallationId) -> Vec<Arc<Subscription>> {
+        let known = self.0.installation_by_id_or_token(installation.as_str());
+        let modules = known.iter().flat_map(|known| &known.modules);
+        modules.filter_map(|module| module.subscription.clone()).collect()
     }
 
     fn catch_up(&self) -> BoxFuture<'_, ()> {

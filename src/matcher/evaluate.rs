@@ -157,7 +157,7 @@ fn evaluate(
     }
 }
 
-fn filter_error(program: &Program, error: &EvalError) -> FilterError {
+pub(super) fn filter_error(program: &Program, error: &EvalError) -> FilterError {
     let at = Position::of(error.span, &program.source());
     // A filter has at most 10,000 characters.
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);

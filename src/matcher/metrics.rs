@@ -6,9 +6,7 @@ use foldhash::{HashMap, HashMapExt};
 use metrics::{Counter, Histogram, counter, histogram};
 
 use super::{FilterFailure, Matches};
-
-/// Number of event types with a label value of their own; any further one is `other`.
-const EVENT_TYPES_MAX: usize = 100;
+use crate::telemetry::EventTypeCounters;
 
 /// The metrics of one worker.
 #[derive(Debug)]
@@ -20,7 +18,7 @@ pub struct MatchMetrics {
     evaluated_false: Counter,
     evaluated_error: Counter,
     index_errors: Counter,
-    matches: HashMap<Box<str>, Counter>,
+    matches: EventTypeCounters,
     /// By reason and action.
     filter_errors: HashMap<(&'static str, &'static str), Counter>,
 }
@@ -37,7 +35,7 @@ impl Default for MatchMetrics {
             evaluated_false: evaluated("false"),
             evaluated_error: evaluated("error"),
             index_errors: counter!("switchyard_index_errors_total"),
-            matches: HashMap::new(),
+            matches: EventTypeCounters::new("switchyard_matches_total"),
             filter_errors: HashMap::new(),
         }
     }
@@ -56,7 +54,7 @@ impl MatchMetrics {
         self.index_errors.increment(u64::from(count(outcome.index_errors)));
         outcome.failures.iter().for_each(|failure| self.count_failure(failure));
         if !outcome.is_empty() {
-            self.matches_of(event_type).increment(u64::from(count(outcome.len())));
+            self.matches.increment(event_type, u64::from(count(outcome.len())));
         }
     }
 
@@ -71,17 +69,6 @@ impl MatchMetrics {
             || counter!("switchyard_filter_errors_total", "reason" => reason, "action" => action),
         );
         counter.increment(1);
-    }
-
-    fn matches_of(&mut self, event_type: &str) -> &Counter {
-        let name = match self.matches.len() < EVENT_TYPES_MAX {
-            true => event_type,
-            false if self.matches.contains_key(event_type) => event_type,
-            false => "other",
-        };
-        self.matches.entry(name.into()).or_insert_with(
-            || counter!("switchyard_matches_total", "event_type" => name.to_owned()),
-        )
     }
 }
 

@@ -13,6 +13,7 @@ mod index;
 mod indexer;
 mod matches;
 pub mod metrics;
+mod one_by_one;
 mod partition;
 mod projection_cache;
 pub mod snapshot;

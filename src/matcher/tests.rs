@@ -335,6 +335,22 @@ fn shared_subexpression_leads_to_its_filters() {
     }
 }
 
+/// Constants that contain each other have many hits in one text, whose memory has a bound.
+#[test]
+fn search_with_too_many_hits_is_left_to_evaluation() {
+    const FILTERS: usize = 40;
+    let mut world = World::new(switchyard_expr::limits::STEPS_MAX);
+    let filter = |n| Registered::plain(format!("event.a.includes('{}')", "x".repeat(n)));
+    world.perform(&Act::Register(0, (1..=FILTERS).map(filter).collect())).unwrap();
+    for (bytes, evaluated) in [(1_000, 0), (4_000, FILTERS)] {
+        let text = format!(r#"{{"a":"{}"}}"#, "x".repeat(bytes));
+        let event = world.decode(&text).unwrap();
+        let (found, outcome) = world.matches(&event);
+        assert_eq!((found.len(), outcome.evaluated.matched as usize), (FILTERS, evaluated));
+        world.perform(&Act::Event(text)).unwrap();
+    }
+}
+
 #[test]
 fn equal_filters_are_evaluated_once_for_all_installations() {
     let mut world = World::new(switchyard_expr::limits::STEPS_MAX);

@@ -25,6 +25,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 const RUNNING_MAX: usize = 8;
 /// Pause before a retry after the store was unavailable.
 const STORE_PAUSE_MS: i64 = 1_000;
+/// Pause before the work of an installation whose document cannot be read is looked at again.
+const UNREADABLE_PAUSE_MS: i64 = 60_000;
 /// Interval at which the signing keys are checked.
 const KEYS_INTERVAL: Duration = Duration::from_secs(600);
 
@@ -53,6 +55,12 @@ async fn run_due_installations(context: Arc<Context>) {
 }
 
 async fn run_due(context: &Context, id: &InstallationId) {
+    if context.state().unreadable().is_waiting(id) {
+        // Set again when the document is read.
+        let at_ms = clock::broker_now_ms().saturating_add(UNREADABLE_PAUSE_MS);
+        context.replica.wakeups.set(id, Some(at_ms));
+        return;
+    }
     let mut done = Notices::new(context).warn_of_expiring_webhooks(id).await;
     if done.is_ok() {
         done = Discovery::new(context).discover(id, DiscoveryMode::WhenDue).await;

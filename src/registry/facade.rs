@@ -13,7 +13,7 @@ use super::commands::{
 use super::compile::{AppliedApp, AppliedInstallation};
 use super::error::RegisterError;
 use super::model::{ClientRecord, Counts};
-use super::replica::{self, StateWriter};
+use super::replica::{self, StateWriter, UnreadableDocument, WaitingInstallation};
 use super::settings::Settings;
 use super::store::Store;
 use crate::domain::{AppId, InstallationId, SubscriptionId};
@@ -195,6 +195,36 @@ impl Registry {
     #[must_use]
     pub fn installation(&self, id: &str) -> Option<Arc<AppliedInstallation>> {
         self.context.state().installation(id)
+    }
+
+    /// Returns the installation with this id, or whose id has this token.
+    #[must_use]
+    pub fn installation_by_id_or_token(&self, id: &str) -> Option<Arc<AppliedInstallation>> {
+        self.context.state().installation_by_id_or_token(id)
+    }
+
+    /// Returns the documents that this replica cannot read, by key.
+    #[must_use]
+    pub fn unreadable_documents(&self) -> Vec<Arc<UnreadableDocument>> {
+        self.context.state().unreadable().documents.clone()
+    }
+
+    /// Returns the number of documents that this replica cannot read.
+    #[must_use]
+    pub fn unreadable_count(&self) -> usize {
+        self.context.state().unreadable().documents.len()
+    }
+
+    /// Returns the installations for whose documents the events of a site wait.
+    #[must_use]
+    pub fn waiting_at(&self, site: &str) -> Vec<WaitingInstallation> {
+        self.context.state().unreadable().waiting_at(site)
+    }
+
+    /// Whether the events of an installation wait for a document.
+    #[must_use]
+    pub fn is_waiting(&self, installation: &InstallationId) -> bool {
+        self.context.state().unreadable().is_waiting(installation)
     }
 
     /// Returns the installation with this bearer token [digest](super::digest).

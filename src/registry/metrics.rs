@@ -11,6 +11,7 @@ const INSTALLATIONS: &str = "switchyard_installations";
 const REVISION: &str = "switchyard_registry_revision";
 const APPLY_SECONDS: &str = "switchyard_registry_apply_seconds";
 const DOCUMENTS_REFUSED: &str = "switchyard_registry_documents_refused_total";
+const UNREADABLE_DOCUMENTS: &str = "switchyard_registry_unreadable_documents";
 const WEBHOOK_EXPIRES: &str = "switchyard_webhook_expires_in_seconds";
 const MODULES_IGNORED: &str = "switchyard_discovery_ignored_total";
 const APP_CALLS: &str = "switchyard_app_calls_total";
@@ -47,6 +48,11 @@ pub(super) fn module_ignored(rule: &'static str) {
 pub(super) fn app_called(kind: &'static str, is_ok: bool) {
     let result = if is_ok { "ok" } else { "failed" };
     counter!(APP_CALLS, "kind" => kind, "result" => result).increment(1);
+}
+
+#[expect(clippy::cast_precision_loss, reason = "gauges are f64; counts stay far below 2^52")]
+pub(super) fn unreadable_documents(family: &'static str, count: usize) {
+    gauge!(UNREADABLE_DOCUMENTS, "family" => family).set(count as f64);
 }
 
 pub(super) fn document_refused() {

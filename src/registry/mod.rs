@@ -68,6 +68,7 @@ pub use model::{
     RegistrationApi, Replayed, RequestStyle, SignedRequest, SourceRange, TRIGGER, WEBHOOKS, code,
     summary,
 };
+pub use replica::{UnreadableDocument, WaitingInstallation};
 pub use settings::Settings;
 pub use store::{Store, StoreError, StoredDocument, WatchEvent};
 pub use validation::{

@@ -548,13 +548,18 @@ async fn change_stored_app(replica: &Replica, store: &MemoryStore, changes: Valu
 }
 
 #[tokio::test]
-async fn unreadable_delivery_options_of_a_stored_app_are_replaced_by_the_defaults() {
+async fn events_wait_for_an_app_with_unreadable_delivery_options() {
     let (replica, store) = Replica::provisioned().await;
     let module = replica.add(json!({})).await.unwrap();
     change_stored_app(&replica, &store, json!({"delivery": {"style": "later"}})).await;
-    let app = replica.app(APP).unwrap();
-    assert!(app.record.delivery().is_err());
-    assert_eq!(app.delivery, super::DeliveryOptions::default());
+    let problems = replica.unreadable_documents();
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].reason.contains("later"), "{problems:?}");
+    let waiting = replica.waiting_at("cloud-1");
+    assert!(waiting.iter().any(|one| one.id.as_str() == "inst-a"), "{waiting:?}");
+    assert!(replica.is_waiting(&"inst-a".into()));
+    change_stored_app(&replica, &store, json!({"delivery": {"style": "switchyard"}})).await;
+    assert!(replica.unreadable_documents().is_empty() && !replica.is_waiting(&"inst-a".into()));
     assert_eq!(replica.state_of(&module).0, EffectiveStatus::Active);
 }
 
@@ -581,4 +586,5 @@ async fn unreadable_stored_module_is_inactive_with_the_reason() {
     let (status, reason) = replica.state_of(&module);
     assert_eq!(status, EffectiveStatus::Inactive);
     assert!(reason.unwrap().contains("number out of range"));
+    assert!(replica.is_waiting(&"inst-a".into()));
 }

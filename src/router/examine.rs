@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::clock;
-use crate::delivery::{DeadLetterReason, PreparedEvent};
+use crate::delivery::{DeadLetterReason, PreparedEvent, SubscriptionDirectory, UnmatchedFor};
 use crate::event::metrics::{InputMetrics, decode_error};
 use crate::event::{DecodeError, Decoder, Event, Message, RoutingKey};
 use crate::matcher::metrics::MatchMetrics;
@@ -14,6 +14,7 @@ use crate::telemetry::{LiveEvent, LiveFeed, LogBudget};
 /// Decodes and matches messages; shared by all workers.
 pub(super) struct Examiner {
     matcher: Arc<Matcher>,
+    directory: Arc<dyn SubscriptionDirectory>,
     live: LiveFeed,
     failure_log: LogBudget,
     event_bytes_max: usize,
@@ -41,14 +42,27 @@ pub(super) enum Examined {
 /// What is done for an event before it is acknowledged.
 pub(super) enum Work {
     Deliver { prepared: Arc<PreparedEvent>, matches: Vec<Match> },
+    Wait(Box<Wait>),
     DeadLetter { reason: DeadLetterReason, error: String },
 }
+
+/// An event of a site in which some installations have a document that cannot be read.
+pub(super) struct Wait {
+    pub(super) event: Event,
+    /// Those installations.
+    pub(super) waiting: Vec<UnmatchedFor>,
+    /// The matches of all others, if there are any.
+    pub(super) matched: Option<Matched>,
+}
+
+/// The matches of an event.
+pub(super) type Matched = (Arc<PreparedEvent>, Vec<Match>);
 
 impl Examined {
     /// Returns the work for an event that crashed routers.
     pub(super) fn poison(crashes: u32) -> Self {
         let reason = DeadLetterReason::Poison("crash");
-        let error = format!("{crashes} crashes were recorded while it was decoded or matched");
+        let error = format!("{crashes} crashes were recorded while it was processed");
         Self::Work(Work::DeadLetter { reason, error })
     }
 
@@ -63,12 +77,13 @@ impl Examiner {
     /// Creates an examiner of events of at most `event_bytes_max` bytes.
     pub(super) fn new(
         matcher: Arc<Matcher>,
+        directory: Arc<dyn SubscriptionDirectory>,
         live: LiveFeed,
         event_bytes_max: usize,
         trust_body_self: bool,
     ) -> Self {
         let failure_log = LogBudget::default();
-        Self { matcher, live, failure_log, event_bytes_max, trust_body_self }
+        Self { matcher, directory, live, failure_log, event_bytes_max, trust_body_self }
     }
 
     /// Creates the state of a worker.
@@ -100,8 +115,12 @@ impl Examiner {
             Ok(attributes) => attributes,
             Err(error) => return Examined::unreadable(&error),
         };
-        let has_subscribers =
-            |routing_key: RoutingKey<'_>| self.matcher.has_subscriptions(routing_key);
+        // Asked before the matcher: an installation that waits no longer is in the matcher already.
+        let mut waiting = None;
+        let has_subscribers = |routing_key: RoutingKey<'_>| {
+            waiting = Some(self.directory.waiting_at(routing_key.cloud_id));
+            self.matcher.has_subscriptions(routing_key)
+        };
         let (body, sequence) = (message.payload(), message.sequence());
         let decoded = match worker.decoder.decode_if_subscribed(
             attributes,
@@ -113,7 +132,10 @@ impl Examiner {
             Err(error) => return Examined::unreadable(&error),
         };
         let routing_key = decoded.routing_key();
-        worker.metrics.count_type(routing_key.event_type);
+        let waiting = waiting.unwrap_or_else(|| self.directory.waiting_at(routing_key.cloud_id));
+        if message.delivery_count() <= 1 {
+            worker.metrics.count_type(routing_key.event_type);
+        }
         let started = clock::tick();
         let mut nothing = Matches::default();
         let outcome = match decoded.is_body_decoded() {
@@ -121,22 +143,40 @@ impl Examiner {
             false => &mut nothing,
         };
         worker.matching.count(routing_key.event_type, outcome, clock::since(started));
-        if outcome.is_empty() && outcome.failures.is_empty() && !self.live.has_subscribers() {
+        let is_empty = outcome.is_empty() && outcome.failures.is_empty() && waiting.is_empty();
+        if is_empty && !self.live.has_subscribers() {
             return Examined::Unmatched;
         }
-        let matches = outcome.take_matches(routing_key, &worker.decoder);
+        let mut matches = outcome.take_matches(routing_key, &worker.decoder);
+        // Matched by the version of the document that was read last.
+        matches.retain(|found| {
+            !waiting.iter().any(|one| one.installation == found.subscription.owner.id)
+        });
         let event = decoded.into_event();
         self.live.publish(|| routed(&event, &matches, outcome));
         for failure in &outcome.failures {
             self.record_failure(&event, failure);
         }
-        if matches.is_empty() {
+        if matches.is_empty() && waiting.is_empty() {
             return Examined::Unmatched;
         }
-        match PreparedEvent::decoded(event, &worker.decoder) {
-            Ok(prepared) => Examined::Work(Work::Deliver { prepared: Arc::new(prepared), matches }),
-            Err(error) => Examined::unreadable(&DecodeError::Schema { reason: error.to_string() }),
+        if matches.is_empty() {
+            let wait = Wait { event, waiting, matched: None };
+            return Examined::Work(Work::Wait(Box::new(wait)));
         }
+        let prepared = match PreparedEvent::decoded(event.clone(), &worker.decoder) {
+            Ok(prepared) => Arc::new(prepared),
+            Err(error) => {
+                return Examined::unreadable(&DecodeError::Schema { reason: error.to_string() });
+            }
+        };
+        Examined::Work(match waiting.is_empty() {
+            true => Work::Deliver { prepared, matches },
+            false => {
+                let matched = Some((prepared, matches));
+                Work::Wait(Box::new(Wait { event, waiting, matched }))
+            }
+        })
     }
 
     fn record_failure(&self, event: &Event, failure: &FilterFailure) {

@@ -1,17 +1,38 @@
-//! Parked deliveries that are due: read, looked up and attempted again.
+//! Parked deliveries that are due: read, looked up and attempted again. An event that waited for the
+//! document of an installation is matched first.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
+
+use super::fan_out::FanOut;
+use super::waiting::{LateMatch, WaitingEvents};
 use crate::delivery::{
     DeadLetter, DeadLetterCause, DeadLetterReason, Delivery, DeliveryOutcome, Dispatcher,
     MalformedRecord, ParkedDelivery, SubscriptionDirectory, parked_owner,
 };
+use crate::domain::AppId;
 use crate::event::Message;
 
 /// Resumes parked deliveries.
 pub(super) struct ParkedDeliveries {
     dispatcher: Arc<Dispatcher>,
     directory: Arc<dyn SubscriptionDirectory>,
+    fan_out: Arc<FanOut>,
+    waiting: Arc<WaitingEvents>,
+}
+
+/// What becomes of a record that is due.
+enum Next {
+    /// It is attempted.
+    Attempt(Box<Delivery>),
+    /// It waits for the document of its installation.
+    Wait(Box<ParkedDelivery>),
+    /// Its event is matched.
+    Match(Box<ParkedDelivery>),
+    /// All of its subscriptions were removed.
+    Drop,
 }
 
 impl ParkedDeliveries {
@@ -19,53 +40,92 @@ impl ParkedDeliveries {
     pub(super) fn new(
         dispatcher: Arc<Dispatcher>,
         directory: Arc<dyn SubscriptionDirectory>,
+        fan_out: Arc<FanOut>,
+        waiting: Arc<WaitingEvents>,
     ) -> Self {
-        Self { dispatcher, directory }
+        Self { dispatcher, directory, fan_out, waiting }
     }
 
     /// Completes once the delivery of the record `message` is accounted for.
     pub(super) async fn resume<M: Message>(&self, message: &M) {
-        let directory = &*self.directory;
         let app = message.address().rsplit('.').next().unwrap_or_default();
-        let owner = parked_owner(message.headers(), directory, app);
-        if !self.settle(message).await
-            && let Some(owner) = owner
-        {
+        let owner = parked_owner(message.headers(), &*self.directory, app);
+        let is_parked = match AssertUnwindSafe(self.settle(message, app)).catch_unwind().await {
+            Ok(is_parked) => is_parked,
+            // Redelivered, it would panic again for ever.
+            Err(_) => {
+                let sequence = message.sequence();
+                tracing::error!(sequence, "resuming a parked delivery panicked; dead-lettered");
+                self.dead_letter(message, "crash", "its resumption panicked").await;
+                false
+            }
+        };
+        if let Some(owner) = owner.filter(|_| !is_parked) {
             self.dispatcher.release_parked(&owner, message.payload().len());
         }
     }
 
     /// As [`ParkedDeliveries::resume`]; returns whether the delivery is parked again.
-    async fn settle<M: Message>(&self, message: &M) -> bool {
-        match self.restore(message) {
-            Ok(Some(delivery)) => {
-                let outcome =
-                    self.dispatcher.deliver(delivery, self.dispatcher.park_after(), None).await;
-                return matches!(outcome, DeliveryOutcome::Parked(_));
+    async fn settle<M: Message>(&self, message: &M, app: &str) -> bool {
+        let outcome = match self.next(message) {
+            Ok(Next::Attempt(delivery)) => {
+                self.dispatcher.deliver(*delivery, self.dispatcher.park_after(), None).await
             }
-            Ok(None) => {
-                self.dispatcher.drop_by_policy();
+            Ok(Next::Wait(parked)) => {
+                self.dispatcher.wait_for_document(*parked, &AppId::from(app)).await
             }
+            Ok(Next::Match(parked)) => {
+                self.match_late(message, &parked).await;
+                return false;
+            }
+            Ok(Next::Drop) => self.dispatcher.drop_by_policy(),
             Err(malformed) => {
-                let (reason, error) = (DeadLetterReason::Poison("schema"), malformed.to_string());
-                let cause = DeadLetterCause { reason: &reason, stage: "parking", error: &error };
-                let letter = DeadLetter::of_record(message.payload(), message.sequence(), &cause);
-                self.dispatcher.store_dead_letter(letter, &reason).await;
+                self.dead_letter(message, "schema", &malformed.to_string()).await;
+                return false;
             }
-        }
-        false
+        };
+        matches!(outcome, DeliveryOutcome::Parked(_))
     }
 
-    /// Reads the delivery of a parked record; none if all of its subscriptions were removed.
-    fn restore<M: Message>(&self, message: &M) -> Result<Option<Delivery>, MalformedRecord> {
+    /// Reads a parked record and looks its subscriptions up.
+    fn next<M: Message>(&self, message: &M) -> Result<Next, MalformedRecord> {
         let parked = ParkedDelivery::read(message.headers(), message.payload())?;
+        // Asked before the subscriptions: those of an installation that waits no longer are live.
+        if self.directory.is_waiting(&parked.installation) {
+            return Ok(Next::Wait(Box::new(parked)));
+        }
+        if parked.subscriptions.is_empty() {
+            return Ok(Next::Match(Box::new(parked)));
+        }
         let mut live = parked.subscriptions.iter().filter_map(|id| self.directory.find(id));
         match live.next() {
             Some(subscription) => {
                 let coalesced_with = live.collect();
-                parked.resume(subscription, coalesced_with).map(Some)
+                let delivery = parked.resume(subscription, coalesced_with)?;
+                Ok(Next::Attempt(Box::new(delivery)))
             }
-            None => Ok(None),
+            None => Ok(Next::Drop),
         }
+    }
+
+    /// Matches an event that waited, and completes once its deliveries are accounted for.
+    async fn match_late<M: Message>(&self, message: &M, parked: &ParkedDelivery) {
+        match self.waiting.match_late(parked) {
+            Ok(LateMatch::Matched(prepared, matches)) => {
+                self.fan_out.deliver_all(&prepared, matches).await;
+            }
+            Ok(LateMatch::Unmatched) => {}
+            Ok(LateMatch::NoSubscription) => {
+                self.dispatcher.drop_by_policy();
+            }
+            Err(error) => self.dead_letter(message, error.label(), &error.to_string()).await,
+        }
+    }
+
+    async fn dead_letter<M: Message>(&self, message: &M, label: &'static str, error: &str) {
+        let reason = DeadLetterReason::Poison(label);
+        let cause = DeadLetterCause { reason: &reason, stage: "parking", error };
+        let letter = DeadLetter::of_record(message.payload(), message.sequence(), &cause);
+        self.dispatcher.store_dead_letter(letter, &reason).await;
     }
 }

@@ -133,14 +133,13 @@ impl Redeliveries {
         examined
     }
 
-    /// Records a panic of an event that was delivered for the first time.
+    /// Records a panic of an event in addition to those that are recorded already.
     pub(super) async fn record_panic<M: Message>(&self, message: &M) {
-        let mut check = PoisonCheck::new(self.crashes_max);
-        for output in check.step(Input::Panicked(position(message))) {
-            if let Output::Record(record) = output {
-                self.record(record).await;
-            }
-        }
+        let event = position(message);
+        let records = self.report("read", self.records.read(&[event]).await).unwrap_or_default();
+        let known = records.iter().filter(|record| record.event == event);
+        let crashes = known.map(|record| record.crashes).max().unwrap_or_default();
+        self.record(CrashRecord { event, crashes: crashes.saturating_add(1) }).await;
     }
 
     async fn record(&self, record: CrashRecord) {
@@ -179,9 +178,19 @@ mod tests {
 
     use super::super::examine::{Examined, Examiner};
     use super::*;
+    use crate::delivery::SubscriptionDirectory;
+    use crate::domain::SubscriptionId;
     use crate::event::{Attributes, DecodeError, HeaderLookup};
-    use crate::matcher::Matcher;
+    use crate::matcher::{Matcher, Subscription};
     use crate::telemetry::LiveFeed;
+
+    struct NoSubscriptions;
+
+    impl SubscriptionDirectory for NoSubscriptions {
+        fn find(&self, _id: &SubscriptionId) -> Option<Arc<Subscription>> {
+            None
+        }
+    }
 
     struct NoHeaders;
 
@@ -314,7 +323,8 @@ mod tests {
         let pause = Arc::new(PauseGate::new(Duration::from_secs(15)));
         let redeliveries = Redeliveries::new(Arc::new(records), 5, pause, CancellationToken::new());
         let live = LiveFeed::default();
-        let examiner = Examiner::new(Arc::new(Matcher::default()), live, 1 << 20, false);
+        let directory = Arc::new(NoSubscriptions);
+        let examiner = Examiner::new(Arc::new(Matcher::default()), directory, live, 1 << 20, false);
         let mut state = examiner.new_worker();
         let mut verdicts = Vec::new();
         for message in messages(CULPRIT, 1) {

@@ -7,9 +7,9 @@ use async_nats::jetstream::{self, ErrorCode, kv};
 use metrics::gauge;
 use thiserror::Error;
 
-/// Time-to-live of deletion markers, so that deleted keys do not accumulate. A replica that was
-/// away for longer may need a full reload.
-pub(super) const TOMBSTONE_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+/// Time-to-live of the deletion markers of earlier releases, and of those that the broker writes for
+/// messages that expired. Ours have none. A replica that was away for longer may need a full reload.
+pub(super) const EXPIRING_MARKER_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 /// Header and value of a deletion marker.
 pub(super) const DELETE_MARKER: (&str, &str) = ("KV-Operation", "DEL");
 /// Metadata key of the configuration version of a stream, see `bus::streams`.
@@ -52,7 +52,7 @@ async fn create(
             description: "apps, installations and their modules".into(),
             history: 1,
             num_replicas: options.replicas,
-            limit_markers: Some(TOMBSTONE_TTL),
+            limit_markers: Some(EXPIRING_MARKER_TTL),
             ..Default::default()
         })
         .await?;
@@ -114,7 +114,13 @@ impl Bucket {
             );
             context.get_key_value(&name).await.map_err(|source| error(source.to_string()))?
         } else {
-            create(&context, &name, options).await.map_err(|source| error(source.to_string()))?
+            let mut created = create(&context, &name, options).await;
+            if created.is_err() && version.is_none() {
+                // Another replica created it at the same time, and its stream has metadata by now, which
+                // a creation without them contradicts. It is updated then.
+                created = create(&context, &name, options).await;
+            }
+            created.map_err(|source| error(source.to_string()))?
         };
         let message_max = context.client().server_info().max_payload;
         let value_bytes_max = message_max.saturating_sub(ENVELOPE_BYTES);

@@ -9,14 +9,14 @@ use async_nats::Subject;
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{Info, RawMessageError, RawMessageErrorKind, Stream};
 
-use super::bucket::TOMBSTONE_TTL;
+use super::bucket::EXPIRING_MARKER_TTL;
 use crate::clock;
 
 /// Number of recent messages that are kept to find the position again, each of another key.
 const RECENT_MAX: usize = 64;
-/// A position older than this may have missed deletions that expired in the bucket. Half of the
+/// A position older than this may have missed deletions of an earlier release, which expire. Half of the
 /// time-to-live, to be independent of clock skew.
-const AGE_MAX: Duration = Duration::from_secs(TOMBSTONE_TTL.as_secs() / 2);
+const AGE_MAX: Duration = Duration::from_secs(EXPIRING_MARKER_TTL.as_secs() / 2);
 
 /// How far a bucket was read.
 pub(super) struct WatchCursor {

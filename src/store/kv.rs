@@ -9,7 +9,8 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
-use super::bucket::{Bucket, DELETE_MARKER, KvError, KvOptions, TOMBSTONE_TTL};
+use super::bucket::{Bucket, KvError, KvOptions};
+use super::tombstones;
 use super::watch;
 use crate::registry::{Store, StoreError, StoredDocument, WatchEvent};
 
@@ -111,12 +112,11 @@ impl KvStore {
         value: Bytes,
         expected: u64,
     ) -> Result<PublishAck, PublishError> {
-        let mut message =
-            PublishMessage::build().payload(value).expected_last_subject_sequence(expected);
-        if operation == Operation::Delete {
-            let (name, mark) = DELETE_MARKER;
-            message = message.header(name, mark).ttl(TOMBSTONE_TTL);
-        }
+        let message = match operation {
+            Operation::Delete => tombstones::marker(),
+            _ => PublishMessage::build().payload(value),
+        };
+        let message = message.expected_last_subject_sequence(expected);
         let subject = format!("$KV.{}.{key}", self.bucket.name);
         self.bucket.context.send_publish(subject, message).await?.await
     }

@@ -25,6 +25,7 @@ use tracing::{debug, info, warn};
 
 use super::bucket::{Bucket, DELETE_MARKER};
 use super::cursor::{SentMessage, StartPosition, WatchCursor};
+use super::tombstones::{self, Tombstones};
 use crate::registry::WatchEvent;
 
 /// Counts how often a watch started, and in which way.
@@ -57,10 +58,19 @@ enum StopReason {
 
 /// Watches the bucket until the receiver is dropped.
 pub(super) async fn follow(bucket: &Bucket, changes: mpsc::Sender<WatchEvent>) {
+    let (tombstones, expiring) = Tombstones::new();
+    tokio::select! {
+        () = watch(bucket, changes, tombstones) => {}
+        () = tombstones::keep(bucket, expiring) => {}
+    }
+}
+
+async fn watch(bucket: &Bucket, changes: mpsc::Sender<WatchEvent>, mut tombstones: Tombstones) {
     let mut cursor = None;
     let mut is_logged = false;
     loop {
-        let watch = match BucketWatch::open(bucket, &changes, &mut cursor).await {
+        let opened = BucketWatch::open(bucket, &changes, &mut cursor, &mut tombstones);
+        let watch = match opened.await {
             Ok(watch) => {
                 is_logged = false;
                 watch.run().await
@@ -90,6 +100,7 @@ struct BucketWatch<'f> {
     bucket: &'f Bucket,
     changes: &'f mpsc::Sender<WatchEvent>,
     cursor: &'f mut WatchCursor,
+    tombstones: &'f mut Tombstones,
     stream: Stream,
     messages: pull::Stream,
     /// Connections established before it was created.
@@ -107,6 +118,7 @@ impl<'f> BucketWatch<'f> {
         bucket: &'f Bucket,
         changes: &'f mpsc::Sender<WatchEvent>,
         cursor: &'f mut Option<WatchCursor>,
+        tombstones: &'f mut Tombstones,
     ) -> Result<Self, StopReason> {
         let connects = connects(bucket);
         let stream = bucket.context.get_stream(bucket.stream_name()).await.map_err(broken)?;
@@ -132,6 +144,9 @@ impl<'f> BucketWatch<'f> {
             .await
             .map_err(broken)?;
         let cursor = announce_start(changes, cursor, &found, start).await?;
+        if cursor.is_loading {
+            tombstones.clear();
+        }
         let load_target = Some(found.state.last_sequence);
         let is_empty = consumer.cached_info().num_pending == 0;
         let (received, checks_behind) = (0, 0);
@@ -139,6 +154,7 @@ impl<'f> BucketWatch<'f> {
             bucket,
             changes,
             cursor,
+            tombstones,
             stream,
             messages,
             connects,
@@ -185,6 +201,11 @@ impl<'f> BucketWatch<'f> {
         }
         let (sequence, is_last) = (info.stream_sequence, info.pending == 0);
         let written_ns = info.published.unix_timestamp_nanos();
+        let marker = message.headers.as_ref().filter(|headers| is_deletion(headers));
+        self.tombstones.note(&message.subject, sequence, marker);
+        if self.load_target.is_none() {
+            self.tombstones.count();
+        }
         if let Some(change) = self.change(&message, sequence) {
             send(self.changes, change).await?;
         }
@@ -196,6 +217,7 @@ impl<'f> BucketWatch<'f> {
     /// Reports, once, that the initial load is complete.
     async fn load_completed(&mut self) -> Result<(), StopReason> {
         let Some(load_target) = self.load_target.take() else { return Ok(()) };
+        self.tombstones.count();
         self.cursor.sent_up_to = self.cursor.sent_up_to.max(load_target);
         send(self.changes, WatchEvent::CaughtUp { revision: self.cursor.sent_up_to }).await?;
         self.cursor.is_loading = false;

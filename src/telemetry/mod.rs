@@ -1,5 +1,6 @@
 //! Telemetry: metric names, per-subscription counters, logs and the live feed.
 
+mod event_types;
 pub mod exporter;
 pub mod live_feed;
 pub mod log_budget;
@@ -7,6 +8,7 @@ pub mod names;
 pub mod stats;
 pub mod subscriptions;
 
+pub use event_types::EventTypeCounters;
 pub use live_feed::{LiveEvent, LiveFeed};
 pub use log_budget::LogBudget;
 pub use stats::{SubscriptionCounters, SubscriptionStats};

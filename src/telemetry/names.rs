@@ -104,7 +104,7 @@ pub const FAMILIES: &[MetricFamily] = &[
     counter(
         "switchyard_events_crashes_total",
         &["kind"],
-        "Caught panics of decoding or matching, and events examined again after a recorded crash.",
+        "Caught panics of events, and events examined again after a recorded crash.",
     ),
     counter(
         "switchyard_crash_marker_failures_total",
@@ -141,6 +141,16 @@ pub const FAMILIES: &[MetricFamily] = &[
         "switchyard_registry_documents_refused_total",
         &[],
         "Stored documents that could not be applied.",
+    ),
+    gauge(
+        "switchyard_registry_unreadable_documents",
+        &["family"],
+        "Stored documents that this replica cannot read; events of their installations wait.",
+    ),
+    gauge(
+        "switchyard_registry_tombstones",
+        &[],
+        "Deleted keys of the registry bucket, whose deletions are kept.",
     ),
     counter(
         "switchyard_registry_watch_starts_total",

@@ -50,10 +50,10 @@ impl TopSubscriptions {
         Self { size, pinned, members: Mutex::default() }
     }
 
-    /// Parses `off` or `top:N`.
+    /// Parses `off` or `top:N`, and the ids of pinned subscriptions.
     ///
     /// # Errors
-    /// The text is neither; the message names what is expected.
+    /// The text is neither, or an id is none; the message names what is expected.
     pub fn parse(setting: &str, pinned: &[String]) -> Result<Self, String> {
         let size = match setting.split_once(':') {
             Some(("top", n)) => n.parse().ok(),
@@ -63,7 +63,14 @@ impl TopSubscriptions {
         let size = size.ok_or_else(|| {
             format!("metrics.subscriptions = \"{setting}\": expected `off` or `top:N`, such as `top:100`")
         })?;
-        Ok(Self::new(size, pinned.iter().filter_map(|id| SubscriptionId::parse(id)).collect()))
+        let id = |text: &String| {
+            SubscriptionId::parse(text).ok_or_else(|| {
+                format!(
+                    "metrics.pinned: \"{text}\" is no subscription: expected `<installation>/<key>`"
+                )
+            })
+        };
+        Ok(Self::new(size, pinned.iter().map(id).collect::<Result<_, _>>()?))
     }
 
     /// Renders the series of the selected subscriptions in the Prometheus text format;
@@ -222,5 +229,7 @@ mod tests {
             TopSubscriptions::parse("off", &[]).unwrap().render(Vec::new(), |_| None).is_empty()
         );
         assert!(TopSubscriptions::parse("all", &[]).is_err());
+        let error = TopSubscriptions::parse("off", &["no-key".into()]).unwrap_err();
+        assert!(error.contains("\"no-key\" is no subscription"), "{error}");
     }
 }

@@ -1,7 +1,5 @@
 //! Forged, replayed and foreign credentials: all are rejected alike and change nothing.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
 use http_body_util::{BodyExt, Full};
@@ -15,7 +13,7 @@ use switchyard::clock;
 use switchyard::domain::Secret;
 use switchyard::jwt::{self, qsh};
 
-use crate::support::{NatsServer, Setup, Sink, eventually, publish, register};
+use crate::support::{NatsServer, Setup, Sink, WAIT_MAX, app_token, eventually, publish, register};
 
 const MODULES: &str = "/rest/atlassian-connect/1/app/module/dynamic";
 const REFUSED: &str = r#"{"message":"The request is not from a Connect app."}"#;
@@ -30,7 +28,7 @@ fn now_s() -> i64 {
 
 /// Signs a token as an app does.
 fn sign(secret: &Secret, issuer: &str, qsh: &str, now_s: i64) -> String {
-    jwt::sign(secret, issuer, qsh, now_s).expect("a token")
+    app_token(secret, issuer, qsh, now_s)
 }
 
 /// A token of app `a` with another header.
@@ -78,6 +76,8 @@ async fn forged_tokens_are_refused_alike_and_change_nothing() {
     let get = qsh::hash("GET", MODULES, "");
     let good = sign(&secret("a"), "a", &get, now_s());
     let (body, signature) = good.rsplit_once('.').expect("a token");
+    let own = |issuer| jwt::sign(&secret("a"), issuer, &get, now_s()).expect("a token");
+    let critical = json!({"alg": "HS256", "crit": ["exp"]});
     let forged = [
         ("nothing", String::new()),
         ("no signature", format!("{body}.")),
@@ -85,6 +85,7 @@ async fn forged_tokens_are_refused_alike_and_change_nothing() {
         ("alg none, unsigned", with_header(&json!({"alg": "none"}), &format!("{body}."))),
         ("alg HS512", with_header(&json!({"alg": "HS512"}), &good)),
         ("alg RS256", with_header(&json!({"alg": "RS256"}), &good)),
+        ("a header parameter to understand", with_header(&critical, &good)),
         ("injected key", with_header(&json!({"alg": "HS256", "kid": "../../dev/null"}), &good)),
         ("the other app's secret", sign(&secret("b"), "a", &get, now_s())),
         ("an empty secret", sign(&Secret::new(""), "a", &get, now_s())),
@@ -92,6 +93,8 @@ async fn forged_tokens_are_refused_alike_and_change_nothing() {
         ("another method", sign(&secret("a"), "a", &qsh::hash("POST", MODULES, ""), now_s())),
         ("another query", sign(&secret("a"), "a", &qsh::hash("GET", MODULES, "x=1"), now_s())),
         ("a browser token", sign(&secret("a"), "a", "context-qsh", now_s())),
+        ("our own token, for a call to the app", own("tenant-1")),
+        ("our own token, in the name of the app", own("a")),
         ("an old token", sign(&secret("a"), "a", &get, now_s() - 600)),
         ("a token to come", sign(&secret("a"), "a", &get, now_s() + 600)),
         ("an oversized token", format!("{body}{}.{signature}", "A".repeat(9000))),
@@ -100,6 +103,8 @@ async fn forged_tokens_are_refused_alike_and_change_nothing() {
         let answer = send(setup.port, "GET", MODULES, &format!("JWT {token}")).await;
         assert_eq!(answer, (401, REFUSED.to_owned()), "{what}");
     }
+    let by_client_key = format!("JWT {}", sign(&secret("a"), "tenant-1", &get, now_s()));
+    assert_eq!(send(setup.port, "GET", MODULES, &by_client_key).await.0, 200);
     // An intercepted token is valid for the same request of the same app only.
     let overheard = format!("JWT {good}");
     assert_eq!(send(setup.port, "GET", MODULES, &overheard).await, (200, "{}".to_owned()));
@@ -192,7 +197,7 @@ async fn shadowed_module_receives_nothing_and_the_static_one_fires() {
     for (number, project) in [(1, "WEB"), (2, "OPS"), (3, "LAST")] {
         publish(&broker, "site-1", number, project).await;
     }
-    let received = eventually(Duration::from_secs(20), "both triggers fire", || async {
+    let received = eventually(WAIT_MAX, "both triggers fire", || async {
         Some(sink.received()).filter(|received| received.len() >= 2)
     })
     .await;

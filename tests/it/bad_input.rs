@@ -2,13 +2,13 @@
 //! other events are not affected.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
-use async_nats::jetstream;
 use hyper::Method;
 use serde_json::json;
 
-use crate::support::{NatsServer, Setup, Sink, eventually, publish, publish_raw, register};
+use crate::support::{
+    NatsServer, Setup, Sink, WAIT_MAX, eventually, publish, publish_raw, register,
+};
 
 const SITE: &str = "site-1";
 const UPDATED: &str = "avi:jira:updated:issue";
@@ -49,13 +49,13 @@ async fn broken_events_become_dead_letters_and_others_are_delivered() {
         publish_raw(&broker, SITE, UPDATED, name, body.clone()).await;
     }
     publish(&broker, SITE, 99, "OPS").await;
-    eventually(Duration::from_secs(30), "all good neighbours arrive", || async {
+    eventually(WAIT_MAX, "all good neighbours arrive", || async {
         (sink.count() == broken.len() + 1).then_some(())
     })
     .await;
 
-    let context = jetstream::new(broker.clone());
-    let letters = eventually(Duration::from_secs(20), "all broken ones are kept", || async {
+    let context = crate::support::jetstream(broker.clone());
+    let letters = eventually(WAIT_MAX, "all broken ones are kept", || async {
         let mut stream = context.get_stream("SW_DLQ").await.ok()?;
         let count = stream.info().await.ok()?.state.messages;
         (count == broken.len() as u64).then_some(stream)

@@ -1,14 +1,12 @@
 //! Connect apps in both products: module limits, upgrades that claim a key, translations.
 
-use std::time::Duration;
-
 use hyper::Method;
 use serde_json::{Value, json};
 use switchyard::clock;
 use switchyard::domain::Secret;
-use switchyard::jwt::{self, qsh};
+use switchyard::jwt::qsh;
 
-use crate::support::{NatsServer, RouterProcess, Setup, Sink, eventually};
+use crate::support::{NatsServer, RouterProcess, Setup, Sink, WAIT_MAX, app_token, eventually};
 
 const APP: &str = "com.example.app";
 const PATH: &str = "/rest/atlassian-connect/1/app/module/dynamic";
@@ -38,8 +36,7 @@ async fn call(
     // The issuer is the tenant's client key, so the two installations of the app differ by it.
     let hash = qsh::hash(method.as_str(), PATH, "");
     let now_s = clock::now_ms().div_euclid(1000);
-    let token =
-        format!("JWT {}", jwt::sign(&Secret::new(SECRET), tenant, &hash, now_s).expect("a token"));
+    let token = format!("JWT {}", app_token(&Secret::new(SECRET), tenant, &hash, now_s));
     let headers = [("authorization", token.as_str())];
     router.api.send(method, &format!("{prefix}{PATH}"), &headers, body).await
 }
@@ -106,7 +103,7 @@ async fn upgrade_that_claims_a_key_drops_the_modules_and_lists_them_for_operator
     let path = "/admin/v1/events?cloudId=site-jira&type=avi:jira:created:issue";
     let event = json!({"issue": {"id": "1", "key": "OPS-1"}});
     router.api.send(Method::POST, path, &[], &event).await.expect("published");
-    eventually(Duration::from_secs(20), "the app's own module fires", || async {
+    eventually(WAIT_MAX, "the app's own module fires", || async {
         (sink.received_at("/base/fixed").len() == 1).then_some(())
     })
     .await;

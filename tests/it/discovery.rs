@@ -10,13 +10,13 @@ use switchyard::domain::Secret;
 use tokio::task::JoinSet;
 
 use crate::support::{
-    NatsServer, Received, RouterProcess, SECRET, Setup, Sink, eventually, publish,
+    NatsServer, Received, RouterProcess, SECRET, Setup, Sink, WAIT_MAX, eventually, publish,
 };
 
 const MODULES: &str = "/forge/installation/v2/dynamic/module";
 const KNOWN: &str = "/admin/v1/installations/inst-1/discovery";
 const REFRESH: &str = "/admin/v1/installations/inst-1/discovery/refresh";
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = WAIT_MAX;
 
 /// Provisions an app with its discovery endpoint at `/modules` and notices at `/notices`.
 async fn provision(router: &RouterProcess, sink: &Sink) -> ApiClient {

@@ -8,15 +8,17 @@ use hyper::Method;
 use serde_json::{Value, json};
 use switchyard::clock;
 use switchyard::domain::Secret;
-use switchyard::jwt::{self, ConnectToken, KeyRecord, KeyRing, qsh};
+use switchyard::jwt::{ConnectToken, KeyRecord, KeyRing, qsh};
 
-use crate::support::{NatsServer, Received, RouterProcess, Setup, Sink, eventually};
+use crate::support::{
+    NatsServer, Received, RouterProcess, Setup, Sink, WAIT_MAX, app_token, eventually,
+};
 
 const APP: &str = "com.example.app";
 const TENANT: &str = "tenant-1";
 const MODULES: &str = "/rest/atlassian-connect/1/app/module/dynamic";
 const INSTALLATION: &str = "/admin/v1/installations/inst-1";
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = WAIT_MAX;
 
 struct World {
     _nats: NatsServer,
@@ -56,7 +58,7 @@ impl World {
     /// Calls the dynamic modules API as the app with `secret`.
     async fn call(&self, secret: &str, method: Method, body: &Value) -> anyhow::Result<Value> {
         let hash = qsh::hash(method.as_str(), MODULES, "");
-        let token = jwt::sign(&Secret::new(secret), APP, &hash, now_s()).expect("a token");
+        let token = app_token(&Secret::new(secret), APP, &hash, now_s());
         let authorization = format!("JWT {token}");
         let headers = [("authorization", authorization.as_str())];
         self.router.api.send(method, MODULES, &headers, body).await

@@ -6,20 +6,20 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use crate::repeats::{consumer, repeats, until_all_acknowledged};
-use crate::support::{NatsServer, Setup, Sink, eventually, publish, register};
+use crate::support::{NatsServer, Setup, Sink, WAIT_MAX, eventually, publish, register};
 
 const SITE: &str = "site-1";
 const EVENTS: u64 = 400;
 /// Events of one replica in flight; as many again are pulled and wait.
 const IN_FLIGHT: usize = 16;
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = WAIT_MAX;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn process_that_was_stopped_delivers_nothing_to_a_deleted_module() {
     let (nats, sink) = (NatsServer::start().await, Sink::start().await);
     let setup = |name: &str| {
         Setup::new(&nats.url(), nats.folder().join(name))
-            .with("SWITCHYARD_EVENTS__ACK_WAIT_S", 2)
+            .with("SWITCHYARD_EVENTS__ACK_WAIT_S", 4)
             .with("SWITCHYARD_EVENTS__IN_FLIGHT_MAX", IN_FLIGHT)
             .with("SWITCHYARD_DELIVERY__ENDPOINT_CONCURRENCY", 2)
             .with("SWITCHYARD_DELIVERY__ENDPOINT_QUEUE_MAX", 100_000)
@@ -47,7 +47,8 @@ async fn process_that_was_stopped_delivers_nothing_to_a_deleted_module() {
     // The other replica finishes what it attempts; then nothing may arrive any more.
     eventually(LONG, "deliveries to the deleted module end", || async {
         let before = sink.received_at("/deleted").len();
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        // Longer than the ack deadline.
+        tokio::time::sleep(Duration::from_secs(6)).await;
         (sink.received_at("/deleted").len() == before).then_some(())
     })
     .await;
@@ -68,6 +69,9 @@ async fn process_that_was_stopped_delivers_nothing_to_a_deleted_module() {
         .map(|one| one.header("switchyard-sequence").to_owned())
         .collect();
     assert_eq!(ids.len() as u64, EVENTS, "every event reached the module that is kept");
+    let series = r#"switchyard_events_received_total{event_type="avi:jira:updated:issue"}"#;
+    let counted = stopped.metric(series).await + other.metric(series).await;
+    assert!(counted <= EVENTS as f64, "{counted} events received: redelivered ones count again");
     stopped.kill().await;
     other.kill().await;
 }

@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 
 use crate::repeats::{consumer, until_all_acknowledged};
 use crate::support::{
-    NatsServer, RouterProcess, Setup, Sink, eventually, issue_event, publish, publish_raw, register,
+    NatsServer, RouterProcess, Setup, Sink, WAIT_MAX, eventually, issue_event, publish,
+    publish_raw, register,
 };
 
 const SITE: &str = "site-1";
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = WAIT_MAX;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crash_loop_makes_no_event_poison() {
@@ -42,7 +43,12 @@ async fn crash_loop_makes_no_event_poison() {
             (info.delivered.consumer_sequence >= wanted).then_some(())
         })
         .await;
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        // A crash while an event is examined would count.
+        eventually(LONG, "every event was examined", || async {
+            let examined = router.metric("switchyard_match_seconds_count").await;
+            (examined >= f64::from(u32::try_from(EVENTS).unwrap())).then_some(())
+        })
+        .await;
         router.kill().await;
         router = setup.start().await;
     }
@@ -53,7 +59,7 @@ async fn crash_loop_makes_no_event_poison() {
     let ids: std::collections::HashSet<_> =
         sink.received().iter().map(|one| one.header("webhook-id").to_owned()).collect();
     let letters = router.metric("switchyard_dlq_messages").await;
-    let mut dead = async_nats::jetstream::new(broker.clone()).get_stream("SW_DLQ").await.unwrap();
+    let mut dead = crate::support::jetstream(broker.clone()).get_stream("SW_DLQ").await.unwrap();
     let dead = dead.info().await.unwrap().state.messages;
     eprintln!("{KILLS} kills: {} pairs of {}, {dead} letters ({letters})", ids.len(), 3 * EVENTS);
     assert_eq!((ids.len() as u64, dead), (3 * EVENTS, 0));
@@ -68,7 +74,7 @@ async fn crash_on(
     broker: &async_nats::Client,
     culprit: u64,
 ) -> (usize, RouterProcess) {
-    let context = async_nats::jetstream::new(broker.clone());
+    let context = crate::support::jetstream(broker.clone());
     let mut kills = 0;
     loop {
         let found = eventually(LONG, "the culprit is examined or dead-lettered", || async {
@@ -107,7 +113,7 @@ async fn crash_on(
 }
 
 async fn dead_letters(broker: &async_nats::Client) -> u64 {
-    let context = async_nats::jetstream::new(broker.clone());
+    let context = crate::support::jetstream(broker.clone());
     let stream = context.get_stream("SW_DLQ").await.expect("the dead-letter stream");
     stream.cached_info().state.messages
 }

@@ -9,6 +9,7 @@ use serde_json::json;
 use switchyard::api::{ApiState, router};
 use switchyard::bus::{Connections, FailedWebhookStream, Subjects, streams};
 use switchyard::config::Config;
+use switchyard::delivery::EgressGuard;
 use switchyard::domain::{ModuleKey, Secret};
 use switchyard::matcher::Matcher;
 use switchyard::registry::{
@@ -19,10 +20,11 @@ use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::support::WAIT_MAX;
 use crate::support::nats::NatsServer;
 
 const ADMIN_TOKEN: &str = "admin-token-of-the-tests";
-const READY_TIMEOUT: Duration = Duration::from_secs(10);
+const READY_TIMEOUT: Duration = WAIT_MAX;
 const CASES_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Registry and APIs of one replica on their own port; stopped on drop.
@@ -35,20 +37,24 @@ struct Replica {
 impl Replica {
     async fn start(broker: &NatsServer) -> Self {
         let options = KvOptions { prefix: "sw".into(), replicas: 1 };
-        let store = KvStore::open(broker.context().await, &options).await.expect("a bucket");
+        let store = KvStore::open(broker.router_context().await, &options).await.expect("a bucket");
         let matcher = Arc::new(Matcher::default());
         let registry = Registry::new(Arc::new(store), Arc::clone(&matcher), settings());
         let registry = Arc::new(registry);
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&registry).run());
         timeout(READY_TIMEOUT, registry.wait_until_ready()).await.expect("the registry gets ready");
+        let mut config = Config::defaults().expect("valid defaults");
+        config.delivery.allow_http = true;
+        config.delivery.allow_ports = vec!["any".into()];
+        config.delivery.allow_cidrs = vec!["127.0.0.0/8".parse().expect("a range")];
         let routes = router(Arc::new(ApiState {
             registry: Arc::clone(&registry),
             matcher,
             admin_token: Secret::new(ADMIN_TOKEN),
             body_max: 1 << 20,
             failed_webhooks: failed_webhooks(broker).await,
-            check_url: Box::new(|_| Ok(())),
+            guard: Arc::new(EgressGuard::new(&config.delivery).expect("valid rules")),
         }));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let base = format!("http://{}", listener.local_addr().expect("an address"));
@@ -177,7 +183,7 @@ async fn register_when_back(registry: &Registry) -> ModuleRecord {
             }
         }
     };
-    timeout(Duration::from_secs(30), attempts).await.expect("the connection is restored")
+    timeout(READY_TIMEOUT, attempts).await.expect("the connection is restored")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -247,7 +253,7 @@ async fn of_two_replicas_that_write_one_key_one_wins_and_the_other_gets_a_confli
 async fn write_whose_ack_was_lost_is_not_a_conflict() {
     let broker = NatsServer::start().await;
     let options = KvOptions { prefix: "sw".into(), replicas: 1 };
-    let store = KvStore::open(broker.context().await, &options).await.expect("a bucket");
+    let store = KvStore::open(broker.router_context().await, &options).await.expect("a bucket");
     // A frozen broker receives the first request but answers too late: it is sent again.
     broker.freeze();
     let thaw = async {
@@ -260,10 +266,26 @@ async fn write_whose_ack_was_lost_is_not_a_conflict() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_that_start_at_once_create_one_bucket() {
+    let broker = NatsServer::start().await;
+    for round in 0..20 {
+        let mut opening = JoinSet::new();
+        for _ in 0..4 {
+            let options = KvOptions { prefix: format!("r{round}"), replicas: 1 };
+            let context = broker.router_context().await;
+            opening.spawn(async move { KvStore::open(context, &options).await.map(drop) });
+        }
+        for opened in opening.join_all().await {
+            opened.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn document_can_be_deleted_and_created_again() {
     let broker = NatsServer::start().await;
     let options = KvOptions { prefix: "sw".into(), replicas: 1 };
-    let store = KvStore::open(broker.context().await, &options).await.expect("a bucket");
+    let store = KvStore::open(broker.router_context().await, &options).await.expect("a bucket");
     let first = store.put("app.a", "1".into(), None).await.expect("made");
     assert!(matches!(store.put("app.a", "2".into(), None).await, Err(StoreError::Conflict)));
     assert!(matches!(store.delete("app.a", first + 1).await, Err(StoreError::Conflict)));

@@ -10,12 +10,14 @@ use switchyard::cli::client::ApiClient;
 use switchyard::clock;
 use switchyard::jwt::{KeyRecord, KeyRing, system};
 
-use crate::support::{NatsServer, RouterProcess, Setup, Sink, eventually, publish, register};
+use crate::support::{
+    NatsServer, RouterProcess, Setup, Sink, WAIT_MAX, eventually, publish, register,
+};
 
 const APP: &str = "ari:cloud:ecosystem::app/11111111-aaaa-4aaa-8aaa-000000000001";
 const MODULES: &str = "/forge/installation/v2/dynamic/module";
 const V1: &str = "/forge/installation/v1/dynamic/module";
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = WAIT_MAX;
 
 /// Provisions an app with a Forge remote endpoint; returns a client of its installation.
 async fn provision(router: &RouterProcess, sink: &Sink) -> ApiClient {

@@ -4,17 +4,17 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use async_nats::jetstream::{self, consumer};
+use async_nats::jetstream::consumer;
 use serde_json::json;
 
 use crate::support::{NatsServer, Received, Setup, Sink, eventually, publish, register};
 
 const SITE: &str = "site-1";
-const LONG: Duration = Duration::from_secs(90);
+const LONG: Duration = Duration::from_secs(180);
 
 /// The state of the router's consumer.
 pub(crate) async fn consumer(broker: &async_nats::Client) -> consumer::Info {
-    let context = jetstream::new(broker.clone());
+    let context = crate::support::jetstream(broker.clone());
     let stream = context.get_stream("SW_EVENTS").await.expect("the event stream");
     let mut consumer: consumer::PullConsumer =
         stream.get_consumer("router").await.expect("the router's consumer");
@@ -36,12 +36,15 @@ pub(crate) fn repeats(received: &[Received]) -> usize {
     received.len() - ids.len()
 }
 
-/// Routes `events` events to a handler that takes `handling`, with an ack deadline of two seconds,
-/// and checks that the broker delivered each event once.
+/// Ack deadline in seconds: a machine that is busy with other tests may delay its extension, which is
+/// due three times within the deadline.
+const ACK_WAIT_S: u64 = 5;
+
+/// Routes `events` events to a handler that takes `handling`, and checks that the broker delivered each event once.
 async fn repeats_nothing(in_flight_max: usize, events: u64, handling: Duration) {
     let (nats, sink) = (NatsServer::start().await, Sink::start().await);
     let mut setup = Setup::new(&nats.url(), nats.folder().join("router"))
-        .with("SWITCHYARD_EVENTS__ACK_WAIT_S", 2)
+        .with("SWITCHYARD_EVENTS__ACK_WAIT_S", ACK_WAIT_S)
         .with("SWITCHYARD_EVENTS__IN_FLIGHT_MAX", in_flight_max)
         .with("SWITCHYARD_DELIVERY__ENDPOINT_CONCURRENCY", 500)
         .with("SWITCHYARD_DELIVERY__ENDPOINT_QUEUE_MAX", 100_000)
@@ -68,7 +71,7 @@ async fn repeats_nothing(in_flight_max: usize, events: u64, handling: Duration) 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_event_in_flight_repeats_nothing() {
-    repeats_nothing(1, 20, Duration::from_millis(400)).await;
+    repeats_nothing(1, 4, Duration::from_secs(6)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -78,5 +81,5 @@ async fn forty_events_in_flight_repeat_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn handlers_slower_than_the_ack_deadline_repeat_nothing() {
-    repeats_nothing(4_096, 1_000, Duration::from_secs(3)).await;
+    repeats_nothing(4_096, 200, Duration::from_secs(7)).await;
 }

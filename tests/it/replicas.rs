@@ -1,14 +1,12 @@
 //! Apps that call several replicas: every replica gives the same answers.
 
-use std::time::Duration;
-
 use hyper::Method;
 use serde_json::{Value, json};
 use switchyard::cli::client::{ApiClient, ErrorStatus};
 use tokio::task::JoinSet;
 
 use crate::support::{
-    NatsServer, Proxy, RouterProcess, Setup, Sink, eventually, publish, register,
+    NatsServer, Proxy, RouterProcess, Setup, Sink, WAIT_MAX, eventually, publish, register,
 };
 
 const V1: &str = "/forge/installation/v1/dynamic/module";
@@ -149,7 +147,7 @@ async fn reads_continue_while_the_broker_is_unreachable() {
     let client = at(&router, &token);
     let key = register(&client, trigger(None, "true")["data"].take()).await;
     nats.kill();
-    let listed = tokio::time::timeout(Duration::from_secs(4), keys(&client)).await;
+    let listed = tokio::time::timeout(WAIT_MAX, keys(&client)).await;
     assert_eq!(listed.expect("an answer in time"), [key]);
     assert_eq!(status(&client, Method::GET, &format!("{V2}/none"), "", &Value::Null).await, 404);
 }
@@ -179,13 +177,13 @@ async fn disconnected_replica_resumes_its_watch_and_its_revision_never_decreases
         proxy.restore();
         let wanted = keys(&here).await;
         assert!(wanted.contains(&added));
-        eventually(Duration::from_secs(30), "the other replica follows", || async {
+        eventually(WAIT_MAX, "the other replica follows", || async {
             let revision = other.metric(REVISION).await;
             assert!(revision >= before, "{revision} after {before}");
             (keys(&there).await == wanted).then_some(())
         })
         .await;
-        eventually(Duration::from_secs(10), "the break is counted", || async {
+        eventually(WAIT_MAX, "the break is counted", || async {
             (other.metric(&starts("resume")).await >= f64::from(round)).then_some(())
         })
         .await;
@@ -209,7 +207,7 @@ async fn replicas_count_410_responses_of_a_handler_together() {
     let call = async |number: u64, status: u16| {
         sink.answer("/hook", status, None);
         publish(&broker, "site-1", number, "OPS").await;
-        eventually(Duration::from_secs(20), "the handler is called", || async {
+        eventually(WAIT_MAX, "the handler is called", || async {
             (sink.count() as u64 == number).then_some(())
         })
         .await;
@@ -221,7 +219,7 @@ async fn replicas_count_410_responses_of_a_handler_together() {
             assert_eq!(found["state"], "active");
             found["stats"][figure].as_u64().expect("a number")
         };
-        eventually(Duration::from_secs(20), figure, || async {
+        eventually(WAIT_MAX, figure, || async {
             let (first, second) = (of(&one).await, of(&other).await);
             (first + second == wanted).then_some(first)
         })
@@ -240,7 +238,7 @@ async fn replicas_count_410_responses_of_a_handler_together() {
     let (ends, stays) = if after > before { (one, other) } else { (other, one) };
     ends.terminate().await;
     call(6, 410).await;
-    eventually(Duration::from_secs(20), "the module is inactive", || async {
+    eventually(WAIT_MAX, "the module is inactive", || async {
         (stays.get(&path).await.ok()?["state"] == "inactive").then_some(())
     })
     .await;

@@ -15,7 +15,7 @@ const KILLS: usize = 5;
 /// Sequences that were not acknowledged when the router was killed: after the ack floor, up to the
 /// last one delivered to it.
 async fn unacknowledged(broker: &async_nats::Client) -> std::ops::RangeInclusive<u64> {
-    let context = jetstream::new(broker.clone());
+    let context = crate::support::jetstream(broker.clone());
     let stream = context.get_stream("SW_EVENTS").await.expect("the event stream");
     let mut consumer: jetstream::consumer::PullConsumer =
         stream.get_consumer("router").await.expect("the router's consumer");

@@ -1,7 +1,5 @@
 //! The scenario of the Forge RFC, from registration to the update that the handler itself makes.
 
-use std::time::Duration;
-
 use data_encoding::BASE64;
 use hmac::{Hmac, KeyInit, Mac};
 use hyper::Method;
@@ -9,7 +7,9 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 use crate::repeats::until_all_acknowledged;
-use crate::support::{NatsServer, Received, SECRET, Setup, Sink, eventually, publish, register};
+use crate::support::{
+    NatsServer, Received, SECRET, Setup, Sink, WAIT_MAX, eventually, publish, register,
+};
 
 const SITE: &str = "site-1";
 const APP: &str = "auto-assign";
@@ -50,7 +50,7 @@ async fn app_receives_only_its_project_and_not_its_own_updates() {
     }
     // Another site with the same project key: no event of this installation.
     publish(&broker, "site-2", 100, "XXX").await;
-    eventually(Duration::from_secs(20), "the ten events of project XXX arrive", || async {
+    eventually(WAIT_MAX, "the ten events of project XXX arrive", || async {
         (sink.count() == 10).then_some(())
     })
     .await;
@@ -63,10 +63,8 @@ async fn app_receives_only_its_project_and_not_its_own_updates() {
     router.api.send(Method::POST, &path, &headers, &update).await.expect("the update is taken");
     // A later event of the other trigger: when it arrives, the update has been matched.
     publish(&broker, SITE, 200, "LAST").await;
-    eventually(Duration::from_secs(20), "the last event arrives", || async {
-        (sink.count() == 11).then_some(())
-    })
-    .await;
+    eventually(WAIT_MAX, "the last event arrives", || async { (sink.count() == 11).then_some(()) })
+        .await;
 
     let received = sink.received();
     for one in received.iter().take(10) {
@@ -111,7 +109,7 @@ async fn function_handler_gets_the_event_on_its_subject() {
     broker.flush().await.unwrap();
     register(&app, json!({ "function": "main", "events": ["avi:jira:updated:issue"] })).await;
     publish(&broker, SITE, 1, "OPS").await;
-    let call = tokio::time::timeout(Duration::from_secs(20), async {
+    let call = tokio::time::timeout(WAIT_MAX, async {
         futures_util::StreamExt::next(&mut function).await
     })
     .await
@@ -122,7 +120,7 @@ async fn function_handler_gets_the_event_on_its_subject() {
     let body: Value = serde_json::from_slice(&call.payload).unwrap();
     assert_eq!(body.pointer("/issue/key"), Some(&json!("OPS-1")));
     broker.publish(call.reply.expect("a reply subject"), "{}".into()).await.unwrap();
-    eventually(Duration::from_secs(20), "the delivery counts as done", || async {
+    eventually(WAIT_MAX, "the delivery counts as done", || async {
         let listed = router.get("/admin/v1/subscriptions").await.ok()?;
         (listed["items"][0]["stats"]["delivered"] == json!(1)).then_some(())
     })
@@ -156,16 +154,14 @@ async fn paused_trigger_keeps_its_backlog_and_a_disabled_one_receives_nothing() 
     post(&format!("/{key}/pause"), &Value::Null).await.unwrap();
     publish(&broker, SITE, 1, "OPS").await;
     let path = format!("/admin/v1/subscriptions/inst-1%2F{key}");
-    eventually(Duration::from_secs(20), "the event is matched", || async {
+    eventually(WAIT_MAX, "the event is matched", || async {
         (router.get(&path).await.unwrap()["stats"]["matched"] == 1).then_some(())
     })
     .await;
     assert_eq!(sink.count(), 0);
     post(&format!("/{key}/resume"), &Value::Null).await.unwrap();
-    eventually(Duration::from_secs(20), "the backlog arrives", || async {
-        (sink.count() == 1).then_some(())
-    })
-    .await;
+    eventually(WAIT_MAX, "the backlog arrives", || async { (sink.count() == 1).then_some(()) })
+        .await;
 
     let disabled =
         router.api.send(Method::POST, &format!("{path}/disable"), &[], &Value::Null).await.unwrap();
@@ -179,7 +175,7 @@ async fn paused_trigger_keeps_its_backlog_and_a_disabled_one_receives_nothing() 
     let arrived = |count: usize| {
         let (sink, condition) = (&sink, format!("{count} requests arrive"));
         async move {
-            eventually(Duration::from_secs(20), &condition, || async {
+            eventually(WAIT_MAX, &condition, || async {
                 Some(sink.received()).filter(|received| received.len() == count)
             })
             .await
@@ -208,7 +204,7 @@ async fn module_whose_handler_returned_410_three_times_is_disabled_until_it_is_r
     let broker = nats.client().await;
     let seen = |count: usize| {
         let sink = &sink;
-        eventually(Duration::from_secs(20), "the handler is called", move || async move {
+        eventually(WAIT_MAX, "the handler is called", move || async move {
             (sink.received_at("/hook").len() == count).then_some(())
         })
     };
@@ -225,13 +221,13 @@ async fn module_whose_handler_returned_410_three_times_is_disabled_until_it_is_r
     publish(&broker, SITE, 6, "OPS").await;
     let state = |wanted: &'static str| {
         let (router, path) = (&router, &path);
-        eventually(Duration::from_secs(20), wanted, move || async move {
+        eventually(WAIT_MAX, wanted, move || async move {
             router.get(path).await.ok().filter(|found| found["state"] == wanted)
         })
     };
     let inactive = state("inactive").await;
     assert!(inactive["reason"].as_str().unwrap().contains("410"), "{inactive}");
-    let notice = eventually(Duration::from_secs(20), "the app is notified", || async {
+    let notice = eventually(WAIT_MAX, "the app is notified", || async {
         sink.received_at("/notices").first().cloned()
     })
     .await;
@@ -268,7 +264,7 @@ async fn app_is_notified_once_that_a_limit_is_near() {
         }
     }
     assert_eq!(warned, [(9, json!("SY-2026"))]);
-    let notice = eventually(Duration::from_secs(20), "the app is notified", || async {
+    let notice = eventually(WAIT_MAX, "the app is notified", || async {
         sink.received_at("/notices").first().cloned()
     })
     .await;

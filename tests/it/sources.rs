@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
@@ -11,7 +10,9 @@ use hyper::Method;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::support::{NatsServer, Received, RouterProcess, Setup, Sink, eventually, register};
+use crate::support::{
+    NatsServer, Received, RouterProcess, Setup, Sink, WAIT_MAX, eventually, register,
+};
 
 const SITE: &str = "site-1";
 const WEBHOOK_SECRET: &str = "It's a Secret to Everybody";
@@ -108,7 +109,7 @@ async fn every_sample_event_and_webhook_reaches_a_handler() {
         wanted += send(&router, name, sample).await;
     }
     assert_eq!(wanted, samples.len(), "no sample changes an assignee, so each is one event");
-    let received = eventually(Duration::from_secs(30), "all of them arrive", || async {
+    let received = eventually(WAIT_MAX, "all of them arrive", || async {
         (sink.count() >= wanted).then(|| sink.received())
     })
     .await;
@@ -146,7 +147,7 @@ async fn webhook_with_a_wrong_signature_is_refused_and_a_resent_one_is_stored_on
     let mut other = sample.clone();
     other["issue"]["key"] = json!("LAST-1");
     send(&router, "another", &other).await;
-    eventually(Duration::from_secs(20), "the last one arrives", || async {
+    eventually(WAIT_MAX, "the last one arrives", || async {
         sink.received().iter().any(|one| one.json()["issue"]["key"] == "LAST-1").then_some(())
     })
     .await;
@@ -187,10 +188,8 @@ async fn confluence_webhook_reaches_triggers_as_an_event_and_connect_apps_as_it_
     }
     let unsigned = router.api.send(Method::POST, &path, &[], &page("OPS")).await.unwrap_err();
     assert!(unsigned.to_string().contains("401"), "{unsigned}");
-    eventually(Duration::from_secs(20), "all of them arrive", || async {
-        (sink.count() >= 3).then_some(())
-    })
-    .await;
+    eventually(WAIT_MAX, "all of them arrive", || async { (sink.count() >= 3).then_some(()) })
+        .await;
     let [event] = sink.received_at("/event").try_into().expect("the filter lets one through");
     let event = event.json();
     assert_eq!((&event["atlassianId"], &event["content"]["id"]), (&json!("a:1"), &json!("7")));

@@ -15,12 +15,12 @@ use switchyard::store::{KvOptions, KvStore};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::support::{NatsServer, Proxy, eventually};
+use crate::support::{NatsServer, Proxy, WAIT_MAX, eventually};
 
 /// Number of documents before the watch starts.
 const DOCUMENTS: usize = 200;
 /// How long a change may take to be seen after a fault: most of it is the reconnect.
-const SEEN_MAX: Duration = Duration::from_secs(30);
+const SEEN_MAX: Duration = WAIT_MAX;
 
 /// The changes that a watch reported.
 #[derive(Default)]
@@ -306,9 +306,10 @@ async fn document_that_the_broker_expired_is_removed() {
     let context = world.context();
     let sent = context.send_publish("$KV.SW_REG.inst.short", short).await.expect("sent");
     sent.await.expect("stored");
+    // The third is the deletion that stays.
     eventually(SEEN_MAX, "it came and left", || async {
         let seen = world.seen.lock().unwrap();
-        (seen.changes == ["inst.short", "inst.short"]).then_some(())
+        (seen.changes == ["inst.short", "inst.short", "inst.short"]).then_some(())
     })
     .await;
     assert!(!world.seen.lock().unwrap().documents.contains_key("inst.short"));
@@ -317,14 +318,54 @@ async fn document_that_the_broker_expired_is_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn deletion_markers_expire_after_a_day() {
+async fn deletions_do_not_expire_and_those_of_an_earlier_release_are_kept() {
+    use async_nats::jetstream::message::PublishMessage;
     let world = World::start().await;
     world.delete("inst.8").await;
-    let subject = "$KV.SW_REG.inst.8";
-    let deletion = world.bucket.get_last_raw_message_by_subject(subject).await.expect("a mark");
-    let header = |name: &str| deletion.headers.get(name).map(|value| value.as_str().to_owned());
-    assert_eq!(header("KV-Operation").as_deref(), Some("DEL"));
-    assert_eq!(header("Nats-TTL").as_deref(), Some("86400"));
+    // As earlier releases delete.
+    let expiring = PublishMessage::build().header("KV-Operation", "DEL");
+    let expiring = expiring.ttl(Duration::from_secs(86_400));
+    let sent = world.context().send_publish("$KV.SW_REG.inst.9", expiring).await.expect("sent");
+    sent.await.expect("stored");
+    for key in ["inst.8", "inst.9"] {
+        let subject = format!("$KV.SW_REG.{key}");
+        eventually(SEEN_MAX, "the deletion has no time-to-live", || async {
+            let last = world.bucket.get_last_raw_message_by_subject(&subject).await.ok()?;
+            let header = |name: &str| last.headers.get(name).map(|value| value.as_str());
+            assert_eq!(header("KV-Operation"), Some("DEL"));
+            header("Nats-TTL").is_none().then_some(())
+        })
+        .await;
+    }
+    world.until_seen().await;
+}
+
+/// **Source:** nats-server issue 8505.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deleted_document_stays_deleted_when_the_broker_reads_its_files_again() {
+    let mut world = World::start().await;
+    for round in 0..4 {
+        world.change("inst.8", &format!("round {round}")).await;
+    }
+    world.delete("inst.8").await;
+    world.until_seen().await;
+    world.nats.kill_and_lose_index().await;
+    world.change("inst.9", "later").await;
+    world.until_seen().await;
+    assert!(world.store.get("inst.8").await.expect("an answer").is_none());
+    let (_connections, restarted) = open(&world.nats.url()).await;
+    let (sender, mut changes) = mpsc::channel(1024);
+    let watching = tokio::spawn(async move { restarted.watch(sender).await });
+    let mut loaded = Seen::default();
+    while loaded.unseen.is_some() || loaded.loads.is_empty() {
+        loaded.take(changes.recv().await.expect("a load"));
+    }
+    watching.abort();
+    assert!(!loaded.documents.contains_key("inst.8"), "a replica that starts loads it not");
+    assert_eq!(loaded.documents.len(), DOCUMENTS - 1);
+    // A new document under the key replaces the deletion.
+    world.store.put("inst.8", "created again".into(), None).await.expect("written");
+    world.until_seen().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

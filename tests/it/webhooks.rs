@@ -11,9 +11,11 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use switchyard::clock;
 use switchyard::domain::Secret;
-use switchyard::jwt::{self, ConnectToken, qsh};
+use switchyard::jwt::{ConnectToken, qsh};
 
-use crate::support::{NatsServer, Received, Setup, Sink, eventually, publish_raw};
+use crate::support::{
+    NatsServer, Received, Setup, Sink, WAIT_MAX, app_token, eventually, publish_raw,
+};
 
 const SITE: &str = "site-1";
 const APP: &str = "com.example.app";
@@ -21,7 +23,7 @@ const TENANT: &str = "tenant-1";
 const SHARED_SECRET: &str = "secret-0123456789abcdef0123456789abcdef";
 const MODULES: &str = "/rest/atlassian-connect/1/app/module/dynamic";
 const WEBHOOKS: &str = "/rest/api/3/webhook";
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = WAIT_MAX;
 
 /// A Connect app that signs its calls.
 struct ConnectApp {
@@ -39,7 +41,7 @@ impl ConnectApp {
         let now_s = clock::now_ms().div_euclid(1000);
         let (bare, query) = path.split_once('?').unwrap_or((path, ""));
         let hash = qsh::hash(method.as_str(), bare, query);
-        let token = jwt::sign(&Secret::new(SHARED_SECRET), APP, &hash, now_s).expect("a token");
+        let token = app_token(&Secret::new(SHARED_SECRET), APP, &hash, now_s);
         let request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base))

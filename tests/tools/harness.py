@@ -19,7 +19,7 @@ import time
 import urllib.parse
 
 ADMIN_TOKEN = "test-admin-token"
-START_S = 30
+START_S = 60
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 
@@ -80,7 +80,7 @@ class Nats:
     """A client of the NATS text protocol, for one thread; it reads only while it waits."""
 
     def __init__(self, port):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=START_S)
         self.reader = self.socket.makefile("rb")
         self.reader.readline()  # INFO
         self.inbox = f"_INBOX.{os.urandom(8).hex()}"
@@ -290,7 +290,7 @@ class Router:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(timeout=40)
+            self.process.wait(timeout=START_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
 
@@ -303,7 +303,7 @@ class Router:
             return self.exchange("GET", "/healthz/ready")[0] == 200
 
     def exchange(self, method, path, body=None, headers=()):
-        connection = http.client.HTTPConnection(self.address, timeout=30)
+        connection = http.client.HTTPConnection(self.address, timeout=START_S)
         data = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
         connection.request(method, path, data, {"content-type": "application/json"} | dict(headers))
         answer = connection.getresponse()

@@ -53,6 +53,9 @@ pub(in crate::api) fn connect_installation(
 ) -> Result<(Arc<AppliedInstallation>, SignedRequest), &'static str> {
     let text = token_of(parts)?;
     let token = ConnectToken::parse(&text).map_err(TokenError::label)?;
+    if token.is_own() {
+        return Err("own");
+    }
     let path = parts.uri.path();
     let product = source_of_path(path).product();
     let candidates = candidates(&token, registry, product)?;

@@ -4,36 +4,38 @@
 //! |---|---|
 //! | `application/x-ndjson` | one `{"headers", "data"}` a line, any number of lines |
 //! | `application/cloudevents+json` | one CloudEvents document with the event as `data` |
-//! | any other | one event; site and type in the query, its id in `ce-id` or `Nats-Msg-PathId` |
+//! | any other | one event; site and type in the query, its id in `ce-id` or `Nats-Msg-Id` |
 //!
 //! A file is read line by line, in bounded memory, while earlier lines are being stored. An invalid
 //! line is reported by its number and does not stop the rest.
 //!
-//! A full event stream refuses single events with 503 and `Retry-After`. A file is answered likewise
-//! if none of its lines was stored. If some were, the answer is 202 with `Retry-After`,
-//! `retryAfterS` and the refused lines; the file can be sent again as a whole, because stored lines
-//! are recognised by their ids.
+//! A single event that the full event stream refuses, or that the broker does not confirm, is answered
+//! with 503 and `Retry-After`. A file is answered likewise if none of its lines was stored. If some
+//! were, the answer is 202 with `Retry-After`, `retryAfterS` and the other lines; the file can be sent
+//! again as a whole, because stored lines are recognised by their ids.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, MaybeDone, maybe_done};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use self::line_reader::{Line, LineReader};
 use super::body::read_body;
+use super::parsing;
 use crate::api::error::ApiError;
-use crate::api::error::{self, FULL_RETRY, publish_code};
+use crate::api::error::{self, publish_code, publish_retry};
+use crate::api::query_params::QueryParams;
 use crate::event::codec::encoded;
 use crate::event::members::Members;
 use crate::event::{
@@ -51,6 +53,8 @@ const LINE_BYTES_MAX: usize = 1024 * 1024;
 const IN_FLIGHT_MAX: usize = 256;
 /// Bytes of one file that are stored concurrently.
 const IN_FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Headers of one event in a file.
+const HEADERS_MAX: usize = 256;
 /// Rejected lines listed in a response; further ones are only counted.
 const REJECTED_LISTED_MAX: usize = 1000;
 
@@ -84,18 +88,9 @@ pub fn event_routes(state: EventsState) -> Router {
         .with_state(state)
 }
 
-/// Query parameters: site and type of a single event.
-#[derive(Debug, Deserialize)]
-struct EventQuery {
-    #[serde(rename = "cloudId")]
-    cloud_id: Option<String>,
-    #[serde(rename = "type")]
-    event_type: Option<String>,
-}
-
 async fn publish_events(
     State(state): State<EventsState>,
-    Query(event_query): Query<EventQuery>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -109,14 +104,15 @@ async fn publish_events(
         store_ndjson(&state, body).await?
     } else {
         let body = read_body(body, state.body_bytes_max).await?;
-        store_one(&state, &event_query, &headers, body).await?
+        store_one(&state, &QueryParams::parse(query.as_deref()), &headers, body).await?
     };
     Ok(report.respond())
 }
 
+/// Stores the event of a body; the query names its site and type.
 async fn store_one(
     state: &EventsState,
-    event_query: &EventQuery,
+    query: &QueryParams,
     request: &HeaderMap,
     body: Bytes,
 ) -> Result<UploadReport, ApiError> {
@@ -126,14 +122,14 @@ async fn store_one(
             headers.push(name, value.to_owned());
         }
     }
-    let query = [("ce-cloudid", &event_query.cloud_id), ("ce-type", &event_query.event_type)];
-    for (name, value) in query {
-        if let Some(value) = value.as_deref().filter(|value| !value.is_empty()) {
+    for (name, parameter) in [("ce-cloudid", "cloudId"), ("ce-type", "type")] {
+        if let Some(value) = query.get(parameter).filter(|value| !value.is_empty()) {
             headers.push(name, encoded(value));
         }
     }
-    let mut decoder = Decoder::new(state.event_bytes_max, false);
-    let event = decode(&mut decoder, &headers, body).map_err(ApiError::NoEvent)?;
+    let (body_bytes, event_bytes_max) = (body.len(), state.event_bytes_max);
+    let parse = move || decode(&mut Decoder::new(event_bytes_max, false), &headers, body);
+    let event = parsing::run(body_bytes, parse).await?.map_err(ApiError::NoEvent)?;
     let published = state.publisher.publish(event.envelope, event.body).await;
     let published = published.map_err(ApiError::Unpublished)?;
     let mut report = UploadReport::default();
@@ -159,8 +155,9 @@ async fn store_ndjson(state: &EventsState, body: Body) -> Result<UploadReport, A
             }
             next = lines.next(), if !ended && has_capacity => match next {
                 Ok(Some((number, line))) => {
-                    let (bytes, store) =
-                        store_line(&*state.publisher, &mut decoder, number, line);
+                    let event;
+                    (decoder, event) = decode_line(decoder, line).await?;
+                    let (bytes, store) = store_line(&*state.publisher, number, event);
                     in_flight_bytes += bytes;
                     in_flight.push_back(start_store(store).await);
                 }
@@ -208,7 +205,7 @@ struct LineOutcome {
 struct LineError {
     code: &'static str,
     message: String,
-    /// For a line that can be sent again unchanged, because the event stream was full.
+    /// For a line that can be sent again unchanged.
     retry_after_s: Option<u64>,
 }
 
@@ -220,30 +217,18 @@ impl From<DecodeError> for LineError {
 
 impl From<PublishError> for LineError {
     fn from(error: PublishError) -> Self {
-        let retry_after_s = match error {
-            PublishError::Full { .. } => Some(FULL_RETRY.as_secs()),
-            PublishError::Unconfirmed { .. } | PublishError::Refused { .. } => None,
-        };
+        let retry_after_s = publish_retry(&error).map(|delay| delay.as_secs());
         Self { code: publish_code(&error), message: error.to_string(), retry_after_s }
     }
 }
 
 /// Returns the publish of a line, and the bytes it holds until it completes. A rejected line is
 /// queued like any other, so that the report keeps the order of the file.
-fn store_line<'p>(
-    publisher: &'p dyn Publisher,
-    decoder: &mut Decoder,
+fn store_line(
+    publisher: &dyn Publisher,
     number: u64,
-    line: Line,
-) -> (usize, BoxFuture<'p, LineOutcome>) {
-    let decoded = match line {
-        Line::TooLong => Err(LineError {
-            code: "SY-1025",
-            message: format!("the line has more than {LINE_BYTES_MAX} bytes"),
-            retry_after_s: None,
-        }),
-        Line::Whole(bytes) => decode_line(decoder, &bytes).map_err(LineError::from),
-    };
+    decoded: Result<Event, LineError>,
+) -> (usize, BoxFuture<'_, LineOutcome>) {
     let decoded = decoded.and_then(|event| match publisher.refuse_for_s() {
         None => Ok(event),
         Some(seconds) => Err(LineError {
@@ -265,8 +250,24 @@ fn store_line<'p>(
     (bytes, Box::pin(store))
 }
 
+/// Decodes a line; large ones outside the async runtime, with `decoder`, which is returned.
+async fn decode_line(
+    mut decoder: Decoder,
+    line: Line,
+) -> Result<(Decoder, Result<Event, LineError>), ApiError> {
+    let Line::Whole(bytes) = line else {
+        let message = format!("the line has more than {LINE_BYTES_MAX} bytes");
+        return Ok((decoder, Err(LineError { code: "SY-1025", message, retry_after_s: None })));
+    };
+    parsing::run(bytes.len(), move || {
+        let event = decode_entry(&mut decoder, &bytes).map_err(LineError::from);
+        (decoder, event)
+    })
+    .await
+}
+
 /// Reads `{"headers": {..}, "data": {..}}`; other members are ignored.
-fn decode_line(decoder: &mut Decoder, line: &Bytes) -> Result<Event, DecodeError> {
+fn decode_entry(decoder: &mut Decoder, line: &Bytes) -> Result<Event, DecodeError> {
     let schema = |reason: &str| DecodeError::Schema { reason: reason.into() };
     let text = std::str::from_utf8(line)
         .map_err(|error| DecodeError::Utf8 { offset: error.valid_up_to() })?;
@@ -276,10 +277,13 @@ fn decode_line(decoder: &mut Decoder, line: &Bytes) -> Result<Event, DecodeError
     let named =
         entry.object("headers").ok_or_else(|| schema("the line has no object `headers`"))?;
     let mut headers = EventHeaders::default();
-    for (name, _) in named.iter() {
-        if let Some(value) = named.string(name) {
+    for (name, json) in named.iter() {
+        if let Ok(value) = serde_json::from_str(json) {
             headers.push(name, value);
         }
+    }
+    if headers.0.len() > HEADERS_MAX {
+        return Err(schema(&format!("the line has more than {HEADERS_MAX} headers")));
     }
     // Copied: a slice would keep the whole chunk of the upload in memory while the line is stored.
     decode(decoder, &headers, Bytes::copy_from_slice(data.as_bytes()))
@@ -298,20 +302,19 @@ fn decode(
     Ok(event)
 }
 
-/// Headers of one event; names are case-insensitive.
+/// Headers of one event by lower-case name; of repeated names the last counts, as in JSON.
 #[derive(Default)]
-struct EventHeaders(Vec<(String, String)>);
+struct EventHeaders(HashMap<String, String>);
 
 impl EventHeaders {
     fn push(&mut self, name: &str, value: String) {
-        self.0.push((name.to_owned(), value));
+        self.0.insert(name.to_ascii_lowercase(), value);
     }
 }
 
 impl HeaderLookup for EventHeaders {
     fn get(&self, name: &str) -> Option<&str> {
-        let found = self.0.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
-        found.map(|(_, value)| value.as_str())
+        self.0.get(name).map(String::as_str)
     }
 }
 
@@ -329,10 +332,10 @@ struct UploadReport {
     rejected: Vec<RejectedLine>,
     /// All lines that were not stored.
     rejected_total: u64,
-    /// When to send the file again, if the stream had no space for some of its lines.
+    /// When to send the file again, if the broker did not store some of its lines and may do so later.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_s: Option<u64>,
-    /// The first line that was refused for lack of space.
+    /// Code and message of the first such line.
     #[serde(skip)]
     first_refused: Option<(&'static str, String)>,
 }
@@ -361,7 +364,7 @@ impl UploadReport {
         }
     }
 
-    /// Returns the report, or the refusal if nothing was stored for lack of space.
+    /// Returns the report, or the first refusal if nothing was stored and lines can be sent again.
     fn unless_refused(mut self) -> Result<Self, ApiError> {
         match (self.sequences.is_empty(), self.retry_after_s, self.first_refused.take()) {
             (true, Some(retry_after_s), Some((code, message))) => {

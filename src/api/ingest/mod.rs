@@ -3,6 +3,7 @@
 
 mod body;
 mod events;
+mod parsing;
 mod webhooks;
 
 pub use events::{EventsState, event_routes};

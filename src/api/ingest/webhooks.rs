@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -19,12 +19,13 @@ use serde_json::json;
 use sha2::Sha256;
 
 use super::body::{bad_request, read_body};
+use super::parsing;
 use crate::api::error::ApiError;
 use crate::api::query_params::QueryParams;
 use crate::domain::{CloudId, Product, Secret};
 use crate::event::sources::SOURCES;
 use crate::event::webhook::map_webhook;
-use crate::event::{HeaderLookup, Publisher};
+use crate::event::{Envelope, HeaderLookup, Publisher};
 
 #[cfg(test)]
 mod tests;
@@ -78,22 +79,47 @@ async fn receive_webhook(
     }
     let cloud_id = CloudId::from(cloud_id);
     let body = read_body(body, state.body_bytes_max).await?;
-    if let Some(secret) = site_secret(&state.secrets, product, &cloud_id) {
-        let signature = headers.get(SIGNATURE).and_then(|value| value.to_str().ok());
-        if !is_signed(secret, signature.unwrap_or_default(), &body) {
-            return Err(ApiError::BadSignature);
-        }
-    }
-    let headers = RequestHeaders(&headers);
-    let query = QueryParams::parse(query.as_deref());
-    let events = map_webhook(product, &cloud_id, &headers, &body, query.get("event"));
-    let events = events.map_err(|error| bad_request("SY-1023", &error.to_string()))?;
+    let body_bytes = body.len();
+    let secret = site_secret(&state.secrets, product, &cloud_id).cloned();
+    let parse = move || {
+        let webhook = ReceivedWebhook { product, cloud_id, query, headers, body };
+        webhook.verify(secret.as_ref()).and_then(|()| webhook.events())
+    };
+    let events = parsing::run(body_bytes, parse).await??;
     let ids: Vec<String> =
         events.iter().map(|(envelope, _)| envelope.event_id.to_string()).collect();
     let publishes =
         events.into_iter().map(|(envelope, body)| state.publisher.publish(envelope, body));
     try_join_all(publishes).await.map_err(ApiError::Unpublished)?;
     Ok((StatusCode::ACCEPTED, Json(json!({"ids": ids}))).into_response())
+}
+
+/// A webhook as it arrived.
+struct ReceivedWebhook {
+    product: Product,
+    cloud_id: CloudId,
+    query: Option<String>,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl ReceivedWebhook {
+    /// Verifies its signature, if its site has a secret.
+    fn verify(&self, secret: Option<&Secret>) -> Result<(), ApiError> {
+        let Some(secret) = secret else { return Ok(()) };
+        let signature = self.headers.get(SIGNATURE).and_then(|value| value.to_str().ok());
+        let valid = is_signed(secret, signature.unwrap_or_default(), &self.body);
+        if valid { Ok(()) } else { Err(ApiError::BadSignature) }
+    }
+
+    /// Returns its events.
+    fn events(&self) -> Result<Vec<(Envelope, Bytes)>, ApiError> {
+        let headers = RequestHeaders(&self.headers);
+        let query = QueryParams::parse(self.query.as_deref());
+        let name = query.get("event");
+        map_webhook(self.product, &self.cloud_id, &headers, &self.body, name)
+            .map_err(|error| bad_request("SY-1023", &error.to_string()))
+    }
 }
 
 /// Returns the secret of a site; secrets from the environment are stored under the lower-case site.

@@ -1,10 +1,13 @@
 //! Operator endpoints for apps.
 
+use std::sync::Arc;
+
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::routing::{get, put};
 use axum::{Json, Router};
 use serde_json::{Value, json};
+use url::Url;
 
 use super::list::{next_cursor, page_params, page_view};
 use super::status::put_status;
@@ -26,7 +29,9 @@ async fn put_app(
     body: JsonObject,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let spec: AppSpec = body.read()?;
-    let put = state.registry.apps().put(&id.into(), spec, &*state.check_url).await?;
+    let guard = Arc::clone(&state.guard);
+    let check_url = move |url: &Url| guard.check_url(url).map_err(|rule| rule.to_string());
+    let put = state.registry.apps().put(&id.into(), spec, &check_url).await?;
     Ok((put_status(put.created), Json(put_app_view(&put))))
 }
 
@@ -81,7 +86,7 @@ async fn get_app(State(state): State<Shared>, PathId(id): PathId) -> Result<Json
 fn app_view(app: &AppRecord) -> Value {
     let endpoint = |endpoint: &Endpoint| {
         let mut shown = json!({"key": endpoint.key, "url": endpoint.url});
-        let auth = Some(endpoint.auth).filter(|auth| *auth != EndpointAuth::default());
+        let auth = Some(&endpoint.auth).filter(|auth| **auth != EndpointAuth::default());
         insert_some(&mut shown, "auth", auth);
         shown
     };

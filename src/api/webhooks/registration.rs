@@ -13,6 +13,7 @@ use crate::api::error::ApiError;
 use crate::api::extract::{JsonObject, PathId};
 use crate::api::query_params::QueryParams;
 use crate::api::state::Shared;
+use crate::delivery::EgressRefusal;
 use crate::registry::{DynamicWebhook, Problem, WebhookSpec, code};
 
 /// Maximum number of webhooks in one request.
@@ -46,7 +47,8 @@ pub(super) async fn register(
 
 fn check_url(state: &Shared, text: &str) -> Result<(), ApiError> {
     let checked = Url::parse(text).map_err(|error| error.to_string());
-    let refused = checked.and_then(|url| (state.check_url)(&url)).err();
+    let check = |url| state.guard.check_url(&url).map_err(EgressRefusal::for_tenants);
+    let refused = checked.and_then(check).err();
     refused.map_or(Ok(()), |reason| Err(Problem::new(code::ADDRESS, "url", reason).into()))
 }
 

@@ -56,10 +56,10 @@ pub trait Channel: Send + Sync {
     }
 }
 
-/// Returns host and port of a URL.
-pub(super) fn host_and_port(url: &Url) -> String {
-    let port = url.port_or_known_default().unwrap_or_default();
-    format!("{}:{port}", url.host_str().unwrap_or_default())
+/// Returns scheme, host and port of a URL. With the scheme, because `https` to a port that speaks
+/// `http` fails in the handshake, which counts for all apps at the host.
+pub(super) fn origin(url: &Url) -> String {
+    url.origin().ascii_serialization()
 }
 
 /// One attempt of a delivery: what is sent, and what it is sent with.

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::contract::{Attempt, Channel, HandlerDescription, host_and_port};
+use super::contract::{Attempt, Channel, HandlerDescription, origin};
 use super::request::signed_headers;
 use crate::delivery::model::{AttemptClass, AttemptOutcome, Delivery, Transport};
 use crate::domain::ForgeRemote;
@@ -38,7 +38,7 @@ impl Channel for ForgeRemote {
     }
 
     fn host(&self) -> Cow<'_, str> {
-        host_and_port(&self.url).into()
+        origin(&self.url).into()
     }
 
     fn describe(&self) -> HandlerDescription {
@@ -61,7 +61,8 @@ impl Channel for ForgeRemote {
 async fn post(remote: &ForgeRemote, attempt: Attempt<'_>) -> AttemptOutcome {
     let invocation = Uuid::new_v4().to_string();
     let Some(tokens) = sign_tokens(remote, &attempt, &invocation).await else {
-        return AttemptOutcome::failed(AttemptClass::Other, "no key to sign the invocation token");
+        // The stored keys cannot be read: no fault of the remote.
+        return AttemptOutcome::failed(AttemptClass::Local, "no key to sign the invocation token");
     };
     let mut headers = match signed_headers(&attempt, &remote.secret) {
         Ok(headers) => headers,

@@ -41,6 +41,10 @@ async fn call(subject: &str, attempt: Attempt<'_>) -> AttemptOutcome {
         Err(FunctionError::Timeout) => {
             AttemptOutcome::failed(AttemptClass::Timeout, "no reply before the deadline")
         }
+        Err(FunctionError::TooLarge) => AttemptOutcome::failed(
+            AttemptClass::TooLarge,
+            "the request exceeds the broker's message size",
+        ),
         Err(FunctionError::Broker(reason)) => AttemptOutcome::failed(AttemptClass::Other, reason),
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use futures_util::future::BoxFuture;
 
-use super::contract::{Attempt, Channel, HandlerDescription, host_and_port};
+use super::contract::{Attempt, Channel, HandlerDescription, origin};
 use super::request::signed_headers;
 use crate::delivery::model::{AttemptOutcome, Transport};
 use crate::domain::HttpHandler;
@@ -19,7 +19,7 @@ impl Channel for HttpHandler {
     }
 
     fn host(&self) -> Cow<'_, str> {
-        host_and_port(&self.url).into()
+        origin(&self.url).into()
     }
 
     fn describe(&self) -> HandlerDescription {
@@ -34,5 +34,21 @@ impl Channel for HttpHandler {
                 Err(unsigned) => unsigned,
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Secret;
+
+    #[test]
+    fn https_to_a_port_is_another_host_than_http_to_it() {
+        let host = |url: &str| {
+            let handler = HttpHandler { url: url.parse().unwrap(), secret: Secret::new("s") };
+            handler.host().into_owned()
+        };
+        assert_ne!(host("https://a.example:8443/x"), host("http://a.example:8443/x"));
+        assert_eq!(host("https://a.example/x"), host("https://A.example:443/y"));
     }
 }

@@ -47,6 +47,8 @@ pub enum FunctionError {
     NoSubscriber,
     /// No reply before the deadline.
     Timeout,
+    /// The request exceeds the broker's message size.
+    TooLarge,
     /// The broker could not transmit the request.
     Broker(String),
 }

@@ -17,8 +17,8 @@ use serde_json::json;
 use sha2::Sha256;
 use url::Url;
 
-use self::url_template::{covered_path, resolve};
-use super::contract::{Attempt, Channel, CoalesceKey, HandlerDescription, host_and_port};
+use self::url_template::{covered_path, is_within_template, resolve};
+use super::contract::{Attempt, Channel, CoalesceKey, HandlerDescription, origin};
 use super::request::{CONTENT_TYPE, http_headers};
 use super::table::channel_of;
 use crate::delivery::model::{AttemptClass, AttemptOutcome, Delivery, Transport};
@@ -43,7 +43,7 @@ impl Channel for WebhookHandler {
     }
 
     fn host(&self) -> Cow<'_, str> {
-        host_and_port(&self.base).into()
+        origin(&self.base).into()
     }
 
     fn describe(&self) -> HandlerDescription {
@@ -94,7 +94,7 @@ async fn post(webhook: &WebhookHandler, attempt: Attempt<'_>) -> AttemptOutcome 
     let failed = |error| AttemptOutcome::failed(AttemptClass::Other, error);
     let url = match post_url(webhook, attempt.delivery) {
         Ok(url) => url,
-        Err(error) => return failed(error),
+        Err(error) => return AttemptOutcome::failed(AttemptClass::Blocked, error),
     };
     let signed = match tenant_headers(webhook, attempt.delivery, &url, &attempt.body, attempt.now) {
         Ok(signed) => signed,
@@ -111,10 +111,15 @@ async fn post(webhook: &WebhookHandler, attempt: Attempt<'_>) -> AttemptOutcome 
 /// Returns the URL that a delivery is posted to.
 ///
 /// # Errors
-/// The text is not a URL once its variables are replaced.
+/// Once its variables are replaced, the text is not a URL or points elsewhere.
 fn post_url(webhook: &WebhookHandler, delivery: &Delivery) -> Result<Url, String> {
     let text = resolve(webhook, &members(&delivery.prepared.event));
-    Url::parse(&text).map_err(|error| format!("`{text}` is not a URL: {error}"))
+    let url = Url::parse(&text).map_err(|error| format!("`{text}` is not a URL: {error}"))?;
+    if is_within_template(webhook, &url) {
+        Ok(url)
+    } else {
+        Err(format!("`{text}` leaves the path of its webhook; a variable completes it to `..`"))
+    }
 }
 
 /// Returns the headers in addition to those of all attempts: signatures of the tenant, identity.

@@ -126,6 +126,26 @@ async fn jump_of_the_wall_clock_moves_no_due_time() {
 }
 
 #[tokio::test]
+async fn wall_clock_that_is_days_ahead_expires_no_delivery() {
+    let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::default());
+    let mut paused = delivery("i", "e1");
+    let subscription = Arc::get_mut(&mut paused.subscription).unwrap();
+    Arc::get_mut(&mut subscription.owner).unwrap().settings.is_paused = true;
+    let _jump = WallJump::by_hours(72);
+    let accounted = dispatcher.deliver(paused, QUEUE_TIMEOUT, None).await;
+    assert_eq!(accounted, DeliveryOutcome::Parked(ParkReason::Paused));
+    assert!(edge.letters.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn request_larger_than_the_broker_allows_is_dead_lettered_at_once() {
+    let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::default());
+    edge.answer(Err(FunctionError::TooLarge));
+    let accounted = dispatcher.deliver(delivery("i", "e1"), QUEUE_TIMEOUT, None).await;
+    assert_eq!(accounted, DeliveryOutcome::DeadLettered(DeadLetterReason::TooLarge));
+}
+
+#[tokio::test]
 async fn jump_of_the_wall_clock_neither_opens_nor_prolongs_a_breaker() {
     let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::default());
     for number in 0..10 {

@@ -25,14 +25,19 @@ pub(super) fn embedded(ip: IpAddr) -> Vec<Ipv4Addr> {
 
 /// Returns whether an address serves credentials of a cloud machine.
 pub(super) fn is_metadata(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => {
-            [Ipv4Addr::new(169, 254, 169, 254), Ipv4Addr::new(169, 254, 170, 2)].contains(&ip)
-                || ip == Ipv4Addr::new(100, 100, 100, 200)
-        }
-        IpAddr::V6(ip) => ip == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
-    }
+    METADATA.contains(&ip)
 }
+
+/// **Source:** the vendors' manuals: AWS (EC2, ECS, EKS), Google Cloud, Azure, Alibaba Cloud.
+const METADATA: [IpAddr; 7] = [
+    IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
+    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),
+    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)),
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+];
 
 /// Returns whether an address is private or reserved.
 pub(super) fn is_reserved(ip: IpAddr) -> bool {
@@ -71,13 +76,14 @@ const RESERVED_V4: [Ipv4Net; 15] = [
 
 /// **Source:** IANA IPv6 special-purpose address registry. The first range contains `::`, `::1` and
 /// the compatible forms.
-const RESERVED_V6: [Ipv6Net; 14] = [
+const RESERVED_V6: [Ipv6Net; 15] = [
     v6(0, 0, 0, 96),
     Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0xffff, 0, 0, 0), 96),
     v6(0x64, 0xff9b, 0, 96),
     v6(0x64, 0xff9b, 1, 48),
     v6(0x100, 0, 0, 64),
     v6(0x2001, 0, 0, 32),
+    v6(0x2001, 0x20, 0, 28),
     v6(0x2001, 0xdb8, 0, 32),
     v6(0x2002, 0, 0, 16),
     v6(0x3fff, 0, 0, 20),

@@ -2,7 +2,8 @@
 
 use std::error::Error as StdError;
 
-use super::connector::DialError;
+use super::connector::{DialError, local_reason};
+use crate::delivery::metrics;
 use crate::delivery::model::{AttemptClass, AttemptOutcome};
 
 /// Classifies a failed request by the cause inside its wrapped errors.
@@ -16,6 +17,12 @@ pub(super) fn classify(error: &(dyn StdError + 'static)) -> AttemptOutcome {
                 DialError::Local { .. } => AttemptClass::Local,
             };
             return AttemptOutcome::failed(class, dial.to_string());
+        }
+        // A send or a receive needs buffers, too.
+        let io = cause.downcast_ref::<std::io::Error>();
+        if let Some(reason) = io.and_then(|error| local_reason(error, false)) {
+            metrics::local_failure(reason);
+            return AttemptOutcome::failed(AttemptClass::Local, cause.to_string());
         }
         if cause.is::<rustls::Error>() {
             return AttemptOutcome::failed(AttemptClass::Tls, cause.to_string());
@@ -37,5 +44,26 @@ fn inside<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError +
     match error.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref()) {
         Some(wrapped) => Some(wrapped),
         None => error.source(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    fn class_of(errno: Errno) -> AttemptClass {
+        classify(&std::io::Error::from_raw_os_error(errno.raw_os_error())).class
+    }
+
+    #[test]
+    fn want_of_buffers_during_an_exchange_is_ours() {
+        for errno in [Errno::NOBUFS, Errno::NOMEM, Errno::MFILE] {
+            assert_eq!(class_of(errno), AttemptClass::Local, "{errno}");
+        }
+        for errno in [Errno::CONNRESET, Errno::PIPE, Errno::TIMEDOUT] {
+            assert_eq!(class_of(errno), AttemptClass::Protocol, "{errno}");
+        }
     }
 }

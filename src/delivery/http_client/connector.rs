@@ -93,7 +93,8 @@ async fn dial(guard: &EgressGuard, uri: &Uri) -> Result<TcpStream, DialError> {
     let addresses: Vec<SocketAddr> = match tokio::time::timeout(DNS_TIMEOUT, lookup).await {
         Ok(Ok(addresses)) => addresses.collect(),
         Ok(Err(error)) => {
-            return Err(match local_reason(&error, false) {
+            let lacking = local_reason(&error, false).or_else(lacking_descriptors);
+            return Err(match lacking {
                 Some(reason) => DialError::local(reason, error.to_string()),
                 None => DialError::Dns(error.to_string()),
             });
@@ -101,16 +102,23 @@ async fn dial(guard: &EgressGuard, uri: &Uri) -> Result<TcpStream, DialError> {
         Err(_) => return Err(DialError::Dns("no response in time".into())),
     };
     for address in &addresses {
-        if let Err(refusal) = guard.check_address(*address) {
-            metrics::blocked(refusal);
-            return Err(DialError::Blocked(refusal));
-        }
+        guard.check_address(*address).map_err(blocked)?;
     }
     let connect = connect_any(&addresses);
-    match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
-        Ok(connected) => connected,
-        Err(_) => Err(DialError::Connect("no response in time".into())),
-    }
+    let stream = match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
+        Ok(connected) => connected?,
+        Err(_) => return Err(DialError::Connect("no response in time".into())),
+    };
+    let ends = stream.local_addr().and_then(|local| Ok((local, stream.peer_addr()?)));
+    let (local, remote) = ends.map_err(|error| DialError::Connect(error.to_string()))?;
+    guard.check_connection(local, remote).map_err(blocked)?;
+    Ok(stream)
+}
+
+/// Counts and returns a refusal of the guard.
+fn blocked(refusal: EgressRefusal) -> DialError {
+    metrics::blocked(refusal);
+    DialError::Blocked(refusal)
 }
 
 async fn connect_any(addresses: &[SocketAddr]) -> Result<TcpStream, DialError> {
@@ -137,9 +145,15 @@ async fn connect_any(addresses: &[SocketAddr]) -> Result<TcpStream, DialError> {
     Err(last)
 }
 
+/// Returns whether this process can open no descriptor at this moment. The resolver of the system
+/// does not say so: without one, it reports that the name cannot be resolved.
+fn lacking_descriptors() -> Option<&'static str> {
+    local_reason(&std::net::UdpSocket::bind(("127.0.0.1", 0)).err()?, false)
+}
+
 /// Returns which means of this machine an error lacks, a metric label; none if the error is not
 /// ours. Without IPv6 each of its addresses is "not available"; `has_ports` excludes that case.
-fn local_reason(error: &io::Error, has_ports: bool) -> Option<&'static str> {
+pub(super) fn local_reason(error: &io::Error, has_ports: bool) -> Option<&'static str> {
     match Errno::from_raw_os_error(error.raw_os_error()?) {
         Errno::MFILE | Errno::NFILE => Some(DESCRIPTORS),
         Errno::NOBUFS | Errno::NOMEM => Some("buffers"),

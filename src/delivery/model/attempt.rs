@@ -1,12 +1,11 @@
 //! Outcome of an attempt and the next step that follows from it. No I/O, no clock.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::outcome::DeadLetterReason;
-use super::retry_request::{RetryRequest, parse_retry_after};
+use super::retry_request::{RequestedDelay, RetryRequest, parse_retry_after};
 use crate::domain::RetryProfile;
 
 /// Transport of an attempt; a closed set of metric labels.
@@ -104,15 +103,6 @@ impl AttemptClass {
     }
 }
 
-/// A retry delay requested by the handler.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum RequestedDelay {
-    /// Requested by the header `Retry-After`.
-    RetryAfter(Duration),
-    /// Requested by a retry request in the response body.
-    InBody(Duration),
-}
-
 /// What follows from an attempt.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum NextStep {
@@ -182,8 +172,8 @@ impl AttemptOutcome {
     #[must_use]
     pub fn of_reply(body: &[u8]) -> Self {
         let next = match RetryRequest::parse(body) {
-            Some(RetryRequest { delay, reason, data }) => {
-                NextStep::Retry { requested: Some(RequestedDelay::InBody(delay)), reason, data }
+            Some(RetryRequest { requested, reason, data }) => {
+                NextStep::Retry { requested: Some(requested), reason, data }
             }
             None => NextStep::Done,
         };
@@ -242,7 +232,10 @@ impl AttemptOutcome {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::retry_request::RETRY_DATA_BYTES_MAX;
+    use super::RequestedDelay::InBody;
     use super::*;
 
     fn http(status: u16) -> AttemptOutcome {
@@ -321,22 +314,31 @@ mod tests {
         else {
             panic!("not retried")
         };
-        assert_eq!(requested, Some(RequestedDelay::InBody(Duration::from_secs(30))));
+        let expected = RequestedDelay::InBody { delay: Duration::from_secs(30), is_exact: true };
+        assert_eq!(requested, Some(expected));
         assert_eq!((&*reason, data.as_deref()), ("BUSY", Some(r#"{"n":1}"#)));
     }
 
     #[test]
     fn requested_delay_and_data_are_bounded() {
         let delay = |after: &str| {
-            let body = format!(r#"{{"_retry":true,"retryOptions":{{"retryAfter":{after}}}}}"#);
+            let body = format!(r#"{{"_retry":true,"retryOptions":{{{after}}}}}"#);
             match AttemptOutcome::of_reply(body.as_bytes()).next {
-                NextStep::Retry { requested: Some(RequestedDelay::InBody(delay)), .. } => {
-                    delay.as_secs()
+                NextStep::Retry { requested: Some(InBody { delay, is_exact }), .. } => {
+                    (delay.as_secs(), is_exact)
                 }
                 other => panic!("{other:?}"),
             }
         };
-        assert_eq!((delay("0"), delay("-3"), delay("1e9"), delay("900")), (1, 1, 900, 900));
+        for (after, expected) in [
+            (r#""retryAfter":0"#, (1, false)),
+            (r#""retryAfter":-3"#, (1, false)),
+            (r#""retryAfter":1e9"#, (900, false)),
+            (r#""retryAfter":900"#, (900, true)),
+            ("", (1, false)),
+        ] {
+            assert_eq!(delay(after), expected, "{after}");
+        }
         let big = format!(
             r#"{{"_retry":true,"retryOptions":{{"retryData":"{}"}}}}"#,
             "x".repeat(RETRY_DATA_BYTES_MAX)
@@ -375,11 +377,8 @@ mod tests {
             if let NextStep::Retry { reason, requested, .. } = &outcome.next {
                 assert!(case["retryReason"].as_str().is_none_or(|r| *r == **reason), "{case}");
                 if let Some(seconds) = case["delay_s"].as_u64() {
-                    assert_eq!(
-                        *requested,
-                        Some(RequestedDelay::InBody(Duration::from_secs(seconds))),
-                        "{case}"
-                    );
+                    let Some(InBody { delay, .. }) = *requested else { panic!("{case}") };
+                    assert_eq!(delay, Duration::from_secs(seconds), "{case}");
                 }
             }
         }

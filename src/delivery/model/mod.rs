@@ -6,7 +6,8 @@ mod delivery;
 mod outcome;
 mod retry_request;
 
-pub use attempt::{AttemptClass, AttemptOutcome, NextStep, RequestedDelay, Transport};
+pub use attempt::{AttemptClass, AttemptOutcome, NextStep, Transport};
 pub use body::{BodyTemplate, DeliveryContext, NotAnObject, RetryContext};
 pub use delivery::{Delivery, PreparedEvent, Progress};
 pub use outcome::{DeadLetterReason, DeliveryOutcome, ParkReason};
+pub use retry_request::RequestedDelay;

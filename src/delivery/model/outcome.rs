@@ -30,6 +30,8 @@ pub enum ParkReason {
     Paused,
     /// This machine had no descriptor, port or buffer for its attempt.
     Router,
+    /// The document of its installation, or that of the app, cannot be read.
+    Unreadable,
 }
 
 impl ParkReason {
@@ -43,6 +45,7 @@ impl ParkReason {
             Self::Breaker => "breaker",
             Self::Paused => "paused",
             Self::Router => "router",
+            Self::Unreadable => "unreadable",
         }
     }
 }

@@ -3,11 +3,11 @@
 //! | breaker | counts | who can open it |
 //! |---|---|---|
 //! | of the endpoint | every failure | its installation, for itself |
-//! | of an app at a host | every failure | several installations of the app, or the only one: all its paths at the host |
+//! | of an app at a host | every failure | several installations of the app that fail within a minute |
 //! | of a host | DNS, connect and TLS failures | anybody, since these do not depend on who asks |
 //!
-//! An attempt needs all three. A failing handler of one installation closes its endpoint; it does
-//! not close the host for other installations of the app, nor for other apps.
+//! An attempt needs all three. A failing handler of one installation closes its endpoint; it closes
+//! neither its other paths at the host, nor the host for other installations or other apps.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -139,10 +139,11 @@ impl Members {
         }
     }
 
-    /// Returns whether most of several installations fail, or the only one does.
+    /// Returns whether most of several installations fail. A single one proves nothing for those
+    /// that had no delivery lately.
     fn mostly_fail(&self) -> bool {
         let failed = self.failed.iter().filter(|(_, failed)| *failed).count();
-        failed * 2 >= self.failed.len() && (failed > 1 || self.failed.len() == 1)
+        failed > 1 && failed * 2 >= self.failed.len()
     }
 }
 
@@ -218,10 +219,18 @@ mod tests {
     }
 
     #[test]
-    fn paths_of_one_installation_at_a_host_share_a_breaker() {
+    fn failing_path_closes_no_other_path_of_its_installation() {
         let ([one, other], _) = endpoints(["i", "i"]);
         fail(&one, AttemptClass::ServerError);
-        assert!(matches!(other.admit(1_001), Admission::RetryAfter(_)));
+        assert!(matches!(one.admit(1_001), Admission::RetryAfter(_)));
+        assert_eq!(other.admit(1_001), Admission::Allow);
+    }
+
+    #[test]
+    fn failing_installation_closes_none_that_had_no_delivery_lately() {
+        let ([broken, quiet], _) = endpoints(["broken", "quiet"]);
+        fail(&broken, AttemptClass::Timeout);
+        assert_eq!(quiet.admit(1_001), Admission::Allow);
     }
 
     #[test]
@@ -267,7 +276,8 @@ mod tests {
 
     #[test]
     fn refused_attempt_takes_no_probe() {
-        let ([one, other], _) = endpoints(["i", "i"]);
+        let ([one, other, third], _) = endpoints(["1", "2", "3"]);
+        fail(&third, AttemptClass::Timeout);
         fail(&one, AttemptClass::Timeout);
         // The breaker of the app at the host admits one probe of either endpoint.
         let later = 1_000 + 2 * SHARED_OPEN_MS_MAX;

@@ -75,19 +75,20 @@ impl RetrySchedule {
     ) -> Option<RetryDelay> {
         let index = usize::try_from(attempt.checked_sub(1)?).ok()?;
         let planned = *self.delays.get(index)?;
-        let delay = match requested {
-            Some(RequestedDelay::InBody(delay)) => delay,
-            Some(RequestedDelay::RetryAfter(delay)) => {
-                let longest = RETRY_AFTER_MAX.max(planned.saturating_mul(2));
-                delay.clamp(planned, longest).max(least(class))
+        Some(match requested {
+            Some(RequestedDelay::InBody { delay, is_exact }) => {
+                RetryDelay { delay, is_requested: is_exact }
             }
-            None => planned.mul_f64(1.0 + self.jitter * (2.0 * random - 1.0)).max(least(class)),
-        };
-        let is_requested = matches!(
-            requested,
-            Some(RequestedDelay::InBody(wanted) | RequestedDelay::RetryAfter(wanted)) if wanted == delay
-        );
-        Some(RetryDelay { delay, is_requested })
+            Some(RequestedDelay::RetryAfter(wanted)) => {
+                let longest = RETRY_AFTER_MAX.max(planned.saturating_mul(2));
+                let delay = wanted.clamp(planned, longest).max(least(class));
+                RetryDelay { delay, is_requested: delay == wanted }
+            }
+            None => {
+                let delay = planned.mul_f64(1.0 + self.jitter * (2.0 * random - 1.0));
+                RetryDelay { delay: delay.max(least(class)), is_requested: false }
+            }
+        })
     }
 }
 
@@ -212,8 +213,13 @@ mod tests {
 
     #[test]
     fn retry_request_of_the_app_is_used_unchanged() {
-        let requested = Some(RequestedDelay::InBody(Duration::from_secs(1)));
-        assert_eq!(delay(4, AttemptClass::Success, requested), secs(1));
+        for is_exact in [true, false] {
+            let requested = RequestedDelay::InBody { delay: Duration::from_secs(1), is_exact };
+            let schedule = RetrySchedule::new(&DEFAULT, 0.2);
+            let retry = schedule.delay_after(4, AttemptClass::Success, Some(requested), 0.5);
+            let expected = RetryDelay { delay: Duration::from_secs(1), is_requested: is_exact };
+            assert_eq!(retry, Some(expected));
+        }
     }
 
     #[test]

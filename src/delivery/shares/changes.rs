@@ -12,8 +12,9 @@ use super::owner::{Amount, ShareOwner};
 
 /// Format of the stored document.
 const FORMAT: u32 = 1;
-/// Maximum number of owners in a document; those with the smallest changes are left out.
-const OWNERS_MAX: usize = 4_000;
+/// Maximum number of owners in a document; those with the smallest changes are left out. With the
+/// longest names it is smaller than the message size that a broker allows by default, 1 MiB.
+const OWNERS_MAX: usize = 3_000;
 
 /// Messages and bytes added, or removed if negative.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]

@@ -32,7 +32,9 @@ struct Counts {
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
     drops: u64,
-    is_named: bool,
+    /// The drops in its own series, if it has one: those since it got it. Earlier ones stay in `other`,
+    /// and a series that ends is added there, so that the series together count each drop once.
+    own_series: Option<u64>,
 }
 
 impl DropsByOwner {
@@ -56,8 +58,10 @@ impl DropsByOwner {
                 let labels = [("app", app.to_owned()), ("installation", installation.to_owned())];
                 counter!("switchyard_share_exceeded_total", &labels).absolute(drops);
             };
-            for ((app, installation), count) in counts.owners.iter().filter(|(_, c)| c.is_named) {
-                series(app, installation, count.drops);
+            for ((app, installation), count) in &counts.owners {
+                if let Some(drops) = count.own_series {
+                    series(app, installation, drops);
+                }
             }
             if counts.other > 0 {
                 series(OTHER, OTHER, counts.other);
@@ -74,23 +78,23 @@ impl Counts {
             self.other = self.other.saturating_add(1);
             return;
         }
-        let named = self.owners.values().filter(|count| count.is_named).count();
-        let least = self.owners.iter().filter(|(_, count)| count.is_named);
-        let least = least.min_by_key(|(_, count)| count.drops).map(|(key, count)| (key, *count));
-        let rival = least.filter(|_| named >= NAMED_MAX).map(|(key, count)| (key.clone(), count));
+        let named = self.owners.iter().filter(|(_, count)| count.own_series.is_some());
+        let full = named.clone().count() >= NAMED_MAX;
+        let rival = named.min_by_key(|(_, count)| count.drops).filter(|_| full);
+        let rival = rival.map(|(key, count)| (key.clone(), count.drops));
         let own = self.owners.entry(key).or_default();
         own.drops = own.drops.saturating_add(1);
-        if own.is_named {
+        if let Some(drops) = &mut own.own_series {
+            *drops = drops.saturating_add(1);
             return;
         }
         match rival {
-            None => own.is_named = true,
+            None => own.own_series = Some(1),
             // Twice as many: two owners of about equal rank do not replace each other.
-            Some((rival, count)) if own.drops > count.drops.saturating_mul(2) => {
-                own.is_named = true;
-                if let Some(rival) = self.owners.get_mut(&rival) {
-                    rival.is_named = false;
-                }
+            Some((rival, drops)) if own.drops > drops.saturating_mul(2) => {
+                own.own_series = Some(1);
+                let rival = self.owners.get_mut(&rival).and_then(|count| count.own_series.take());
+                self.other = self.other.saturating_add(rival.unwrap_or_default());
             }
             Some(_) => self.other = self.other.saturating_add(1),
         }
@@ -111,10 +115,21 @@ mod tests {
             drops.count("app", "busy");
         }
         let text = drops.render();
-        assert!(text.contains(r#"{app="app",installation="busy"} 3"#), "{text}");
-        assert!(text.contains(r#"{app="other",installation="other"} 2"#), "{text}");
-        let series = text.lines().filter(|line| line.starts_with("switchyard_share")).count();
-        assert_eq!(series, NAMED_MAX + 1, "{text}");
+        // The third drop of the busy owner is the first in its own series; the series that it replaced
+        // is among the others.
+        assert!(text.contains(r#"{app="app",installation="busy"} 1"#), "{text}");
+        assert!(text.contains(r#"{app="other",installation="other"} 3"#), "{text}");
+        let series: Vec<u64> = text
+            .lines()
+            .filter(|line| line.starts_with("switchyard_share"))
+            .map(|line| line.rsplit(' ').next().unwrap().parse().unwrap())
+            .collect();
+        assert_eq!(series.len(), NAMED_MAX + 1, "{text}");
+        assert_eq!(
+            series.iter().sum::<u64>(),
+            NAMED_MAX as u64 + 3,
+            "each drop counts once: {text}"
+        );
     }
 
     #[test]
@@ -125,7 +140,7 @@ mod tests {
         }
         let counts = drops.counts.lock().unwrap();
         assert_eq!(counts.owners.len(), COUNTED_MAX);
-        let named: u64 = counts.owners.values().filter(|c| c.is_named).map(|c| c.drops).sum();
+        let named: u64 = counts.owners.values().filter_map(|count| count.own_series).sum();
         assert_eq!(named + counts.other, (COUNTED_MAX + 5) as u64);
     }
 }

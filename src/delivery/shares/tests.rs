@@ -233,3 +233,17 @@ fn lasting_difference_causes_a_recount() {
     assert_eq!([0, 0, 0].map(|attributed| drift.step(attributed, 500)), [false, false, true]);
     assert_eq!([0, 500, 0].map(|attributed| drift.step(attributed, 500)), [false; 3]);
 }
+
+#[test]
+fn document_of_the_longest_names_fits_the_default_message_size() {
+    let name = |number: usize| format!("{number:0>64}").into();
+    let owner = |number| ShareOwner {
+        app: name(number),
+        installation: name(number),
+        endpoint: name(number),
+    };
+    let change = Change { messages: -1_000_000, bytes: -8_589_934_592 };
+    let changes = (0..10_000).map(|number| (owner(number), change)).collect();
+    let bytes = serde_json::to_vec(&ChangesDocument::new(&changes, i64::MAX)).unwrap().len();
+    assert!(bytes < 1 << 20, "{bytes} bytes");
+}

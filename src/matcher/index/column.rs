@@ -23,6 +23,9 @@ pub(super) const READ_STEPS_MAX: usize = 512;
 const MEMBERS_MAX: usize = READ_STEPS_MAX / limits::STEPS_PER_ELEMENT as usize;
 /// Longest text that is searched here, in bytes.
 const TEXT_BYTES_MAX: usize = READ_STEPS_MAX * limits::SEARCH_BYTES_PER_STEP;
+/// Most hits of one search that are decided here: constants that contain each other, such as `a`, `aa`
+/// and `aaa`, have as many as the text has bytes, each. Half a megabyte.
+const HITS_MAX: usize = 64 << 10;
 const _: () = assert!(MEMBERS_MAX <= PROJECTED_MAX as usize);
 
 /// The kind of the tests of a column.
@@ -133,9 +136,7 @@ impl Column {
             (
                 TestKind::Method { test: MethodTest::Includes, text: true, .. },
                 JsonValue::Text(text),
-            ) if text.len() <= TEXT_BYTES_MAX => {
-                self.search(text, tables, values)?;
-            }
+            ) if text.len() <= TEXT_BYTES_MAX && self.search(text, tables, values)? => {}
             (TestKind::Some, JsonValue::List(items))
                 if items.len() <= ITEMS_MAX && self.look_up_items(items, tables, values)? => {}
             _ => {
@@ -162,18 +163,22 @@ impl Column {
         Ok(())
     }
 
+    /// Returns false if there are too many hits.
     fn search(
         self,
         text: &[u8],
         tables: &ColumnTables,
         values: &mut EventValues,
-    ) -> Result<(), CorruptSegment> {
+    ) -> Result<bool, CorruptSegment> {
         let search = tables.searches.get(self.table_at.index()).ok_or(CorruptSegment("search"))?;
-        for found in search.automaton.find_overlapping_iter(text) {
+        for (hits, found) in search.automaton.find_overlapping_iter(text).enumerate() {
+            if hits == HITS_MAX {
+                return Ok(false);
+            }
             let entry = search.entries.get(found.pattern().as_usize());
             values.entries.push(*entry.ok_or(CorruptSegment("searched constant"))?);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Returns false if an item has no members.

@@ -7,7 +7,7 @@ use tracing::info;
 use super::context::Context;
 use super::installations::Installations;
 use crate::clock;
-use crate::domain::{AppId, ModuleKey, Secret, SubscriptionId};
+use crate::domain::{AppId, ModuleKey, Secret, SubscriptionId, UnknownMembers};
 use crate::registry::credentials;
 use crate::registry::error::RegisterError;
 use crate::registry::model::{
@@ -71,6 +71,7 @@ impl<'a> Apps<'a> {
                 let new_endpoints = keys.filter(|key| !old(key)).collect();
                 if let Some(current) = &current {
                     record.created_ms = current.created_ms;
+                    record.keep_unknown(current);
                 }
                 let put = AppPut {
                     created: current.is_none(),
@@ -156,7 +157,9 @@ fn drop_modules(record: &mut InstallationRecord, version: Option<String>) -> Vec
         modules.into_iter().partition(|module| module.api == RegistrationApi::Webhook);
     record.modules = kept;
     let keys: Vec<ModuleKey> = removed.into_iter().map(|module| module.key).collect();
-    record.dropped = Some(DroppedModules { at_ms: clock::now_ms(), version, keys: keys.clone() });
+    let unknown = UnknownMembers::default();
+    let dropped = DroppedModules { at_ms: clock::now_ms(), version, keys: keys.clone(), unknown };
+    record.dropped = Some(dropped);
     keys
 }
 

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::context::Context;
-use crate::domain::InstallationId;
+use crate::domain::{InstallationId, UnknownMembers};
 use crate::registry::credentials;
 use crate::registry::error::RegisterError;
 use crate::registry::model::{ClientRecord, FORMAT, Problem, code};
@@ -48,12 +48,16 @@ impl<'a> Clients<'a> {
             return Err(RegisterError::invalid(problem));
         }
         let (user, installation) = (spec.user, spec.installation);
+        let (id_text, unknown) = (id.to_owned(), UnknownMembers::default());
         let record =
-            ClientRecord { format: FORMAT, id: id.to_owned(), token_hash, user, installation };
+            ClientRecord { format: FORMAT, id: id_text, token_hash, user, installation, unknown };
         self.context
             .transactions
             .update_document(id, |current: Option<ClientRecord>| {
-                Ok(Mutation::Put(Box::new(record.clone()), current.is_none()))
+                let is_new = current.is_none();
+                let unknown = current.map(|current| current.unknown).unwrap_or_default();
+                let record = ClientRecord { unknown, ..record.clone() };
+                Ok(Mutation::Put(Box::new(record), is_new))
             })
             .await
     }

@@ -247,6 +247,7 @@ impl<'a> Discovery<'a> {
             failures,
             error: rejected.map(shortened),
             ignored,
+            unknown: before.unknown.clone(),
         }
     }
 
@@ -281,6 +282,7 @@ fn inherit(module: Option<&mut ModuleRecord>, old: Option<&ModuleRecord>) {
         return;
     }
     module.status = old.status;
+    module.unknown = old.unknown.clone();
     module.created_ms = old.created_ms;
     module.revision = old.revision.saturating_add(1);
     module.order = old.order;

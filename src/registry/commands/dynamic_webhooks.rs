@@ -11,7 +11,7 @@ use url::Url;
 use super::context::{Context, Target};
 use super::registration::{self, Registration, RegistrationOutcome};
 use crate::clock;
-use crate::domain::{CloudId, InstallationId, Product};
+use crate::domain::{CloudId, InstallationId, Product, UnknownMembers};
 use crate::registry::compile::AppliedApp;
 use crate::registry::error::{RegisterError, document_error};
 use crate::registry::model::{
@@ -310,6 +310,7 @@ async fn reserve_ids(
                 format: FORMAT,
                 id: site.clone(),
                 next_webhook: 1,
+                unknown: UnknownMembers::default(),
             });
             let first = record.next_webhook;
             record.next_webhook = first.saturating_add(count);

@@ -8,7 +8,7 @@ use tracing::info;
 use super::connect_lifecycle::{ConnectLifecycle, needs_acceptance};
 use super::context::Context;
 use crate::clock;
-use crate::domain::{AppId, CloudId, InstallationId, Product, Secret};
+use crate::domain::{AppId, CloudId, InstallationId, Product, Secret, UnknownMembers};
 use crate::registry::compile::AppliedApp;
 use crate::registry::credentials;
 use crate::registry::error::RegisterError;
@@ -306,6 +306,7 @@ fn new_installation(
         next_order: 1,
         created_ms: now_ms,
         updated_ms: now_ms,
+        unknown: UnknownMembers::default(),
     };
     changed_installation(empty, spec)
 }

@@ -4,6 +4,7 @@ use tracing::info;
 
 use super::context::Context;
 use crate::clock;
+use crate::domain::UnknownMembers;
 use crate::jwt::keys::{self, is_rotation_due, retired};
 use crate::jwt::{KeyRecord, Rotation};
 use crate::registry::error::RegisterError;
@@ -64,6 +65,7 @@ impl<'a> SigningKeys<'a> {
                     format: FORMAT,
                     id: SIGNING_KEYS.to_owned(),
                     keys: Vec::new(),
+                    unknown: UnknownMembers::default(),
                 });
                 let mut record = before.clone();
                 change(&mut record.keys, fresh.clone(), clock::now_ms());

@@ -3,15 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tracing::error;
+use serde_json::Value;
 use url::Url;
 
 use crate::domain::{Handler, ModuleKey, SubscriptionId};
 use crate::matcher::Subscription;
-use crate::registry::metrics;
 use crate::registry::model::{
-    AppRecord, DeliveryOptions, EffectiveStatus, Endpoint, InstallationRecord, ModuleFields,
-    ModuleRecord, ModuleStatus,
+    AppRecord, DeliveryOptions, DocumentError, EffectiveStatus, Endpoint, InstallationRecord,
+    ModuleFields, ModuleRecord, ModuleStatus,
 };
 use crate::telemetry::SubscriptionStats;
 
@@ -30,6 +29,9 @@ pub struct AppliedModule {
     pub effective_status: EffectiveStatus,
     /// Why it receives none.
     pub reason: Option<String>,
+    /// Whether this release does not know what the module asks for: the events of its installation
+    /// wait.
+    pub is_unsupported: bool,
     /// Submitted data.
     pub data: ModuleFields,
     /// The matcher's subscription; none unless active or paused.
@@ -69,30 +71,35 @@ pub(crate) struct StaticModule {
 
 impl AppliedApp {
     /// Derives the applied form of an app record.
-    #[must_use]
-    pub fn new(record: AppRecord, revision: u64) -> Self {
+    ///
+    /// # Errors
+    /// A part of it that deliveries need cannot be read.
+    pub(crate) fn new(record: AppRecord, revision: u64) -> Result<Self, DocumentError> {
+        let unsupported = |what: String| DocumentError::Unsupported(what);
         let endpoint = |endpoint: &Endpoint| {
-            let url = Url::parse(&endpoint.url).ok()?;
+            let url = Url::parse(&endpoint.url)
+                .map_err(|error| unsupported(format!("endpoint `{}`: {error}", endpoint.key)))?;
             let handler = Handler::http(url, endpoint.secret.clone());
-            Some((endpoint.key.clone(), Arc::new(handler)))
+            Ok::<_, DocumentError>((endpoint.key.clone(), Arc::new(handler)))
         };
-        let endpoints = record.endpoints.iter().filter_map(endpoint).collect();
+        let endpoints = record.endpoints.iter().map(endpoint).collect::<Result<_, _>>()?;
         let mut statics = Vec::new();
         for (module_type, modules) in &record.static_modules {
-            statics.extend(modules.iter().filter_map(|data| {
-                Some(StaticModule {
+            for data in modules {
+                let key = data.get("key").and_then(Value::as_str);
+                let key = key.ok_or_else(|| {
+                    unsupported(format!("a static module of type {module_type} has no key"))
+                })?;
+                statics.push(StaticModule {
                     module_type: module_type.clone(),
-                    key: data.get("key")?.as_str()?.into(),
+                    key: key.into(),
                     data: data.clone().into(),
-                })
-            }));
+                });
+            }
         }
-        let delivery = record.delivery().unwrap_or_else(|reason| {
-            metrics::document_refused();
-            error!(app = %record.id, reason, "delivery options cannot be read, using the defaults");
-            DeliveryOptions::default()
-        });
-        Self { record, revision, delivery, endpoints, statics }
+        let delivery = record.delivery();
+        let delivery = delivery.map_err(|reason| unsupported(format!("delivery: {reason}")))?;
+        Ok(Self { record, revision, delivery, endpoints, statics })
     }
 
     /// Whether the app declares no discovery.
@@ -126,6 +133,13 @@ impl AppliedInstallation {
     pub fn registered(&self) -> impl Iterator<Item = (&ModuleRecord, &AppliedModule)> {
         let live = self.modules.iter().map(|module| &**module).filter(|module| !module.is_static);
         self.record.modules.iter().zip(live)
+    }
+
+    /// Returns the first module that this release does not support, a registered one or a static
+    /// one.
+    pub(crate) fn unsupported(&self, is_static: bool) -> Option<&AppliedModule> {
+        let mut modules = self.modules.iter().map(|module| &**module);
+        modules.find(|module| module.is_unsupported && module.is_static == is_static)
     }
 
     /// Returns the module with this key: a static one before a registered one.

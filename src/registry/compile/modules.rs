@@ -9,13 +9,13 @@ use super::applied::{AppliedApp, AppliedInstallation, AppliedModule};
 use super::conditions::EventConditionsCache;
 use super::handlers;
 use crate::clock;
-use crate::domain::{Handler, ModuleKey, RetryProfile, SubscriptionId};
+use crate::domain::{Handler, ModuleKey, Product, RetryProfile, SubscriptionId};
 use crate::matcher::{DeliverySettings, EventSubscriptions, Owner, Subscription};
 use crate::registry::model::{
     AppKind, DYNAMIC_WEBHOOK, DynamicWebhook, EffectiveStatus, InstallationRecord,
     InstallationState, ModuleFields, ModuleStatus, RegistrationApi, TRIGGER, WEBHOOKS, summary,
 };
-use crate::registry::validation::{ProgramCache, Trigger, WebhookDefinition};
+use crate::registry::validation::{ProgramCache, Trigger, WebhookDefinition, is_known_type};
 use crate::telemetry::SubscriptionStats;
 
 /// Compiles the modules of one installation for the matcher.
@@ -63,6 +63,16 @@ impl ModuleView<'_> {
         expires.is_some_and(|expires_ms| expires_ms <= clock::broker_now_ms())
     }
 }
+
+/// Why a module has no subscription.
+enum NoSubscription {
+    /// It receives no events now, for this reason.
+    Inactive(String),
+    /// This release does not know what it asks for.
+    Unsupported(String),
+}
+
+use NoSubscription::{Inactive, Unsupported};
 
 /// Compiled form of a routed module.
 struct CompiledModule {
@@ -156,6 +166,7 @@ impl ModuleCompiler<'_> {
             installation: self.installation.id.clone(),
             key: declared.key.clone(),
         };
+        let mut is_unsupported = false;
         let compiled = match self.shadow(declared) {
             Some(reason) => Err((EffectiveStatus::Shadowed, reason)),
             None if declared.status == ModuleStatus::Off => {
@@ -174,9 +185,13 @@ impl ModuleCompiler<'_> {
             None if declared.is_expired() => {
                 Err((EffectiveStatus::Expired, "it was not refreshed in time".to_owned()))
             }
-            None => {
-                self.compile_module(declared).map_err(|reason| (EffectiveStatus::Inactive, reason))
-            }
+            None => self.compile_module(declared).map_err(|none| match none {
+                Inactive(reason) => (EffectiveStatus::Inactive, reason),
+                Unsupported(reason) => {
+                    is_unsupported = true;
+                    (EffectiveStatus::Inactive, reason)
+                }
+            }),
         };
         let (effective_status, reason, subscription, idle) = match compiled {
             Ok(compiled) => {
@@ -196,6 +211,7 @@ impl ModuleCompiler<'_> {
             status: declared.status,
             effective_status,
             reason,
+            is_unsupported,
             data: declared.data.clone(),
             subscription,
             idle,
@@ -207,26 +223,30 @@ impl ModuleCompiler<'_> {
         shadowed.then(|| "a module of the app itself has the same key".to_owned())
     }
 
-    /// Compiles a module, or returns why it is inactive.
-    fn compile_module(&self, declared: &ModuleView<'_>) -> Result<CompiledModule, String> {
-        let app = self.app.ok_or_else(|| "the app is not provisioned".to_owned())?;
+    /// Compiles a module.
+    fn compile_module(&self, declared: &ModuleView<'_>) -> Result<CompiledModule, NoSubscription> {
+        let app = self.app.ok_or_else(|| Inactive("the app is not provisioned".to_owned()))?;
         match self.installation.state {
             InstallationState::Enabled => {}
-            InstallationState::Disabled => return Err("the installation is disabled".into()),
-            InstallationState::Uninstalled => return Err("the installation is uninstalled".into()),
+            InstallationState::Disabled => {
+                return Err(Inactive("the installation is disabled".into()));
+            }
+            InstallationState::Uninstalled => {
+                return Err(Inactive("the installation is uninstalled".into()));
+            }
         }
         match (declared.module_type, app.record.kind) {
             (TRIGGER, AppKind::Forge) => self.trigger(app, declared),
-            (WEBHOOKS, AppKind::Connect) => {
-                let data = declared.fields()?;
-                let webhook = WebhookDefinition::parse(&data, "data", self.installation.product);
-                self.webhook(app, &webhook.map_err(|p| summary(&p))?)
-            }
+            (WEBHOOKS, AppKind::Connect) => self.connect_webhook(app, declared),
             (DYNAMIC_WEBHOOK, AppKind::Connect) => {
-                let webhook = DynamicWebhook::read(declared.data).map_err(|e| e.to_string())?;
-                self.webhook(app, &webhook.into())
+                let webhook = DynamicWebhook::read(declared.data);
+                let webhook = webhook.map_err(|error| Unsupported(error.to_string()))?.into();
+                self.webhook(app, &webhook, self.installation.product)
             }
-            (other, _) => Err(format!("modules of type {other} are stored, not routed")),
+            (other, _) if declared.is_static || is_known_type(other) => {
+                Err(Inactive(format!("modules of type {other} are stored, not routed")))
+            }
+            (other, _) => Err(Unsupported(format!("modules of type {other} are not known"))),
         }
     }
 
@@ -256,13 +276,42 @@ impl ModuleCompiler<'_> {
         &self,
         app: &AppliedApp,
         declared: &ModuleView<'_>,
-    ) -> Result<CompiledModule, String> {
-        let trigger = Trigger::parse(&declared.fields()?, "data").map_err(|p| summary(&p))?;
+    ) -> Result<CompiledModule, NoSubscription> {
+        let trigger = Trigger::parse(&declared.fields().map_err(Unsupported)?, "data");
+        let trigger = trigger.map_err(|problems| Unsupported(summary(&problems)))?;
+        let subscriptions = self.conditions.of_trigger(&trigger, self.programs);
+        let handler = handlers::of_trigger(app, self.installation, &trigger.handler, self.prefix);
         Ok(CompiledModule {
-            event_subscriptions: self.conditions.of_trigger(&trigger, self.programs)?,
-            handler: handlers::of_trigger(app, self.installation, &trigger.handler, self.prefix)?,
+            event_subscriptions: subscriptions.map_err(Unsupported)?,
+            handler: handler.map_err(Inactive)?,
             include_fields: trigger.fields.into_iter().map(String::into_boxed_str).collect(),
             profile: app.delivery.profile(),
+        })
+    }
+
+    /// Compiles a Connect webhook. An app may be installed in a product that lacks the events of
+    /// its webhooks; those of no product are unsupported.
+    fn connect_webhook(
+        &self,
+        app: &AppliedApp,
+        declared: &ModuleView<'_>,
+    ) -> Result<CompiledModule, NoSubscription> {
+        let data = declared.fields().map_err(Unsupported)?;
+        let compile = |product| {
+            let webhook = WebhookDefinition::parse(&data, "data", product);
+            let webhook = webhook.map_err(|problems| Unsupported(summary(&problems)))?;
+            self.webhook(app, &webhook, product)
+        };
+        let own = self.installation.product;
+        compile(own).map_err(|none| match none {
+            Unsupported(reason) => {
+                let mut others = Product::ALL.into_iter().filter(|product| *product != own);
+                match others.any(|product| !matches!(compile(product), Err(Unsupported(_)))) {
+                    true => Inactive(reason),
+                    false => Unsupported(reason),
+                }
+            }
+            inactive => inactive,
         })
     }
 
@@ -270,11 +319,12 @@ impl ModuleCompiler<'_> {
         &self,
         app: &AppliedApp,
         webhook: &WebhookDefinition,
-    ) -> Result<CompiledModule, String> {
-        let product = self.installation.product;
+        product: Product,
+    ) -> Result<CompiledModule, NoSubscription> {
+        let subscriptions = self.conditions.of_webhook(webhook, product, self.programs);
         Ok(CompiledModule {
-            handler: handlers::of_webhook(app, self.installation, webhook)?,
-            event_subscriptions: self.conditions.of_webhook(webhook, product, self.programs)?,
+            event_subscriptions: subscriptions.map_err(Unsupported)?,
+            handler: handlers::of_webhook(app, self.installation, webhook).map_err(Inactive)?,
             include_fields: Box::default(),
             profile: app.delivery.profile(),
         })

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::document::Document;
 use super::secret::plaintext;
-use crate::domain::{AppId, RetryProfile, Secret};
+use crate::domain::{AppId, RetryProfile, Secret, UnknownMembers};
 
 /// Programming model of an app.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -65,9 +65,31 @@ pub struct AppRecord {
     pub created_ms: i64,
     /// Last write, milliseconds since the epoch.
     pub updated_ms: i64,
+    /// Members that this release does not know.
+    #[serde(flatten)]
+    pub unknown: UnknownMembers,
 }
 
 impl AppRecord {
+    /// Takes over the members of the previous version that this release does not know: a request
+    /// cannot have set them.
+    pub(crate) fn keep_unknown(&mut self, before: &Self) {
+        self.unknown.clone_from(&before.unknown);
+        self.lifecycle.unknown.clone_from(&before.lifecycle.unknown);
+        for endpoint in &mut self.endpoints {
+            if let Some(old) = before.endpoints.iter().find(|old| old.key == endpoint.key) {
+                endpoint.unknown.clone_from(&old.unknown);
+                endpoint.auth.unknown.clone_from(&old.auth.unknown);
+            }
+        }
+        if let (Some(new), Some(old)) = (&mut self.discovery, &before.discovery) {
+            new.unknown.clone_from(&old.unknown);
+        }
+        if let (Some(new), Some(old)) = (&mut self.notices, &before.notices) {
+            new.unknown.clone_from(&old.unknown);
+        }
+    }
+
     /// Returns the keys of the static modules.
     pub(crate) fn static_keys(&self) -> BTreeSet<&str> {
         let modules = self.static_modules.values().flatten();
@@ -166,15 +188,21 @@ pub struct Endpoint {
     /// Tokens sent to it.
     #[serde(default, skip_serializing_if = "EndpointAuth::is_empty")]
     pub auth: EndpointAuth,
+    /// Members that this release does not know.
+    #[serde(flatten)]
+    pub unknown: UnknownMembers,
 }
 
 /// Tokens sent to an endpoint in addition to the invocation token.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct EndpointAuth {
     /// A system token to call back with as the app.
     #[serde(default)]
     pub app_system_token: bool,
+    /// Members that this release does not know.
+    #[serde(flatten)]
+    pub unknown: UnknownMembers,
 }
 
 impl EndpointAuth {
@@ -194,11 +222,13 @@ pub struct DiscoveryConfig {
     /// Signs the request.
     #[serde(with = "plaintext")]
     pub secret: Secret,
+    /// Members that this release does not know.
+    #[serde(flatten)]
+    pub unknown: UnknownMembers,
 }
 
 /// Paths of the lifecycle callbacks under the base URL; an absent callback is not called.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct LifecycleCallbacks {
     /// Called before an installation is stored; the app must accept it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -212,6 +242,9 @@ pub struct LifecycleCallbacks {
     /// Called when an installation is uninstalled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uninstalled: Option<String>,
+    /// Members that this release does not know.
+    #[serde(flatten)]
+    pub unknown: UnknownMembers,
 }
 
 impl LifecycleCallbacks {
@@ -238,6 +271,9 @@ pub struct NoticeEndpoint {
     /// Signs the notices.
     #[serde(with = "plaintext")]
     pub secret: Secret,
+    /// Members that this release does not know.
+    #[serde(flatten)]
+    pub unknown: UnknownMembers,
 }
 
 #[cfg(test)]
@@ -268,6 +304,7 @@ mod tests {
             url: "u".into(),
             secret: Secret::new("whsec_abc"),
             auth: EndpointAuth::default(),
+            unknown: UnknownMembers::default(),
         };
         let stored = serde_json::to_string(&endpoint).unwrap();
         let read: Endpoint = serde_json::from_str(&stored).unwrap();

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::document::Document;
-use crate::domain::InstallationId;
+use crate::domain::{InstallationId, UnknownMembers};
 
 /// An OAuth client of the dynamic webhook API.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -19,6 +19,9 @@ pub struct ClientRecord {
     pub user: String,
     /// The installation it belongs to.
     pub installation: InstallationId,
+    /// Members that this release does not know.
+    #[serde(flatten)]
+    pub unknown: UnknownMembers,
 }
 
 impl Document for ClientRecord {

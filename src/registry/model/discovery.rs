@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::UnknownMembers;
+
 /// Discovery status of an installation.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -24,6 +26,9 @@ pub struct DiscoveryStatus {
     /// Ignored modules of the last response.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ignored: Vec<IgnoredModule>,
+    /// Members that this release does not know.
+    #[serde(flatten)]
+    pub unknown: UnknownMembers,
 }
 
 /// A module of a response that is not registered.
@@ -39,6 +44,9 @@ pub struct IgnoredModule {
     pub rule: IgnoreRule,
     /// The reason, one sentence.
     pub reason: String,
+    /// Members that this release does not know.
+    #[serde(flatten)]
+    pub unknown: UnknownMembers,
 }
 
 /// Rules by which modules are ignored; a closed set of metric labels.

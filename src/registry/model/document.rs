@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
+use super::identity::DocumentIdentity;
 use crate::domain::token;
 
 /// Version of the document formats of this program; a replica rejects documents of a later version.
@@ -29,7 +30,8 @@ pub(crate) trait Document: Serialize + DeserializeOwned + Clone + Send + Sync {
     fn format(&self) -> u32;
 }
 
-/// Why a document cannot be read or written.
+/// Why a document cannot be read or written. What cannot be read may be needed for a delivery, so
+/// the events of its installations wait: see `docs/design/unreadable-documents.md`.
 #[derive(Debug, Error)]
 pub(crate) enum DocumentError {
     /// It is not JSON of this form.
@@ -41,6 +43,9 @@ pub(crate) enum DocumentError {
         /// Its format version.
         format: u32,
     },
+    /// A part of it is of a kind that this program does not know, or is invalid.
+    #[error("{0}")]
+    Unsupported(String),
     /// No document has keys of this family.
     #[error("no family of documents has such keys")]
     UnknownFamily,
@@ -57,10 +62,15 @@ pub(crate) fn family(key: &str) -> &str {
 /// # Errors
 /// It is not a document of this form, or its format is newer than [`FORMAT`].
 pub(crate) fn decode<D: Document>(value: &[u8]) -> Result<D, DocumentError> {
-    let document: D = serde_json::from_slice(value)?;
-    match document.format() {
-        format if format > FORMAT => Err(DocumentError::NewerFormat { format }),
-        _ => Ok(document),
+    let newer = |format| Err(DocumentError::NewerFormat { format });
+    match serde_json::from_slice::<D>(value) {
+        Ok(document) if document.format() > FORMAT => newer(document.format()),
+        Ok(document) => Ok(document),
+        // A newer format is the reason, if it is one, whatever the parser met first.
+        Err(error) => match DocumentIdentity::of(value).format.map(u32::try_from) {
+            Some(Ok(format)) if format > FORMAT => newer(format),
+            _ => Err(error.into()),
+        },
     }
 }
 
@@ -74,7 +84,7 @@ pub(crate) fn encode<D: Document>(document: &D) -> Result<Bytes, DocumentError> 
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::registry::model::{
@@ -95,15 +105,44 @@ mod tests {
         app.format = FORMAT + 1;
         let later = decode::<AppRecord>(&encode(&app).unwrap());
         assert!(matches!(later, Err(DocumentError::NewerFormat { format: 2 })));
+        let other = br#"{"format": 3, "kind": "later"}"#;
+        let later = decode::<AppRecord>(other);
+        assert!(matches!(later, Err(DocumentError::NewerFormat { format: 3 })));
         assert!(matches!(decode::<AppRecord>(b"{"), Err(DocumentError::Invalid(_))));
         assert_eq!((family("inst.a"), family("odd")), ("inst", "odd"));
     }
 
-    /// Asserts that a stored document is written back as it was read.
-    fn assert_kept<D: Document>(stored: serde_json::Value) {
+    /// Members whose members are names that apps choose, with values of one type.
+    const NAMED_BY_APPS: [&str; 3] = ["translations", "staticModules", "en"];
+
+    /// Adds a member that no release knows to every object of a document.
+    fn add_unknown(value: &mut Value, name: &str) {
+        match value {
+            Value::Array(elements) => elements.iter_mut().for_each(|one| add_unknown(one, name)),
+            Value::Object(members) => {
+                members.iter_mut().for_each(|(name, member)| add_unknown(member, name));
+                if !NAMED_BY_APPS.contains(&name) {
+                    let unknown = json!({"later": [1, null, {"a": "b"}]});
+                    members.insert("xUnknown".to_owned(), unknown);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Asserts that a stored document is written back as it was read, with unknown members at every
+    /// level, too.
+    fn assert_kept<D: Document>(stored: Value) {
+        let mut with_unknown = stored.clone();
+        add_unknown(&mut with_unknown, "");
+        for document in [stored, with_unknown] {
+            assert_rewritten::<D>(document);
+        }
+    }
+
+    fn assert_rewritten<D: Document>(stored: Value) {
         let document: D = decode(stored.to_string().as_bytes()).unwrap();
-        let written: serde_json::Value =
-            serde_json::from_slice(&encode(&document).unwrap()).unwrap();
+        let written: Value = serde_json::from_slice(&encode(&document).unwrap()).unwrap();
         assert_eq!(written, stored);
     }
 
@@ -151,5 +190,30 @@ mod tests {
         assert_kept::<SigningKeysRecord>(json!({
             "format": 1, "id": "signing", "keys": [{"kid": "k", "signsFromMs": 1, "pkcs8": "p"}],
         }));
+    }
+    /// Every registry document that an earlier version stored, from `tests/data/stored`.
+    #[test]
+    fn documents_of_an_earlier_version_are_rewritten_with_every_member() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/stored/KV_SW_REG.ndjson");
+        let text = std::fs::read_to_string(path).unwrap();
+        let mut families = std::collections::BTreeSet::new();
+        for line in text.lines() {
+            let message: Value = serde_json::from_str(line).unwrap();
+            let subject = message["subject"].as_str().unwrap();
+            let Ok(document) = serde_json::from_str(message["body"].as_str().unwrap()) else {
+                continue;
+            };
+            let key = subject.strip_prefix("$KV.SW_REG.").unwrap();
+            families.insert(family(key).to_owned());
+            match family(key) {
+                AppRecord::FAMILY => assert_kept::<AppRecord>(document),
+                InstallationRecord::FAMILY => assert_kept::<InstallationRecord>(document),
+                ClientRecord::FAMILY => assert_kept::<ClientRecord>(document),
+                SiteRecord::FAMILY => assert_kept::<SiteRecord>(document),
+                SigningKeysRecord::FAMILY => assert_kept::<SigningKeysRecord>(document),
+                other => panic!("a stored family without a test: {other}"),
+            }
+        }
+        assert_eq!(families.len(), 5, "{families:?}");
     }
 }

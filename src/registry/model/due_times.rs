@@ -39,6 +39,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::domain::UnknownMembers;
     use crate::registry::model::{
         DYNAMIC_WEBHOOK, DiscoveryStatus, ModuleRecord, ModuleStatus, RegistrationApi,
     };
@@ -81,6 +82,7 @@ mod tests {
                 updated_ms: 0,
                 revision: 1,
                 order: 1,
+                unknown: UnknownMembers::default(),
             });
         }
         assert_eq!(expiry_warning_due_ms(&app, &record, 100), Some(490));

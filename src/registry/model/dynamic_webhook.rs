@@ -8,6 +8,7 @@ use super::installation::InstallationRecord;
 use super::module::{DYNAMIC_WEBHOOK, ModuleRecord, ModuleStatus, RegistrationApi};
 use super::module_fields::ModuleFields;
 use crate::clock;
+use crate::domain::UnknownMembers;
 
 /// A dynamic webhook as stored and listed.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -32,6 +33,9 @@ pub struct DynamicWebhook {
     /// User for whom an OAuth app registered it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// Members that this release does not know.
+    #[serde(flatten)]
+    pub unknown: UnknownMembers,
 }
 
 impl DynamicWebhook {
@@ -76,6 +80,7 @@ impl InstallationRecord {
             updated_ms: now_ms,
             revision: 1,
             order: self.next_order,
+            unknown: UnknownMembers::default(),
         });
         self.next_order += 1;
         Ok(())

@@ -7,7 +7,7 @@ use super::document::Document;
 use super::module::ModuleRecord;
 use super::replay_guard::ReplayGuard;
 use super::secret::plaintext_option;
-use crate::domain::{AppId, CloudId, InstallationId, ModuleKey, Product, Secret};
+use crate::domain::{AppId, CloudId, InstallationId, ModuleKey, Product, Secret, UnknownMembers};
 
 /// Whether an installation is active.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -74,6 +74,9 @@ pub struct InstallationRecord {
     pub created_ms: i64,
     /// Last write, milliseconds since the epoch.
     pub updated_ms: i64,
+    /// Members that this release does not know.
+    #[serde(flatten)]
+    pub unknown: UnknownMembers,
 }
 
 /// Modules removed by a new version of their app, for operators.
@@ -87,6 +90,9 @@ pub struct DroppedModules {
     pub version: Option<String>,
     /// Their keys, in the order of registration; bounded by the module limit.
     pub keys: Vec<ModuleKey>,
+    /// Members that this release does not know.
+    #[serde(flatten)]
+    pub unknown: UnknownMembers,
 }
 
 impl InstallationRecord {

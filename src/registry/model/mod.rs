@@ -10,6 +10,7 @@ mod discovery;
 mod document;
 mod due_times;
 mod dynamic_webhook;
+mod identity;
 mod installation;
 mod module;
 mod module_fields;
@@ -30,6 +31,7 @@ pub use discovery::{DiscoveryStatus, IgnoreRule, IgnoredModule};
 pub(crate) use document::{Document, DocumentError, FORMAT, decode, encode, family};
 pub(crate) use due_times::{discovery_due_ms, expiry_warning_due_ms};
 pub use dynamic_webhook::DynamicWebhook;
+pub(crate) use identity::DocumentIdentity;
 pub use installation::{DroppedModules, InstallationRecord, InstallationState};
 pub use module::{
     DYNAMIC_WEBHOOK, EffectiveStatus, ModuleRecord, ModuleStatus, RegistrationApi, TRIGGER,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::module_fields::ModuleFields;
-use crate::domain::ModuleKey;
+use crate::domain::{ModuleKey, UnknownMembers};
 
 /// The Forge module type that is routed.
 pub const TRIGGER: &str = "trigger";
@@ -75,6 +75,9 @@ pub struct ModuleRecord {
     pub revision: u64,
     /// Position in the order of registration.
     pub order: u64,
+    /// Members that this release does not know.
+    #[serde(flatten)]
+    pub unknown: UnknownMembers,
 }
 
 /// Effective status of a module: whether its triggers receive events.

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::clock;
+use crate::domain::UnknownMembers;
 
 /// Requests kept. Only an app that exhausts its rate limit for seconds sends more; then tokens
 /// older than those kept are rejected, used or not.
@@ -53,6 +54,8 @@ pub(crate) struct ReplayGuard {
     #[serde(default)]
     floor_s: i64,
     requests: Vec<UsedRequest>,
+    #[serde(flatten)]
+    unknown: UnknownMembers,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -62,6 +65,8 @@ struct UsedRequest {
     issued_s: i64,
     #[serde(rename = "goodUntilS")]
     accepted_until_s: i64,
+    #[serde(flatten)]
+    unknown: UnknownMembers,
 }
 
 impl ReplayGuard {
@@ -84,7 +89,8 @@ impl ReplayGuard {
             return Err(Replayed);
         }
         let SignedRequest { digest, issued_s, accepted_until_s } = signed.clone();
-        self.requests.push(UsedRequest { digest, issued_s, accepted_until_s });
+        let unknown = UnknownMembers::default();
+        self.requests.push(UsedRequest { digest, issued_s, accepted_until_s, unknown });
         if self.requests.len() > REMEMBERED_MAX {
             let oldest = self.requests.iter().enumerate().min_by_key(|(_, r)| r.issued_s);
             if let Some((at, issued_s)) = oldest.map(|(at, request)| (at, request.issued_s)) {

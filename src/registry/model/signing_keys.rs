@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::document::Document;
+use crate::domain::UnknownMembers;
 use crate::jwt::KeyRecord;
 
 /// Id of the single document of signing keys.
@@ -18,6 +19,9 @@ pub(crate) struct SigningKeysRecord {
     pub(crate) id: String,
     /// In signing order.
     pub(crate) keys: Vec<KeyRecord>,
+    /// Members that this release does not know.
+    #[serde(flatten)]
+    pub(crate) unknown: UnknownMembers,
 }
 
 impl Document for SigningKeysRecord {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::document::Document;
-use crate::domain::CloudId;
+use crate::domain::{CloudId, UnknownMembers};
 
 /// Counters of a site.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -15,6 +15,9 @@ pub(crate) struct SiteRecord {
     pub(crate) id: CloudId,
     /// Id of the next dynamic webhook; never decreases, so that no id is reused.
     pub(crate) next_webhook: u64,
+    /// Members that this release does not know.
+    #[serde(flatten)]
+    pub(crate) unknown: UnknownMembers,
 }
 
 impl Document for SiteRecord {

@@ -27,6 +27,11 @@ impl<K: Eq + Hash + Clone> InstallationSets<K> {
         self.0.get(key).map(|ids| ids.iter().cloned().collect()).unwrap_or_default()
     }
 
+    /// Returns the keys of all sets.
+    pub(super) fn keys(&self) -> Vec<K> {
+        self.0.iter().map(|set| set.key().clone()).collect()
+    }
+
     /// Adds an installation.
     pub(super) fn insert(&self, key: &K, id: &InstallationId) {
         self.0.entry(key.clone()).or_default().insert(id.clone());

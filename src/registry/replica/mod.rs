@@ -18,6 +18,7 @@ mod progress;
 mod read_barrier;
 mod state;
 mod timer_queue;
+mod unreadable;
 mod watch;
 mod writer;
 
@@ -26,5 +27,6 @@ pub(crate) use handle::{ReplicaHandle, Replicated};
 pub(crate) use load::DocumentWrite;
 pub(crate) use read_barrier::ReadBarrier;
 pub(crate) use state::ReplicaState;
+pub use unreadable::{UnreadableDocument, WaitingInstallation};
 pub(crate) use watch::run;
 pub(crate) use writer::StateWriter;

@@ -7,14 +7,18 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use dashmap::DashMap;
 
 use super::installation_sets::InstallationSets;
-use crate::domain::{AppId, InstallationId, SubscriptionId};
+use super::unreadable::{Unreadable, WaitingInstallation};
+use crate::domain::{AppId, CloudId, InstallationId, SubscriptionId};
 use crate::jwt::{KeyRecord, KeyRing};
 use crate::matcher::Subscription;
 use crate::registry::compile::{AppliedApp, AppliedInstallation};
-use crate::registry::model::{ClientRecord, Counts, EffectiveStatus};
+use crate::registry::model::{
+    AppRecord, ClientRecord, Counts, Document, EffectiveStatus, InstallationState,
+};
 
 /// The maps of the applied state. See the file header.
 #[derive(Debug, Default)]
@@ -22,6 +26,8 @@ pub(crate) struct ReplicaState {
     pub(super) apps: DashMap<AppId, Arc<AppliedApp>>,
     pub(super) installations: DashMap<InstallationId, Arc<AppliedInstallation>>,
     pub(super) clients: DashMap<String, Arc<ClientRecord>>,
+    /// Ids of installations by token, of those whose token is not their id.
+    pub(super) ids_by_token: DashMap<Box<str>, InstallationId>,
     /// Installations by digest of their bearer token.
     pub(super) tokens: DashMap<String, InstallationId>,
     /// OAuth clients by digest of their bearer token.
@@ -34,6 +40,7 @@ pub(crate) struct ReplicaState {
     pub(super) by_status: [AtomicI64; EffectiveStatus::ALL.len()],
     /// Installations with at least one module.
     pub(super) with_modules: AtomicI64,
+    pub(super) unreadable: ArcSwap<Unreadable>,
 }
 
 impl ReplicaState {
@@ -57,6 +64,19 @@ impl ReplicaState {
         self.installations.get(id).map(|installation| Arc::clone(&installation))
     }
 
+    /// Returns the installation with this id, or whose id has this token.
+    pub(crate) fn installation_by_id_or_token(&self, id: &str) -> Option<Arc<AppliedInstallation>> {
+        self.installation(id).or_else(|| {
+            let id = self.ids_by_token.get(id).map(|id| id.clone())?;
+            self.installation(id.as_str())
+        })
+    }
+
+    /// Returns what is unreadable.
+    pub(crate) fn unreadable(&self) -> arc_swap::Guard<Arc<Unreadable>> {
+        self.unreadable.load()
+    }
+
     /// Returns an OAuth client.
     pub(crate) fn client(&self, id: &str) -> Option<Arc<ClientRecord>> {
         self.clients.get(id).map(|client| Arc::clone(&client))
@@ -77,6 +97,20 @@ impl ReplicaState {
     /// Returns the ids of the installations of an app.
     pub(crate) fn installations_of(&self, app: &str) -> Vec<InstallationId> {
         self.of_app.of(app)
+    }
+
+    /// Returns the enabled installations of the app whose document has this key, with their sites.
+    pub(super) fn enabled_by_app_key(&self, key: &str) -> Vec<(CloudId, WaitingInstallation)> {
+        // The key has only the token of the id.
+        let apps = self.of_app.keys().into_iter().filter(|app| AppRecord::key(app.as_str()) == key);
+        let ids = apps.flat_map(|app| self.installations_of(app.as_str()));
+        let known = ids.filter_map(|id| self.installation(id.as_str()));
+        let enabled = known.filter(|known| known.record.state == InstallationState::Enabled);
+        let waiting = enabled.map(|known| {
+            let (app, id) = (known.record.app.clone(), known.record.id.clone());
+            (known.record.cloud_id.clone(), WaitingInstallation { app, id })
+        });
+        waiting.collect()
     }
 
     /// Returns the ids of the installations of the tenant with this Connect client key.

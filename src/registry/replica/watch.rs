@@ -115,6 +115,7 @@ impl Applier {
 
     fn end_load(&mut self, load: &LoadProgress, revision: u64) {
         load.unseen.iter().for_each(|key| self.writer.apply_delete(key));
+        self.writer.count_unreadable();
         self.advance(revision);
         let progress = &self.writer.handle().progress;
         progress.mark_loaded();

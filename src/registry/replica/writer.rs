@@ -1,6 +1,7 @@
 //! The single writer of the applied state: it indexes and compiles documents, publishes subscriptions to
 //! the matcher, and schedules what is due later.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
@@ -12,6 +13,7 @@ use super::handle::ReplicaHandle;
 use super::load::{BATCH_MAX, DocumentWrite};
 use super::parallel::in_parallel;
 use super::timer_queue::TimerQueue;
+use super::unreadable::{UnreadableDocument, UnreadableDocuments};
 use crate::clock;
 use crate::matcher::Matcher;
 use crate::registry::compile::{
@@ -24,6 +26,7 @@ use crate::registry::model::{
     expiry_warning_due_ms, family,
 };
 use crate::registry::settings::Settings;
+use crate::telemetry::LogBudget;
 
 /// Applies documents to the state. Not shared: its owner applies changes in the order of their
 /// revisions.
@@ -36,6 +39,8 @@ pub(crate) struct StateWriter {
     ids: HashMap<String, String>,
     /// Next webhook expiry of each installation.
     expiries: TimerQueue,
+    unreadable: UnreadableDocuments,
+    unreadable_log: LogBudget,
     prefix: String,
     webhook_life_ms: i64,
 }
@@ -49,6 +54,8 @@ impl StateWriter {
             conditions: EventConditionsCache::default(),
             ids: HashMap::new(),
             expiries: TimerQueue::default(),
+            unreadable: UnreadableDocuments::default(),
+            unreadable_log: LogBudget::default(),
             prefix: settings.prefix.clone(),
             webhook_life_ms: settings.limits.webhook_life_ms(),
         }
@@ -59,28 +66,84 @@ impl StateWriter {
         &self.replica
     }
 
-    /// Returns the keys of all applied documents.
+    /// Returns the keys of all applied or unreadable documents.
     pub(super) fn keys(&self) -> HashSet<String> {
-        self.ids.keys().cloned().collect()
+        self.ids.keys().chain(self.unreadable.keys()).cloned().collect()
     }
 
-    /// Applies a written document. One that cannot be read is logged and counted and changes
-    /// nothing: the last valid one stays.
+    /// Applies a written document. Of one that cannot be read the last valid one stays, for those
+    /// who read the registry; events wait for it.
     pub(super) fn apply_write(&mut self, key: &str, value: &Bytes, revision: u64) {
+        self.apply_one(key, value, revision);
+        self.publish_unreadable();
+    }
+
+    fn apply_one(&mut self, key: &str, value: &Bytes, revision: u64) {
         let applied = match family(key) {
-            AppRecord::FAMILY => decode(value).map(|record| self.put_app(key, record, revision)),
+            AppRecord::FAMILY => decode(value)
+                .and_then(|record| AppliedApp::new(record, revision))
+                .map(|app| self.put_app(key, app)),
             InstallationRecord::FAMILY => self
                 .installation_record(key, value)
                 .map(|record| self.put_installation(key, record, revision)),
             ClientRecord::FAMILY => decode(value).map(|record| self.put_client(key, record)),
-            SigningKeysRecord::FAMILY => decode(value).map(|record| self.put_keys(record)),
+            SigningKeysRecord::FAMILY => decode(value).and_then(|record| self.put_keys(record)),
             // Not applied: commands read it from the store.
-            SiteRecord::FAMILY => Ok(()),
+            SiteRecord::FAMILY => decode::<SiteRecord>(value).map(drop),
             _ => Err(DocumentError::UnknownFamily),
         };
-        if let Err(error) = applied {
-            report_unapplied(key, revision, &error);
+        match applied {
+            Ok(()) if family(key) == AppRecord::FAMILY => {}
+            Ok(()) if family(key) == InstallationRecord::FAMILY => {}
+            Ok(()) => self.note_read(key),
+            Err(error) => self.note_unreadable(key, value, revision, &error),
         }
+    }
+
+    /// Notes that a document was read. Before its modules are compiled: they may find a part of it
+    /// that is not supported.
+    fn note_read(&mut self, key: &str) {
+        if self.unreadable.remove(key) {
+            info!(key, "registry document is readable again");
+        }
+    }
+
+    fn note_unreadable(&mut self, key: &str, value: &Bytes, revision: u64, error: &DocumentError) {
+        let before = match family(key) {
+            InstallationRecord::FAMILY => {
+                let id = self.ids.get(key);
+                id.and_then(|id| self.replica.state.installation(id))
+            }
+            _ => None,
+        };
+        let before = before.as_ref().map(|known| &*known.record);
+        let document = UnreadableDocument::new(key, value, revision, error, before);
+        self.report_unreadable(document);
+    }
+
+    fn report_unreadable(&mut self, document: UnreadableDocument) {
+        metrics::document_refused();
+        if let Some(suppressed) = self.unreadable_log.take() {
+            let UnreadableDocument { key, revision, reason, .. } = &document;
+            error!(
+                key,
+                revision, reason, suppressed, "registry document cannot be read; its events wait"
+            );
+        }
+        self.unreadable.insert(document);
+    }
+
+    /// Publishes what is unreadable to those who read it.
+    fn publish_unreadable(&mut self) {
+        let state = &self.replica.state;
+        if let Some(changed) = self.unreadable.changed(|key| state.enabled_by_app_key(key)) {
+            state.unreadable.store(Arc::new(changed));
+        }
+    }
+
+    /// Sets the gauges of unreadable documents, which otherwise change only with their number.
+    pub(super) fn count_unreadable(&self) {
+        self.unreadable.count();
     }
 
     /// Applies documents in order; consecutive installations are compiled in parallel.
@@ -97,14 +160,21 @@ impl StateWriter {
                 keys.insert(&document.key);
                 together.push(document);
             } else {
-                self.apply_write(&document.key, &document.value, document.revision);
+                self.apply_one(&document.key, &document.value, document.revision);
             }
         }
         self.put_installations(&together);
+        self.publish_unreadable();
     }
 
     /// Removes a document.
     pub(super) fn apply_delete(&mut self, key: &str) {
+        self.unreadable.remove(key);
+        self.apply_deletion(key);
+        self.publish_unreadable();
+    }
+
+    fn apply_deletion(&mut self, key: &str) {
         let Some(id) = self.ids.remove(key) else { return };
         match family(key) {
             AppRecord::FAMILY => {
@@ -125,32 +195,28 @@ impl StateWriter {
                 self.publish(vec![self.compile(Arc::clone(&known.record), known.revision)]);
             }
         }
+        self.publish_unreadable();
     }
 
-    fn put_keys(&self, record: SigningKeysRecord) {
+    fn put_keys(&self, record: SigningKeysRecord) -> Result<(), DocumentError> {
         let state = &self.replica.state;
-        match state.keyring.apply(&record.keys) {
-            Ok(()) => {
-                let mut records = state.key_records.lock().unwrap_or_else(PoisonError::into_inner);
-                *records = record.keys;
-            }
-            Err(error) => {
-                metrics::document_refused();
-                error!(%error, "stored signing keys cannot be parsed");
-            }
-        }
+        let applied = state.keyring.apply(&record.keys);
+        applied.map_err(|error| DocumentError::Unsupported(error.to_string()))?;
+        let mut records = state.key_records.lock().unwrap_or_else(PoisonError::into_inner);
+        *records = record.keys;
+        Ok(())
     }
 
-    fn put_app(&mut self, key: &str, record: AppRecord, revision: u64) {
-        let id = record.id.clone();
+    fn put_app(&mut self, key: &str, app: AppliedApp) {
+        self.note_read(key);
+        let id = app.record.id.clone();
         self.ids.insert(key.to_owned(), id.to_string());
-        let app = Arc::new(AppliedApp::new(record, revision));
-        self.replica.state.apps.insert(id.clone(), app);
+        self.replica.state.apps.insert(id.clone(), Arc::new(app));
         self.recompile_installations_of(id.as_str());
     }
 
     fn recompile_installations_of(&mut self, app: &str) {
-        let state = &self.replica.state;
+        let state = Arc::clone(&self.replica.state);
         let ids = state.installations_of(app);
         let known: Vec<_> = ids.iter().filter_map(|id| state.installation(id.as_str())).collect();
         for known in known.chunks(BATCH_MAX) {
@@ -161,6 +227,7 @@ impl StateWriter {
     }
 
     fn put_installation(&mut self, key: &str, record: InstallationRecord, revision: u64) {
+        self.note_read(key);
         self.index_installation(key, &record);
         let compiled = self.compile(Arc::new(record), revision);
         self.publish(vec![compiled]);
@@ -176,10 +243,14 @@ impl StateWriter {
         for (document, result) in documents.iter().zip(results) {
             match result {
                 Ok(installation) => {
+                    self.note_read(&document.key);
                     self.index_installation(&document.key, &installation.record);
                     compiled.push(installation);
                 }
-                Err(error) => report_unapplied(&document.key, document.revision, &error),
+                Err(error) => {
+                    let DocumentWrite { key, value, revision } = document;
+                    self.note_unreadable(key, value, *revision, &error);
+                }
             }
         }
         self.publish(compiled);
@@ -214,6 +285,9 @@ impl StateWriter {
             state.tokens.insert(digest.clone(), record.id.clone());
         }
         state.of_app.insert(&record.app, &record.id);
+        if let Cow::Owned(token) = record.id.token() {
+            state.ids_by_token.insert(token.into(), record.id.clone());
+        }
         if let Some(client_key) = &record.client_key {
             state.of_client_key.insert(client_key, &record.id);
         }
@@ -250,7 +324,10 @@ impl StateWriter {
     }
 
     /// Publishes distinct installations to the matcher and to readers.
-    fn publish(&self, compiled: Vec<AppliedInstallation>) {
+    fn publish(&mut self, compiled: Vec<AppliedInstallation>) {
+        for installation in &compiled {
+            self.note_unsupported(installation);
+        }
         self.matcher.replace_many(compiled.iter().map(|installation| {
             let modules = installation.modules.iter();
             let subscriptions = modules.filter_map(|module| module.subscription.clone());
@@ -265,6 +342,28 @@ impl StateWriter {
             self.schedule(state.app(record.app.as_str()).as_deref(), record);
             state.installations.insert(record.id.clone(), Arc::new(installation));
         }
+    }
+
+    /// Notes the modules of an installation that this release does not support.
+    fn note_unsupported(&mut self, installation: &AppliedInstallation) {
+        let AppliedInstallation { record, revision, app_revision, .. } = installation;
+        let reason = |module: &AppliedModule| {
+            let reason = module.reason.as_deref().unwrap_or_default();
+            format!("module `{}`: {reason}", module.id.key)
+        };
+        let key = InstallationRecord::key(record.id.as_str());
+        match installation.unsupported(false).map(reason) {
+            Some(reason) => {
+                let of = Some(&**record);
+                self.report_unreadable(UnreadableDocument::partly_read(key, *revision, reason, of));
+            }
+            None => self.unreadable.remove_partly_read(&key),
+        }
+        if let Some(reason) = installation.unsupported(true).map(reason) {
+            let (key, revision) = (AppRecord::key(record.app.as_str()), app_revision.unwrap_or(0));
+            self.report_unreadable(UnreadableDocument::partly_read(key, revision, reason, None));
+        }
+        self.unreadable.installation_changed(&record.app);
     }
 
     /// Sets the timers of an installation: the next webhook expiry and the next background work.
@@ -282,13 +381,15 @@ impl StateWriter {
         self.replica.wakeups.set(&record.id, due_ms);
     }
 
-    fn delete_installation(&self, id: &str) {
-        let state = &self.replica.state;
+    fn delete_installation(&mut self, id: &str) {
+        let state = Arc::clone(&self.replica.state);
         let Some((id, known)) = state.installations.remove(id) else { return };
         self.matcher.replace_installation(&id, Vec::new());
         self.unindex_token(&known.record);
         state.of_app.remove(&known.record.app, &id);
+        state.ids_by_token.remove(&*id.token());
         self.unindex_client_key(&known.record);
+        self.unreadable.installation_changed(&known.record.app);
         self.expiries.set(&id, None);
         self.replica.wakeups.set(&id, None);
         self.count(&known.modules, -1);
@@ -319,9 +420,4 @@ impl StateWriter {
             state.with_modules.fetch_add(sign, Relaxed);
         }
     }
-}
-
-fn report_unapplied(key: &str, revision: u64, error: &DocumentError) {
-    metrics::document_refused();
-    error!(key, revision, reason = %error, "registry document cannot be applied");
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use url::Url;
 
@@ -11,7 +11,7 @@ use super::program_cache::ProgramCache;
 use super::trigger_rules::ValidationRules;
 use super::webhook::{WebhookDefinition, is_relative};
 use crate::clock;
-use crate::domain::{AppId, Product, Secret};
+use crate::domain::{AppId, Product, Secret, UnknownMembers};
 use crate::registry::model::{
     AppKind, AppRecord, DiscoveryConfig, Endpoint, EndpointAuth, FORMAT, LifecycleCallbacks,
     NoticeEndpoint, Problem, TRIGGER, WEBHOOKS, code,
@@ -38,7 +38,7 @@ pub struct AppSpec {
     static_modules: BTreeMap<String, Vec<Map<String, Value>>>,
     #[serde(default)]
     translations: BTreeMap<String, BTreeMap<String, String>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "known_lifecycle")]
     lifecycle: LifecycleCallbacks,
     pub(crate) discovery: Option<DiscoverySpec>,
     pub(crate) notices: Option<NoticesSpec>,
@@ -51,7 +51,7 @@ pub(crate) struct EndpointSpec {
     pub(crate) key: String,
     url: String,
     /// Tokens sent to the endpoint.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "known_auth")]
     auth: EndpointAuth,
     /// Used unchanged; if absent, a known endpoint keeps its secret and a new one gets a generated
     /// one.
@@ -74,6 +74,22 @@ pub(crate) struct NoticesSpec {
     url: String,
     /// As for an endpoint.
     pub(crate) secret: Option<String>,
+}
+
+fn known_auth<'de, D: Deserializer<'de>>(from: D) -> Result<EndpointAuth, D::Error> {
+    let auth = EndpointAuth::deserialize(from)?;
+    refuse_unknown(&auth.unknown).map(|()| auth)
+}
+
+fn known_lifecycle<'de, D: Deserializer<'de>>(from: D) -> Result<LifecycleCallbacks, D::Error> {
+    let lifecycle = LifecycleCallbacks::deserialize(from)?;
+    refuse_unknown(&lifecycle.unknown).map(|()| lifecycle)
+}
+
+/// Refuses members in a request that are only kept in stored records.
+fn refuse_unknown<E: serde::de::Error>(unknown: &UnknownMembers) -> Result<(), E> {
+    let name = unknown.first_name();
+    name.map_or(Ok(()), |name| Err(E::custom(format_args!("unknown field `{name}`"))))
 }
 
 impl AppSpec {
@@ -191,6 +207,7 @@ impl AppSpec {
             delivery: self.delivery,
             created_ms: now_ms,
             updated_ms: now_ms,
+            unknown: UnknownMembers::default(),
         }
     }
 }
@@ -232,21 +249,23 @@ impl AppSecrets {
 impl EndpointSpec {
     /// Adds its secret.
     pub(crate) fn with(&self, secret: Secret) -> Endpoint {
-        Endpoint { key: self.key.clone(), url: self.url.clone(), secret, auth: self.auth }
+        let (key, url, auth) = (self.key.clone(), self.url.clone(), self.auth.clone());
+        Endpoint { key, url, secret, auth, unknown: UnknownMembers::default() }
     }
 }
 
 impl DiscoverySpec {
     /// Adds its secret.
     pub(crate) fn with(&self, secret: Secret) -> DiscoveryConfig {
-        DiscoveryConfig { types: self.types.clone(), url: self.url.clone(), secret }
+        let (types, url) = (self.types.clone(), self.url.clone());
+        DiscoveryConfig { types, url, secret, unknown: UnknownMembers::default() }
     }
 }
 
 impl NoticesSpec {
     /// Adds its secret.
     pub(crate) fn with(&self, secret: Secret) -> NoticeEndpoint {
-        NoticeEndpoint { url: self.url.clone(), secret }
+        NoticeEndpoint { url: self.url.clone(), secret, unknown: UnknownMembers::default() }
     }
 }
 

@@ -12,7 +12,7 @@ use switchyard_expr::Program;
 use super::module_key::key_problem;
 use super::program_cache::ProgramCache;
 use super::webhook::WebhookDefinition;
-use crate::domain::Product;
+use crate::domain::{Product, UnknownMembers};
 use crate::registry::model::{
     AppRecord, ModuleRecord, ModuleStatus, Problem, RegistrationApi, WEBHOOKS, code,
 };
@@ -94,6 +94,11 @@ pub struct ConnectModule {
     pub path: String,
 }
 
+/// Whether Connect modules of this type are stored without being routed.
+pub(super) fn is_stored_only(name: &str) -> bool {
+    STORED_ONLY_TYPES.iter().any(|(known, ..)| *known == name)
+}
+
 impl ConnectModule {
     /// Returns its key, if that is a string.
     pub(crate) fn key(&self) -> Option<&str> {
@@ -112,6 +117,7 @@ impl ConnectModule {
             updated_ms: now_ms,
             revision: 1,
             order: 0,
+            unknown: UnknownMembers::default(),
         }
     }
 

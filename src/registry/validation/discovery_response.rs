@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::module_key::key_problem;
-use crate::domain::ModuleKey;
+use crate::domain::{ModuleKey, UnknownMembers};
 use crate::registry::model::{AppRecord, IgnoreRule, IgnoredModule, Problem, summary};
 
 /// Maximum number of ignored modules kept with their reason.
@@ -107,6 +107,7 @@ pub(crate) fn invalid_module(
         module_type: Some(module_type.to_owned()),
         rule: IgnoreRule::Invalid,
         reason: shortened(&summary(problems)),
+        unknown: UnknownMembers::default(),
     }
 }
 
@@ -143,5 +144,11 @@ fn ignored_module(module: &Value, rule: IgnoreRule, reason: &str) -> IgnoredModu
         let text = module.get(name)?.as_str()?;
         Some(shortened(text))
     };
-    IgnoredModule { key: text("key"), module_type: text("type"), rule, reason: reason.to_owned() }
+    IgnoredModule {
+        key: text("key"),
+        module_type: text("type"),
+        rule,
+        reason: reason.to_owned(),
+        unknown: UnknownMembers::default(),
+    }
 }

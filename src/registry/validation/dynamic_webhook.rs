@@ -5,6 +5,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::domain::UnknownMembers;
 use crate::registry::model::DynamicWebhook;
 
 /// Longest JQL filter, in characters.
@@ -78,6 +79,7 @@ impl WebhookSpec {
         expires_ms: i64,
     ) -> DynamicWebhook {
         DynamicWebhook {
+            unknown: UnknownMembers::default(),
             id,
             url: url.to_owned(),
             events: self.events,

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::trigger_rules::{ValidatedTrigger, ValidationRules};
 use crate::clock;
-use crate::domain::ModuleKey;
+use crate::domain::{ModuleKey, UnknownMembers};
 use crate::registry::model::{
     ModuleFields, ModuleRecord, ModuleStatus, Problem, RegistrationApi, TRIGGER, code,
 };
@@ -40,6 +40,11 @@ pub struct ModuleSpec {
     pub api: RegistrationApi,
 }
 
+/// Whether Forge modules of this type are stored without being routed.
+pub(super) fn is_stored_only(name: &str) -> bool {
+    STORED_ONLY_TYPES.contains(&name)
+}
+
 impl ModuleSpec {
     /// Validates the module, as far as that does not depend on other modules.
     ///
@@ -54,7 +59,7 @@ impl ModuleSpec {
             return rules.check(&self.data, "data");
         }
         let name = &self.module_type;
-        let is_known = STORED_ONLY_TYPES.contains(&name.as_str());
+        let is_known = is_stored_only(name);
         if is_known && accepts_stored_only {
             return Ok(ValidatedTrigger::default());
         }
@@ -81,6 +86,7 @@ impl ModuleSpec {
             updated_ms: now_ms,
             revision: 1,
             order: 0,
+            unknown: UnknownMembers::default(),
         }
     }
 }

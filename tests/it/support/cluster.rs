@@ -2,16 +2,15 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use async_nats::jetstream;
 use tempfile::TempDir;
 
-use super::eventually;
 use super::nats::binary;
+use super::{WAIT_MAX, eventually};
 
-/// Longest time until the cluster has a leader.
-const START_MAX: Duration = Duration::from_secs(30);
+/// How often a cluster is started with other ports, if another process took one of them first.
+const STARTS_MAX: usize = 5;
 
 /// A running cluster. Dropping it kills all servers.
 pub(crate) struct NatsCluster {
@@ -28,8 +27,19 @@ struct Node {
 impl NatsCluster {
     /// Starts three servers and waits until JetStream answers.
     pub(crate) async fn start() -> Self {
+        for _ in 0..STARTS_MAX {
+            let mut cluster = Self::spawn();
+            if cluster.is_leading().await {
+                return cluster;
+            }
+        }
+        panic!("a server of the cluster ended at each of {STARTS_MAX} starts");
+    }
+
+    fn spawn() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (ports, routes) = (free_ports(3), free_ports(3));
+        let ports = free_ports(6);
+        let (ports, routes) = ports.split_at(3);
         let peers: Vec<_> = routes.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
         let nodes = (0..3).map(|number| {
             let config = folder.path().join(format!("n{number}.conf"));
@@ -45,9 +55,7 @@ impl NatsCluster {
             std::fs::write(&config, text).expect("a configuration file");
             Node { child: spawn(&config), config, port: ports[number] }
         });
-        let cluster = Self { nodes: nodes.collect(), _folder: folder };
-        cluster.until_leading().await;
-        cluster
+        Self { nodes: nodes.collect(), _folder: folder }
     }
 
     /// The addresses of all servers.
@@ -73,11 +81,16 @@ impl NatsCluster {
         }
     }
 
-    /// Waits until a stream with three replicas can be created.
-    async fn until_leading(&self) {
+    /// Waits until a stream with three replicas can be created; false if a server ended.
+    async fn is_leading(&mut self) -> bool {
         let url = format!("nats://127.0.0.1:{}", self.nodes[0].port);
-        eventually(START_MAX, "the cluster stores a stream", || async {
-            let context = jetstream::new(async_nats::connect(&url).await.ok()?);
+        let nodes = std::sync::Mutex::new(&mut self.nodes);
+        eventually(WAIT_MAX, "the cluster stores a stream", || async {
+            let has_ended = |node: &mut Node| node.child.try_wait().is_ok_and(|end| end.is_some());
+            if nodes.lock().unwrap().iter_mut().any(has_ended) {
+                return Some(false);
+            }
+            let context = super::jetstream(async_nats::connect(&url).await.ok()?);
             let config = jetstream::stream::Config {
                 name: "PROBE".into(),
                 subjects: vec!["probe".into()],
@@ -85,9 +98,9 @@ impl NatsCluster {
                 ..Default::default()
             };
             context.create_stream(config).await.ok()?;
-            context.delete_stream("PROBE").await.ok().map(drop)
+            context.delete_stream("PROBE").await.ok().map(|_| true)
         })
-        .await;
+        .await
     }
 }
 

@@ -5,24 +5,36 @@ pub(crate) mod nats;
 mod proxy;
 mod router;
 mod sink;
+mod tokens;
 
 use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use switchyard::clock;
 
 pub(crate) use cluster::NatsCluster;
 pub(crate) use nats::NatsServer;
 pub(crate) use proxy::Proxy;
 pub(crate) use router::{ADMIN_TOKEN, RouterProcess, Setup, register};
 pub(crate) use sink::{NEVER, Received, Sink};
+pub(crate) use tokens::app_token;
 
 /// Signing secret of every handler under test: 32 bytes.
 pub(crate) const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+/// The longest wait for a condition that holds soon on an idle machine. Generous, because tests also run
+/// on machines that are busy with other tests: a test that waits this long fails.
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(60);
+/// The longest wait for an answer of a busy broker. Shorter than [`WAIT_MAX`], since a request is lost
+/// with its connection, and then asked again.
+const REQUEST_MAX: Duration = Duration::from_secs(10);
 /// Pause between two checks of a condition.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
-/// The longest time for a broker to store an event, an election of leaders included.
-const PUBLISH_MAX: Duration = Duration::from_secs(60);
+
+/// A JetStream context for tests, which waits for a busy broker.
+pub(crate) fn jetstream(client: async_nats::Client) -> async_nats::jetstream::Context {
+    async_nats::jetstream::context::ContextBuilder::new().timeout(REQUEST_MAX).build(client)
+}
 
 /// Waits until `check` returns a value; fails after `limit` with the name of the condition.
 pub(crate) async fn eventually<T, F>(limit: Duration, condition: &str, check: impl Fn() -> F) -> T
@@ -87,8 +99,8 @@ pub(crate) async fn publish_raw(
     headers.insert("ce-source", format!("ari:cloud:jira::site/{site}").as_str());
     let body = bytes::Bytes::from(body);
     // Until a time, not a number of attempts: a broker without a leader refuses at once.
-    let deadline = Instant::now() + PUBLISH_MAX;
-    while Instant::now() < deadline {
+    let deadline = clock::tick() + WAIT_MAX;
+    while clock::tick() < deadline {
         let sent =
             context.publish_with_headers(subject.clone(), headers.clone(), body.clone()).await;
         let stored = match sent {

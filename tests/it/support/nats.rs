@@ -8,8 +8,8 @@ use async_nats::jetstream;
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-/// Longest time until JetStream answers.
-const START_TIMEOUT: Duration = Duration::from_secs(20);
+use super::WAIT_MAX;
+
 const POLL: Duration = Duration::from_millis(10);
 
 /// A running server. Dropping it kills it and deletes its data.
@@ -17,6 +17,8 @@ pub(crate) struct NatsServer {
     child: Child,
     port: u16,
     folder: TempDir,
+    /// Maximum message size, as the configuration of the server spells it.
+    max_payload: &'static str,
 }
 
 impl NatsServer {
@@ -27,9 +29,18 @@ impl NatsServer {
 
     /// Starts a server with its data in `folder`.
     pub(crate) async fn start_in(folder: TempDir) -> Self {
-        let child = spawn(folder.path(), -1);
+        Self::launch(folder, "2MB").await
+    }
+
+    /// Starts a server that accepts messages of up to `max_payload`.
+    pub(crate) async fn accepting(max_payload: &'static str) -> Self {
+        Self::launch(tempfile::tempdir().expect("a temporary folder"), max_payload).await
+    }
+
+    async fn launch(folder: TempDir, max_payload: &'static str) -> Self {
+        let child = spawn(folder.path(), -1, max_payload);
         let port = read_port(folder.path(), child.id()).await;
-        let server = Self { child, port, folder };
+        let mut server = Self { child, port, folder, max_payload };
         server.until_answering().await;
         server
     }
@@ -54,8 +65,13 @@ impl NatsServer {
             .expect("a connection")
     }
 
-    /// A JetStream context on a new connection.
+    /// A JetStream context on a new connection, which waits for a busy broker.
     pub(crate) async fn context(&self) -> jetstream::Context {
+        super::jetstream(self.client().await)
+    }
+
+    /// A JetStream context with the timeout that routers have.
+    pub(crate) async fn router_context(&self) -> jetstream::Context {
         let timeout = Duration::from_secs(2);
         jetstream::context::ContextBuilder::new().timeout(timeout).build(self.client().await)
     }
@@ -63,7 +79,16 @@ impl NatsServer {
     /// Kills the server as a power cut does, and starts it on the same data and port.
     pub(crate) async fn kill_and_restart(&mut self) {
         self.kill();
-        self.child = spawn(self.folder.path(), i32::from(self.port));
+        self.child = spawn(self.folder.path(), i32::from(self.port), self.max_payload);
+        self.until_answering().await;
+    }
+
+    /// As [`NatsServer::kill_and_restart`], but the index of each stream is lost, too: the server
+    /// reads all files again, as it does when the index is older than they are.
+    pub(crate) async fn kill_and_lose_index(&mut self) {
+        self.kill();
+        remove_indexes(&self.folder.path().join("js"));
+        self.child = spawn(self.folder.path(), i32::from(self.port), self.max_payload);
         self.until_answering().await;
     }
 
@@ -82,7 +107,7 @@ impl NatsServer {
         let own = self.folder.path().join("js");
         std::fs::remove_dir_all(&own).expect("the data can be removed");
         copy_all(data.path(), &own);
-        self.child = spawn(self.folder.path(), i32::from(self.port));
+        self.child = spawn(self.folder.path(), i32::from(self.port), self.max_payload);
         self.until_answering().await;
     }
 
@@ -107,9 +132,14 @@ impl NatsServer {
         assert!(sent.is_ok_and(|status| status.success()), "kill -s {name}");
     }
 
-    async fn until_answering(&self) {
-        let deadline = now() + START_TIMEOUT;
+    /// Waits until JetStream answers. A server that ended is started again: a connection of another test
+    /// may use its port for a moment.
+    async fn until_answering(&mut self) {
+        let deadline = now() + WAIT_MAX;
         let context = loop {
+            if self.child.try_wait().is_ok_and(|end| end.is_some()) {
+                self.child = spawn(self.folder.path(), i32::from(self.port), self.max_payload);
+            }
             let connected = async_nats::connect(self.url()).await;
             match connected {
                 Ok(client) => break jetstream::new(client),
@@ -127,6 +157,19 @@ impl NatsServer {
 impl Drop for NatsServer {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// Removes every `index.db` below a folder.
+fn remove_indexes(folder: &Path) {
+    for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry"))
+    {
+        let path = entry.path();
+        if path.is_dir() {
+            remove_indexes(&path);
+        } else if path.ends_with("index.db") {
+            std::fs::remove_file(&path).expect("a file can be removed");
+        }
     }
 }
 
@@ -152,10 +195,10 @@ pub(crate) fn binary() -> PathBuf {
     path
 }
 
-fn spawn(folder: &Path, port: i32) -> Child {
+fn spawn(folder: &Path, port: i32, max_payload: &str) -> Child {
     let config = folder.join("nats.conf");
     let text = format!(
-        "server_name: solo\nmax_payload: 2MB\n\
+        "server_name: solo\nmax_payload: {max_payload}\n\
          jetstream {{ store_dir: \"{}\", max_mem: 1G, max_file: 16G }}\n",
         folder.join("js").display()
     );
@@ -175,7 +218,7 @@ fn spawn(folder: &Path, port: i32) -> Child {
 /// Reads the port of the server, which writes `{"nats": ["nats://127.0.0.1:<port>"]}`.
 pub(super) async fn read_port(folder: &Path, pid: u32) -> u16 {
     let path = folder.join(format!("nats-server_{pid}.ports"));
-    let deadline = now() + START_TIMEOUT;
+    let deadline = now() + WAIT_MAX;
     loop {
         if let Some(port) = std::fs::read_to_string(&path).ok().and_then(|text| port_in(&text)) {
             return port;

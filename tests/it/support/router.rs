@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -15,7 +14,7 @@ use switchyard::cli::client::ApiClient;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use super::eventually;
+use super::{WAIT_MAX, eventually};
 
 /// Operator token of every router under test.
 pub(crate) const ADMIN_TOKEN: &str = "test-admin-token";
@@ -60,6 +59,25 @@ impl Setup {
 
     /// Starts the program and waits until it is ready.
     pub(crate) async fn start(&mut self) -> RouterProcess {
+        // A restart uses the port of before, which a connection of another test may use for a moment.
+        let (child, address) = eventually(WAIT_MAX, "the router prints its address", || async {
+            let started = self.start_once().await;
+            assert!(
+                started.is_some() || self.port != 0,
+                "the router ends before it prints its address"
+            );
+            started
+        })
+        .await;
+        self.port = address.port();
+        let api = ApiClient::at(&format!("http://{address}"), ADMIN_TOKEN).expect("a client");
+        let router = RouterProcess { child, api };
+        router.until_ready().await;
+        router
+    }
+
+    /// Starts the program; none if it ends before it prints its address.
+    async fn start_once(&self) -> Option<(Child, SocketAddr)> {
         let mut command = self.program();
         command.args(["serve", "--listen", &format!("127.0.0.1:{}", self.port)]);
         if self.nats_url.is_empty() {
@@ -82,21 +100,12 @@ impl Setup {
             .spawn()
             .expect("the switchyard binary starts");
         let stdout = child.stdout.take().expect("stdout is piped");
-        let mut lines = BufReader::new(stdout).lines();
-        let first = tokio::time::timeout(Duration::from_secs(30), lines.next_line())
-            .await
-            .expect("the router prints its address within 30 s")
-            .expect("stdout can be read")
-            .expect("the router prints its address before it exits");
+        let first =
+            BufReader::new(stdout).lines().next_line().await.expect("stdout can be read")?;
         let address = first
             .strip_prefix("listening on http://")
             .unwrap_or_else(|| panic!("first line was {first:?}"));
-        let address: SocketAddr = address.parse().expect("an address");
-        self.port = address.port();
-        let api = ApiClient::at(&format!("http://{address}"), ADMIN_TOKEN).expect("a client");
-        let router = RouterProcess { child, api };
-        router.until_ready().await;
-        router
+        Some((child, address.parse().expect("an address")))
     }
 }
 
@@ -108,7 +117,7 @@ pub(crate) struct RouterProcess {
 
 impl RouterProcess {
     async fn until_ready(&self) {
-        eventually(Duration::from_secs(30), "the router is ready", || async {
+        eventually(WAIT_MAX, "the router is ready", || async {
             self.get("/healthz/ready").await.is_ok().then_some(())
         })
         .await;
@@ -164,7 +173,7 @@ impl RouterProcess {
         let id = self.child.id().expect("the router runs");
         let status = Command::new("kill").args(["-TERM", &id.to_string()]).status().await;
         assert!(status.expect("kill runs").success());
-        let ended = tokio::time::timeout(Duration::from_secs(40), self.child.wait()).await;
+        let ended = tokio::time::timeout(WAIT_MAX, self.child.wait()).await;
         ended.expect("the router ends after SIGTERM").expect("wait works").success()
     }
 

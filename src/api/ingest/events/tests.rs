@@ -49,6 +49,27 @@ async fn single_event_takes_site_and_type_from_the_query_and_its_id_from_a_heade
 }
 
 #[tokio::test]
+async fn line_with_too_many_headers_is_rejected_and_a_large_one_keeps_its_place() {
+    let stream = Arc::new(MemoryStream::default());
+    let with_headers = |count: usize| {
+        let mut entry: Value = serde_json::from_str(&line(&format!("h{count}"))).unwrap();
+        for number in 0..count {
+            entry["headers"][format!("x-{number}")] = json!("v");
+        }
+        entry.to_string()
+    };
+    let mut large: Value = serde_json::from_str(&line("large")).unwrap();
+    large["data"]["text"] = json!("x".repeat(15 * 1024));
+    large["other"] = json!("x".repeat(40 * 1024));
+    let lines = [with_headers(200), with_headers(257), large.to_string(), line("last")];
+    let report = upload(&stream, &lines).await;
+    assert_eq!(report["accepted"], 3);
+    assert_eq!(report["rejected"][0]["line"], 2);
+    assert!(report["rejected"][0]["message"].as_str().unwrap().contains("256 headers"));
+    assert_eq!(stream.identities(), ["c1/h200", "c1/large", "c1/last"]);
+}
+
+#[tokio::test]
 async fn single_event_without_an_id_gets_the_same_id_each_time() {
     let stream = Arc::new(MemoryStream::default());
     let body = r#"{"issue":{"key":"A-1"}}"#;
@@ -163,9 +184,27 @@ async fn event_that_the_broker_does_not_confirm_is_not_reported_as_stored() {
     let (status, headers, answer) = post(events_api(&stream), ONE, &[], "{}").await;
     assert_eq!((status.as_u16(), &headers["retry-after"]), (503, &"5".parse().unwrap()));
     assert_eq!(answer["errors"][0]["code"], "SY-5011");
-    let report = upload(&stream, &[line("a")]).await;
-    assert_eq!(report["accepted"], 0);
-    assert_eq!(report["rejected"][0]["code"], "SY-5011");
+    let file = [line("a"), "no json".into()].join("\n");
+    let (status, headers, answer) = post(events_api(&stream), PATH, &[NDJSON], file).await;
+    assert_eq!((status.as_u16(), &headers["retry-after"]), (503, &"5".parse().unwrap()));
+    assert_eq!(answer["errors"][0]["code"], "SY-5011");
+}
+
+#[tokio::test]
+async fn event_too_large_for_the_broker_is_not_worth_another_try() {
+    let error = PublishError::Refused { reason: "maximum payload exceeded".into() };
+    let response = ApiError::Unpublished(error).into_response();
+    assert_eq!(response.status(), 413);
+    assert!(!response.headers().contains_key("retry-after"));
+}
+
+#[tokio::test]
+async fn repeated_query_parameter_is_answered_as_any_other_request() {
+    let stream = Arc::new(MemoryStream::default());
+    let path = format!("{ONE}&cloudId=c2");
+    let (status, _, _) = post(events_api(&stream), &path, &[("ce-id", "e1")], "{}").await;
+    assert_eq!(status, 202);
+    assert_eq!(stream.identities(), ["c2/e1"], "the last one wins");
 }
 
 #[tokio::test]

@@ -35,6 +35,19 @@ async fn webhook_is_stored_and_answered_with_its_event_ids() {
 }
 
 #[tokio::test]
+async fn webhook_with_very_many_members_is_mapped_with_all_of_them() {
+    let stream = Arc::new(MemoryStream::default());
+    let members: Vec<String> = (0..5_000).map(|at| format!("\"m{at}\":{at}")).collect();
+    let body = format!(r#"{{"webhookEvent":"jira:issue_created",{}}}"#, members.join(","));
+    assert!(body.len() > 32 * 1024, "parsed outside the runtime");
+    let (status, _, _) = post(ingest_api(&stream, None), PATH, &[], body).await;
+    assert_eq!(status, 202);
+    let (_, stored) = &stream.events()[0];
+    let event: Value = serde_json::from_slice(stored).unwrap();
+    assert_eq!(event["m4999"], 4999);
+}
+
+#[tokio::test]
 async fn retried_webhook_is_stored_once() {
     let stream = Arc::new(MemoryStream::default());
     for _ in 0..2 {

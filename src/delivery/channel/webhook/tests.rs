@@ -57,6 +57,37 @@ fn values_cannot_leave_their_position_in_the_url() {
 }
 
 #[test]
+fn value_that_completes_a_dot_segment_is_blocked() {
+    let refused = |address: &str, number| {
+        let webhook = webhook(address, number);
+        post_url(&webhook, &delivery(&webhook)).is_err()
+    };
+    // The event has an issue key and nothing else: other variables are empty.
+    for address in [
+        "/.{sprint.id}./other-app/x",
+        "/a/.{sprint.id}.",
+        "/{sprint.id}../other-app",
+        "/%2e{sprint.id}%2E/x",
+        "/.{sprint.id}/x",
+        "/../other-app",
+        "\\..{sprint.id}\\other-app",
+    ] {
+        assert!(refused(address, None), "{address}");
+    }
+    for address in [
+        "https://app.example.com/base/.{sprint.id}./x",
+        "https://app.example.com{sprint.id}.evil.example/x",
+        "https://{issue.key}.example.com/x",
+    ] {
+        assert!(refused(address, Some(1)), "{address}");
+    }
+    for address in ["/{sprint.id}/x", "/{issue.key}..", "/a{sprint.id}?x=..", "", "/.{issue.key}."]
+    {
+        assert!(!refused(address, None), "{address}");
+    }
+}
+
+#[test]
 fn token_covers_the_path_as_the_app_sees_it() {
     let webhook = webhook("/hook?a={issue.key}", None);
     let delivery = delivery(&webhook);

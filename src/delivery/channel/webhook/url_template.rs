@@ -20,6 +20,30 @@ const VARIABLES: &[&str] = &[
 
 /// Returns the URL with its variables replaced; a variable without a value becomes empty.
 pub(super) fn resolve(webhook: &WebhookHandler, event: &Members<'_>) -> String {
+    replaced(webhook, |name| value_of(name, event).unwrap_or_default())
+}
+
+/// Whether `url`, the resolved URL, is where the app's template points: at the same origin, with as
+/// many path segments, and below the base URL if the template is relative to it.
+///
+/// A value that completes the template to `..` would otherwise reach the path of another app on the
+/// same host, since a parsed URL has no dot segments left.
+pub(super) fn is_within_template(webhook: &WebhookHandler, url: &Url) -> bool {
+    let segments = |url: &Url| url.path().split('/').count();
+    let with_plain_values = Url::parse(&replaced(webhook, |_| "0".to_owned()));
+    let keeps_shape = with_plain_values
+        .is_ok_and(|plain| plain.origin() == url.origin() && segments(&plain) == segments(url));
+    let is_absolute = webhook.number.is_some();
+    keeps_shape && (is_absolute || is_below(&webhook.base, url))
+}
+
+fn is_below(base: &Url, url: &Url) -> bool {
+    let rest = url.path().strip_prefix(base.path().trim_end_matches('/'));
+    url.origin() == base.origin()
+        && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn replaced(webhook: &WebhookHandler, value: impl Fn(&str) -> String) -> String {
     let mut text = String::new();
     if webhook.number.is_none() {
         text.push_str(webhook.base.as_str().trim_end_matches('/'));
@@ -34,7 +58,7 @@ pub(super) fn resolve(webhook: &WebhookHandler, event: &Members<'_>) -> String {
         let variable = after.split_once('}').filter(|(name, _)| VARIABLES.contains(name));
         rest = match variable {
             Some((name, after)) => {
-                text.push_str(&qsh::encode(&value_of(name, event).unwrap_or_default()));
+                text.push_str(&qsh::encode(&value(name)));
                 after
             }
             None => {

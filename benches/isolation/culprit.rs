@@ -1,0 +1,116 @@
+//! What runs beside the healthy installations.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use anyhow::ensure;
+use switchyard::clock;
+
+use crate::rig::Rig;
+
+/// The site of the culprit's installations: each of its events matches all of them.
+pub(crate) const SITE: &str = "site-culprit";
+/// Longest time until a tenant has filled the streams.
+const FILL_MAX: Duration = Duration::from_secs(120);
+/// Part of the capacity that one app may use in the scenario *full*.
+const FULL_SHARE: f64 = 0.9;
+/// Part of the capacity in use from which the streams count as full.
+const FULL_MIN: f64 = 0.85;
+/// Messages that each stream may have in the scenario *full*.
+const FULL_MESSAGES: usize = 2_000;
+
+/// Apps, their installations, and events that match all of them.
+pub(crate) struct Culprit {
+    pub(crate) name: &'static str,
+    pub(crate) apps: usize,
+    pub(crate) installations_per_app: usize,
+    /// Path of the handlers, which decides what they do.
+    pub(crate) path: &'static str,
+    /// Settings of the router.
+    pub(crate) settings: Vec<(&'static str, String)>,
+    /// Events at once at the start.
+    burst: usize,
+    /// Pause between the events that follow.
+    pause: Option<Duration>,
+    /// Whether the culprit first fills the streams of parked deliveries and dead letters.
+    fills_streams: bool,
+}
+
+impl Culprit {
+    /// The culprits of all scenarios, with `divisor` times fewer installations.
+    pub(crate) fn all(divisor: usize) -> Vec<Self> {
+        let culprit = |name, apps, installations: usize, path| Self {
+            name,
+            apps,
+            installations_per_app: installations.div_ceil(divisor),
+            path,
+            settings: Vec::new(),
+            burst: 0,
+            pause: None,
+            fills_streams: false,
+        };
+        let (share, messages) = (FULL_SHARE.to_string(), (FULL_MESSAGES / divisor).to_string());
+        vec![
+            Self { pause: Some(Duration::from_millis(500)), ..culprit("hanging", 1, 100, "/hang") },
+            Self { burst: 5, ..culprit("wide-slow", 100, 20, "/slow") },
+            Self {
+                pause: Some(Duration::from_millis(20)),
+                fills_streams: true,
+                settings: vec![
+                    ("SWITCHYARD_DELIVERY__PARKED_MAX", messages.clone()),
+                    ("SWITCHYARD_DELIVERY__DEAD_LETTERS_MAX", messages),
+                    ("SWITCHYARD_DELIVERY__SHARE_APP", share.clone()),
+                    ("SWITCHYARD_DELIVERY__SHARE_INSTALLATION", share),
+                ],
+                ..culprit("full", 1, 5, "/refuse")
+            },
+            Self { pause: Some(Duration::from_secs(6)), ..culprit("wider", 100, 100, "/quick") },
+            culprit("nothing", 0, 0, "/quick"),
+        ]
+    }
+
+    /// Brings the router into the state in which the measurement starts.
+    pub(crate) async fn prepare(&self, rig: &Rig) -> anyhow::Result<()> {
+        if !self.fills_streams {
+            return Ok(());
+        }
+        let started = clock::tick();
+        let mut number = 0;
+        while !Self::is_full(rig).await? {
+            ensure!(
+                clock::since(started) < FILL_MAX,
+                "the streams are not full after {FILL_MAX:?}"
+            );
+            for _ in 0..50 {
+                rig.publish(SITE, &format!("fill-{number}"), 0).await?;
+                number += 1;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
+
+    /// Whether one tenant holds about all that it may of both streams.
+    async fn is_full(rig: &Rig) -> anyhow::Result<bool> {
+        let metrics = rig.metrics().await?;
+        let used = ["parking", "dead_letters"]
+            .map(|pool| metrics.value(&format!("switchyard_share_used_ratio{{pool=\"{pool}\"}}")));
+        Ok(used.into_iter().all(|used| used >= FULL_MIN))
+    }
+
+    /// Publishes the culprit's events until the future is dropped.
+    pub(crate) async fn run(&self, rig: &Rig) -> anyhow::Result<Infallible> {
+        let mut number = 0;
+        while number < self.burst {
+            rig.publish(SITE, &format!("burst-{number}"), 0).await?;
+            number += 1;
+        }
+        let Some(pause) = self.pause else { return std::future::pending().await };
+        let mut ticks = tokio::time::interval(pause);
+        loop {
+            ticks.tick().await;
+            rig.publish(SITE, &format!("event-{number}"), 0).await?;
+            number += 1;
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! Checks settings: values that are out of their range, and values that contradict each other.
+//!
+//! Every numeric key has a range in [`RANGES`], which a test checks: the default file alone would let
+//! in values of the right type with which nothing is delivered, such as a `limits.event` of 0.
+
+use toml::{Table, Value};
+
+use super::error::ConfigError;
+use super::sections::{Config, DeliveryConfig};
+
+/// Most bytes that a stored delivery has in addition to its event.
+const RECORD_BYTES: u64 = 16 << 10;
+/// Longest prefix of subjects and streams.
+const PREFIX_BYTES_MAX: usize = 32;
+/// Longest retry schedule.
+const RETRIES_MAX: usize = 100;
+
+const MIB: i64 = 1 << 20;
+const TIB: i64 = 1 << 40;
+const HOUR_MS: i64 = 3600 * 1000;
+const MONTH_S: i64 = 30 * 24 * 3600;
+const YEAR_H: i64 = 366 * 24;
+const U32_MAX: i64 = u32::MAX as i64;
+
+/// The values that a numeric key may have.
+#[derive(Clone, Copy, Debug)]
+enum Range {
+    /// A whole number from the first to the second.
+    Whole(i64, i64),
+    /// A part of something, from 0.0 to 1.0.
+    Fraction,
+    /// A list of whole numbers.
+    Each(i64, i64),
+}
+
+use Range::{Each, Fraction, Whole};
+
+/// The range of each numeric key.
+const RANGES: &[(&str, Range)] = &[
+    ("nats.replicas", Whole(1, 5)),
+    // Repeats of a publish must fit the deduplication window.
+    ("nats.publish_timeout_ms", Whole(10, 30_000)),
+    ("events.max_age_h", Whole(0, 10 * YEAR_H)),
+    ("events.max_bytes", Whole(1024, 1024 * TIB)),
+    ("events.ack_wait_s", Whole(1, 3600)),
+    ("events.dedup_window_s", Whole(1, MONTH_S)),
+    ("events.deliver_max", Whole(1, 100)),
+    ("events.in_flight_max", Whole(1, 1_000_000)),
+    ("events.in_flight_bytes_max", Whole(1024, TIB)),
+    ("registry.discovery_life_s", Whole(1, U32_MAX)),
+    // Eight keys are published at most, and a replaced one for a day.
+    ("registry.signing_key_life_h", Whole(24, U32_MAX)),
+    ("delivery.timeout_ms", Whole(1, HOUR_MS)),
+    ("delivery.endpoint_concurrency", Whole(1, 1_000_000)),
+    ("delivery.endpoint_queue_max", Whole(1, 10_000_000)),
+    ("delivery.concurrency", Whole(1, 1_000_000)),
+    ("delivery.app_share", Fraction),
+    ("delivery.installation_share", Fraction),
+    ("delivery.host_share", Fraction),
+    ("delivery.app_host_share", Fraction),
+    ("delivery.event_share", Fraction),
+    ("delivery.slow_share", Fraction),
+    ("delivery.app_queue_max", Whole(1, 10_000_000)),
+    ("delivery.sockets_max", Whole(0, 1_000_000)),
+    ("delivery.idle_sockets_max", Whole(0, 1_000_000)),
+    ("delivery.park_after_ms", Whole(1, HOUR_MS)),
+    ("delivery.retry_schedule_s", Each(0, MONTH_S)),
+    ("delivery.retry_jitter", Fraction),
+    ("delivery.parked_max", Whole(1, TIB)),
+    ("delivery.parked_bytes_max", Whole(1, 1024 * TIB)),
+    ("delivery.dead_letters_max", Whole(1, TIB)),
+    ("delivery.dead_letter_bytes_max", Whole(1, 1024 * TIB)),
+    ("delivery.share_app", Fraction),
+    ("delivery.share_installation", Fraction),
+    ("delivery.share_reserve", Fraction),
+    ("delivery.share_guaranteed", Whole(0, TIB)),
+    ("delivery.backlog_endpoint_max", Whole(1, TIB)),
+    ("delivery.backlog_max_h", Whole(1, YEAR_H)),
+    ("delivery.payload_max", Whole(1024, 64 * MIB)),
+    ("delivery.response_max", Whole(0, 64 * MIB)),
+    ("limits.body", Whole(1024, 1024 * MIB)),
+    // The hard limit of the broker is 64 MiB.
+    ("limits.event", Whole(1024, 64 * MIB)),
+    ("limits.modules_per_installation", Whole(0, 1_000_000)),
+    ("limits.connect_modules_jira", Whole(0, 1_000_000)),
+    ("limits.connect_modules_confluence", Whole(0, 1_000_000)),
+    ("limits.webhooks_per_app", Whole(0, 1_000_000)),
+    ("limits.webhooks_per_user", Whole(0, 1_000_000)),
+    ("limits.webhook_life_h", Whole(0, 1000 * YEAR_H)),
+    ("limits.property_paths_per_installation", Whole(0, 1_000_000)),
+    ("limits.registration_rate", Whole(0, U32_MAX)),
+    ("limits.registration_burst", Whole(1, U32_MAX)),
+    ("limits.steps", Whole(1, 100_000_000)),
+];
+
+/// Refuses numbers out of their ranges. Values of another type are refused when they are
+/// deserialized.
+pub(super) fn check_ranges(settings: &Table, defaults: &Table) -> Result<(), ConfigError> {
+    for (path, range) in RANGES {
+        let Some(value) = value_at(settings, path) else { continue };
+        if let Some(expected) = range.refuses(value) {
+            let default = value_at(defaults, path).map(ToString::to_string).unwrap_or_default();
+            return Err(invalid(format!(
+                "`{path}` is {value}; it must be {expected} (the default is {default})"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses settings that contradict each other.
+pub(super) fn check_together(config: &Config) -> Result<(), ConfigError> {
+    let prefix = &config.nats.prefix;
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if !(1..=PREFIX_BYTES_MAX).contains(&prefix.len()) || !prefix.bytes().all(is_token) {
+        return Err(invalid(format!(
+            "`nats.prefix` is \"{prefix}\"; it must be 1 to {PREFIX_BYTES_MAX} of the characters A-Z, a-z, 0-9, _ and -, since it begins the names of subjects and streams"
+        )));
+    }
+    let event_bytes = u64::try_from(config.limits.event).unwrap_or(u64::MAX);
+    let stream_bytes = u64::try_from(config.events.max_bytes).unwrap_or(0);
+    if stream_bytes < event_bytes {
+        return Err(invalid(format!(
+            "`events.max_bytes` is {stream_bytes}; the event stream must have space for one event of `limits.event` = {event_bytes} bytes"
+        )));
+    }
+    check_shares(&config.delivery, event_bytes)?;
+    for (product, sites) in &config.ingest {
+        if let Some((site, _)) = sites.iter().find(|(_, settings)| settings.secret.is_empty()) {
+            return Err(invalid(format!(
+                "`ingest.{product}.{site}.secret` is empty, so that everybody could sign; set the secret of the webhook, or remove the section"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses capacities of which one installation could not use as much as one delivery.
+fn check_shares(delivery: &DeliveryConfig, event_bytes: u64) -> Result<(), ConfigError> {
+    let (share, name) = match delivery.share_app < delivery.share_installation {
+        true => (delivery.share_app, "delivery.share_app"),
+        false => (delivery.share_installation, "delivery.share_installation"),
+    };
+    let record_bytes = event_bytes.saturating_add(RECORD_BYTES);
+    for (path, max, needed, unit) in [
+        ("parked_max", delivery.parked_max, 1, "deliveries"),
+        ("parked_bytes_max", delivery.parked_bytes_max, record_bytes, "bytes"),
+        ("dead_letters_max", delivery.dead_letters_max, 1, "dead letters"),
+        ("dead_letter_bytes_max", delivery.dead_letter_bytes_max, record_bytes, "bytes"),
+    ] {
+        let usable = part_of(max, share);
+        if usable < needed {
+            return Err(invalid(format!(
+                "`delivery.{path}` is {max}; of it one installation may use {usable} {unit} (`{name}` = {share}), less than the {needed} of one delivery: raise either"
+            )));
+        }
+    }
+    Ok(())
+}
+
+impl Range {
+    /// Returns what is expected instead of `value`, if it is a number that is out of the range.
+    fn refuses(self, value: &Value) -> Option<String> {
+        let outside = |value: &Value, from: i64, to: i64| {
+            value.as_integer().is_some_and(|number| !(from..=to).contains(&number))
+        };
+        match (self, value) {
+            (Whole(from, to), value) => {
+                outside(value, from, to).then(|| format!("from {from} to {to}"))
+            }
+            (Fraction, Value::Float(part)) => {
+                (!(0.0..=1.0).contains(part)).then(|| "from 0.0 to 1.0".to_owned())
+            }
+            (Fraction, value) => outside(value, 0, 1).then(|| "from 0.0 to 1.0".to_owned()),
+            (Each(from, to), Value::Array(items)) => {
+                let is_refused =
+                    items.len() > RETRIES_MAX || items.iter().any(|item| outside(item, from, to));
+                is_refused
+                    .then(|| format!("at most {RETRIES_MAX} numbers, each from {from} to {to}"))
+            }
+            (Each(..), _) => None,
+        }
+    }
+}
+
+fn value_at<'t>(table: &'t Table, path: &str) -> Option<&'t Value> {
+    let (section, key) = path.split_once('.')?;
+    table.get(section)?.get(key)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "a capacity times a number from 0.0 to 1.0"
+)]
+fn part_of(max: u64, share: f64) -> u64 {
+    (max as f64 * share) as u64
+}
+
+fn invalid(message: String) -> ConfigError {
+    ConfigError::Invalid { origin: "configuration".into(), message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(settings: &[(&str, &str)]) -> String {
+        let variable = |(path, value): &(&str, &str)| {
+            let name = path.to_uppercase().replace('.', "__");
+            (format!("SWITCHYARD_{name}"), (*value).to_owned())
+        };
+        let variables: Vec<_> = settings.iter().map(variable).collect();
+        Config::from_sources(None, variables.into_iter()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_numeric_key_has_a_range_that_its_default_is_in() {
+        let defaults = include_str!("../../deploy/switchyard.default.toml");
+        let defaults: Table = defaults.parse().unwrap();
+        let mut numeric = Vec::new();
+        for (section, keys) in &defaults {
+            for (key, value) in keys.as_table().unwrap() {
+                let is_number = |value: &Value| value.is_integer() || value.is_float();
+                let is_list =
+                    || value.as_array().and_then(|all| all.first()).is_some_and(is_number);
+                if is_number(value) || is_list() {
+                    numeric.push(format!("{section}.{key}"));
+                }
+            }
+        }
+        let mut known: Vec<_> = RANGES.iter().map(|(path, _)| (*path).to_owned()).collect();
+        numeric.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(numeric, known);
+        assert!(check_ranges(&defaults, &defaults).is_ok());
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused_with_key_range_and_default() {
+        assert_eq!(
+            refused(&[("delivery.app_share", "5")]),
+            "configuration: `delivery.app_share` is 5.0; it must be from 0.0 to 1.0 (the default is 0.25)"
+        );
+        for (path, values) in [
+            ("delivery.slow_share", ["-0.1", "1.01", "nan"]),
+            ("delivery.endpoint_concurrency", ["0", "-1", "9223372036854775807"]),
+            ("events.ack_wait_s", ["0", "-15", "3601"]),
+            ("events.max_bytes", ["-1", "0", "-9223372036854775808"]),
+            ("delivery.retry_schedule_s", ["-1", "5,99999999", "1,-2"]),
+        ] {
+            for value in values {
+                let found = refused(&[(path, value)]);
+                assert!(found.contains(&format!("`{path}` is ")), "{value}: {found}");
+                assert!(found.contains("the default is"), "{found}");
+            }
+        }
+    }
+
+    #[test]
+    fn settings_that_contradict_each_other_are_refused() {
+        let found = refused(&[("delivery.dead_letter_bytes_max", "1000000")]);
+        assert!(found.contains("one installation may use 200000 bytes"), "{found}");
+        assert!(found.contains("`delivery.share_installation` = 0.2"), "{found}");
+        let found = refused(&[("delivery.parked_max", "100"), ("delivery.share_app", "0.001")]);
+        assert!(found.contains("`delivery.parked_max` is 100"), "{found}");
+        assert!(found.contains("`delivery.share_app` = 0.001"), "{found}");
+        let found = refused(&[("events.max_bytes", "65536")]);
+        assert!(found.contains("`limits.event` = 1048576"), "{found}");
+        let found = refused(&[("nats.prefix", "a.b")]);
+        assert!(found.contains("`nats.prefix` is \"a.b\""), "{found}");
+        let found = refused(&[("ingest.jira.c1.secret", "")]);
+        assert!(found.contains("`ingest.jira.c1.secret` is empty"), "{found}");
+    }
+}

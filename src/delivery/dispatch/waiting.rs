@@ -1,0 +1,79 @@
+//! Deliveries and events that wait for the document of their installation, which cannot be read.
+//!
+//! They are parked within the share of the installation. The wait uses up no attempt; it ends as
+//! that of any delivery, after `delivery.backlog_max_h`.
+//!
+//! Design: `docs/design/unreadable-documents.md`.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{DeadLetter, DeadLetterCause, DeadLetterStored, Dispatcher, SHARE_EXCEEDED};
+use crate::clock;
+use crate::delivery::metrics;
+use crate::delivery::model::{DeadLetterReason, DeliveryOutcome, ParkReason};
+use crate::delivery::parking::ParkedDelivery;
+use crate::domain::{AppId, RetryProfile};
+
+/// Shortest time until the document is looked at again.
+const DELAY_MIN: Duration = Duration::from_secs(1);
+/// Longest such time. It is the age of the record: what waited for long may wait as long again.
+const DELAY_MAX: Duration = Duration::from_secs(15 * 60);
+
+impl Dispatcher {
+    /// Parks a delivery, or an event that is not matched yet, until the document of its
+    /// installation is looked at again. `due_app` is the app that its record came due for.
+    pub async fn wait_for_document(
+        &self,
+        mut parked: ParkedDelivery,
+        due_app: &AppId,
+    ) -> DeliveryOutcome {
+        let app = parked.app_or(due_app);
+        let schedule = self.schedules.of(RetryProfile::Router);
+        let (progress, reason) = (parked.progress(), ParkReason::Unreadable);
+        if schedule.is_expired(progress, reason, clock::now(), self.backlog_age_max) {
+            let error = "waited for a registry document for longer than delivery.backlog_max_h";
+            return self.dead_letter_waiting(&parked, app, DeadLetterReason::Expired, error).await;
+        }
+        let due = due_after(progress.first_seen, self.random.unit());
+        let record = parked.wait(&app, due);
+        match self.ports.parking.park(record).await {
+            Ok(()) => {
+                metrics::parked(reason);
+                DeliveryOutcome::Parked(reason)
+            }
+            Err(error) => {
+                let text = format!("waits for a registry document: {error}");
+                self.dead_letter_waiting(&parked, app, error.reason(), &text).await
+            }
+        }
+    }
+
+    async fn dead_letter_waiting(
+        &self,
+        parked: &ParkedDelivery,
+        app: AppId,
+        reason: DeadLetterReason,
+        error: &str,
+    ) -> DeliveryOutcome {
+        let cause = DeadLetterCause { reason: &reason, stage: "parking", error };
+        let letter = DeadLetter::of_waiting(parked, app, &cause);
+        let lane = if parked.progress().parks > 1 { "retry" } else { "live" };
+        if self.ports.dead_letters.put(letter).await == DeadLetterStored::ShareExceeded {
+            metrics::dropped(lane, SHARE_EXCEEDED);
+            return DeliveryOutcome::Dropped;
+        }
+        metrics::dead(lane, &reason);
+        DeliveryOutcome::DeadLettered(reason)
+    }
+}
+
+/// Returns when a record first seen at `first_seen` is looked at again; earlier by a random share of
+/// up to a quarter, so that records do not come due together.
+fn due_after(first_seen: Timestamp, random: f64) -> Timestamp {
+    let now = clock::broker_now();
+    let age = now.duration_since(first_seen).max(SignedDuration::ZERO).unsigned_abs();
+    let delay = age.clamp(DELAY_MIN, DELAY_MAX).mul_f64(1.0 - random / 4.0);
+    SignedDuration::try_from(delay).ok().and_then(|d| now.checked_add(d).ok()).unwrap_or(now)
+}
