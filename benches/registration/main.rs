@@ -5,10 +5,12 @@
 //! 2. *batch*: the same number of modules, one request per installation.
 //! 3. *visible*: with all of them loaded, the time of one more registration until the matcher of
 //!    this replica has it (then the response is sent), and until that of another replica has it.
+//! 4. *attack*: the same while another site switches a module whose index costs as much as it can.
 //!
 //! `make bench` runs it. Arguments: `--installations N`, `--modules N`, `--samples N`,
-//! `--record FILE`.
+//! `--only-attack`, `--record FILE`.
 
+mod attack;
 mod forge_client;
 mod world;
 
@@ -19,6 +21,7 @@ use std::time::Duration;
 use anyhow::Context;
 use switchyard::clock;
 
+use crate::attack::Attack;
 use crate::world::World;
 
 /// Requests at once.
@@ -33,6 +36,7 @@ struct Plan {
     installations: usize,
     modules: usize,
     samples: usize,
+    only_attack: bool,
     record: Option<PathBuf>,
 }
 
@@ -50,6 +54,7 @@ impl Plan {
             installations: number("--installations", 1000)?,
             modules: number("--modules", 100)?,
             samples: number("--samples", 2000)?,
+            only_attack: args.iter().any(|arg| arg == "--only-attack"),
             record: value("--record").map(PathBuf::from),
         })
     }
@@ -81,6 +86,70 @@ fn load() -> String {
 
 async fn measure(plan: &Plan) -> anyhow::Result<String> {
     let world = World::start(plan.installations * 2).await?;
+    let mut text = match plan.only_attack {
+        true => String::new(),
+        false => compare_with_writes(&world, plan).await?,
+    };
+    attacks(&world, plan, &mut text).await?;
+    world.stop().await;
+    Ok(text)
+}
+
+/// Measures what an attack costs the registrations of other sites.
+async fn attacks(world: &World, plan: &Plan, text: &mut String) -> anyhow::Result<()> {
+    let samples = (plan.samples / 4).max(1);
+    writeln!(
+        text,
+        "\n{samples} registrations of other sites, while one site with 100 costly filters switches \
+        a module without pause, ms:\n"
+    )?;
+    let head = "batch CPU | batch | switch CPU | switches | index MiB";
+    writeln!(
+        text,
+        "| filters | {head} | quiet p50 / p99 | attacked p50 / p99 / longest | at \
+        another replica p50 / p99 / longest |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|"
+    )?;
+    for attack in Attack::ALL {
+        let mut cost = attack::run(world, attack, samples).await?;
+        let ms = |took: Duration| took.as_secs_f64() * 1e3;
+        let [quiet, _] = &mut cost.quiet;
+        let [answered, seen] = &mut cost.attacked;
+        [&mut *quiet, &mut *answered, &mut *seen].into_iter().for_each(|took| took.sort());
+        writeln!(
+            text,
+            "| {} | {:.0} | {:.0} | {:.1} | {} | {:.1} | {:.1} / {:.1} | {:.1} / {:.1} / {:.1} | \
+            {:.1} / {:.1} / {:.1} |",
+            attack.name(),
+            ms(cost.batch_cpu),
+            ms(cost.batch),
+            ms(cost.toggle_cpu),
+            cost.toggles,
+            mebibytes(cost.index_bytes),
+            at(quiet, 500),
+            at(quiet, 990),
+            at(answered, 500),
+            at(answered, 990),
+            at(answered, 1000),
+            at(seen, 500),
+            at(seen, 990),
+            at(seen, 1000),
+        )?;
+    }
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "bytes of a bench")]
+fn mebibytes(bytes: usize) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+/// The time of sorted ones that this share of them, in thousandths, does not exceed, in ms.
+fn at(took: &[Duration], share: usize) -> f64 {
+    let place = (took.len() * share / 1000).min(took.len().saturating_sub(1));
+    took.get(place).map_or(f64::NAN, |took| took.as_secs_f64() * 1e3)
+}
+
+async fn compare_with_writes(world: &World, plan: &Plan) -> anyhow::Result<String> {
     let mut text =
         String::from("| what | bare writes/s | ours/s | ours/bare |\n|---|---:|---:|---:|\n");
     let singles = plan.installations * plan.modules;
@@ -105,13 +174,9 @@ async fn measure(plan: &Plan) -> anyhow::Result<String> {
     writeln!(text, "| until | median | p99 | longest |\n|---|---:|---:|---:|")?;
     for (name, mut took) in seen {
         took.sort();
-        let at = |share: usize| {
-            let place = (took.len() * share / 1000).min(took.len().saturating_sub(1));
-            took.get(place).map_or(f64::NAN, |took| took.as_secs_f64() * 1e3)
-        };
-        writeln!(text, "| {name} | {:.1} | {:.1} | {:.1} |", at(500), at(990), at(1000))?;
+        let [median, p99, longest] = [500, 990, 1000].map(|share| at(&took, share));
+        writeln!(text, "| {name} | {median:.1} | {p99:.1} | {longest:.1} |")?;
     }
-    world.stop().await;
     Ok(text)
 }
 

@@ -8,15 +8,15 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use serde_json::json;
+use serde_json::{Value, json};
 use switchyard::api::{ApiState, router};
 use switchyard::bus::{Connections, FailedWebhookStream, ManagedServer, Subjects};
 use switchyard::clock;
 use switchyard::config::Config;
 use switchyard::delivery::EgressGuard;
-use switchyard::domain::{AppId, Secret, SubscriptionId};
+use switchyard::domain::{AppId, InstallationId, ModuleKey, Secret, SubscriptionId};
 use switchyard::matcher::Matcher;
-use switchyard::registry::{Registry, Settings, Store};
+use switchyard::registry::{ModuleStatus, Registry, Settings, Store};
 use switchyard::store::{KvOptions, KvStore};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -25,6 +25,8 @@ use tokio::task::JoinSet;
 use crate::CLIENTS;
 use crate::forge_client::{ForgeClient, module};
 
+/// Longest wait under an attack.
+const EQUAL_MAX: Duration = Duration::from_secs(120);
 /// Size limit of the registry on disk.
 const FILE_BYTES_MAX: u64 = 8 << 30;
 /// Limit of modules per installation: more than the bench registers.
@@ -36,6 +38,7 @@ pub(crate) struct World {
     _tasks: JoinSet<()>,
     ours: Arc<Registry>,
     other: Arc<Registry>,
+    matcher: Arc<Matcher>,
     bare: KvStore,
     client: ForgeClient,
     tokens: Vec<String>,
@@ -49,14 +52,15 @@ impl World {
         let server = ManagedServer::start(folder.path(), &binaries(), FILE_BYTES_MAX).await?;
         let mut tasks = JoinSet::new();
         let url = server.url().to_owned();
-        let (connections, ours) = replica(&config, &url, &mut tasks).await?;
-        let (_, other) = replica(&config, &url, &mut tasks).await?;
+        let matcher = Arc::new(Matcher::default());
+        let (connections, ours) = replica(&config, &url, &matcher, &mut tasks).await?;
+        let (_, other) = replica(&config, &url, &Arc::default(), &mut tasks).await?;
         let bare = KvOptions { prefix: "bare".into(), replicas: 1 };
         let bare = KvStore::open(connections.control.context.clone(), &bare).await?;
         let subjects = Subjects::new(&config.nats.prefix);
         let routes = router(Arc::new(ApiState {
             registry: Arc::clone(&ours),
-            matcher: Arc::new(Matcher::default()),
+            matcher: Arc::clone(&matcher),
             admin_token: Secret::new("bench"),
             body_max: config.limits.body,
             failed_webhooks: Arc::new(FailedWebhookStream::new(connections.control, subjects)),
@@ -70,7 +74,8 @@ impl World {
             }
         });
         let tokens = provision(&ours, installations).await?;
-        Ok(Self { server, _folder: folder, _tasks: tasks, ours, other, bare, client, tokens })
+        let _folder = folder;
+        Ok(Self { server, _folder, _tasks: tasks, ours, other, matcher, bare, client, tokens })
     }
 
     pub(crate) async fn stop(self) {
@@ -172,9 +177,74 @@ impl World {
     }
 }
 
+/// What an attack needs of the world.
+impl World {
+    /// Provisions an installation on a site of its own; returns its token.
+    pub(crate) async fn provision_one(&self, name: &str) -> anyhow::Result<String> {
+        let spec = json!({"app": "app", "cloudId": name, "product": "jira"});
+        let spec = serde_json::from_value(spec)?;
+        let put = self.ours.installations().put(&name.into(), spec).await?;
+        put.token.context("a token")
+    }
+
+    pub(crate) async fn register_items(&self, token: &str, items: &[Value]) -> anyhow::Result<()> {
+        self.client.register_batch(token, items).await
+    }
+
+    pub(crate) async fn set_status(
+        &self,
+        installation: &InstallationId,
+        key: &ModuleKey,
+        status: ModuleStatus,
+    ) -> anyhow::Result<()> {
+        self.ours.module_status().set(installation, key, status).await?;
+        Ok(())
+    }
+
+    /// Waits until the other replica has applied what this one has.
+    pub(crate) async fn wait_until_equal(&self) -> anyhow::Result<()> {
+        let revision = self.ours.revision();
+        let applied = async {
+            while self.other.revision() < revision {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        Ok(tokio::time::timeout(EQUAL_MAX, applied).await?)
+    }
+
+    pub(crate) fn index_bytes(&self) -> usize {
+        self.matcher.index_bytes()
+    }
+
+    /// Registers `samples` modules of different sites one after the other; returns the times until
+    /// the response and until the other replica matches them. One that is refused is tried again.
+    pub(crate) async fn registrations(&self, samples: usize) -> anyhow::Result<[Vec<Duration>; 2]> {
+        let (mut answered, mut seen) = (Vec::new(), Vec::new());
+        for sample in 0..samples {
+            let installation = sample % self.tokens.len();
+            let token = self.tokens.get(installation).context("an installation")?;
+            let start = clock::tick();
+            let key = loop {
+                if let Ok(key) = self.client.register(token, &module(sample)).await {
+                    break key;
+                }
+                ensure!(clock::since(start) < EQUAL_MAX, "no registration within {EQUAL_MAX:?}");
+            };
+            answered.push(clock::since(start));
+            let id = SubscriptionId { installation: name(installation).into(), key: key.into() };
+            while self.other.subscription(&id).is_none() {
+                tokio::time::sleep(Duration::from_micros(200)).await;
+            }
+            seen.push(clock::since(start));
+        }
+        Ok([answered, seen])
+    }
+}
+
 async fn replica(
     config: &Config,
     url: &str,
+    matcher: &Arc<Matcher>,
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<(Connections, Arc<Registry>)> {
     let connections = Connections::open(&config.nats, &[url.to_owned()]).await?;
@@ -183,8 +253,7 @@ async fn replica(
     let mut settings = Settings::new(config, "");
     settings.limits.modules_per_installation = MODULES_MAX;
     settings.limits.registration_rate = 0;
-    let matcher = Arc::new(Matcher::default());
-    let registry = Arc::new(Registry::new(Arc::new(store), matcher, settings));
+    let registry = Arc::new(Registry::new(Arc::new(store), Arc::clone(matcher), settings));
     tasks.spawn(Arc::clone(&registry).run());
     registry.wait_until_ready().await;
     Ok((connections, registry))

@@ -8,10 +8,12 @@
 
 mod extract;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
 use crate::parameters::{self, Parameters};
+use crate::span::to_u32;
 use crate::view::{NodeId, NodeValue, View};
 
 pub(crate) use extract::conjuncts_of;
@@ -32,6 +34,26 @@ pub struct Facts<C = Constant, N = f64> {
     /// Steps that an evaluation may use in addition to those that the length of the source bounds,
     /// if it evaluates nothing twice: for errors that `?.` turns into null, and for remainders.
     pub extra_steps: u32,
+    /// What an index of the condition would hold.
+    pub index_size: IndexSize,
+}
+
+/// What an index of a condition would hold. Filters that differ only in parameters have the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct IndexSize {
+    /// Tests and the constants they compare with.
+    pub entries: u32,
+    /// Different paths that are tested.
+    pub paths: u32,
+}
+
+impl IndexSize {
+    /// Measures a condition.
+    fn of<C, N>(condition: &Condition<C, N>) -> IndexSize {
+        let mut paths = HashSet::new();
+        let entries = condition.measure(&mut paths);
+        IndexSize { entries, paths: to_u32(paths.len()) }
+    }
 }
 
 /// A conjunct of a filter: an operand of its top-level `&&`, as an expression of its own.
@@ -226,6 +248,32 @@ impl fmt::Display for Path {
     }
 }
 
+impl<C, N> Condition<C, N> {
+    /// Collects the paths that are tested, and returns the number of tests and constants.
+    pub fn measure<'c>(&'c self, paths: &mut HashSet<&'c Path>) -> u32 {
+        match self {
+            Condition::OneOf { path, constants } => {
+                paths.insert(path);
+                to_u32(constants.len()).saturating_add(1)
+            }
+            Condition::Some { path, tests, .. } => {
+                paths.insert(path);
+                to_u32(tests.len()).saturating_add(1)
+            }
+            Condition::Ordered { path, .. } | Condition::Method { path, .. } => {
+                paths.insert(path);
+                2
+            }
+            Condition::All(inner) | Condition::Any(inner) => {
+                let inner = inner.iter().map(|operand| operand.measure(paths));
+                inner.fold(1, u32::saturating_add)
+            }
+            Condition::Not(inner) => inner.measure(paths).saturating_add(1),
+            Condition::Opaque { .. } => 1,
+        }
+    }
+}
+
 impl Condition {
     /// The operands of the top-level `&&`, in order; any other condition is its only operand.
     pub fn operands(&self) -> &[Condition] {
@@ -368,6 +416,7 @@ impl Facts<TemplateOperand, TemplateOperand> {
             reads_self_generated: self.reads_self_generated,
             property_paths: self.property_paths.clone(),
             extra_steps: self.extra_steps,
+            index_size: self.index_size,
         }
     }
 }
@@ -379,13 +428,14 @@ impl Condition<TemplateOperand, TemplateOperand> {
         };
         match self {
             Condition::OneOf { path, constants } => {
-                let mut filled: Vec<Constant> = Vec::with_capacity(constants.len());
-                for constant in constants.iter().map(|constant| constant.constant(with)) {
-                    if !filled.contains(&constant) {
-                        filled.push(constant);
-                    }
+                if let [only] = &**constants {
+                    let constants = Box::new([only.constant(with)]);
+                    return Condition::OneOf { path: path.clone(), constants };
                 }
-                Condition::OneOf { path: path.clone(), constants: filled.into() }
+                let mut seen = HashSet::with_capacity(constants.len());
+                let filled = constants.iter().map(|constant| constant.constant(with));
+                let constants = filled.filter(|constant| seen.insert(constant.clone())).collect();
+                Condition::OneOf { path: path.clone(), constants }
             }
             Condition::Ordered { path, order, bound } => {
                 Condition::Ordered { path: path.clone(), order: *order, bound: bound.number(with) }

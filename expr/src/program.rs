@@ -10,7 +10,7 @@ use crate::lex::{TokenKind, lex};
 use crate::parameter_slots::ParameterSlots;
 use crate::parameters::Parameters;
 use crate::parse::parse;
-use crate::predicate::{Conjunct, Facts, TemplateOperand};
+use crate::predicate::{Conjunct, Facts, IndexSize, TemplateOperand};
 use crate::span::Span;
 use crate::typed::{Binding, MemberName};
 use crate::value::{Constructor, Literal, Native};
@@ -173,6 +173,11 @@ impl Program {
     /// Returns the facts that a matcher can use without evaluating. They are built on each call.
     pub fn facts(&self) -> Facts {
         self.template.facts.with_parameters(&self.parameters)
+    }
+
+    /// What an index of the condition would hold.
+    pub fn index_size(&self) -> IndexSize {
+        self.template.facts.index_size
     }
 
     /// Returns the conjuncts in the order of [`crate::Condition::operands`] of its condition: the

@@ -37,14 +37,14 @@ pub(super) async fn serve(State(state): State<Shared>, request: Request, next: N
         }
     };
     parts.extensions.insert(BufferedBody(body.clone()));
-    let known_revision = registry.revision();
+    let known_changes = registry.changes();
     let retry = Request::from_parts(parts.clone(), Body::from(body.clone()));
     let response = next.clone().run(Request::from_parts(parts, Body::from(body))).await;
     if !response.status().is_client_error() {
         return response;
     }
     registry.catch_up().await;
-    if registry.revision() == known_revision { response } else { next.run(retry).await }
+    if registry.changes() == known_changes { response } else { next.run(retry).await }
 }
 
 /// Reads a body into memory, and stops as soon as it is longer than `max`.

@@ -62,7 +62,7 @@ pub enum EgressRefusal {
 }
 
 impl EgressRefusal {
-    /// Returns what a tenant is told: the rule, unless it says what is at an address of ours.
+    /// Returns the text for tenants: the rule, unless it says what is at an address of ours.
     #[must_use]
     pub fn for_tenants(self) -> String {
         match self {

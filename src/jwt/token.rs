@@ -32,7 +32,7 @@ const LIFE_S_MAX: i64 = 3600;
 const OWN_LIFE_S: i64 = 180;
 
 /// Value of the claim `switchyard` of the tokens that we send to apps. Apps may sign with the same
-/// secret and issuer, for the same path, so this claim is all that tells our tokens from theirs. It
+/// secret and issuer, for the same path, so only this claim distinguishes our tokens. It
 /// is no audience, because client libraries take the audience for the tenant, or refuse a token that
 /// has one.
 const OWN: &str = "call-to-app";

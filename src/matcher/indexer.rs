@@ -1,8 +1,7 @@
 //! Builds the segments of partitions, and reports defects that a build meets.
 
-use metrics::counter;
-
 use super::index::{BuildError, Listener, Projections, Segment, build, unindexed};
+use super::index_metrics;
 use crate::telemetry::LogBudget;
 
 /// Builds a segment of listeners with a step limit.
@@ -31,6 +30,7 @@ impl Indexer {
         listeners: &mut [Listener],
         projections: Projections<'_>,
     ) -> Option<Segment> {
+        index_metrics::index_built(listeners.iter().map(Listener::entries).sum());
         match (self.build)(listeners, projections, self.steps_max) {
             Ok(segment) => return Some(segment),
             Err(BuildError::TooLarge(_)) => {}
@@ -44,7 +44,7 @@ impl Indexer {
 
     /// Counts and logs a defect.
     fn report(&self, listeners: &[Listener], error: BuildError) {
-        counter!("switchyard_index_errors_total").increment(1);
+        index_metrics::index_error();
         if let Some(suppressed) = self.error_log.take() {
             let first = listeners.first();
             let cloud_id = first.map(|listener| listener.subscription.owner.cloud_id.as_str());

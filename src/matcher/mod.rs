@@ -10,6 +10,7 @@ mod conditions;
 mod dry_run;
 mod evaluate;
 mod index;
+mod index_metrics;
 mod indexer;
 mod matches;
 pub mod metrics;

@@ -2,9 +2,10 @@
 //! with tombstones for the listeners deleted since it was built.
 //!
 //! A change builds a small segment from the listeners it adds and marks those it removes, so that
-//! its cost does not grow with the number of registered filters. Segments of similar size are
+//! its cost does not grow with the number or size of registered filters. Segments of similar size are
 //! merged, as in a log-structured merge tree: a listener is indexed a logarithmic number of times
-//! in its life.
+//! in its life. Sizes are counted in index entries, since one filter may have as many as a thousand
+//! others.
 //!
 //! Listeners for which no segment can be built, because they are too many for its ids or because of
 //! a defect of the build, are split into two, again and again if needed. A single filter for which
@@ -20,11 +21,11 @@ use super::index::{Listener, ListenerId, Projections, Segment};
 use super::indexer::Indexer;
 use crate::event::projection::Projection;
 
-/// Up to this many listeners always form one segment: building it takes less than a millisecond,
-/// and a lookup in one segment is faster than in two. Tests use a smaller limit to get several
-/// segments.
-const SINGLE_MAX: usize = if cfg!(test) { 16 } else { 512 };
-/// A segment is merged with the one before it unless that one is this many times as large.
+/// Listeners with up to this many index entries always form one segment: building it takes about a
+/// millisecond, and a lookup in one segment is faster than in two. Some 500 filters have as many.
+/// Tests use a smaller limit to get several segments.
+const SINGLE_MAX: usize = if cfg!(test) { 192 } else { 8192 };
+/// A segment is merged with the one before it unless that one has this many times its entries.
 const GROWTH: usize = 4;
 
 /// What readers see of one event type of one site. Cheap to clone.
@@ -41,6 +42,9 @@ pub(super) struct SegmentWithDeletes {
     pub(super) index: Arc<Segment>,
     /// Whether no segment could be built with more listeners, so that it is not merged.
     is_full: bool,
+    /// Index entries of all listeners, and of those that are not deleted.
+    entries: usize,
+    live_entries: usize,
     deleted: Tombstones,
 }
 
@@ -63,7 +67,7 @@ impl Partition {
     pub(super) fn change(
         &mut self,
         removed: &[Arc<Subscription>],
-        added: Vec<Listener>,
+        added: &[Listener],
         shared: Option<&Arc<Projection>>,
         indexer: &Indexer,
     ) {
@@ -71,11 +75,11 @@ impl Partition {
             let found = self.segments.iter_mut().any(|segment| segment.remove(subscription));
             debug_assert!(found, "a removed subscription is live");
         }
-        let kept = self.segments_to_keep(added.len());
+        let kept = self.segments_to_keep(added.iter().map(Listener::entries).sum());
         let merged = self.segments.split_off(kept);
         let mut listeners: Vec<Listener> =
             merged.iter().flat_map(SegmentWithDeletes::alive).cloned().collect();
-        listeners.extend(added);
+        listeners.extend_from_slice(added);
         drop(merged);
         self.add(&mut listeners, shared, indexer);
     }
@@ -103,26 +107,25 @@ impl Partition {
         added.iter_mut().for_each(|segment| segment.is_full = true);
     }
 
-    /// Returns how many segments stay as they are when `added` listeners are added.
+    /// Returns how many segments stay as they are when listeners of `added` entries are added.
     fn segments_to_keep(&self, added: usize) -> usize {
-        let total: usize = self.segments.iter().map(SegmentWithDeletes::len).sum();
+        let live = |segment: &SegmentWithDeletes| segment.live_entries;
+        let total: usize = self.segments.iter().map(live).sum();
         let is_any_full = self.segments.iter().any(|segment| segment.is_full);
         if total + added <= SINGLE_MAX && !is_any_full {
             return 0;
         }
         // A segment of which half is deleted is merged, and all segments after it.
-        let half_deleted = self
-            .segments
-            .iter()
-            .position(|segment| segment.len() * 2 < segment.index.all_listeners().len());
+        let half_deleted =
+            self.segments.iter().position(|segment| segment.live_entries * 2 < segment.entries);
         let mut kept = half_deleted.unwrap_or(self.segments.len());
         let behind = self.segments.get(kept..).unwrap_or_default();
-        let mut size = added + behind.iter().map(SegmentWithDeletes::len).sum::<usize>();
+        let mut size = added + behind.iter().map(live).sum::<usize>();
         while let Some(before) = kept.checked_sub(1).and_then(|at| self.segments.get(at)) {
-            if size == 0 || before.is_full || before.len() >= size * GROWTH {
+            if size == 0 || before.is_full || before.live_entries >= size * GROWTH {
                 break;
             }
-            size += before.len();
+            size += before.live_entries;
             kept -= 1;
         }
         kept
@@ -152,11 +155,9 @@ impl Partition {
 
 impl SegmentWithDeletes {
     fn new(index: Segment) -> Self {
-        Self { index: Arc::new(index), is_full: false, deleted: Tombstones::default() }
-    }
-
-    fn len(&self) -> usize {
-        self.index.all_listeners().len() - self.deleted.count
+        let entries = index.all_listeners().iter().map(Listener::entries).sum();
+        let deleted = Tombstones::default();
+        Self { index: Arc::new(index), is_full: false, entries, live_entries: entries, deleted }
     }
 
     fn alive(&self) -> impl Iterator<Item = &Listener> {
@@ -175,6 +176,9 @@ impl SegmentWithDeletes {
         drop(ids);
         if let Some(id) = id {
             self.deleted.insert(id.index());
+            let listener = self.index.all_listeners().get(id.index());
+            let entries = listener.map_or(0, Listener::entries);
+            self.live_entries = self.live_entries.saturating_sub(entries);
         }
         id.is_some()
     }

@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use foldhash::fast::{FixedState, RandomState};
 
-use super::index::Listener;
+use super::index::{self, INSTALLATION_ENTRIES_MAX, Listener};
+use super::index_metrics::filters_beyond_index;
 use super::indexer::Indexer;
 use super::partition::Partition;
 use super::projection_cache::ProjectionCache;
@@ -27,28 +28,51 @@ type Tenant = Arc<[(EventType, Arc<Partition>)]>;
 /// Finds the subscriptions that match an event. Shared by all threads.
 ///
 /// Readers take no lock: one atomic load returns the immutable partition that an event is matched
-/// against, so that it sees all of a registration or nothing of it. A lock of their own serialises
-/// changes.
+/// against, so that it sees all of a registration or nothing of it.
+///
+/// Changes of one installation wait for each other; those of different installations do not. A
+/// change builds new versions of its partitions without a lock, and takes the lock of a shard only
+/// to swap them in. If another change has replaced one of them in between, it is built again.
 #[derive(Debug)]
 pub struct Matcher {
-    shards: Box<[ArcSwap<Tenants>]>,
-    writer: Mutex<Writer>,
+    shards: Box<[Shard]>,
+    installations: Mutex<HashMap<InstallationId, Arc<Installation>, RandomState>>,
+    projections: Mutex<ProjectionCache>,
+    indexer: Indexer,
     steps_max: u32,
 }
 
-/// State that only changes read.
-#[derive(Debug)]
-struct Writer {
-    installations: HashMap<InstallationId, InstallationSubscriptions, RandomState>,
-    projections: ProjectionCache,
-    indexer: Indexer,
+/// The partitions of some sites.
+#[derive(Debug, Default)]
+struct Shard {
+    tenants: ArcSwap<Tenants>,
+    /// Held while `tenants` is replaced.
+    swap: Mutex<()>,
 }
 
-/// The live subscriptions of one installation, as the writer keeps them.
+/// What changes of one installation work with.
+#[derive(Debug, Default)]
+struct Installation {
+    /// Held during a change.
+    turn: Mutex<()>,
+    live: Mutex<InstallationSubscriptions>,
+}
+
+/// The live subscriptions of one installation.
 #[derive(Debug, Default)]
 struct InstallationSubscriptions {
-    subscriptions: Box<[Arc<Subscription>]>,
+    subscriptions: Arc<[Arc<Subscription>]>,
     offset: SeenOffset,
+    share: IndexShare,
+}
+
+/// What an installation has in the index.
+#[derive(Clone, Debug, Default)]
+struct IndexShare {
+    /// Index entries of its filters.
+    entries: usize,
+    /// Its subscriptions beyond [`INSTALLATION_ENTRIES_MAX`], whose filters are evaluated.
+    evaluated: Vec<Arc<Subscription>>,
 }
 
 /// For each subscription, the number of events its partitions had seen before it was added, less
@@ -99,19 +123,49 @@ struct Change {
     added: Vec<Listener>,
 }
 
-type Changes = HashMap<(CloudId, EventType), Change, RandomState>;
+type PartitionKey = (CloudId, EventType);
+type Changes = HashMap<PartitionKey, Change, RandomState>;
+
+impl IndexShare {
+    /// Returns the share of a removed subscription.
+    fn remove(&mut self, subscription: &Arc<Subscription>) {
+        let evaluated = self.evaluated.iter().position(|one| Arc::ptr_eq(one, subscription));
+        match evaluated {
+            Some(at) => drop(self.evaluated.swap_remove(at)),
+            None => self.entries = self.entries.saturating_sub(entries(subscription)),
+        }
+        filters_beyond_index(subscription, evaluated.is_some(), -1.0);
+    }
+
+    /// Takes the share of an added subscription; returns whether its filters are indexed.
+    fn add(&mut self, subscription: &Arc<Subscription>) -> bool {
+        let entries = self.entries + entries(subscription);
+        let is_indexed = entries <= INSTALLATION_ENTRIES_MAX;
+        match is_indexed {
+            true => self.entries = entries,
+            false => self.evaluated.push(Arc::clone(subscription)),
+        }
+        filters_beyond_index(subscription, !is_indexed, 1.0);
+        is_indexed
+    }
+}
+
+fn entries(subscription: &Subscription) -> usize {
+    let programs = subscription.event_subscriptions.iter().map(|event| event.program.as_deref());
+    programs.map(index::entries).sum()
+}
 
 impl Matcher {
     /// Returns an empty matcher whose evaluations end after `steps_max` steps.
     #[must_use]
     pub fn new(steps_max: u32) -> Self {
-        let shards = (0..SHARDS).map(|_| ArcSwap::default()).collect();
-        let writer = Writer {
-            installations: HashMap::default(),
-            projections: ProjectionCache::default(),
+        Self {
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            installations: Mutex::default(),
+            projections: Mutex::default(),
             indexer: Indexer::new(steps_max),
-        };
-        Self { shards, writer: Mutex::new(writer), steps_max }
+            steps_max,
+        }
     }
 
     /// Steps after which an evaluation ends in an error.
@@ -136,78 +190,108 @@ impl Matcher {
         &self,
         changes: impl IntoIterator<Item = (InstallationId, Vec<Arc<Subscription>>)>,
     ) {
-        let mut writer = self.lock_writer();
-        let Writer { installations, projections, indexer } = &mut *writer;
+        // Sorted, so that concurrent calls wait for turns in the same order.
+        let changes: BTreeMap<_, _> = changes.into_iter().collect();
+        let changes: Vec<_> =
+            changes.into_iter().map(|(id, new)| (self.installation(&id), id, new)).collect();
+        let turns: Vec<_> = changes.iter().map(|(one, ..)| locked(&one.turn)).collect();
         let mut changed = Changes::default();
-        let mut fresh = Vec::new();
-        for (installation, subscriptions) in changes {
-            let old = installations.remove(&installation).unwrap_or_default();
-            collect(&old.subscriptions, &subscriptions, &mut changed);
-            mark_removals(&old.subscriptions, &subscriptions);
-            let seen_so_far =
-                old.iter().map(|(one, offset)| (one.id(), self.seen(one).wrapping_sub(offset)));
-            fresh.push((installation, seen_so_far.collect::<HashMap<_, u64>>(), subscriptions));
+        let mut fresh = Vec::with_capacity(changes.len());
+        for (installation, _, new) in &changes {
+            let (old, mut share, seen_so_far) = {
+                let live = locked(&installation.live);
+                let seen_so_far = live
+                    .iter()
+                    .map(|(one, offset)| (one.id(), self.seen(one).wrapping_sub(offset)));
+                let seen_so_far: HashMap<_, u64> = seen_so_far.collect();
+                (Arc::clone(&live.subscriptions), live.share.clone(), seen_so_far)
+            };
+            collect(&old, new, &mut share, &mut changed);
+            mark_removals(&old, new);
+            fresh.push((share, seen_so_far));
         }
-        self.publish(changed, projections, indexer);
-        for (installation, seen_so_far, subscriptions) in fresh {
+        self.publish(changed);
+        for ((installation, _, new), (share, seen_so_far)) in changes.iter().zip(fresh) {
             let offset = |subscription: &Arc<Subscription>| {
                 let before = seen_so_far.get(&subscription.id()).copied();
                 self.seen(subscription).wrapping_sub(before.unwrap_or_default())
             };
-            if !subscriptions.is_empty() {
-                let offset = subscriptions.iter().map(offset).collect::<Vec<_>>().into();
-                let subscriptions = subscriptions.into();
-                installations
-                    .insert(installation, InstallationSubscriptions { subscriptions, offset });
-            }
+            let offset = new.iter().map(offset).collect::<Vec<_>>().into();
+            *locked(&installation.live) =
+                InstallationSubscriptions { subscriptions: new.as_slice().into(), offset, share };
+        }
+        drop(turns);
+        self.forget_removed(changes);
+    }
+
+    /// Returns the record of an installation, which is created if needed.
+    fn installation(&self, id: &InstallationId) -> Arc<Installation> {
+        let mut all = locked(&self.installations);
+        match all.get(id) {
+            Some(known) => Arc::clone(known),
+            None => Arc::clone(all.entry(id.clone()).or_default()),
         }
     }
 
-    fn lock_writer(&self) -> std::sync::MutexGuard<'_, Writer> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Removes the records of installations without subscriptions.
+    fn forget_removed(
+        &self,
+        changes: Vec<(Arc<Installation>, InstallationId, Vec<Arc<Subscription>>)>,
+    ) {
+        let mut all = None;
+        for (installation, id, _) in changes.into_iter().filter(|(_, _, new)| new.is_empty()) {
+            let all = all.get_or_insert_with(|| locked(&self.installations));
+            // The table and this call have a reference each; another one is a change that waits
+            // for its turn.
+            if Arc::strong_count(&installation) <= 2 {
+                all.remove(&id);
+            }
+        }
     }
 
     /// Builds new versions of the changed partitions and swaps them in, one pointer per shard.
-    fn publish(&self, changed: Changes, projections: &mut ProjectionCache, indexer: &Indexer) {
-        let mut fresh: BTreeMap<u8, Tenants> = BTreeMap::new();
-        for ((cloud, event_type), change) in changed {
-            let shard = shard_of(cloud.as_str());
-            let tenants = fresh.entry(shard).or_insert_with(|| self.tenants(shard));
-            let mut tenant = tenants.get(&cloud).map(|tenant| tenant.to_vec()).unwrap_or_default();
-            let position = position_of(&tenant, event_type.as_str());
-            let known = position.ok().and_then(|at| tenant.get(at));
-            let mut partition =
-                known.map_or_else(Partition::new, |(_, partition)| (**partition).clone());
-            let shared = projections.get(&event_type);
-            partition.change(&change.removed, change.added, shared.as_ref(), indexer);
-            if let Some(projection) = partition.projection() {
-                projections.offer(&event_type, projection);
-            }
-            let entry = (!partition.is_empty())
-                .then(|| (projections.intern(&event_type), Arc::new(partition)));
-            let position = position.map_or_else(|at| at..at, |at| at..at + 1);
-            tenant.splice(position, entry);
-            if tenant.is_empty() {
-                tenants.remove(&cloud);
-            } else {
-                tenants.insert(cloud, tenant.into());
-            }
+    fn publish(&self, changed: Changes) {
+        let mut by_shard: BTreeMap<u8, Vec<(PartitionKey, Change)>> = BTreeMap::new();
+        for (key, change) in changed {
+            by_shard.entry(shard_of(key.0.as_str())).or_default().push((key, change));
         }
-        for (shard, tenants) in fresh {
-            if let Some(slot) = self.shard(shard) {
-                slot.store(Arc::new(tenants));
+        for (number, mut changes) in by_shard {
+            let Some(shard) = self.shard(number) else { continue };
+            // A partition that another change has replaced since is built again. Each time,
+            // some change was published.
+            while !changes.is_empty() {
+                let tenants = shard.tenants.load_full();
+                let built = changes.into_iter().map(|(key, change)| {
+                    let known = find(&tenants, &key.0, &key.1).map(Arc::clone);
+                    let partition = self.changed_partition(known.as_deref(), &key.1, &change);
+                    BuiltPartition { key, change, known, partition }
+                });
+                let built: Vec<_> = built.collect();
+                changes =
+                    shard.swap(built, |event_type| locked(&self.projections).intern(event_type));
             }
         }
     }
 
-    fn shard(&self, number: u8) -> Option<&ArcSwap<Tenants>> {
+    fn changed_partition(
+        &self,
+        known: Option<&Partition>,
+        event_type: &EventType,
+        change: &Change,
+    ) -> Partition {
+        let mut partition = known.cloned().unwrap_or_else(Partition::new);
+        let shared = locked(&self.projections).get(event_type);
+        partition.change(&change.removed, &change.added, shared.as_ref(), &self.indexer);
+        if let Some(projection) = partition.projection() {
+            locked(&self.projections).offer(event_type, projection);
+        }
+        partition
+    }
+
+    fn shard(&self, number: u8) -> Option<&Shard> {
         let shard = self.shards.get(usize::from(number));
         debug_assert!(shard.is_some(), "there is a shard for each number");
         shard
-    }
-
-    fn tenants(&self, shard: u8) -> Tenants {
-        self.shard(shard).map(|slot| (**slot.load()).clone()).unwrap_or_default()
     }
 
     /// Matches the event with this routing key, which `decoder` holds. The outcome is in the
@@ -242,7 +326,7 @@ impl Matcher {
         event_type: &str,
         read: impl FnOnce(&Arc<Partition>) -> T,
     ) -> Option<T> {
-        let tenants = self.shard(shard_of(cloud_id))?.load();
+        let tenants = self.shard(shard_of(cloud_id))?.tenants.load();
         let tenant = tenants.get(cloud_id)?;
         let position = position_of(tenant, event_type).ok()?;
         tenant.get(position).map(|(_, partition)| read(partition))
@@ -252,9 +336,9 @@ impl Matcher {
     /// ignored since this replica loaded it; `None` if it is not live.
     #[must_use]
     pub fn not_matched(&self, id: &SubscriptionId) -> Option<u64> {
-        let writer = self.lock_writer();
-        let mut subscriptions = writer.installations.get(&id.installation)?.iter();
-        let (subscription, offset) = subscriptions.find(|(one, _)| one.key == id.key)?;
+        let installation = locked(&self.installations).get(&id.installation).map(Arc::clone)?;
+        let live = locked(&installation.live);
+        let (subscription, offset) = live.iter().find(|(one, _)| one.key == id.key)?;
         let stats = subscription.stats.peek();
         let decided =
             stats.matched.load(Relaxed) + stats.errors.load(Relaxed) + stats.ignored.load(Relaxed);
@@ -280,36 +364,104 @@ impl Matcher {
             tenant.iter().map(|(_, partition)| partition.heap_bytes()).sum()
         };
         let of_shard =
-            |shard: &ArcSwap<Tenants>| -> usize { shard.load().values().map(of_tenant).sum() };
+            |shard: &Shard| -> usize { shard.tenants.load().values().map(of_tenant).sum() };
         self.shards.iter().map(of_shard).sum()
     }
 }
 
+/// A new version of a partition.
+struct BuiltPartition {
+    key: PartitionKey,
+    change: Change,
+    /// The version that it was built from.
+    known: Option<Arc<Partition>>,
+    partition: Partition,
+}
+
+impl Shard {
+    /// Swaps in new versions of partitions. Returns the changes of those whose version before is no
+    /// longer the current one. `intern` returns the shared text of an event type.
+    fn swap(
+        &self,
+        built: Vec<BuiltPartition>,
+        intern: impl Fn(&EventType) -> EventType,
+    ) -> Vec<(PartitionKey, Change)> {
+        let _swap = locked(&self.swap);
+        let mut tenants = (**self.tenants.load()).clone();
+        let mut outdated = Vec::new();
+        for BuiltPartition { key, change, known, partition } in built {
+            let current = find(&tenants, &key.0, &key.1).map(Arc::as_ptr);
+            if current != known.as_ref().map(Arc::as_ptr) {
+                outdated.push((key, change));
+                continue;
+            }
+            let (cloud_id, event_type) = key;
+            let mut tenant = tenants.get(&cloud_id).map(|tenant| tenant.to_vec());
+            let tenant_before = tenant.get_or_insert_default();
+            let position = position_of(tenant_before, event_type.as_str());
+            let entry = (!partition.is_empty()).then(|| (intern(&event_type), Arc::new(partition)));
+            let position = position.map_or_else(|at| at..at, |at| at..at + 1);
+            tenant_before.splice(position, entry);
+            match tenant.filter(|tenant| !tenant.is_empty()) {
+                Some(tenant) => drop(tenants.insert(cloud_id, tenant.into())),
+                None => drop(tenants.remove(&cloud_id)),
+            }
+        }
+        self.tenants.store(Arc::new(tenants));
+        outdated
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn find<'t>(
+    tenants: &'t Tenants,
+    cloud_id: &CloudId,
+    event_type: &EventType,
+) -> Option<&'t Arc<Partition>> {
+    let tenant = tenants.get(cloud_id)?;
+    let position = position_of(tenant, event_type.as_str()).ok()?;
+    tenant.get(position).map(|(_, partition)| partition)
+}
+
 #[cfg(test)]
 impl Matcher {
+    /// Runs `work` while changes of this installation wait.
+    pub(crate) fn while_changes_wait<T>(
+        &self,
+        installation: &InstallationId,
+        work: impl FnOnce() -> T,
+    ) -> T {
+        let installation = self.installation(installation);
+        let _turn = locked(&installation.turn);
+        work()
+    }
+
     /// Gives all segments a defect.
     pub(super) fn corrupt(&self, defect: super::index::Defect) {
         for shard in &self.shards {
-            let mut tenants = (**shard.load()).clone();
+            let mut tenants = (**shard.tenants.load()).clone();
             for tenant in tenants.values_mut() {
                 let corrupt = |(event_type, partition): &(EventType, Arc<Partition>)| {
                     (event_type.clone(), Arc::new(partition.with_defect(defect)))
                 };
                 *tenant = tenant.iter().map(corrupt).collect();
             }
-            shard.store(Arc::new(tenants));
+            shard.tenants.store(Arc::new(tenants));
         }
     }
 
     /// Builds segments with `build` from now on.
-    pub(super) fn build_with(&self, build: super::indexer::BuildSegment) {
-        self.lock_writer().indexer.build_with(build);
+    pub(super) fn build_with(&mut self, build: super::indexer::BuildSegment) {
+        self.indexer.build_with(build);
     }
 
     /// The number of segments of all partitions.
     pub(super) fn segments(&self) -> usize {
-        let of_shard = |shard: &ArcSwap<Tenants>| -> usize {
-            let tenants = shard.load();
+        let of_shard = |shard: &Shard| -> usize {
+            let tenants = shard.tenants.load();
             let partitions = tenants.values().flat_map(|tenant| tenant.iter());
             partitions.map(|(_, partition)| partition.segments.len()).sum()
         };
@@ -340,8 +492,14 @@ fn mark_removals(old: &[Arc<Subscription>], new: &[Arc<Subscription>]) {
     }
 }
 
-/// Collects what differs between `old` and `new`, by partition.
-fn collect(old: &[Arc<Subscription>], new: &[Arc<Subscription>], changed: &mut Changes) {
+/// Collects what differs between `old` and `new`, by partition, and updates the share of the
+/// installation in the index.
+fn collect(
+    old: &[Arc<Subscription>],
+    new: &[Arc<Subscription>],
+    share: &mut IndexShare,
+    changed: &mut Changes,
+) {
     let pointers = |all: &[Arc<Subscription>]| {
         let mut pointers: Vec<*const Subscription> = all.iter().map(Arc::as_ptr).collect();
         pointers.sort_unstable();
@@ -358,6 +516,7 @@ fn collect(old: &[Arc<Subscription>], new: &[Arc<Subscription>], changed: &mut C
     };
     for subscription in old {
         if after.binary_search(&Arc::as_ptr(subscription)).is_err() {
+            share.remove(subscription);
             for at in 0..subscription.event_subscriptions.len() {
                 change(subscription, at, &mut |change| {
                     change.removed.push(Arc::clone(subscription))
@@ -367,8 +526,9 @@ fn collect(old: &[Arc<Subscription>], new: &[Arc<Subscription>], changed: &mut C
     }
     for subscription in new {
         if before.binary_search(&Arc::as_ptr(subscription)).is_err() {
+            let is_indexed = share.add(subscription);
             for at in 0..subscription.event_subscriptions.len() {
-                let listener = || Listener::new(subscription, at);
+                let listener = || Listener::new(subscription, at, is_indexed);
                 change(subscription, at, &mut |change| change.added.extend(listener()));
             }
         }

@@ -13,6 +13,8 @@ use super::commands::{
 use super::compile::{AppliedApp, AppliedInstallation};
 use super::error::RegisterError;
 use super::model::{ClientRecord, Counts};
+#[cfg(test)]
+use super::model::{Document, InstallationRecord};
 use super::replica::{self, StateWriter, UnreadableDocument, WaitingInstallation};
 use super::settings::Settings;
 use super::store::Store;
@@ -161,10 +163,16 @@ impl Registry {
         self.context.replica.progress.wait_until_loaded().await;
     }
 
-    /// Returns the revision applied last.
+    /// Returns the revision up to which everything is applied.
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.context.replica.progress.revision()
+    }
+
+    /// Returns the number of changes applied so far, in any order.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.context.replica.progress.changes()
     }
 
     /// Returns the number of modules by effective status.
@@ -266,6 +274,15 @@ impl Registry {
     pub fn installation_ids(&self, after: Option<&str>, limit: usize) -> Vec<InstallationId> {
         let later = |id: &InstallationId| after.is_none_or(|after| id.as_str() > after);
         self.context.state().installation_ids().into_iter().filter(later).take(limit).collect()
+    }
+}
+
+#[cfg(test)]
+impl Registry {
+    /// Whether a change of this installation was received and is not applied.
+    pub(crate) fn has_open_change(&self, installation: &str) -> bool {
+        let key = InstallationRecord::key(installation);
+        self.context.replica.progress.is_open(&key)
     }
 }
 

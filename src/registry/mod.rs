@@ -31,6 +31,7 @@ mod background;
 mod commands;
 mod compile;
 mod credentials;
+mod document_turns;
 mod dry_run;
 mod error;
 mod facade;

@@ -20,6 +20,7 @@ use crate::registry::testing::{MemoryStore, settings};
 
 mod batch;
 mod connect;
+mod isolation;
 mod load;
 
 const APP: &str = "ari:cloud:ecosystem::app/1";

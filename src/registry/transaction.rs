@@ -5,14 +5,13 @@
 //! except where [`RegisterError::is_in_doubt`] says otherwise. Changes of one document made here are
 //! queued; those of other replicas appear as conflicts and are decided again on the stored document.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
+use super::document_turns::DocumentTurns;
 use super::error::{RegisterError, document_error};
 use super::metrics;
 use super::model::{decode, encode};
@@ -33,8 +32,6 @@ const CATCH_UP_TIMEOUT: Duration = Duration::from_millis(500);
 const BARRIER_PAUSE: Duration = Duration::from_millis(200);
 /// Longest wait for one revision before the store is asked again.
 const BARRIER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Locks that serialise changes of one document; documents share them by hash.
-const LOCKS: usize = 64;
 
 /// What an update does with the current document.
 pub(crate) enum Mutation<D, T> {
@@ -51,20 +48,13 @@ pub(crate) struct Transactions {
     store: Arc<dyn Store>,
     replica: ReplicaHandle,
     barrier: ReadBarrier,
-    locks: [Mutex<()>; LOCKS],
-    lock_of: RandomState,
+    turns: DocumentTurns,
 }
 
 impl Transactions {
     /// Creates transactions over `store`, which `replica` applies.
     pub(crate) fn new(store: Arc<dyn Store>, replica: ReplicaHandle) -> Self {
-        Self {
-            store,
-            replica,
-            barrier: ReadBarrier::default(),
-            locks: std::array::from_fn(|_| Mutex::new(())),
-            lock_of: RandomState::new(),
-        }
+        Self { store, replica, barrier: ReadBarrier::default(), turns: DocumentTurns::default() }
     }
 
     /// Updates one document. `decide` is called with the current document, and again with a newer
@@ -79,7 +69,7 @@ impl Transactions {
         mut decide: impl FnMut(Option<D>) -> Result<Mutation<D, T>, RegisterError>,
     ) -> Result<T, RegisterError> {
         let key = D::key(id);
-        let _turn = self.lock(&key).lock().await;
+        let _turn = self.turns.wait(&key).await;
         // The applied document is nearly always the stored one, so the first attempt uses it; if it
         // is outdated, the write conflicts. A decision to write nothing must be made on the stored
         // document.
@@ -169,17 +159,18 @@ impl Transactions {
         let value = encode(document.as_ref()).map_err(|error| document_error(key, &error))?;
         let _cached = document.cache_own_write(&self.replica, key, &value);
         let revision = self.store.put(key, value, expected).await?;
-        self.wait_until_applied(revision).await
+        self.wait_until_applied(key, revision).await
     }
 
     async fn delete(&self, key: &str, expected: u64) -> Result<(), RegisterError> {
         let revision = self.store.delete(key, expected).await?;
-        self.wait_until_applied(revision).await
+        self.wait_until_applied(key, revision).await
     }
 
-    async fn wait_until_applied(&self, revision: u64) -> Result<(), RegisterError> {
+    /// Waits until this change is applied here, not for those of other documents.
+    async fn wait_until_applied(&self, key: &str, revision: u64) -> Result<(), RegisterError> {
         let start = clock::tick();
-        let applied = self.replica.progress.wait_until_applied(revision);
+        let applied = self.replica.progress.wait_until_document_applied(key, revision);
         match timeout(APPLY_TIMEOUT, applied).await {
             Ok(()) => {
                 metrics::change_applied(clock::since(start));
@@ -187,11 +178,5 @@ impl Transactions {
             }
             Err(_) => Err(RegisterError::NotApplied { revision, waited: APPLY_TIMEOUT }),
         }
-    }
-
-    fn lock(&self, key: &str) -> &Mutex<()> {
-        let [first, ..] = &self.locks;
-        let slot = usize::try_from(self.lock_of.hash_one(key)).unwrap_or(usize::MAX) % LOCKS;
-        self.locks.get(slot).unwrap_or(first)
     }
 }

@@ -186,6 +186,16 @@ pub const FAMILIES: &[MetricFamily] = &[
         &[],
         "Lookups and builds that met a defect of an index; its filters were evaluated instead.",
     ),
+    counter(
+        "switchyard_index_built_entries_total",
+        &[],
+        "Tests, constants, paths and text (by 8 bytes) of filters that were indexed or merged.",
+    ),
+    gauge(
+        "switchyard_filters_beyond_index",
+        &["reason"],
+        "Filters evaluated, in whole or in part, because of a bound of the index: size of a filter, share of an installation.",
+    ),
     counter("switchyard_filter_evaluations_total", &["result"], "Filter evaluations by verdict."),
     counter(
         "switchyard_filter_errors_total",

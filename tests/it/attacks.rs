@@ -152,7 +152,8 @@ async fn replayed_request_changes_nothing_at_any_replica() {
         assert_eq!(send_body(port, "POST", MODULES, &post, hook("x")).await, refused);
         assert_eq!(send(port, "DELETE", MODULES, &delete).await.0, 204, "there is no module");
     }
-    let later = token("POST", MODULES, 1);
+    // Older than the test, so that it differs from the token above whatever the second is.
+    let later = token("POST", MODULES, 60);
     assert_eq!(send_body(one.port, "POST", MODULES, &later, hook("x")).await.0, 200);
     for port in [one.port, other.port] {
         assert_eq!(send(port, "DELETE", MODULES, &delete).await, refused);

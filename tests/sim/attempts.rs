@@ -23,9 +23,9 @@ pub(crate) const QUEUE_TIMEOUT: Ms = 2_000;
 /// Deadline of an attempt.
 pub(crate) const ATTEMPT_TIMEOUT: Ms = 15_000;
 /// Longest time from the publish of an event until its first attempt at a quick handler, while
-/// nothing fails but other handlers: a handler that has not proven to be quick may be parked while
-/// attempts that hang hold the permits for such, for as long as one of them takes.
-const FIRST_ATTEMPT_MAX: Ms = QUEUE_TIMEOUT + 3 * ATTEMPT_TIMEOUT;
+/// nothing fails but other handlers. A handler that has not proven to be quick competes with those
+/// that hang for the permits of slow ones; such a permit is free after one attempt at the latest.
+const FIRST_ATTEMPT_MAX: Ms = QUEUE_TIMEOUT + ATTEMPT_TIMEOUT;
 
 impl World<'_> {
     pub(crate) fn begin(&mut self, replica: usize, handle: u64, pair: Pair, delivery: Delivery) {

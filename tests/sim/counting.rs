@@ -10,6 +10,7 @@ use crate::broker::{Pair, Process};
 use crate::dice::Ms;
 use crate::fixture::{Directory, StoredHeaders};
 use crate::mutation::Mutation;
+use crate::replica::Place;
 use crate::scenario::Scenario;
 use crate::world::{Local, World};
 
@@ -151,6 +152,19 @@ impl World<'_> {
         ShareOwner::installation(&app, &crate::fixture::installation(installation))
     }
 
+    pub(crate) fn installation_of(&self, owner: &ShareOwner) -> Option<usize> {
+        let is_it = |at: &usize| self.letter_owner(*at).installation == owner.installation;
+        (0..self.scenario.installations).find(is_it)
+    }
+
+    /// A place was given back, or will be, although its message may be stored.
+    pub(crate) fn uncounted(&mut self, place: &Place) {
+        let (Place::Parking(owner) | Place::DeadLetters(owner)) = place;
+        if let Some(owner) = self.installation_of(owner) {
+            self.additions.uncounted[owner] += 1;
+        }
+    }
+
     /// Writes what a replica changed; returns what the others changed since the last time.
     fn exchange(&mut self, replica: usize) -> Changes {
         let now = self.now;
@@ -158,6 +172,7 @@ impl World<'_> {
         let process = (replica, of.incarnation);
         let own = of.shares.own_changes().clone();
         let before = self.broker.share_documents.insert(process, (own, now));
+        of.given_back.fill(0);
         self.delete_old_documents();
         let of = &mut self.replicas[replica];
         let mut sum = Changes::new();
@@ -194,6 +209,13 @@ impl World<'_> {
 
     /// Reads the owners of all parked records.
     fn count_parked(&mut self, replica: usize) -> HashMap<ShareOwner, Amount> {
+        // What the others gave back since they wrote their changes is subtracted again later.
+        for other in (0..self.replicas.len()).filter(|other| *other != replica) {
+            let given_back = self.replicas[other].given_back.iter();
+            for (uncounted, given_back) in self.additions.uncounted.iter_mut().zip(given_back) {
+                *uncounted += given_back;
+            }
+        }
         let live = &self.replicas[replica].live;
         let directory = Directory { subscriptions: &self.subscriptions, live };
         let mut counts: HashMap<ShareOwner, Amount> = HashMap::new();

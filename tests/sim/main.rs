@@ -42,7 +42,7 @@ const MUTANT_SEEDS: u64 = 1_000;
 /// Scenarios that once broke an invariant: seed and the entries that are enough.
 const REPLAYS: &[(u64, &[usize])] = &[SECOND_CHAIN];
 /// A redelivered event starts its deliveries again: its records replace those of the first chain.
-const SECOND_CHAIN: (u64, &[usize]) = (1711, &[0, 1, 2, 3, 4, 5, 9, 11, 12, 13]);
+const SECOND_CHAIN: (u64, &[usize]) = (199, &[3, 6, 8, 9, 10, 12, 13, 14, 15]);
 
 /// Returns how many seeds are run.
 #[expect(clippy::disallowed_methods, reason = "tests have no configuration")]

@@ -65,12 +65,13 @@ pub(crate) enum Mutation {
 }
 
 impl Mutation {
-    /// All mutations that any thousand seeds catch; `DedupIdWithoutDue` needs a kept scenario.
-    pub(crate) const ALL: [Self; 28] = [
+    /// All mutations.
+    pub(crate) const ALL: [Self; 29] = [
         Self::AckBeforeParked,
         Self::UnknownCountsAsStored,
         Self::RepeatGetsNewId,
         Self::DedupIdWithoutParks,
+        Self::DedupIdWithoutDue,
         Self::PastScheduleLost,
         Self::DueByWallClock,
         Self::RetryDropsLastAttempt,

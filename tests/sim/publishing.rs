@@ -183,9 +183,7 @@ impl World<'_> {
     fn store(&mut self, publish: &Publish) -> PublishAnswer {
         let process = (publish.replica, publish.incarnation);
         match &publish.content {
-            Content::Parked(message, planned) => {
-                self.store_record(publish, message, *planned)
-            }
+            Content::Parked(message, planned) => self.store_record(publish, message, *planned),
             Content::Letter(letter) => {
                 let answer = self.broker.dead.publish(&publish.message_id, self.now, *letter);
                 match letter.subject {

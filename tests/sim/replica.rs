@@ -125,6 +125,8 @@ pub(crate) struct Replica {
     pub(crate) others: ReplicaChanges,
     pub(crate) drift: DriftDetector,
     pub(crate) known: Arc<Known>,
+    /// Places that it gave back since it wrote its changes, by installation.
+    pub(crate) given_back: Vec<usize>,
     pub(crate) is_count_planned: bool,
     pub(crate) is_trim_planned: bool,
     /// Messages on their way to it or in work, by source.
@@ -159,6 +161,7 @@ impl Replica {
             others: ReplicaChanges::default(),
             drift: DriftDetector::default(),
             known: Arc::default(),
+            given_back: vec![0; scenario.installations],
             is_count_planned: false,
             is_trim_planned: false,
             in_flight: [0, 0],

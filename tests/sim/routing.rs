@@ -176,6 +176,9 @@ impl World<'_> {
         }
         if let Some(place) = &held.place {
             of.give_back(&Place::Parking(place.clone()));
+            if let Some(owner) = self.installation_of(place) {
+                self.replica(replica).given_back[owner] += 1;
+            }
             self.note(|| format!("replica {replica} gives back a place of {}", place.installation));
         }
         let of = self.replica(replica);

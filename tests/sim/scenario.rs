@@ -269,8 +269,9 @@ impl Draw {
             };
             let from = self.below(span);
             let length = match self.below(4) {
-                0 => 60 * 3600 * SECOND,
-                1 => 1800 * SECOND,
+                // A delivery without descriptors is attempted each minute.
+                0 if behaviour != Behaviour::NoDescriptor => 60 * 3600 * SECOND,
+                0 | 1 => 1800 * SECOND,
                 _ => self.below(2 * span) + SECOND,
             };
             periods.push(Period { endpoint, from, until: from + length, behaviour });

@@ -5,7 +5,7 @@ use switchyard::delivery::{Gap, Gaps};
 
 use crate::dice::{Ms, Topic};
 use crate::mutation::Mutation;
-use crate::replica::{Place, RegistryChange, beat_interval};
+use crate::replica::{RegistryChange, beat_interval};
 use crate::scenario::REGISTRY_LAG_MAX;
 use crate::world::{Action, Local, World};
 
@@ -62,15 +62,6 @@ impl World<'_> {
         }
         if gap != Gap::None {
             self.ask_revision(replica);
-        }
-    }
-
-    /// A place was given back, or will be, although its message may be stored.
-    pub(crate) fn uncounted(&mut self, place: &Place) {
-        let (Place::Parking(owner) | Place::DeadLetters(owner)) = place;
-        let same = |at: &usize| self.letter_owner(*at).installation == owner.installation;
-        if let Some(at) = (0..self.scenario.installations).find(same) {
-            self.additions.uncounted[at] += 1;
         }
     }
 

@@ -518,6 +518,9 @@ def as_now(name, value):
 def form(record, is_earlier=False):
     """A record as text, in which everything but times, ids, counters and secrets is as it was written."""
     named = [(name, as_now(name, value) if is_earlier else value) for name, value in record["headers"]]
+    if is_earlier and record["subject"].startswith("$KV."):
+        # Deletions of earlier versions expire, those of this one stay.
+        named = [(name, value) for name, value in named if name != "Nats-TTL"]
     headers = [(name, "" if name in TEXTS else NUMBERS.sub("*", fixed(value)) if name in NUMBERED else fixed(value))
                for name, value in named]
     body = record.get("body")

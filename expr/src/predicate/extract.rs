@@ -5,7 +5,8 @@ use crate::builtin::{IndexTest, Member, MethodTest};
 use crate::limits::{STEPS_PER_ERROR, STEPS_PER_REMAINDER};
 use crate::parameter_slots::ParameterSlots;
 use crate::predicate::{
-    Condition, Constant, Facts, ItemTest, Order, Path, PropertyPath, Step, TemplateOperand,
+    Condition, Constant, Facts, IndexSize, ItemTest, Order, Path, PropertyPath, Step,
+    TemplateOperand,
 };
 use crate::span::to_u32;
 use crate::typed::{
@@ -44,12 +45,14 @@ impl Facts<TemplateOperand, TemplateOperand> {
             reads_self_generated: false,
             property_paths: Vec::new(),
             extra_steps: 0,
+            index_size: IndexSize::default(),
         };
         let body = &typed.main.body;
         if let Body::Expr(expr) = &body.body
             && body.declarations.is_empty()
         {
             facts.condition = extractor.condition(expr);
+            facts.index_size = IndexSize::of(&facts.condition);
         }
         extractor.block(body, &mut facts);
         for lambda in &typed.lambdas {

@@ -243,3 +243,27 @@ fn extra_steps_are_those_of_optional_links_and_remainders() {
         assert_eq!(facts(source).extra_steps, expected, "{source}");
     }
 }
+
+#[test]
+fn a_list_keeps_the_first_of_equal_constants() {
+    let listed = condition("['b', 1, 'a', 'b', 1.0, null, 0, 0, null].includes(event.a)");
+    let constants =
+        [text("b"), Constant::Number(1.0), text("a"), Constant::Null, Constant::Number(0.0)];
+    assert_eq!(listed, one_of(&["a"], &constants));
+}
+
+#[test]
+fn index_size_counts_tests_constants_and_different_paths() {
+    let size = |source: &str| {
+        let IndexSize { entries, paths } = program(source).index_size();
+        (entries, paths)
+    };
+    assert_eq!(size("event.a == 'x'"), (2, 1));
+    assert_eq!(size("['x', 'y', 'z'].includes(event.a)"), (4, 1));
+    // The group, and two tests with a constant each.
+    assert_eq!(size("event.a == 'x' && event.b > 1"), (5, 2));
+    assert_eq!(size("event.a == 'x' && !(event.a == 'y')"), (6, 1));
+    assert_eq!(size("event.a.trim() == 'x'"), (1, 0));
+    let many: Vec<_> = (0..480).map(|at| format!("event.a{at}=='x'")).collect();
+    assert_eq!(size(&many.join("||")), (961, 480));
+}

@@ -347,7 +347,7 @@ async fn removal_of_a_successor_is_seen_by_deliveries_of_its_predecessor() {
 #[tokio::test]
 async fn delivery_waits_while_the_process_resumes_from_a_pause() {
     let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::default());
-    let pause = Arc::new(PauseGate::new(Duration::from_millis(50)));
+    let pause = Arc::new(PauseGate::new(Duration::from_secs(3_600)));
     dispatcher.set_pause_gate(Arc::clone(&pause));
     pause.find_pause();
     let held = delivery("i", "e1");

@@ -86,13 +86,17 @@ impl ShareLedger {
         self.dead_letters.set_stored(dead_letters);
     }
 
-    /// Applies what another replica changed in the parking stream.
+    /// Applies what another replica changed in the parking stream. Additions come first: what is
+    /// removed may be attributed to another endpoint than when it was added.
     pub fn apply(&mut self, changes: &Changes) {
         for (owner, change) in changes {
-            let (added, removed) = change.parts();
+            let (added, _) = change.parts();
             if added != Amount::default() {
                 self.parking.add(owner, added);
             }
+        }
+        for (owner, change) in changes {
+            let (_, removed) = change.parts();
             if removed != Amount::default() {
                 self.parking.release(owner, removed);
             }

@@ -1,6 +1,9 @@
 //! Which fields are extracted: projections and their builder.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+
+use foldhash::fast::RandomState;
 
 use super::names::{NameTables, NameTablesBuilder, TableId};
 use crate::event::scan::offset;
@@ -44,8 +47,18 @@ pub struct ProjectionBuilder {
 #[derive(Debug, Default)]
 struct FieldBuilder {
     parent: FieldId,
-    members: Vec<(Box<str>, u32)>,
-    items: Option<Vec<Box<str>>>,
+    members: Targets,
+    items: Option<Targets>,
+}
+
+/// Names with their targets, which rise in the order of addition.
+type Targets = HashMap<Box<str>, u32, RandomState>;
+
+/// Returns the names in the order of addition.
+fn in_order(names: Targets) -> Vec<(Box<str>, u32)> {
+    let mut names: Vec<_> = names.into_iter().collect();
+    names.sort_unstable_by_key(|(_, target)| *target);
+    names
 }
 
 impl Default for ProjectionBuilder {
@@ -61,7 +74,7 @@ impl ProjectionBuilder {
         let field = |field: &ProjectedField| FieldBuilder {
             parent: field.parent,
             members: base.names.entries(field.members).collect(),
-            items: field.items.map(|row| base.names.entries(row).map(|(name, _)| name).collect()),
+            items: field.items.map(|row| base.names.entries(row).collect()),
         };
         Self { fields: base.fields.iter().map(field).collect(), base: Some(Arc::clone(base)) }
     }
@@ -79,10 +92,10 @@ impl ProjectionBuilder {
             debug_assert!(false, "{of:?} is of another projection");
             return of;
         };
-        if let Some((_, known)) = field.members.iter().find(|(known, _)| &**known == name) {
+        if let Some(known) = field.members.get(name) {
             return FieldId(*known);
         }
-        field.members.push((name.into(), fresh));
+        field.members.insert(name.into(), fresh);
         self.fields.push(FieldBuilder { parent: of, ..FieldBuilder::default() });
         FieldId(fresh)
     }
@@ -104,11 +117,12 @@ impl ProjectionBuilder {
             return 0;
         };
         let names = field.items.get_or_insert_default();
-        let known = names.iter().position(|known| &**known == name);
-        1 + known.unwrap_or_else(|| {
-            names.push(name.into());
-            names.len() - 1
-        })
+        let fresh = offset(names.len() + 1);
+        let position = match names.get(name) {
+            Some(known) => *known,
+            None => *names.entry(name.into()).or_insert(fresh),
+        };
+        position as usize
     }
 
     /// Returns the projection; `base` itself if nothing was added to it.
@@ -126,9 +140,9 @@ impl ProjectionBuilder {
             let width = field.width();
             ProjectedField {
                 parent: field.parent,
-                members: names.row(field.members),
+                members: names.row(in_order(field.members)),
                 width,
-                items: field.items.map(|items| names.row(items.into_iter().zip(1..).collect())),
+                items: field.items.map(|items| names.row(in_order(items))),
             }
         });
         Arc::new(Projection { fields: fields.collect(), names: names.finish() })

@@ -1,6 +1,10 @@
 //! Hash tables of member names, optimized for misses: most members of an event are in no
 //! projection.
 
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
+
 use crate::event::scan::offset;
 
 /// Id of the name table of one map.
@@ -15,6 +19,18 @@ pub(super) struct NameTables {
     slots: Box<[u32]>,
     entries: Box<[Entry]>,
     bytes: Box<[u8]>,
+    multiplier: Multiplier,
+}
+
+/// Factor of the hash of names: odd and chosen at random, so that no filter can choose names that
+/// meet in one slot.
+#[derive(Clone, Copy, Debug)]
+struct Multiplier(u64);
+
+impl Default for Multiplier {
+    fn default() -> Self {
+        Self(RandomState::default().hash_one(0) | 1)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +67,7 @@ impl NameTables {
             filter,
             slots: slots.unwrap_or_default(),
             shift,
+            multiplier: self.multiplier,
             entries: &self.entries,
             bytes: &self.bytes,
         }
@@ -97,19 +114,26 @@ pub(super) struct NameTable<'n> {
     pub(super) filter: &'n NameFilter,
     slots: &'n [u32],
     shift: u32,
+    multiplier: Multiplier,
     entries: &'n [Entry],
     bytes: &'n [u8],
 }
 
 impl NameTable<'_> {
-    const NONE: Self =
-        Self { filter: NameFilter::ALL, slots: &[], shift: 0, entries: &[], bytes: &[] };
+    const NONE: Self = Self {
+        filter: NameFilter::ALL,
+        slots: &[],
+        shift: 0,
+        multiplier: Multiplier(1),
+        entries: &[],
+        bytes: &[],
+    };
 
     /// Returns the target of the name at `start..end` of `text`.
     #[inline(always)]
     pub(super) fn get(self, text: &[u8], start: usize, end: usize) -> Option<u32> {
         let tail = tail(text, start, end);
-        let mut at = field(tail, end - start, self.shift);
+        let mut at = self.multiplier.slot(tail, end - start, self.shift);
         loop {
             let slot = *self.slots.get(at)?;
             // Ends the search at an empty slot.
@@ -184,6 +208,7 @@ pub(super) struct NameTablesBuilder {
     slots: Vec<u32>,
     entries: Vec<Entry>,
     bytes: Vec<u8>,
+    multiplier: Multiplier,
 }
 
 impl NameTablesBuilder {
@@ -208,7 +233,7 @@ impl NameTablesBuilder {
 
     fn add(&mut self, row: &Table, size: usize, name: &str, target: u32) {
         let tail = tail(name.as_bytes(), 0, name.len());
-        let mut at = field(tail, name.len(), row.shift);
+        let mut at = self.multiplier.slot(tail, name.len(), row.shift);
         while let Some(slot) = self.slots.get_mut(row.first_slot as usize + at) {
             if *slot == NONE {
                 *slot = offset(self.entries.len());
@@ -227,6 +252,7 @@ impl NameTablesBuilder {
             slots: self.slots.into(),
             entries: self.entries.into(),
             bytes: self.bytes.into(),
+            multiplier: self.multiplier,
         }
     }
 }
@@ -247,13 +273,15 @@ fn tail(text: &[u8], start: usize, end: usize) -> u64 {
     }
 }
 
-/// Returns the first slot to probe.
-#[inline(always)]
-fn field(tail: u64, len: usize, shift: u32) -> usize {
-    let hash = (tail ^ len as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    #[expect(clippy::cast_possible_truncation, reason = "tables are much smaller")]
-    let field = (hash >> shift) as usize;
-    field
+impl Multiplier {
+    /// Returns the first slot to probe.
+    #[inline(always)]
+    fn slot(self, tail: u64, len: usize, shift: u32) -> usize {
+        let hash = (tail ^ len as u64).wrapping_mul(self.0);
+        #[expect(clippy::cast_possible_truncation, reason = "tables are much smaller")]
+        let slot = (hash >> shift) as usize;
+        slot
+    }
 }
 
 #[cfg(test)]

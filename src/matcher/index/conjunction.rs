@@ -2,13 +2,14 @@
 //! values of columns without reading the event again.
 //!
 //! The tests of one filter, after a header, are a *row*. Rows with the same access predicate form a
-//! *posting list*, which ends with a mark, so that a lookup reads memory from front to back.
+//! *posting list*, which ends with a mark, so that a lookup reads memory from front to back. A row
+//! that would be copied into many posting lists is *shared*: they contain its position instead.
 
 use switchyard_expr::predicate::Order;
 
 use super::corrupt::CorruptSegment;
 use super::ids::{
-    BoundId, ColumnId, ConstantId, ListenerId, Offset, SegmentTooLarge, SetId, TestCount,
+    BoundId, ColumnId, ConstantId, ListenerId, Offset, RowId, SegmentTooLarge, SetId, TestCount,
 };
 use super::values::{ColumnValue, EventValues};
 
@@ -101,6 +102,10 @@ pub(super) enum RowCell {
     SingleListener(RowHeader),
     /// The header of a row of a group. The row may be in several posting lists.
     ListenerGroup(RowHeader),
+    /// The header of a row of a group that so many posting lists lead to that none has a copy.
+    SharedRow(RowHeader),
+    /// In a posting list: the position of a shared row.
+    Reference([u8; 4]),
     /// The end of a posting list.
     End,
 }
@@ -117,21 +122,50 @@ pub(super) struct Row<'r> {
     pub(super) tests: &'r [RowCell],
 }
 
-/// Splits off the first row, none at the end of a posting list; returns it with the cells after it.
+/// What a posting list contains at one position.
+#[derive(Debug)]
+pub(super) enum Posting<'r> {
+    /// A row.
+    Row(Row<'r>),
+    /// The position of a shared row.
+    Reference(RowId),
+    /// Nothing more.
+    End,
+}
+
+/// Splits off the first posting; returns it with the cells after it.
 #[inline(always)]
-pub(super) fn split_row(
+pub(super) fn split_posting(
     cells: &[RowCell],
-) -> Result<(Option<Row<'_>>, &[RowCell]), CorruptSegment> {
+) -> Result<(Posting<'_>, &[RowCell]), CorruptSegment> {
     let (first, rest) = cells.split_first().ok_or(CorruptSegment("row"))?;
     let (header, is_single) = match *first {
         RowCell::SingleListener(header) => (header, true),
         RowCell::ListenerGroup(header) => (header, false),
-        RowCell::End => return Ok((None, rest)),
-        RowCell::Test(_) => return Err(CorruptSegment("row header")),
+        RowCell::Reference(row) => return Ok((Posting::Reference(RowId::from_bytes(row)), rest)),
+        RowCell::End => return Ok((Posting::End, rest)),
+        RowCell::Test(_) | RowCell::SharedRow(_) => return Err(CorruptSegment("row header")),
     };
+    let (row, rest) = row(header, is_single, rest)?;
+    Ok((Posting::Row(row), rest))
+}
+
+/// Returns the shared row at the start of `cells`; none if it is a row that is not shared.
+#[inline(always)]
+pub(super) fn shared_row(cells: &[RowCell]) -> Result<Option<Row<'_>>, CorruptSegment> {
+    let Some((RowCell::SharedRow(header), rest)) = cells.split_first() else { return Ok(None) };
+    Ok(Some(row(*header, false, rest)?.0))
+}
+
+#[inline(always)]
+fn row(
+    header: RowHeader,
+    is_single: bool,
+    rest: &[RowCell],
+) -> Result<(Row<'_>, &[RowCell]), CorruptSegment> {
     let tests = rest.split_at_checked(header.tests.index());
     let (tests, rest) = tests.ok_or(CorruptSegment("tests of a row"))?;
-    Ok((Some(Row { listener: header.listener(), is_single, tests }), rest))
+    Ok((Row { listener: header.listener(), is_single, tests }, rest))
 }
 
 /// The outcome of a filter as far as it is known without evaluation.

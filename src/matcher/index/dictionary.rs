@@ -3,7 +3,7 @@
 
 use std::hash::BuildHasher;
 
-use foldhash::fast::FixedState;
+use foldhash::fast::RandomState;
 
 use super::build_error::BuildError;
 use super::corrupt::CorruptSegment;
@@ -30,6 +30,8 @@ pub(super) struct Dictionary {
     slots: Box<[Slot]>,
     /// All keys, one after the other. None is a prefix of another.
     keys: Box<[u8]>,
+    /// Seeded at random, so that no filter can choose constants that collide.
+    hasher: RandomState,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -59,9 +61,10 @@ impl Dictionary {
     pub(super) fn build(entries: &[(Box<[u8]>, ConstantEntry)]) -> Result<Self, BuildError> {
         let mut slots = vec![Slot::empty(); (entries.len() * 4 / 3 + 1).next_power_of_two()];
         let mask = slots.len() - 1;
+        let hasher = RandomState::default();
         let mut keys = Vec::with_capacity(entries.iter().map(|(key, _)| key.len()).sum());
         for (key, entry) in entries {
-            let hash = hash(key);
+            let hash = hash(&hasher, key);
             let mut at = hash as usize & mask;
             while slots.get(at).is_some_and(|slot| !slot.is_empty()) {
                 at = (at + 1) & mask;
@@ -70,12 +73,12 @@ impl Dictionary {
             *slot = Slot { hash, key: Offset::new(keys.len())?, entry: *entry };
             keys.extend_from_slice(key);
         }
-        Ok(Self { slots: slots.into(), keys: keys.into() })
+        Ok(Self { slots: slots.into(), keys: keys.into(), hasher })
     }
 
     /// Returns the entry of `key`, if any filter contains it.
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<ConstantEntry>, CorruptSegment> {
-        let hash = hash(key);
+        let hash = hash(&self.hasher, key);
         let Some(mask) = self.slots.len().checked_sub(1) else { return Ok(None) };
         let mut at = hash as usize & mask;
         loop {
@@ -107,8 +110,8 @@ impl Dictionary {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "half of a hash is a hash")]
-fn hash(key: &[u8]) -> u32 {
-    FixedState::default().hash_one(key) as u32
+fn hash(hasher: &RandomState, key: &[u8]) -> u32 {
+    hasher.hash_one(key) as u32
 }
 
 #[cfg(test)]

@@ -55,18 +55,27 @@ id! {
     ListenerId, u32, "listeners", U32_COUNT_MAX
 }
 
+macro_rules! bytes {
+    ($name:ident) => {
+        impl $name {
+            /// The id as bytes, which need no alignment.
+            pub(super) fn to_bytes(self) -> [u8; 4] {
+                self.0.to_ne_bytes()
+            }
+
+            /// Reads what [`Self::to_bytes`] returned.
+            #[inline(always)]
+            pub(super) fn from_bytes(bytes: [u8; 4]) -> Self {
+                Self(u32::from_ne_bytes(bytes))
+            }
+        }
+    };
+}
+
+bytes!(ListenerId);
+bytes!(RowId);
+
 impl ListenerId {
-    /// The id as bytes, which need no alignment.
-    pub(super) fn to_bytes(self) -> [u8; 4] {
-        self.0.to_ne_bytes()
-    }
-
-    /// Reads what [`Self::to_bytes`] returned.
-    #[inline(always)]
-    pub(super) fn from_bytes(bytes: [u8; 4]) -> Self {
-        Self(u32::from_ne_bytes(bytes))
-    }
-
     /// Yields this id and those after it.
     pub(super) fn following(self) -> impl Iterator<Item = Self> {
         (self.0..u32::MAX).map(Self)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use switchyard_expr::Program;
 
+use super::bounds::entries;
 use crate::matcher::conditions::Conditions;
 use crate::matcher::{EventSubscription, Subscription};
 
@@ -15,6 +16,8 @@ pub(in crate::matcher) struct Listener {
     event_at: u32,
     /// Copied from the event subscription, so that most matches need not read it.
     pub(in crate::matcher) conditions: Conditions,
+    /// Whether the filter is in the index; otherwise it is evaluated for every event.
+    pub(super) is_indexed: bool,
     /// Whether this is the last listener of its group.
     pub(super) ends_group: bool,
 }
@@ -23,12 +26,17 @@ const _: () = assert!(size_of::<Listener>() == 16, "there is one for each filter
 
 impl Listener {
     /// Returns the listener for event type number `at` of a subscription; none if it has fewer.
-    pub(in crate::matcher) fn new(subscription: &Arc<Subscription>, at: usize) -> Option<Self> {
+    pub(in crate::matcher) fn new(
+        subscription: &Arc<Subscription>,
+        at: usize,
+        is_indexed: bool,
+    ) -> Option<Self> {
         let event = subscription.event_subscriptions.get(at)?;
         Some(Self {
             subscription: Arc::clone(subscription),
             event_at: u32::try_from(at).ok()?,
             conditions: Conditions::from(&*event.conditions),
+            is_indexed,
             ends_group: true,
         })
     }
@@ -38,6 +46,11 @@ impl Listener {
         let event = self.subscription.event_subscriptions.get(self.event_at as usize);
         debug_assert!(event.is_some(), "the constructor found it");
         event
+    }
+
+    /// The size of its filter in the index.
+    pub(in crate::matcher) fn entries(&self) -> usize {
+        if self.is_indexed { entries(self.program().map(Arc::as_ref)) } else { 1 }
     }
 
     /// The filter; if none, every event passes.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use switchyard_expr::{Env, EvalScratch};
 
-use super::conjunction::{Row, Truth, all, split_row};
+use super::conjunction::{Posting, Row, Truth, all, shared_row, split_posting};
 use super::corrupt::{CorruptSegment, part};
 use super::ids::{ListenerId, RowId};
 use super::segment::{Bound, ColumnPostings, Segment};
@@ -17,6 +17,8 @@ use crate::event::projection::ProjectionBuffer;
 pub(in crate::matcher) struct LookupScratch {
     projected: ProjectionBuffer,
     values: EventValues,
+    /// Shared rows that the values lead to: each is checked once, however many lead to it.
+    shared_rows: Vec<RowId>,
     /// Listeners without conditions whose filter holds, each once.
     pub(in crate::matcher) matched_listeners: Vec<ListenerId>,
     /// Other groups whose filter holds, each once.
@@ -30,6 +32,7 @@ pub(in crate::matcher) struct LookupScratch {
 impl LookupScratch {
     fn clear(&mut self) {
         self.values.clear();
+        self.shared_rows.clear();
         self.matched_listeners.clear();
         self.matched_groups.clear();
         self.groups_to_evaluate.clear();
@@ -124,6 +127,7 @@ impl Segment {
                 self.check_row(bound.row, values, scratch)?;
             }
         }
+        self.check_shared_rows(values, scratch)?;
         // Only an undetermined column leads to a row that is also in a posting list.
         if is_any_undetermined {
             dedup_from(0, &mut scratch.matched_listeners);
@@ -142,11 +146,33 @@ impl Segment {
         scratch: &mut LookupScratch,
     ) -> Result<(), CorruptSegment> {
         let mut cells = self.rows.get(start.index()..).ok_or(CorruptSegment("posting list"))?;
-        while let (Some(row), rest) = split_row(cells)? {
-            self.check_conjunction(&row, values, scratch)?;
+        loop {
+            let (posting, rest) = split_posting(cells)?;
+            match posting {
+                Posting::Row(row) => self.check_conjunction(&row, values, scratch)?,
+                Posting::Reference(row) => scratch.shared_rows.push(row),
+                Posting::End => return Ok(()),
+            }
             cells = rest;
         }
-        Ok(())
+    }
+
+    /// Checks each shared row that was found, once.
+    #[inline]
+    fn check_shared_rows(
+        &self,
+        values: &EventValues,
+        scratch: &mut LookupScratch,
+    ) -> Result<(), CorruptSegment> {
+        let mut rows = std::mem::take(&mut scratch.shared_rows);
+        dedup_from(0, &mut rows);
+        let checked = rows.iter().try_for_each(|row| {
+            let cells = self.rows.get(row.index()..).ok_or(CorruptSegment("row"))?;
+            let row = shared_row(cells)?.ok_or(CorruptSegment("shared row"))?;
+            self.check_conjunction(&row, values, scratch)
+        });
+        scratch.shared_rows = rows;
+        checked
     }
 
     /// Checks all rows that depend on an undetermined column.
@@ -158,9 +184,11 @@ impl Segment {
     ) -> Result<(), CorruptSegment> {
         let mut cells = part(&self.rows, &postings.rows, "posting list")?;
         while !cells.is_empty() {
-            let (row, rest) = split_row(cells)?;
-            if let Some(row) = row {
-                self.check_conjunction(&row, values, scratch)?;
+            let (posting, rest) = split_posting(cells)?;
+            match posting {
+                Posting::Row(row) => self.check_conjunction(&row, values, scratch)?,
+                Posting::Reference(row) => scratch.shared_rows.push(row),
+                Posting::End => {}
             }
             cells = rest;
         }
@@ -177,8 +205,14 @@ impl Segment {
         scratch: &mut LookupScratch,
     ) -> Result<(), CorruptSegment> {
         let cells = self.rows.get(row.index()..).ok_or(CorruptSegment("row"))?;
-        let (row, _) = split_row(cells)?;
-        self.check_conjunction(&row.ok_or(CorruptSegment("row"))?, values, scratch)
+        if shared_row(cells)?.is_some() {
+            scratch.shared_rows.push(row);
+            return Ok(());
+        }
+        match split_posting(cells)? {
+            (Posting::Row(row), _) => self.check_conjunction(&row, values, scratch),
+            _ => Err(CorruptSegment("row")),
+        }
     }
 
     /// Returns the bounds that `number` satisfies.

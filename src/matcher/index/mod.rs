@@ -16,7 +16,8 @@
 //!
 //! The dictionary slot of a constant holds the position of its posting list, so an event's value
 //! leads to the tests of all filters in two reads of uncached memory. A filter with several access
-//! predicates (`a in [x, y]`) has a copy of its conjunction in each posting list.
+//! predicates (`a in [x, y]`) has a copy of its conjunction in each posting list, or its position if
+//! the copies would be large.
 //!
 //! Ids are small integers ([`ids`]). A segment whose tables exceed their range, or do not fit each
 //! other, is not built ([`BuildError`]), and its listeners are split or evaluated one by one; a
@@ -28,6 +29,7 @@
 //!
 //! Design: `docs/design/index.md`.
 
+mod bounds;
 mod build;
 mod build_error;
 mod column;
@@ -44,6 +46,7 @@ mod segment;
 mod subexpression;
 mod values;
 
+pub(super) use bounds::{INSTALLATION_ENTRIES_MAX, entries, exceeds_bounds};
 pub(super) use build::{Projections, build, unindexed};
 pub(super) use build_error::BuildError;
 pub(super) use ids::ListenerId;

@@ -174,7 +174,10 @@ impl Segment {
             Defect::Columns => copy.columns = Box::default(),
             Defect::Listeners => {
                 for cell in &mut copy.rows {
-                    if let RowCell::SingleListener(header) | RowCell::ListenerGroup(header) = cell {
+                    if let RowCell::SingleListener(header)
+                    | RowCell::ListenerGroup(header)
+                    | RowCell::SharedRow(header) = cell
+                    {
                         header.corrupt();
                     }
                 }

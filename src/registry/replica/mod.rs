@@ -1,14 +1,16 @@
 //! The applied state of this replica: what the store says, compiled and indexed.
 //!
 //! ```text
-//! store -> watch -> StateWriter -> ReplicaState (read by commands and the API)
-//!                               -> Matcher
+//! store -> watch -> fair turns of sites -> StateWriter -> ReplicaState (read by commands and the API)
+//!                                                      -> Matcher
 //! ```
 //!
-//! One task owns the [`StateWriter`] and applies watch events in the order of their revisions;
-//! [`ReplicaHandle`] gives everybody else the state to read, [`ApplyProgress`](progress) to wait for a
-//! revision, and the caches that save work. So there is one writer by construction.
+//! One task receives the events of the store and lets a few workers apply them with the
+//! [`StateWriter`]: those of one document in order, those of different sites side by side.
+//! [`ReplicaHandle`] gives everybody else the state to read, [`ApplyProgress`](progress) to wait for
+//! a change, and the caches that save work.
 
+mod fair_queue;
 mod handle;
 mod installation_sets;
 mod load;

@@ -1,6 +1,7 @@
 //! Applied state of this replica, as readers see it: records by id, and their indexes.
 //!
-//! [`StateWriter`](super::StateWriter) is the only writer; any number of tasks read. A reader clones a
+//! [`StateWriter`](super::StateWriter) writes, the records of one installation by one worker at a time;
+//! any number of tasks read. A reader clones a
 //! shared pointer out of a map, so no map guard is held across an await.
 
 use std::collections::BTreeSet;

@@ -1,10 +1,10 @@
-//! The single writer of the applied state: it indexes and compiles documents, publishes subscriptions to
-//! the matcher, and schedules what is due later.
+//! The writer of the applied state: it indexes and compiles documents, publishes subscriptions to the
+//! matcher, and schedules what is due later.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tracing::{error, info};
@@ -15,6 +15,7 @@ use super::parallel::in_parallel;
 use super::timer_queue::TimerQueue;
 use super::unreadable::{UnreadableDocument, UnreadableDocuments};
 use crate::clock;
+use crate::domain::CloudId;
 use crate::matcher::Matcher;
 use crate::registry::compile::{
     AppliedApp, AppliedInstallation, AppliedModule, EventConditionsCache, ModuleCompiler,
@@ -28,18 +29,18 @@ use crate::registry::model::{
 use crate::registry::settings::Settings;
 use crate::telemetry::LogBudget;
 
-/// Applies documents to the state. Not shared: its owner applies changes in the order of their
-/// revisions.
+/// Applies documents to the state. Shared by the watch and its workers only: changes of one
+/// installation are applied in the order of their revisions, those of different ones side by side.
 #[derive(Debug)]
 pub(crate) struct StateWriter {
     replica: ReplicaHandle,
     matcher: Arc<Matcher>,
     conditions: EventConditionsCache,
     /// Ids by document key, because deletions carry no document.
-    ids: HashMap<String, String>,
+    ids: Mutex<HashMap<String, String>>,
     /// Next webhook expiry of each installation.
     expiries: TimerQueue,
-    unreadable: UnreadableDocuments,
+    unreadable: Mutex<UnreadableDocuments>,
     unreadable_log: LogBudget,
     prefix: String,
     webhook_life_ms: i64,
@@ -52,9 +53,9 @@ impl StateWriter {
             replica: ReplicaHandle::default(),
             matcher,
             conditions: EventConditionsCache::default(),
-            ids: HashMap::new(),
+            ids: Mutex::default(),
             expiries: TimerQueue::default(),
-            unreadable: UnreadableDocuments::default(),
+            unreadable: Mutex::default(),
             unreadable_log: LogBudget::default(),
             prefix: settings.prefix.clone(),
             webhook_life_ms: settings.limits.webhook_life_ms(),
@@ -68,17 +69,31 @@ impl StateWriter {
 
     /// Returns the keys of all applied or unreadable documents.
     pub(super) fn keys(&self) -> HashSet<String> {
-        self.ids.keys().chain(self.unreadable.keys()).cloned().collect()
+        self.ids().keys().chain(self.unreadable().keys()).cloned().collect()
+    }
+
+    /// Returns the site of an installation's document; none before it was applied.
+    pub(super) fn site_of(&self, key: &str) -> Option<CloudId> {
+        let id = self.ids().get(key).cloned()?;
+        Some(self.replica.state.installation(&id)?.record.cloud_id.clone())
+    }
+
+    fn ids(&self) -> MutexGuard<'_, HashMap<String, String>> {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unreadable(&self) -> MutexGuard<'_, UnreadableDocuments> {
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Applies a written document. Of one that cannot be read the last valid one stays, for those
     /// who read the registry; events wait for it.
-    pub(super) fn apply_write(&mut self, key: &str, value: &Bytes, revision: u64) {
+    pub(super) fn apply_write(&self, key: &str, value: &Bytes, revision: u64) {
         self.apply_one(key, value, revision);
         self.publish_unreadable();
     }
 
-    fn apply_one(&mut self, key: &str, value: &Bytes, revision: u64) {
+    fn apply_one(&self, key: &str, value: &Bytes, revision: u64) {
         let applied = match family(key) {
             AppRecord::FAMILY => decode(value)
                 .and_then(|record| AppliedApp::new(record, revision))
@@ -95,33 +110,29 @@ impl StateWriter {
         match applied {
             Ok(()) if family(key) == AppRecord::FAMILY => {}
             Ok(()) if family(key) == InstallationRecord::FAMILY => {}
-            Ok(()) => self.note_read(key),
+            Ok(()) => note_read(&mut self.unreadable(), key),
             Err(error) => self.note_unreadable(key, value, revision, &error),
         }
     }
 
-    /// Notes that a document was read. Before its modules are compiled: they may find a part of it
-    /// that is not supported.
-    fn note_read(&mut self, key: &str) {
-        if self.unreadable.remove(key) {
-            info!(key, "registry document is readable again");
-        }
-    }
-
-    fn note_unreadable(&mut self, key: &str, value: &Bytes, revision: u64, error: &DocumentError) {
+    fn note_unreadable(&self, key: &str, value: &Bytes, revision: u64, error: &DocumentError) {
         let before = match family(key) {
             InstallationRecord::FAMILY => {
-                let id = self.ids.get(key);
-                id.and_then(|id| self.replica.state.installation(id))
+                let id = self.ids().get(key).cloned();
+                id.and_then(|id| self.replica.state.installation(&id))
             }
             _ => None,
         };
         let before = before.as_ref().map(|known| &*known.record);
         let document = UnreadableDocument::new(key, value, revision, error, before);
-        self.report_unreadable(document);
+        self.report_unreadable(&mut self.unreadable(), document);
     }
 
-    fn report_unreadable(&mut self, document: UnreadableDocument) {
+    fn report_unreadable(
+        &self,
+        unreadable: &mut UnreadableDocuments,
+        document: UnreadableDocument,
+    ) {
         metrics::document_refused();
         if let Some(suppressed) = self.unreadable_log.take() {
             let UnreadableDocument { key, revision, reason, .. } = &document;
@@ -130,24 +141,26 @@ impl StateWriter {
                 revision, reason, suppressed, "registry document cannot be read; its events wait"
             );
         }
-        self.unreadable.insert(document);
+        unreadable.insert(document);
     }
 
     /// Publishes what is unreadable to those who read it.
-    fn publish_unreadable(&mut self) {
+    fn publish_unreadable(&self) {
         let state = &self.replica.state;
-        if let Some(changed) = self.unreadable.changed(|key| state.enabled_by_app_key(key)) {
+        // Stored under the lock, so that the workers publish in order.
+        let mut unreadable = self.unreadable();
+        if let Some(changed) = unreadable.changed(|key| state.enabled_by_app_key(key)) {
             state.unreadable.store(Arc::new(changed));
         }
     }
 
     /// Sets the gauges of unreadable documents, which otherwise change only with their number.
     pub(super) fn count_unreadable(&self) {
-        self.unreadable.count();
+        self.unreadable().count();
     }
 
     /// Applies documents in order; consecutive installations are compiled in parallel.
-    pub(crate) fn apply_writes(&mut self, documents: &[DocumentWrite]) {
+    pub(crate) fn apply_writes(&self, documents: &[DocumentWrite]) {
         let mut together: Vec<&DocumentWrite> = Vec::new();
         let mut keys = HashSet::new();
         for document in documents {
@@ -168,14 +181,26 @@ impl StateWriter {
     }
 
     /// Removes a document.
-    pub(super) fn apply_delete(&mut self, key: &str) {
-        self.unreadable.remove(key);
+    pub(super) fn apply_delete(&self, key: &str) {
+        self.unreadable().remove(key);
         self.apply_deletion(key);
         self.publish_unreadable();
     }
 
-    fn apply_deletion(&mut self, key: &str) {
-        let Some(id) = self.ids.remove(key) else { return };
+    /// Compiles an installation again, because webhooks expired.
+    pub(super) fn recompile(&self, key: &str) {
+        let id = self.ids().get(key).cloned();
+        let known = id.and_then(|id| self.replica.state.installation(&id));
+        if let Some(known) = known {
+            let compiled = self.compile(Arc::clone(&known.record), known.revision);
+            self.publish(vec![compiled], Source::Recompiled);
+        }
+        self.publish_unreadable();
+    }
+
+    fn apply_deletion(&self, key: &str) {
+        let id = self.ids().remove(key);
+        let Some(id) = id else { return };
         match family(key) {
             AppRecord::FAMILY => {
                 self.replica.state.apps.remove(id.as_str());
@@ -187,15 +212,11 @@ impl StateWriter {
         }
     }
 
-    /// Removes webhooks that have expired from the matcher.
-    pub(super) fn expire(&mut self) {
+    /// Returns the keys of installations of which webhooks have expired since the last call.
+    pub(super) fn expired(&self) -> Vec<String> {
         metrics::next_expiry(self.expiries.next_ms().map(|at_ms| at_ms - clock::broker_now_ms()));
-        while let Some(id) = self.expiries.pop_due(clock::broker_now_ms()) {
-            if let Some(known) = self.replica.state.installation(id.as_str()) {
-                self.publish(vec![self.compile(Arc::clone(&known.record), known.revision)]);
-            }
-        }
-        self.publish_unreadable();
+        let due = std::iter::from_fn(|| self.expiries.pop_due(clock::broker_now_ms()));
+        due.map(|id| InstallationRecord::key(id.as_str())).collect()
     }
 
     fn put_keys(&self, record: SigningKeysRecord) -> Result<(), DocumentError> {
@@ -207,34 +228,33 @@ impl StateWriter {
         Ok(())
     }
 
-    fn put_app(&mut self, key: &str, app: AppliedApp) {
-        self.note_read(key);
+    fn put_app(&self, key: &str, app: AppliedApp) {
+        note_read(&mut self.unreadable(), key);
         let id = app.record.id.clone();
-        self.ids.insert(key.to_owned(), id.to_string());
+        self.ids().insert(key.to_owned(), id.to_string());
         self.replica.state.apps.insert(id.clone(), Arc::new(app));
         self.recompile_installations_of(id.as_str());
     }
 
-    fn recompile_installations_of(&mut self, app: &str) {
+    fn recompile_installations_of(&self, app: &str) {
         let state = Arc::clone(&self.replica.state);
         let ids = state.installations_of(app);
         let known: Vec<_> = ids.iter().filter_map(|id| state.installation(id.as_str())).collect();
         for known in known.chunks(BATCH_MAX) {
             let compiled =
                 in_parallel(known, |known| self.compile(Arc::clone(&known.record), known.revision));
-            self.publish(compiled);
+            self.publish(compiled, Source::Recompiled);
         }
     }
 
-    fn put_installation(&mut self, key: &str, record: InstallationRecord, revision: u64) {
-        self.note_read(key);
+    fn put_installation(&self, key: &str, record: InstallationRecord, revision: u64) {
         self.index_installation(key, &record);
         let compiled = self.compile(Arc::new(record), revision);
-        self.publish(vec![compiled]);
+        self.publish(vec![compiled], Source::Document);
     }
 
     /// Applies the documents of distinct installations.
-    fn put_installations(&mut self, documents: &[&DocumentWrite]) {
+    fn put_installations(&self, documents: &[&DocumentWrite]) {
         let results = in_parallel(documents, |document| {
             let record = self.installation_record(&document.key, &document.value)?;
             Ok(self.compile(Arc::new(record), document.revision))
@@ -243,7 +263,6 @@ impl StateWriter {
         for (document, result) in documents.iter().zip(results) {
             match result {
                 Ok(installation) => {
-                    self.note_read(&document.key);
                     self.index_installation(&document.key, &installation.record);
                     compiled.push(installation);
                 }
@@ -253,7 +272,7 @@ impl StateWriter {
                 }
             }
         }
-        self.publish(compiled);
+        self.publish(compiled, Source::Document);
     }
 
     /// Returns the record of a document, from the cache if this replica wrote it.
@@ -266,8 +285,8 @@ impl StateWriter {
     }
 
     /// Updates the indexes for an installation.
-    fn index_installation(&mut self, key: &str, record: &InstallationRecord) {
-        self.ids.insert(key.to_owned(), record.id.to_string());
+    fn index_installation(&self, key: &str, record: &InstallationRecord) {
+        self.ids().insert(key.to_owned(), record.id.to_string());
         let state = &self.replica.state;
         if let Some(before) = state.installation(record.id.as_str()) {
             let before = &before.record;
@@ -323,16 +342,20 @@ impl StateWriter {
         AppliedInstallation { record, revision, app_revision: app.map(|app| app.revision), modules }
     }
 
-    /// Publishes distinct installations to the matcher and to readers.
-    fn publish(&mut self, compiled: Vec<AppliedInstallation>) {
-        for installation in &compiled {
-            self.note_unsupported(installation);
-        }
+    /// Publishes distinct installations to the matcher and to readers. What events wait for changes
+    /// after the matcher, and at once, since any worker may publish it.
+    fn publish(&self, compiled: Vec<AppliedInstallation>, source: Source) {
         self.matcher.replace_many(compiled.iter().map(|installation| {
             let modules = installation.modules.iter();
             let subscriptions = modules.filter_map(|module| module.subscription.clone());
             (installation.record.id.clone(), subscriptions.collect())
         }));
+        {
+            let mut unreadable = self.unreadable();
+            for installation in &compiled {
+                self.note_modules(&mut unreadable, installation, source);
+            }
+        }
         let state = &self.replica.state;
         for installation in compiled {
             let (record, modules) = (&installation.record, &installation.modules);
@@ -344,26 +367,37 @@ impl StateWriter {
         }
     }
 
-    /// Notes the modules of an installation that this release does not support.
-    fn note_unsupported(&mut self, installation: &AppliedInstallation) {
+    /// Notes that the document of an installation was read, and which of its modules this release
+    /// does not support.
+    fn note_modules(
+        &self,
+        unreadable: &mut UnreadableDocuments,
+        installation: &AppliedInstallation,
+        source: Source,
+    ) {
         let AppliedInstallation { record, revision, app_revision, .. } = installation;
         let reason = |module: &AppliedModule| {
             let reason = module.reason.as_deref().unwrap_or_default();
             format!("module `{}`: {reason}", module.id.key)
         };
         let key = InstallationRecord::key(record.id.as_str());
+        if source == Source::Document {
+            note_read(unreadable, &key);
+        }
         match installation.unsupported(false).map(reason) {
             Some(reason) => {
                 let of = Some(&**record);
-                self.report_unreadable(UnreadableDocument::partly_read(key, *revision, reason, of));
+                let document = UnreadableDocument::partly_read(key, *revision, reason, of);
+                self.report_unreadable(unreadable, document);
             }
-            None => self.unreadable.remove_partly_read(&key),
+            None => unreadable.remove_partly_read(&key),
         }
         if let Some(reason) = installation.unsupported(true).map(reason) {
             let (key, revision) = (AppRecord::key(record.app.as_str()), app_revision.unwrap_or(0));
-            self.report_unreadable(UnreadableDocument::partly_read(key, revision, reason, None));
+            let document = UnreadableDocument::partly_read(key, revision, reason, None);
+            self.report_unreadable(unreadable, document);
         }
-        self.unreadable.installation_changed(&record.app);
+        unreadable.installation_changed(&record.app);
     }
 
     /// Sets the timers of an installation: the next webhook expiry and the next background work.
@@ -381,7 +415,7 @@ impl StateWriter {
         self.replica.wakeups.set(&record.id, due_ms);
     }
 
-    fn delete_installation(&mut self, id: &str) {
+    fn delete_installation(&self, id: &str) {
         let state = Arc::clone(&self.replica.state);
         let Some((id, known)) = state.installations.remove(id) else { return };
         self.matcher.replace_installation(&id, Vec::new());
@@ -389,16 +423,16 @@ impl StateWriter {
         state.of_app.remove(&known.record.app, &id);
         state.ids_by_token.remove(&*id.token());
         self.unindex_client_key(&known.record);
-        self.unreadable.installation_changed(&known.record.app);
+        self.unreadable().installation_changed(&known.record.app);
         self.expiries.set(&id, None);
         self.replica.wakeups.set(&id, None);
         self.count(&known.modules, -1);
         info!(installation = %id, "installation removed");
     }
 
-    fn put_client(&mut self, key: &str, record: ClientRecord) {
+    fn put_client(&self, key: &str, record: ClientRecord) {
         self.delete_client(&record.id);
-        self.ids.insert(key.to_owned(), record.id.clone());
+        self.ids().insert(key.to_owned(), record.id.clone());
         let state = &self.replica.state;
         state.client_tokens.insert(record.token_hash.clone(), record.id.clone());
         state.clients.insert(record.id.clone(), Arc::new(record));
@@ -419,5 +453,21 @@ impl StateWriter {
         if !modules.is_empty() {
             state.with_modules.fetch_add(sign, Relaxed);
         }
+    }
+}
+
+/// Why an installation is compiled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Source {
+    /// Its document was written.
+    Document,
+    /// Its app changed, or webhooks expired.
+    Recompiled,
+}
+
+/// Notes that a document was read. Before its modules are noted: a part of it may not be supported.
+fn note_read(unreadable: &mut UnreadableDocuments, key: &str) {
+    if unreadable.remove(key) {
+        info!(key, "registry document is readable again");
     }
 }

@@ -55,7 +55,7 @@ async fn an_app_may_follow_its_installations_and_a_document_may_repeat() {
     assert_eq!(family(documents.last().unwrap()).as_deref(), Some("app"));
     documents.insert(1, documents[0].clone());
     let matcher = Arc::new(Matcher::default());
-    let mut writer = StateWriter::new(Arc::clone(&matcher), &settings());
+    let writer = StateWriter::new(Arc::clone(&matcher), &settings());
     writer.apply_writes(&documents);
     assert_eq!(writer.handle().state.counts(), first.counts());
     let id = SubscriptionId { installation: "many-3".into(), key: first_key(&first, "many-3") };
@@ -68,7 +68,7 @@ async fn an_unreadable_document_does_not_block_others() {
     let (first, _store, mut documents) = documents().await;
     let broken = documents.iter().position(|document| document.key.contains("many-3")).unwrap();
     documents[broken].value = "{".into();
-    let mut writer = StateWriter::new(Arc::default(), &settings());
+    let writer = StateWriter::new(Arc::default(), &settings());
     writer.apply_writes(&documents);
     assert_eq!(writer.handle().state.counts().active, first.counts().active - 1);
 }

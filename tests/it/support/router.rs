@@ -11,8 +11,8 @@ use hyper_util::client::legacy::Client as Pool;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use switchyard::cli::client::ApiClient;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 
 use super::{WAIT_MAX, eventually};
 
@@ -60,24 +60,25 @@ impl Setup {
     /// Starts the program and waits until it is ready.
     pub(crate) async fn start(&mut self) -> RouterProcess {
         // A restart uses the port of before, which a connection of another test may use for a moment.
-        let (child, address) = eventually(WAIT_MAX, "the router prints its address", || async {
-            let started = self.start_once().await;
-            assert!(
-                started.is_some() || self.port != 0,
-                "the router ends before it prints its address"
-            );
-            started
-        })
-        .await;
+        let (child, stdout, address) =
+            eventually(WAIT_MAX, "the router prints its address", || async {
+                let started = self.start_once().await;
+                assert!(
+                    started.is_some() || self.port != 0,
+                    "the router ends before it prints its address"
+                );
+                started
+            })
+            .await;
         self.port = address.port();
         let api = ApiClient::at(&format!("http://{address}"), ADMIN_TOKEN).expect("a client");
-        let router = RouterProcess { child, api };
+        let router = RouterProcess { child, api, _stdout: stdout };
         router.until_ready().await;
         router
     }
 
     /// Starts the program; none if it ends before it prints its address.
-    async fn start_once(&self) -> Option<(Child, SocketAddr)> {
+    async fn start_once(&self) -> Option<(Child, Lines<BufReader<ChildStdout>>, SocketAddr)> {
         let mut command = self.program();
         command.args(["serve", "--listen", &format!("127.0.0.1:{}", self.port)]);
         if self.nats_url.is_empty() {
@@ -100,12 +101,12 @@ impl Setup {
             .spawn()
             .expect("the switchyard binary starts");
         let stdout = child.stdout.take().expect("stdout is piped");
-        let first =
-            BufReader::new(stdout).lines().next_line().await.expect("stdout can be read")?;
+        let mut lines = BufReader::new(stdout).lines();
+        let first = lines.next_line().await.expect("stdout can be read")?;
         let address = first
             .strip_prefix("listening on http://")
             .unwrap_or_else(|| panic!("first line was {first:?}"));
-        Some((child, address.parse().expect("an address")))
+        Some((child, lines, address.parse().expect("an address")))
     }
 }
 
@@ -113,6 +114,8 @@ impl Setup {
 pub(crate) struct RouterProcess {
     child: Child,
     pub(crate) api: ApiClient,
+    /// Open, since the program ends when it writes to a closed pipe.
+    _stdout: Lines<BufReader<ChildStdout>>,
 }
 
 impl RouterProcess {

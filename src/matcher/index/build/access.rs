@@ -73,15 +73,15 @@ impl Selectivity {
         mut tests: &[Test],
         tables: &TestTables,
     ) -> Result<Option<AccessPredicate>, CorruptSegment> {
-        let mut best: Option<AccessPredicate> = None;
+        // With the number of columns before it.
+        let mut best: Option<(AccessPredicate, usize)> = None;
         let mut before: Vec<ColumnId> = Vec::new();
         while let Some((test, rest)) = tests.split_first() {
             let (inner, behind) = split_operands(*test, rest)?;
-            if let Some(mut predicate) = self.of_test(*test, inner, tables)?
-                && best.as_ref().is_none_or(|best| predicate.cost < best.cost)
+            if let Some(predicate) = self.of_test(*test, inner, tables)?
+                && best.as_ref().is_none_or(|(best, _)| predicate.cost < best.cost)
             {
-                predicate.columns.extend(&before);
-                best = Some(predicate);
+                best = Some((predicate, before.len()));
             }
             // An error here would be the outcome, whatever the operands after it are.
             if *test == Test::MayError || inner.contains(&Test::MayError) {
@@ -91,7 +91,10 @@ impl Selectivity {
             before.extend(inner.iter().filter_map(|test| test.column()));
             tests = behind;
         }
-        Ok(best)
+        Ok(best.map(|(mut predicate, columns)| {
+            predicate.columns.extend(before.iter().take(columns));
+            predicate
+        }))
     }
 
     fn of_test(

@@ -1,10 +1,13 @@
 //! Compiles one filter to tests.
 
+use std::collections::HashSet;
+
 use switchyard_expr::predicate::{Conjunct, Constant, ItemTest};
 use switchyard_expr::{Condition, Path, Program};
 
 use super::access::Selectivity;
 use super::planner::Planner;
+use crate::matcher::index::bounds::{ENTRIES_MAX, PATHS_MAX, exceeds_bounds};
 use crate::matcher::index::build_error::BuildError;
 use crate::matcher::index::column::{ITEMS_MAX, READ_STEPS_MAX, TestKind};
 use crate::matcher::index::conjunction::Test;
@@ -35,6 +38,14 @@ pub(super) fn compile(
     let may_test_items = source_len * ITEMS_MAX + apart <= steps_max;
     let start = out.len();
     let mut compiler = FilterCompiler { planner, may_test_items, out };
+    if exceeds_bounds(program) {
+        // What comes after the predicates within the bounds is evaluated.
+        let conjuncts = facts.condition.operands();
+        let within = conjuncts.get(..within_bounds(conjuncts)).unwrap_or_default();
+        compiler.operands(within)?;
+        compiler.out.push(Test::MayError);
+        return Ok(());
+    }
     let Condition::All(conjuncts) = &facts.condition else {
         return compiler.condition(&facts.condition, &[]);
     };
@@ -49,6 +60,18 @@ pub(super) fn compile(
         }
     }
     Ok(())
+}
+
+/// Returns how many leading operands of a top-level `&&` are within the bounds of the index.
+fn within_bounds(conjuncts: &[Condition]) -> usize {
+    let (mut paths, mut entries) = (HashSet::new(), 0_u32);
+    for (at, conjunct) in conjuncts.iter().enumerate() {
+        entries = entries.saturating_add(conjunct.measure(&mut paths));
+        if entries > ENTRIES_MAX || paths.len() > PATHS_MAX {
+            return at;
+        }
+    }
+    conjuncts.len()
 }
 
 /// Compiles the conditions of one filter.

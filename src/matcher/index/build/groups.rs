@@ -49,12 +49,14 @@ impl FilterGroup {
 
 /// Sorts listeners by filter and returns the range of each group. Equal filters are one program; those
 /// that read `event.selfGenerated`, whose value differs between apps, are grouped by installation.
+/// Filters that are not in the index are groups of their own.
 pub(super) fn group_by_filter(listeners: &mut [Listener]) -> Vec<Range<usize>> {
-    let key = |listener: &Listener| -> (usize, Option<InstallationId>) {
+    let key = |listener: &Listener| -> (usize, bool, Option<InstallationId>) {
         let program = listener.program();
         let own = program.is_some_and(|program| program.reads_self_generated());
         let installation = own.then(|| listener.subscription.owner.id.clone());
-        (program.map_or(0, |program| Arc::as_ptr(program) as usize), installation)
+        let program = program.map_or(0, |program| Arc::as_ptr(program) as usize);
+        (program, listener.is_indexed, installation)
     };
     listeners.sort_by_cached_key(key);
     let mut groups: Vec<Range<usize>> = Vec::new();

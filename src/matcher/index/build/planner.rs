@@ -26,7 +26,14 @@ pub(super) struct Planner {
     ids: HashMap<ColumnKey, ColumnId, RandomState>,
     /// By text: the number of a shared subexpression; none if it cannot be evaluated on its own.
     subexpression_ids: HashMap<Box<str>, Option<ColumnId>, RandomState>,
+    /// The names of members that are longer than an ending, by length and ending.
+    long_names: HashMap<(usize, [u8; ENDING]), Vec<Box<str>>, RandomState>,
 }
+
+/// Length of the ending by which a projection finds names.
+const ENDING: usize = 8;
+/// Most names of one length and ending: a projection compares all of them.
+const SAME_ENDING_MAX: usize = 16;
 
 /// The path, kind and member names of a column.
 type ColumnKey = (Path, TestKind, MemberNames);
@@ -122,9 +129,46 @@ impl Planner {
         if let Some(id) = self.ids.get(&key) {
             return Ok(Some(*id));
         }
+        let items = key.2.iter().flatten();
+        if !path.steps.iter().map(|step| &step.name).chain(items).all(|name| self.may_read(name)) {
+            return Ok(None);
+        }
         let id = ColumnId::new(self.columns.len())?;
         self.columns.push((key.0.clone(), ColumnBuilder::new(kind, key.2.clone())));
         self.ids.insert(key, id);
         Ok(Some(id))
+    }
+
+    /// Whether few enough names have the length and the ending of this one.
+    fn may_read(&mut self, name: &str) -> bool {
+        let Some(ending) = name.as_bytes().last_chunk().filter(|_| name.len() > ENDING) else {
+            return true;
+        };
+        let known = self.long_names.entry((name.len(), *ending)).or_default();
+        let is_known = known.iter().any(|known| **known == *name);
+        if !is_known && known.len() < SAME_ENDING_MAX {
+            known.push(name.into());
+            return true;
+        }
+        is_known
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_names_of_one_length_and_ending_are_looked_up() {
+        let mut planner = Planner::default();
+        let name = |at: usize| format!("{at:03}_same_ending");
+        for at in 0..SAME_ENDING_MAX {
+            assert!(planner.may_read(&name(at)));
+        }
+        assert!(!planner.may_read(&name(SAME_ENDING_MAX)) && planner.may_read(&name(3)));
+        assert!(planner.may_read("0_same_ending") && planner.may_read("000_other_ending"));
+        for at in 0..3 * SAME_ENDING_MAX {
+            assert!(planner.may_read(&format!("a{at:07}")), "short names are their endings");
+        }
     }
 }

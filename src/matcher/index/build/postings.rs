@@ -2,7 +2,7 @@
 
 use switchyard_expr::predicate::Order;
 
-use super::access::AccessPredicate;
+use super::access::{AccessPredicate, set_of};
 use super::groups::FilterGroup;
 use crate::matcher::index::build_error::BuildError;
 use crate::matcher::index::conjunction::{RowCell, RowHeader, Test, TestTables};
@@ -10,6 +10,12 @@ use crate::matcher::index::corrupt::CorruptSegment;
 use crate::matcher::index::ids::{ColumnId, ConstantId, ListenerId, RowId, TestCount, range};
 use crate::matcher::index::listener::Listener;
 use crate::matcher::index::segment::{Bound, ColumnPostings};
+
+/// A row is copied into the posting lists that lead to it, unless all copies together take more than
+/// this many times the cells of a single one: then the lists contain its position. So the rows of a
+/// filter are linear in its size, and one with few tests is found in one read of far memory. Tests
+/// share rows earlier.
+const COPIES_SHARE: usize = if cfg!(test) { 1 } else { 8 };
 
 /// Writes the rows of all filters and the posting lists that refer to them.
 pub(super) struct RowsBuilder<'g> {
@@ -68,6 +74,7 @@ impl<'g> RowsBuilder<'g> {
         }
         let header = RowHeader::new(first, TestCount::new(group.tests.len())?);
         self.headers.push(match own {
+            _ if self.is_shared(group)? => RowCell::SharedRow(header),
             [only] if group.access_tests().len() <= 1 && only.conditions.is_empty() => {
                 RowCell::SingleListener(header)
             }
@@ -76,11 +83,34 @@ impl<'g> RowsBuilder<'g> {
         Ok(())
     }
 
+    /// Whether the row of a group is too large to be copied to everything that leads to it.
+    fn is_shared(&self, group: &FilterGroup) -> Result<bool, CorruptSegment> {
+        let mut leads = 0_usize;
+        for test in group.access_tests() {
+            leads += match test {
+                Test::IsOneOf { set, .. } => set_of(self.tables, *set)?.len(),
+                _ => 1,
+            };
+        }
+        let cells = group.tests.len() + 1;
+        Ok(leads * cells > (leads + cells) * COPIES_SHARE)
+    }
+
     /// Writes all rows.
     pub(super) fn finish(mut self) -> Result<Rows, BuildError> {
+        self.write_shared_rows()?;
         self.write_posting_lists()?;
         let without_access_predicate = self.write_other_rows()?;
         Ok(Rows { rows: self.rows, columns: self.columns, without_access_predicate })
+    }
+
+    fn write_shared_rows(&mut self) -> Result<(), BuildError> {
+        for group in 0..self.groups.len() {
+            if let Some(RowCell::SharedRow(_)) = self.headers.get(group) {
+                self.write(group, None)?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes a posting list for each constant of each column.
@@ -97,7 +127,12 @@ impl<'g> RowsBuilder<'g> {
             let Some((column, constant, _)) = list.first() else { continue };
             let start = self.rows.len();
             for (_, _, group) in list {
-                self.write(*group, Some(*constant))?;
+                match (self.headers.get(*group), self.row_of_group.get(*group)) {
+                    (Some(RowCell::SharedRow(_)), Some(Some(row))) => {
+                        self.rows.push(RowCell::Reference(row.to_bytes()));
+                    }
+                    _ => drop(self.write(*group, Some(*constant))?),
+                }
             }
             self.rows.push(RowCell::End);
             let end = self.rows.len();
@@ -160,11 +195,12 @@ impl<'g> RowsBuilder<'g> {
             let number = self.tables.bound(bound).ok_or(CorruptSegment("bound"))?;
             self.postings_of(column)?.add_bound(order, number, row);
         }
+        let leads = |test: &&Test| !matches!(test, Test::Ordered { .. });
+        let leads = predicate.tests.iter().filter(leads).filter_map(|test| test.column());
+        let mut leads: Vec<ColumnId> = leads.collect();
+        leads.sort_unstable();
         for column in &predicate.columns {
-            let leads = |test: &Test| {
-                test.column() == Some(*column) && !matches!(test, Test::Ordered { .. })
-            };
-            if !predicate.tests.iter().any(leads) {
+            if leads.binary_search(column).is_err() {
                 self.postings_of(*column)?.add_row_that_may_error(row);
             }
         }

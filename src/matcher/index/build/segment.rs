@@ -31,6 +31,9 @@ pub(in crate::matcher) struct Projections<'p> {
     pub(in crate::matcher) shared: Option<&'p Arc<Projection>>,
 }
 
+/// A projection with more fields is not extended by a later segment, which would copy it.
+const BASE_FIELDS_MAX: usize = 1024;
+
 /// Builds the index of `listeners`, which it sorts by filter.
 ///
 /// # Errors
@@ -46,8 +49,12 @@ pub(in crate::matcher) fn build(
     for range in group_by_filter(listeners) {
         let start = tests.len();
         let first = listeners.get(range.start).ok_or(CorruptSegment("listener of a group"))?;
-        if let Some(program) = first.program() {
-            compile(program, steps_max, &mut planner, &mut tests)?;
+        match first.program() {
+            Some(program) if first.is_indexed => {
+                compile(program, steps_max, &mut planner, &mut tests)?;
+            }
+            Some(_) => tests.push(Test::MayError),
+            None => {}
         }
         let tests = start..tests.len();
         groups.push(FilterGroup { listeners: range, tests, access_predicate: None });
@@ -134,8 +141,9 @@ fn finish(
     plan: Plan,
     projections: Projections<'_>,
 ) -> Result<Segment, BuildError> {
+    let previous = projections.previous.filter(|base| base.field_count() <= BASE_FIELDS_MAX);
     let shared = projections.shared.filter(|shared| is_near(shared, &plan));
-    let base = projections.previous.or(shared);
+    let base = previous.or(shared);
     let mut projection = base.map_or_else(ProjectionBuilder::default, ProjectionBuilder::on);
     let lists = |at: usize| {
         let postings = rows.columns.get(at).ok_or(CorruptSegment("postings of a column"))?;
