@@ -148,8 +148,9 @@ pub struct DeliveryConfig {
     pub app_host_share: f64,
     /// Part of `concurrency` that the deliveries of one event may use, 0.0 to 1.0.
     pub event_share: f64,
-    /// Part of `concurrency`, and of the shares of each app and host, that slow attempts may use:
-    /// those that run for longer than a second, and those to endpoints that were not quick yet.
+    /// Part of `concurrency`, and of the shares of each app, host and event, that slow attempts may
+    /// use: those that run for longer than a quarter of a second, and those to endpoints that were
+    /// not quick yet.
     pub slow_share: f64,
     /// Maximum number of deliveries of one app that wait in memory unless their turn is expected
     /// within half of `park_after_ms`. Further ones are parked at once.

@@ -40,9 +40,11 @@ const SEEDS: u64 = 1_000;
 /// Seeds within which each mutation is caught.
 const MUTANT_SEEDS: u64 = 1_000;
 /// Scenarios that once broke an invariant: seed and the entries that are enough.
-const REPLAYS: &[(u64, &[usize])] = &[SECOND_CHAIN];
+const REPLAYS: &[(u64, &[usize])] = &[SECOND_CHAIN, SLOW_HANDLERS_OF_ONE_EVENT];
 /// A redelivered event starts its deliveries again: its records replace those of the first chain.
 const SECOND_CHAIN: (u64, &[usize]) = (199, &[3, 6, 8, 9, 10, 12, 13, 14, 15]);
+/// Slow handlers of an event held its whole share, and a quick handler got no permit in time.
+const SLOW_HANDLERS_OF_ONE_EVENT: (u64, &[usize]) = (72_650, &[2, 10, 11]);
 
 /// Returns how many seeds are run.
 #[expect(clippy::disallowed_methods, reason = "tests have no configuration")]

@@ -3,8 +3,8 @@
 //! Owners form a tree: app, installation, endpoint. Each owner may hold a share of all permits; so
 //! may each host, each app at a host and each event with a wide fan-out. Attempts that run for
 //! longer than a quarter of a second, and all attempts at endpoints that have not proven to be quick, count as
-//! slow. Slow attempts may hold only a part of the permits in total, of each app and of each host,
-//! so that a handler that hangs delays no quick one.
+//! slow. Slow attempts may hold only a part of the permits in total, of each app, each host and each
+//! event, so that a handler that hangs delays no quick one.
 //!
 //! A released permit goes to the next app in turn, in it to the next installation, in it to the
 //! next endpoint, and there to the delivery that waits longest. This is deficit round robin where
@@ -169,7 +169,7 @@ impl FairQueue {
 
     /// Adds an event whose deliveries share a part of the permits.
     pub fn add_event(&mut self) -> EventShareId {
-        let permits = FairLimits::plain(self.limits.event);
+        let permits = self.limits.reserving(self.limits.event);
         EventShareId(self.events.insert(EventShare { permits, waiting: 0 }))
     }
 
@@ -269,7 +269,7 @@ impl FairQueue {
     fn admits(&self, endpoint: usize, event: Option<usize>) -> bool {
         let is_slow = self.owners.is_slow(endpoint);
         self.total.admits(is_slow)
-            && event_admits(&self.events, event)
+            && event_admits(&self.events, is_slow, event)
             && self.owners.admits(endpoint, is_slow)
     }
 
@@ -346,7 +346,8 @@ impl FairQueue {
     fn grant_waiting(&mut self, now_us: u64, granted: &mut Vec<RequestId>) {
         while self.waiting > 0 && self.total.running() < self.total.max() {
             let (events, total) = (&self.events, &self.total);
-            let admits = |is_slow, event| total.admits(is_slow) && event_admits(events, event);
+            let admits =
+                |is_slow, event| total.admits(is_slow) && event_admits(events, is_slow, event);
             let Some(next) = self.owners.next(self.generation, admits) else { return };
             self.count_waiting(next.event, -1);
             self.start(next.request, now_us);
@@ -355,8 +356,8 @@ impl FairQueue {
     }
 }
 
-fn event_admits(events: &Slab<EventShare>, event: Option<usize>) -> bool {
-    event.and_then(|event| events.get(event)).is_none_or(|event| event.permits.admits(false))
+fn event_admits(events: &Slab<EventShare>, is_slow: bool, event: Option<usize>) -> bool {
+    event.and_then(|event| events.get(event)).is_none_or(|event| event.permits.admits(is_slow))
 }
 
 /// Estimates how long `ahead` deliveries take: zero as long as nothing was measured and the first
