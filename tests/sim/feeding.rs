@@ -36,6 +36,7 @@ impl World<'_> {
                 stored.is_held = false;
             }
         }
+        self.ledger.events.values_mut().for_each(|stored| stored.is_id_forgotten = true);
         let max = self.scenario.event_messages_max;
         self.broker.events = Stream::new(self.now, WINDOW, max);
         self.broker.event_consumer = None;

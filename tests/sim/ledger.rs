@@ -53,6 +53,8 @@ pub(crate) struct StoredEvent {
     pub(crate) is_held: bool,
     /// It was deleted with its stream.
     pub(crate) is_forgotten: bool,
+    /// The stream that knew its message id was deleted: a repeated publish is stored again.
+    pub(crate) is_id_forgotten: bool,
     /// It is dead-lettered as a whole.
     pub(crate) is_letter: bool,
     pub(crate) poison: bool,
@@ -91,10 +93,11 @@ impl Ledger {
             published: now,
             is_held: true,
             is_forgotten: false,
+            is_id_forgotten: false,
             is_letter: false,
             poison,
         };
-        if self.events.insert(event, stored).is_some_and(|before| !before.is_forgotten) {
+        if self.events.insert(event, stored).is_some_and(|before| !before.is_id_forgotten) {
             self.violation("stored once", format!("event {event} is stored twice"));
         }
     }
