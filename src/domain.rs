@@ -2,6 +2,7 @@
 //! module of this crate.
 
 mod filter;
+mod fraction;
 mod handler;
 mod ids;
 mod product;
@@ -10,6 +11,7 @@ mod secret;
 mod unknown_members;
 
 pub use filter::{FilterError, OnError};
+pub use fraction::part_of;
 pub use handler::{ForgeRemote, FunctionHandler, Handler, HttpHandler, WebhookHandler};
 pub use ids::{
     AppId, CloudId, DeliveryId, EventId, EventType, InstallationId, ModuleKey, SubscriptionId,

@@ -14,6 +14,7 @@ mod in_flight;
 mod parked;
 pub mod poison;
 mod redelivery;
+mod turns;
 mod waiting;
 
 use std::panic::AssertUnwindSafe;
@@ -36,7 +37,8 @@ use waiting::WaitingEvents;
 use crate::clock;
 use crate::config::Config;
 use crate::delivery::{
-    DeadLetter, DeadLetterCause, DeadLetterReason, Dispatcher, PauseGate, SubscriptionDirectory,
+    DeadLetter, DeadLetterCause, DeadLetterReason, Dispatcher, PauseGate, StreamPosition,
+    SubscriptionDirectory,
 };
 use crate::event::{CrashRecords, Message, MessageStream};
 use crate::matcher::Matcher;
@@ -435,7 +437,8 @@ impl Router {
         let cause = DeadLetterCause { reason, stage: "decode", error };
         let (subject, headers) = (message.address(), message.headers());
         let body = message.payload();
-        let letter = DeadLetter::of_event(subject, headers, body, message.sequence(), &cause);
+        let position = StreamPosition::of(message);
+        let letter = DeadLetter::of_event(subject, headers, body, position, &cause);
         tracing::warn!(sequence = message.sequence(), reason = %reason.text(), error, "event dead-lettered");
         self.dispatcher.store_dead_letter(letter, reason).await;
     }

@@ -40,6 +40,8 @@ pub(crate) struct Part {
     pub(crate) repeats: usize,
     /// 99th percentile of how late this program published.
     pub(crate) publisher_late_us: u64,
+    /// Ascending; times of requests without a broker or a router.
+    direct_us: Vec<u64>,
     /// Part of the processor time of the machine in use, of all processes.
     pub(crate) busy: f64,
 }
@@ -51,9 +53,10 @@ impl HealthyLoad {
         let numbers = self.next..self.next + count;
         self.next = numbers.end;
         let machine = MachineTime::read()?;
-        let mut late = publish(rig, numbers.clone()).await?;
+        let (mut late, mut direct_us) = publish(rig, numbers.clone()).await?;
         let busy = MachineTime::read()?.busy_since(&machine);
         late.sort_unstable();
+        direct_us.sort_unstable();
 
         let (mut first, mut repeats) = (BTreeMap::new(), 0);
         let published = clock::tick();
@@ -74,7 +77,7 @@ impl HealthyLoad {
         latencies_us.resize(late.len(), u64::try_from(GRACE.as_micros())?);
         latencies_us.sort_unstable();
         let publisher_late_us = percentile(&late, 990);
-        Ok(Part { latencies_us, missing, repeats, publisher_late_us, busy })
+        Ok(Part { latencies_us, missing, repeats, publisher_late_us, direct_us, busy })
     }
 }
 
@@ -82,6 +85,11 @@ impl Part {
     /// Latency in ms below which `per_mille` of the deliveries are.
     pub(crate) fn latency_ms(&self, per_mille: usize) -> f64 {
         Duration::from_micros(percentile(&self.latencies_us, per_mille)).as_secs_f64() * 1e3
+    }
+
+    /// As [`Part::latency_ms`], of requests without a broker or a router.
+    pub(crate) fn direct_ms(&self, per_mille: usize) -> f64 {
+        Duration::from_micros(percentile(&self.direct_us, per_mille)).as_secs_f64() * 1e3
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -94,20 +102,26 @@ fn percentile(ascending: &[u64], per_mille: usize) -> u64 {
     ascending.get(place).copied().unwrap_or(0)
 }
 
-/// Publishes at the fixed rate; returns how late each event was, in microseconds.
-async fn publish(rig: &Rig, numbers: std::ops::Range<u64>) -> anyhow::Result<Vec<u64>> {
+/// Publishes at the fixed rate, and sends a direct request with each event. Returns how late each
+/// event was, and how long each request took, in microseconds.
+async fn publish(rig: &Rig, numbers: std::ops::Range<u64>) -> anyhow::Result<(Vec<u64>, Vec<u64>)> {
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / RATE);
     // What the machine delays is published at once, as independent publishers would.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    let (mut late, mut stored) = (Vec::new(), JoinSet::new());
+    let (mut late, mut stored, mut direct) = (Vec::new(), JoinSet::new(), JoinSet::new());
     for number in numbers {
         let due = ticks.tick().await;
         late.push(u64::try_from(due.elapsed().as_micros())?);
         let installation = usize::try_from(number)? % INSTALLATIONS;
         stored.spawn(rig.publish(&site(installation), &format!("healthy-{number}"), number));
+        direct.spawn(rig.direct());
     }
     while let Some(stored) = stored.join_next().await {
         stored?.context("a healthy event was refused")?;
     }
-    Ok(late)
+    let mut took_us = Vec::new();
+    while let Some(took) = direct.join_next().await {
+        took_us.push(took?.context("a direct request failed")?);
+    }
+    Ok((late, took_us))
 }

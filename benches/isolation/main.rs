@@ -12,7 +12,9 @@
 //!    once.
 //! 5. *nothing*: no culprit. Its ratio is the noise of the machine.
 //!
-//! The figures are ratios of the measured to the quiet part. Sockets and memory are those of the
+//! The figures are ratios of the measured to the quiet part. With each healthy event, a request is
+//! sent to the same process without a broker or a router: *direct* is what the machine alone delays,
+//! since router, broker, publisher and handlers share its cores. Sockets and memory are those of the
 //! router process. `make bench` runs it. Arguments: `--quick` (a smoke test), `--only NAME`,
 //! `--record FILE`.
 

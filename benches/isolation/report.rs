@@ -26,6 +26,8 @@ impl fmt::Display for Row {
             write!(f, " {before:.1} | {now:.1} | {:.2} |", now / before)?;
         }
         write!(f, " {:.0} | {} |", loaded.latency_ms(1_000), loaded.missing)?;
+        let (before, now) = (quiet.direct_ms(990), loaded.direct_ms(990));
+        write!(f, " {before:.1} | {now:.1} | {:.2} |", now / before)?;
         write!(f, " {:.0} % | {:.0} % |", quiet.busy * 100.0, loaded.busy * 100.0)?;
         write!(f, " {} | {} |", usage.sockets_before, usage.sockets_max)?;
         let mb = |kb: u64| kb.div_ceil(1_024);
@@ -66,9 +68,9 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "| next to | deliveries | p50, quiet | p50 | ratio | p99, quiet | p99 | ratio | longest \
-             | missing | machine busy, quiet | busy | sockets before | most | MB before | most |"
+             | missing | direct p99, quiet | direct p99 | ratio | machine busy, quiet | busy | sockets before | most | MB before | most |"
         )?;
-        writeln!(f, "|---|{}", "---:|".repeat(15))?;
+        writeln!(f, "|---|{}", "---:|".repeat(18))?;
         for row in &self.rows {
             writeln!(f, "{row}")?;
         }

@@ -9,7 +9,7 @@ use async_nats::jetstream;
 use bytes::Bytes;
 use futures_util::{TryStreamExt, stream};
 use http_body_util::{BodyExt, Full};
-use hyper::Method;
+use hyper::{Method, Request};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -148,6 +148,19 @@ impl Rig {
             );
             context.publish_with_headers(subject, headers, body.into()).await?.await?;
             Ok(())
+        }
+    }
+
+    /// Sends a request to the process of the healthy handlers without a broker or a router; returns
+    /// the time until its answer in microseconds. This is what the machine alone delays.
+    pub(crate) fn direct(&self) -> impl Future<Output = anyhow::Result<u64>> + use<> {
+        let (http, url) = (self.http.clone(), self.healthy.url(0, "/quick"));
+        async move {
+            let started = clock::tick();
+            let request =
+                Request::post(url).body(Full::new(Bytes::from_static(ISSUE.as_bytes())))?;
+            http.request(request).await?.into_body().collect().await?;
+            Ok(u64::try_from(clock::since(started).as_micros())?)
         }
     }
 

@@ -7,6 +7,7 @@ use toml::{Table, Value};
 
 use super::error::ConfigError;
 use super::sections::{Config, DeliveryConfig};
+use crate::domain::part_of;
 
 /// Most bytes that a stored delivery has in addition to its event.
 const RECORD_BYTES: u64 = 16 << 10;
@@ -186,16 +187,6 @@ impl Range {
 fn value_at<'t>(table: &'t Table, path: &str) -> Option<&'t Value> {
     let (section, key) = path.split_once('.')?;
     table.get(section)?.get(key)
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    clippy::cast_sign_loss,
-    reason = "a capacity times a number from 0.0 to 1.0"
-)]
-fn part_of(max: u64, share: f64) -> u64 {
-    (max as f64 * share) as u64
 }
 
 fn invalid(message: String) -> ConfigError {

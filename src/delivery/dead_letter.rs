@@ -1,5 +1,7 @@
 //! Dead letters: the original bytes of what cannot be delivered, with headers that say why.
 
+use std::fmt;
+
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
@@ -7,6 +9,7 @@ use super::channel::channel_of;
 use super::model::{DeadLetterReason, Delivery};
 use super::parking::ParkedDelivery;
 use crate::domain::{AppId, InstallationId};
+use crate::event::Message;
 use crate::event::codec::names::{self, dead_letter};
 use crate::event::codec::{EnvelopeFormat, HeaderList, HeaderLookup, forwarded_headers};
 
@@ -73,6 +76,30 @@ pub struct DeadLetterCause<'a> {
     pub error: &'a str,
 }
 
+/// Where and when the broker stored a message. A sequence alone is not unique: a stream that is
+/// deleted and created again starts with 1, and the broker would discard a letter with the id of one
+/// of the deleted stream as a duplicate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StreamPosition {
+    /// Sequence in the stream.
+    pub sequence: u64,
+    /// Milliseconds since the epoch.
+    pub stored_ms: i64,
+}
+
+impl StreamPosition {
+    /// Returns the position of a message.
+    pub fn of(message: &impl Message) -> Self {
+        Self { sequence: message.sequence(), stored_ms: message.stored_ms() }
+    }
+}
+
+impl fmt::Display for StreamPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.sequence, self.stored_ms)
+    }
+}
+
 impl DeadLetter {
     /// Creates the dead letter of a delivery.
     #[must_use]
@@ -125,19 +152,20 @@ impl DeadLetter {
         }
     }
 
-    /// Creates the dead letter of a message that is not an event, or that crashes routers.
+    /// Creates the dead letter of a message that is not an event, or that crashes routers. The broker
+    /// stored it as `position`.
     #[must_use]
     pub fn of_event(
         subject: &str,
         event_headers: &impl HeaderLookup,
         body: Bytes,
-        sequence: u64,
+        position: StreamPosition,
         cause: &DeadLetterCause<'_>,
     ) -> Self {
         let mut headers = cause_headers(cause);
-        headers.push((names::SEQUENCE, sequence.to_string()));
+        headers.push((names::SEQUENCE, position.sequence.to_string()));
         headers.extend(forwarded_headers(event_headers));
-        let message_id = format!("dead/event/{sequence}");
+        let message_id = format!("dead/event/{position}");
         Self {
             kind: DeadLetterKind::Event { subject: subject.to_owned() },
             message_id,
@@ -148,8 +176,8 @@ impl DeadLetter {
 
     /// Creates the dead letter of a parked record that cannot be read.
     #[must_use]
-    pub fn of_record(body: Bytes, sequence: u64, cause: &DeadLetterCause<'_>) -> Self {
-        let message_id = format!("dead/record/{sequence}");
+    pub fn of_record(body: Bytes, position: StreamPosition, cause: &DeadLetterCause<'_>) -> Self {
+        let message_id = format!("dead/record/{position}");
         Self { kind: DeadLetterKind::Record, message_id, headers: cause_headers(cause), body }
     }
 

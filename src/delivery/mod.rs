@@ -51,7 +51,7 @@ pub use channel::{
     HandlerDescription, describe,
 };
 pub use dead_letter::{
-    DeadLetter, DeadLetterBox, DeadLetterCause, DeadLetterKind, DeadLetterStored,
+    DeadLetter, DeadLetterBox, DeadLetterCause, DeadLetterKind, DeadLetterStored, StreamPosition,
 };
 pub use dispatch::{Dispatcher, EndpointGoneReport, Ports};
 pub use failed_webhooks::{FailedWebhook, FailedWebhooks};

@@ -92,7 +92,7 @@ impl BrokerMonitor {
         if was_ready != is_ready {
             let failing: Vec<&str> = views.iter().filter_map(|view| view.failing()).collect();
             if is_ready {
-                tracing::info!("broker works again: ready");
+                tracing::info!("broker checks passed: ready");
             } else {
                 tracing::warn!(?failing, "broker check failed: not ready");
             }

@@ -42,16 +42,26 @@ impl Default for MatchMetrics {
 }
 
 impl MatchMetrics {
-    /// Counts the outcome of matching one event, which took `took`.
-    pub fn count(&mut self, event_type: &str, outcome: &Matches, took: Duration) {
+    /// Counts the outcome of matching one event, which took `took`. Of an event that the broker sent
+    /// again (`is_repeated`) only the work is counted: its matches were counted the first time.
+    pub fn count(
+        &mut self,
+        event_type: &str,
+        outcome: &Matches,
+        took: Duration,
+        is_repeated: bool,
+    ) {
         self.seconds.record(took);
         self.candidates.record(count(outcome.candidates));
-        self.fan_out.record(count(outcome.len()));
         let evaluated = outcome.evaluated;
         self.evaluated_true.increment(u64::from(evaluated.matched));
         self.evaluated_false.increment(u64::from(evaluated.not_matched));
         self.evaluated_error.increment(u64::from(evaluated.failed));
         self.index_errors.increment(u64::from(count(outcome.index_errors)));
+        if is_repeated {
+            return;
+        }
+        self.fan_out.record(count(outcome.len()));
         outcome.failures.iter().for_each(|failure| self.count_failure(failure));
         if !outcome.is_empty() {
             self.matches.increment(event_type, u64::from(count(outcome.len())));

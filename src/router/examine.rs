@@ -133,7 +133,8 @@ impl Examiner {
         };
         let routing_key = decoded.routing_key();
         let waiting = waiting.unwrap_or_else(|| self.directory.waiting_at(routing_key.cloud_id));
-        if message.delivery_count() <= 1 {
+        let is_repeated = message.delivery_count() > 1;
+        if !is_repeated {
             worker.metrics.count_type(routing_key.event_type);
         }
         let started = clock::tick();
@@ -142,7 +143,8 @@ impl Examiner {
             true => self.matcher.matches(routing_key, &worker.decoder, &mut worker.scratch),
             false => &mut nothing,
         };
-        worker.matching.count(routing_key.event_type, outcome, clock::since(started));
+        let took = clock::since(started);
+        worker.matching.count(routing_key.event_type, outcome, took, is_repeated);
         let is_empty = outcome.is_empty() && outcome.failures.is_empty() && waiting.is_empty();
         if is_empty && !self.live.has_subscribers() {
             return Examined::Unmatched;
@@ -157,26 +159,27 @@ impl Examiner {
         for failure in &outcome.failures {
             self.record_failure(&event, failure);
         }
-        if matches.is_empty() && waiting.is_empty() {
-            return Examined::Unmatched;
-        }
-        if matches.is_empty() {
-            let wait = Wait { event, waiting, matched: None };
-            return Examined::Work(Work::Wait(Box::new(wait)));
-        }
-        let prepared = match PreparedEvent::decoded(event.clone(), &worker.decoder) {
-            Ok(prepared) => Arc::new(prepared),
-            Err(error) => {
-                return Examined::unreadable(&DecodeError::Schema { reason: error.to_string() });
-            }
+        let kept = (!waiting.is_empty()).then(|| event.clone());
+        let matched = match matches.is_empty() {
+            true => None,
+            false => match PreparedEvent::decoded(event, &worker.decoder) {
+                Ok(prepared) => Some((Arc::new(prepared), matches)),
+                Err(error) => {
+                    return Examined::unreadable(&DecodeError::Schema {
+                        reason: error.to_string(),
+                    });
+                }
+            },
         };
-        Examined::Work(match waiting.is_empty() {
-            true => Work::Deliver { prepared, matches },
-            false => {
-                let matched = Some((prepared, matches));
-                Work::Wait(Box::new(Wait { event, waiting, matched }))
+        match (kept, matched) {
+            (Some(event), matched) => {
+                Examined::Work(Work::Wait(Box::new(Wait { event, waiting, matched })))
             }
-        })
+            (None, Some((prepared, matches))) => {
+                Examined::Work(Work::Deliver { prepared, matches })
+            }
+            (None, None) => Examined::Unmatched,
+        }
     }
 
     fn record_failure(&self, event: &Event, failure: &FilterFailure) {

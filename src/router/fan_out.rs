@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, future, stream};
 use tokio::sync::Semaphore;
 
+use super::turns::Turn;
 use crate::clock;
 use crate::delivery::{Dispatcher, PlannedDelivery, PreparedEvent, coalesce};
 use crate::matcher::Match;
@@ -66,10 +67,11 @@ impl FanOut {
             }
             return;
         }
-        stream::iter(planned)
-            .map(deliver)
+        let turn = Turn::default();
+        let deliveries = stream::iter(planned)
+            .map(|planned| turn.limit(deliver(planned)))
             .buffer_unordered(EVENT_DELIVERIES_MAX)
-            .for_each(|_accounted| future::ready(()))
-            .await;
+            .for_each(|_accounted| future::ready(()));
+        turn.run(deliveries).await;
     }
 }

@@ -10,7 +10,7 @@ use super::fan_out::FanOut;
 use super::waiting::{LateMatch, WaitingEvents};
 use crate::delivery::{
     DeadLetter, DeadLetterCause, DeadLetterReason, Delivery, DeliveryOutcome, Dispatcher,
-    MalformedRecord, ParkedDelivery, SubscriptionDirectory, parked_owner,
+    MalformedRecord, ParkedDelivery, StreamPosition, SubscriptionDirectory, parked_owner,
 };
 use crate::domain::AppId;
 use crate::event::Message;
@@ -125,7 +125,7 @@ impl ParkedDeliveries {
     async fn dead_letter<M: Message>(&self, message: &M, label: &'static str, error: &str) {
         let reason = DeadLetterReason::Poison(label);
         let cause = DeadLetterCause { reason: &reason, stage: "parking", error };
-        let letter = DeadLetter::of_record(message.payload(), message.sequence(), &cause);
+        let letter = DeadLetter::of_record(message.payload(), StreamPosition::of(message), &cause);
         self.dispatcher.store_dead_letter(letter, &reason).await;
     }
 }

@@ -22,7 +22,8 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 
 use crate::support::{
-    ADMIN_TOKEN, NatsServer, RouterProcess, Setup, eventually, issue_event, register,
+    ADMIN_TOKEN, NatsServer, RouterProcess, Setup, event_envelope, eventually, issue_event,
+    register,
 };
 
 const SITE: &str = "site-1";
@@ -528,12 +529,7 @@ impl Feed {
     }
 
     async fn send_to_bus(&self, number: u64) -> Answer {
-        let mut headers = async_nats::HeaderMap::new();
-        headers.insert("Nats-Msg-Id", format!("{SITE}/event-{number}").as_str());
-        headers.insert("ce-id", format!("event-{number}").as_str());
-        headers.insert("ce-type", TYPE);
-        headers.insert("ce-cloudid", SITE);
-        let subject = format!("sw.in.{SITE}.{TYPE}.-");
+        let (subject, headers) = event_envelope(SITE, TYPE, &format!("event-{number}"));
         let ack = self.bus.publish_with_headers(subject, headers, body(number).into()).await;
         let stored = match ack {
             Ok(ack) => ack.await,

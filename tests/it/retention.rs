@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use switchyard::clock;
 
 use crate::support::{
-    ADMIN_TOKEN, NatsServer, RouterProcess, Setup, Sink, WAIT_MAX, eventually, issue_event,
-    publish, register,
+    ADMIN_TOKEN, NatsServer, RouterProcess, Setup, Sink, WAIT_MAX, event_envelope, eventually,
+    issue_event, publish, register,
 };
 
 const SITE: &str = "site-1";
@@ -96,12 +96,7 @@ async fn send_to_bus(broker: &async_nats::Client, numbers: std::ops::Range<u64>)
     let answers = stream::iter(numbers).map(|number| {
         let context = context.clone();
         async move {
-            let mut headers = async_nats::HeaderMap::new();
-            headers.insert("Nats-Msg-Id", format!("{SITE}/event-{number}").as_str());
-            headers.insert("ce-id", format!("event-{number}").as_str());
-            headers.insert("ce-type", TYPE);
-            headers.insert("ce-cloudid", SITE);
-            let subject = format!("sw.in.{SITE}.{TYPE}.-");
+            let (subject, headers) = event_envelope(SITE, TYPE, &format!("event-{number}"));
             let ack = context.publish_with_headers(subject, headers, body(number).into()).await;
             let accepted = match ack.expect("the publish is sent").await {
                 Ok(_) => Some(true),

@@ -44,6 +44,15 @@ async fn provision(router: &RouterProcess, sink: &Sink, status: u16) {
     }
 }
 
+/// Starts a router whose busy tenant has a handler that fails, and waits until it has counted what is
+/// parked.
+async fn start_with_failing_handler(mut setup: Setup, sink: &Sink) -> RouterProcess {
+    let router = setup.start().await;
+    provision(&router, sink, 503).await;
+    until_counted(&router).await;
+    router
+}
+
 async fn publish_all(broker: &async_nats::Client, site: &str, numbers: std::ops::Range<u64>) {
     for number in numbers {
         publish(broker, site, number, "XXX").await;
@@ -115,9 +124,7 @@ async fn dropped(router: &RouterProcess) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn full_shares_of_one_tenant_stop_no_other_and_every_event_is_accounted_for() {
     let (nats, sink) = (NatsServer::start().await, Sink::start().await);
-    let router = setup(&nats, "router").start().await;
-    provision(&router, &sink, 503).await;
-    until_counted(&router).await;
+    let router = start_with_failing_handler(setup(&nats, "router"), &sink).await;
     let (broker, context) = (nats.client().await, nats.context().await);
     publish_all(&broker, BUSY, 0..BUSY_EVENTS).await;
     other_tenant_is_served(&broker, &sink).await;
@@ -166,9 +173,7 @@ async fn dead_letter_stream_that_the_broker_refuses_stops_no_other_tenant() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn parked_deliveries_count_after_a_crash_and_on_other_replicas() {
     let (nats, sink) = (NatsServer::start().await, Sink::start().await);
-    let router = setup(&nats, "router").start().await;
-    provision(&router, &sink, 503).await;
-    until_counted(&router).await;
+    let router = start_with_failing_handler(setup(&nats, "router"), &sink).await;
     let (broker, context) = (nats.client().await, nats.context().await);
     publish_all(&broker, BUSY, 0..40).await;
     until_all_acknowledged(&context).await;
@@ -190,10 +195,8 @@ async fn parked_deliveries_count_after_a_crash_and_on_other_replicas() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn delivered_and_removed_deliveries_give_their_places_back() {
     let (nats, sink) = (NatsServer::start().await, Sink::start().await);
-    let router =
-        setup(&nats, "router").with("SWITCHYARD_DELIVERY__RETRY_SCHEDULE_S", "1,1").start().await;
-    provision(&router, &sink, 503).await;
-    until_counted(&router).await;
+    let setup = setup(&nats, "router").with("SWITCHYARD_DELIVERY__RETRY_SCHEDULE_S", "1,1");
+    let router = start_with_failing_handler(setup, &sink).await;
     let (broker, context) = (nats.client().await, nats.context().await);
     // Fewer than open the breaker.
     publish_all(&broker, BUSY, 0..5).await;
@@ -222,9 +225,7 @@ async fn documents(context: &jetstream::Context) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deleted_state_bucket_loses_no_parked_delivery_and_gets_its_documents_again() {
     let (nats, sink) = (NatsServer::start().await, Sink::start().await);
-    let router = setup(&nats, "router").start().await;
-    provision(&router, &sink, 503).await;
-    until_counted(&router).await;
+    let router = start_with_failing_handler(setup(&nats, "router"), &sink).await;
     let (broker, context) = (nats.client().await, nats.context().await);
     publish_all(&broker, BUSY, 0..40).await;
     until_all_acknowledged(&context).await;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use switchyard::delivery::{
     DeadLetter, DeadLetterCause, DeadLetterReason, ParkReason, ParkedRecord, ShareOwner,
+    StreamPosition,
 };
 
 use crate::broker::{Letter, LetterSubject, Pair, ParkedMessage, PublishAnswer};
@@ -133,9 +134,10 @@ impl World<'_> {
         let (reason, none) = (DeadLetterReason::Poison("crash"), Vec::new());
         let cause = DeadLetterCause { reason: &reason, stage: "decode", error: "" };
         let headers = StoredHeaders(&none);
-        let letter = DeadLetter::of_event("sw.ev", &headers, Bytes::new(), sequence, &cause);
-        // The sequence is used again after a stream was deleted.
-        let message_id = format!("{}/{}", letter.message_id, self.broker.events.created);
+        let stored_ms = self.ledger.events.get(&event).map_or(0, |stored| stored.published);
+        let position = StreamPosition { sequence, stored_ms };
+        let message_id =
+            DeadLetter::of_event("sw.ev", &headers, Bytes::new(), position, &cause).message_id;
         let content = Content::Letter(Letter { subject: LetterSubject::Event(event), owner: None });
         self.publish(replica, handle, None, message_id, content);
     }

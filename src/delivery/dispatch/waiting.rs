@@ -32,7 +32,7 @@ impl Dispatcher {
         let app = parked.app_or(due_app);
         let schedule = self.schedules.of(RetryProfile::Router);
         let (progress, reason) = (parked.progress(), ParkReason::Unreadable);
-        if schedule.is_expired(progress, reason, clock::now(), self.backlog_age_max) {
+        if schedule.is_expired(progress, reason, clock::broker_now(), self.backlog_age_max) {
             let error = "waited for a registry document for longer than delivery.backlog_max_h";
             return self.dead_letter_waiting(&parked, app, DeadLetterReason::Expired, error).await;
         }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{AppId, InstallationId, token};
+use crate::domain::{AppId, InstallationId, part_of, token};
 use crate::matcher::Subscription;
 
 /// In place of an app: the owner of dead letters of events; the installation is the site.
@@ -102,7 +102,7 @@ impl Amount {
     /// Returns the amount multiplied by a fraction, 0.0 to 1.0.
     #[must_use]
     pub fn scaled(self, fraction: f64) -> Self {
-        Self { messages: scaled(self.messages, fraction), bytes: scaled(self.bytes, fraction) }
+        Self { messages: part_of(self.messages, fraction), bytes: part_of(self.bytes, fraction) }
     }
 
     /// Returns whether neither messages nor bytes exceed `max`.
@@ -116,14 +116,4 @@ impl Amount {
         let messages = self.messages <= max.messages || self.messages <= before.messages;
         messages && (self.bytes <= max.bytes || self.bytes <= before.bytes)
     }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "a bound needs no more than 53 bits, and the product is not negative"
-)]
-fn scaled(number: u64, fraction: f64) -> u64 {
-    (number as f64 * fraction.clamp(0.0, 1.0)) as u64
 }

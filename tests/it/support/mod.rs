@@ -79,6 +79,22 @@ pub(crate) async fn publish(broker: &async_nats::Client, site: &str, number: u64
     publish_raw(broker, site, "avi:jira:updated:issue", &id, body.into_bytes()).await;
 }
 
+/// Returns the subject and the headers that a producer publishes an event with.
+pub(crate) fn event_envelope(
+    site: &str,
+    event_type: &str,
+    id: &str,
+) -> (String, async_nats::HeaderMap) {
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Nats-Msg-Id", format!("{site}/{id}").as_str());
+    headers.insert("ce-specversion", "1.0");
+    headers.insert("ce-id", id);
+    headers.insert("ce-type", event_type);
+    headers.insert("ce-cloudid", site);
+    headers.insert("ce-source", format!("ari:cloud:jira::site/{site}").as_str());
+    (format!("sw.in.{site}.{event_type}.-"), headers)
+}
+
 /// Publishes any bytes as an event of a type, repeated under the same id until they are stored.
 pub(crate) async fn publish_raw(
     broker: &async_nats::Client,
@@ -89,14 +105,7 @@ pub(crate) async fn publish_raw(
 ) {
     let mut context = async_nats::jetstream::new(broker.clone());
     context.set_timeout(Duration::from_secs(2));
-    let subject = format!("sw.in.{site}.{event_type}.-");
-    let mut headers = async_nats::HeaderMap::new();
-    headers.insert("Nats-Msg-Id", format!("{site}/{id}").as_str());
-    headers.insert("ce-specversion", "1.0");
-    headers.insert("ce-id", id);
-    headers.insert("ce-type", event_type);
-    headers.insert("ce-cloudid", site);
-    headers.insert("ce-source", format!("ari:cloud:jira::site/{site}").as_str());
+    let (subject, headers) = event_envelope(site, event_type, id);
     let body = bytes::Bytes::from(body);
     // Until a time, not a number of attempts: a broker without a leader refuses at once.
     let deadline = clock::tick() + WAIT_MAX;

@@ -2,6 +2,7 @@
 
 use super::share::Share;
 use crate::config::DeliveryConfig;
+use crate::domain::part_of;
 
 /// Part of an event's share that its deliveries may use as waiting places: so many per permit.
 const WAITING_PER_EVENT_PERMIT: usize = 4;
@@ -67,12 +68,7 @@ impl FairLimits {
 }
 
 /// Returns a part of `whole`, rounded down; at least one.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    clippy::cast_sign_loss,
-    reason = "a small count times a number from 0.0 to 1.0"
-)]
 fn part(whole: usize, share: f64) -> usize {
-    ((whole as f64 * share.clamp(0.0, 1.0)) as usize).max(1)
+    let part = part_of(u64::try_from(whole).unwrap_or(u64::MAX), share);
+    usize::try_from(part).unwrap_or(usize::MAX).max(1)
 }
