@@ -2,7 +2,6 @@
 //! module of this crate.
 
 mod filter;
-mod fraction;
 mod handler;
 mod ids;
 mod product;
@@ -11,7 +10,6 @@ mod secret;
 mod unknown_members;
 
 pub use filter::{FilterError, OnError};
-pub use fraction::part_of;
 pub use handler::{ForgeRemote, FunctionHandler, Handler, HttpHandler, WebhookHandler};
 pub use ids::{
     AppId, CloudId, DeliveryId, EventId, EventType, InstallationId, ModuleKey, SubscriptionId,

@@ -6,8 +6,8 @@
 use toml::{Table, Value};
 
 use super::error::ConfigError;
+use super::fraction::part_of;
 use super::sections::{Config, DeliveryConfig};
-use crate::domain::part_of;
 
 /// Most bytes that a stored delivery has in addition to its event.
 const RECORD_BYTES: u64 = 16 << 10;

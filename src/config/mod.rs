@@ -7,11 +7,13 @@
 mod check;
 mod environment;
 mod error;
+mod fraction;
 mod load;
 mod sections;
 
 pub use environment::{client_token, nats_server_candidates};
 pub use error::ConfigError;
+pub use fraction::part_of;
 pub use sections::{
     AdminConfig, Config, DeliveryConfig, EventsConfig, IngestConfig, IngestSiteConfig,
     LimitsConfig, LogConfig, MetricsConfig, NatsConfig, RegistryConfig, ServerConfig,

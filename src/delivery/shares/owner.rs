@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{AppId, InstallationId, part_of, token};
+use crate::config::part_of;
+use crate::domain::{AppId, InstallationId, token};
 use crate::matcher::Subscription;
 
 /// In place of an app: the owner of dead letters of events; the installation is the site.

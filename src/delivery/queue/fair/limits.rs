@@ -1,8 +1,7 @@
 //! Limits of the fair queue, computed from the configuration.
 
 use super::share::Share;
-use crate::config::DeliveryConfig;
-use crate::domain::part_of;
+use crate::config::{DeliveryConfig, part_of};
 
 /// Part of an event's share that its deliveries may use as waiting places: so many per permit.
 const WAITING_PER_EVENT_PERMIT: usize = 4;
