@@ -1,6 +1,7 @@
 //! Identifiers, event types and handlers: the types that every stage shares. Imports no other
 //! module of this crate.
 
+mod fair_turns;
 mod filter;
 mod handler;
 mod ids;
@@ -9,6 +10,7 @@ mod retry_profile;
 mod secret;
 mod unknown_members;
 
+pub use fair_turns::{FairTurns, TurnOwner};
 pub use filter::{FilterError, OnError};
 pub use handler::{ForgeRemote, FunctionHandler, Handler, HttpHandler, WebhookHandler};
 pub use ids::{

@@ -31,7 +31,7 @@ use routing::Routing;
 use crate::api::health::Health;
 use crate::bus::{FailedWebhookStream, PublishGates};
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, LimitsConfig};
 use crate::delivery::{EgressGuard, HttpSender};
 use crate::matcher::Matcher;
 use crate::registry::Registry;
@@ -68,10 +68,12 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let monitor = BrokerMonitor::start(&broker, config, &health).await;
 
     let (background, live) = (Background::default(), LiveFeed::default());
-    let matcher = Arc::new(Matcher::new(config.limits.steps));
+    let LimitsConfig { steps, evaluation_share, .. } = config.limits;
+    let matcher = Arc::new(Matcher::new(steps).with_evaluation_share(evaluation_share));
     let registry = registry::open(config, address, &broker, &matcher, &background).await?;
     let (guard, sender) = guarded_sender(config, address, &broker).await?;
     registry::call_apps(config, sender.clone(), &registry, &background);
+    background.spawn(registry::report_exceeded_shares(Arc::clone(&registry), Arc::clone(&matcher)));
     let reports = registry::collect_endpoint_reports(&broker, &registry, &background);
     let parts = (&matcher, &registry, &live);
     let routing = Routing::connect(config, &broker, parts, sender, reports, &background).await?;

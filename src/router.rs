@@ -11,9 +11,11 @@ mod ack_deadline;
 mod examine;
 mod fan_out;
 mod in_flight;
+mod load;
 mod parked;
 pub mod poison;
 mod redelivery;
+mod slow_lane;
 mod turns;
 mod waiting;
 
@@ -27,11 +29,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use ack_deadline::AckDeadline;
-use examine::{Examined, Examiner, Wait, Work, WorkerState};
+use examine::{Examined, Examiner, Unfinished, Wait, Work, WorkerState};
 use fan_out::FanOut;
-use in_flight::{InFlightLimit, InFlightPermit};
+use in_flight::{InFlightLimit, InFlightPermit, SiteLoads};
+use load::WorkerLoads;
 use parked::ParkedDeliveries;
 use redelivery::{Redeliveries, Taken, Verdict};
+use slow_lane::SlowLane;
 use waiting::WaitingEvents;
 
 use crate::clock;
@@ -72,7 +76,9 @@ enum Acquired {
 
 /// Routes events. Shared by its workers and tasks.
 pub struct Router {
-    examiner: Examiner,
+    matcher: Arc<Matcher>,
+    examiner: Arc<Examiner>,
+    lane: Arc<SlowLane>,
     fan_out: Arc<FanOut>,
     waiting: Arc<WaitingEvents>,
     parked: ParkedDeliveries,
@@ -82,6 +88,7 @@ pub struct Router {
     deadline: AckDeadline,
     pause: Arc<PauseGate>,
     events_in_flight: InFlightLimit,
+    sites_in_flight: Arc<SiteLoads>,
     parked_in_flight: InFlightLimit,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -107,16 +114,25 @@ impl Router {
         dispatcher.set_pause_gate(Arc::clone(&pause));
         let trust_body_self = config.trust_body_self;
         let fan_out = Arc::new(FanOut::new(Arc::clone(&dispatcher)));
+        let lane = Arc::new(SlowLane::new());
         let waiting = Arc::new(WaitingEvents::new(
             Arc::clone(&dispatcher),
             Arc::clone(&directory),
-            Arc::clone(&matcher),
+            (Arc::clone(&matcher), Arc::clone(&lane)),
             event_bytes_max,
             trust_body_self,
         ));
-        let examined_by = Arc::clone(&directory);
+        let examiner = Examiner::new(
+            Arc::clone(&matcher),
+            Arc::clone(&directory),
+            live,
+            event_bytes_max,
+            trust_body_self,
+        );
         Self {
-            examiner: Examiner::new(matcher, examined_by, live, event_bytes_max, trust_body_self),
+            matcher,
+            examiner: Arc::new(examiner),
+            lane,
             parked: ParkedDeliveries::new(
                 Arc::clone(&dispatcher),
                 Arc::clone(&directory),
@@ -136,6 +152,7 @@ impl Router {
             deadline: AckDeadline::new(ack_wait),
             pause,
             events_in_flight: InFlightLimit::new(messages, bytes),
+            sites_in_flight: Arc::new(SiteLoads::new(messages)),
             parked_in_flight: InFlightLimit::new(share(messages), share(bytes)),
             stop,
             tasks: TaskTracker::new(),
@@ -154,9 +171,11 @@ impl Router {
             tracing::error!(%error, "stops of the process are not detected");
         }
         let mut workers = JoinSet::new();
+        let loads = Arc::new(WorkerLoads::new(events.len()));
         for (number, source) in events.into_iter().enumerate() {
-            workers.spawn(Arc::clone(&self).route(number, source));
+            workers.spawn(Arc::clone(&self).route(number, source, Arc::clone(&loads)));
         }
+        workers.spawn(Arc::clone(&self).watch_load(loads));
         workers.spawn(Arc::clone(&self).resume_parked(due));
         workers.spawn(Arc::clone(&self).resume_from_gaps());
         workers.spawn(Arc::clone(&self).evict_idle_lanes());
@@ -178,11 +197,19 @@ impl Router {
     }
 
     /// Runs one worker: processes one event after the other.
-    async fn route<S: MessageStream>(self: Arc<Self>, number: usize, mut source: S) {
+    async fn route<S: MessageStream>(
+        self: Arc<Self>,
+        number: usize,
+        mut source: S,
+        loads: Arc<WorkerLoads>,
+    ) {
         let mut worker =
             Worker { number, state: self.examiner.new_worker(), work: self.pause.work() };
         let mut yielded_ms = clock::uptime_ms();
-        while let Some(message) = self.pull(&mut source).await {
+        loop {
+            loads.waits(number);
+            let Some(message) = self.pull(&mut source).await else { break };
+            loads.works(number);
             let now_ms = clock::uptime_ms();
             if !self.may_start(&worker.work, now_ms).await {
                 drop(message);
@@ -262,6 +289,7 @@ impl Router {
         examined: Examined,
     ) -> bool {
         let metrics = &worker.state.metrics;
+        let mut unmatched = None;
         let (work, acked) = match examined {
             Examined::Unmatched => {
                 message.ack().await;
@@ -273,6 +301,10 @@ impl Router {
                 let acked = match &work {
                     Work::Deliver { .. } | Work::Wait(_) => metrics.matched.clone(),
                     Work::DeadLetter { .. } => metrics.poison.clone(),
+                    Work::Finish(_) => {
+                        unmatched = Some(metrics.unmatched.clone());
+                        metrics.matched.clone()
+                    }
                 };
                 (work, acked)
             }
@@ -286,11 +318,17 @@ impl Router {
             }
         };
         let (router, paused) = (Arc::clone(self), worker.work.clone());
+        let now_ms = clock::uptime_ms();
+        let site_load = work.site().map(|site| self.sites_in_flight.enter(site.as_str(), now_ms));
         self.tasks.spawn(async move {
-            let delivered = router.deliver(&message, work);
+            let is_crowded = site_load.as_ref().is_some_and(|site| site.is_crowded);
+            let mut is_matched = true;
+            let delivered = async { is_matched = router.deliver(&message, work, is_crowded).await };
             let settled = router.deadline.settle_then_ack(&message, &paused, delivered);
-            match AssertUnwindSafe(settled).catch_unwind().await {
-                Ok(true) => acked.increment(1),
+            let settled = AssertUnwindSafe(settled).catch_unwind().await;
+            match settled {
+                Ok(true) if is_matched => acked.increment(1),
+                Ok(true) => unmatched.unwrap_or(acked).increment(1),
                 Ok(false) => {}
                 // Unrecorded, it would be redelivered and panic again for ever, and no later event
                 // could be deleted from the stream.
@@ -302,7 +340,7 @@ impl Router {
                     router.redeliveries.record_panic(&message).await;
                 }
             }
-            drop(permit);
+            drop((permit, site_load));
         });
         true
     }
@@ -406,24 +444,51 @@ impl Router {
         }
     }
 
-    /// Completes once the event is accounted for.
-    async fn deliver<M: Message>(&self, message: &M, work: Work) {
+    /// Completes once the event is accounted for; returns whether there was anything to do.
+    async fn deliver<M: Message>(&self, message: &M, work: Work, is_crowded: bool) -> bool {
+        let work = match work {
+            // Boxed: most events are examined by their worker.
+            Work::Finish(unfinished) => match Box::pin(self.finish(unfinished)).await {
+                Examined::Work(work) => work,
+                Examined::Unmatched | Examined::Crashed => return false,
+            },
+            work => work,
+        };
         match work {
             Work::Deliver { prepared, matches } => {
-                self.fan_out.deliver_all(&prepared, matches).await;
+                self.fan_out.deliver_all(&prepared, matches, is_crowded).await;
             }
             Work::Wait(wait) => {
-                let Wait { event, waiting, matched } = *wait;
+                let Wait { event, waiting, postponed, matched } = *wait;
                 let deliver = async {
                     if let Some((prepared, matches)) = matched {
-                        self.fan_out.deliver_all(&prepared, matches).await;
+                        self.fan_out.deliver_all(&prepared, matches, is_crowded).await;
                     }
                 };
-                tokio::join!(self.waiting.park(&event, waiting), deliver);
+                tokio::join!(self.waiting.park(&event, waiting, postponed), deliver);
             }
             Work::DeadLetter { reason, error } => {
                 self.dead_letter_event(message, &reason, &error).await;
             }
+            Work::Finish(_) => debug_assert!(false, "the rest is evaluated at once"),
+        }
+        true
+    }
+
+    /// Evaluates the rest of the filters of an event in the slow lane.
+    async fn finish(&self, unfinished: Box<Unfinished>) -> Examined {
+        if self.lane.is_contended() {
+            self.matcher.shares().report_contention();
+        }
+        let (examiner, steps) = (Arc::clone(&self.examiner), unfinished.steps());
+        let site = unfinished.site().clone();
+        self.lane.run(site.as_str(), steps, move || examiner.finish(*unfinished)).await
+    }
+
+    async fn watch_load(self: Arc<Self>, loads: Arc<WorkerLoads>) {
+        tokio::select! {
+            () = loads.watch(self.matcher.shares(), &self.lane) => {}
+            () = self.stop.cancelled() => {}
         }
     }
 

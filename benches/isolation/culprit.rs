@@ -4,7 +4,10 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use anyhow::ensure;
+use serde_json::{Value, json};
 use switchyard::clock;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 use crate::rig::Rig;
 
@@ -19,6 +22,15 @@ const FULL_MIN: f64 = 0.85;
 /// Messages that each stream may have in the scenario *full*.
 const FULL_MESSAGES: usize = 2_000;
 
+/// Costly filters of an installation, as many as it may have.
+const COSTLY_FILTERS: usize = 100;
+/// Numbers in each of the two lists that a costly filter combines: it takes some 50,000 steps.
+const COSTLY_LIST: usize = 50;
+/// Pause between the batches of a flood.
+const FLOOD_TICK: Duration = Duration::from_millis(10);
+/// Events of a flood that the broker has not confirmed yet; then the flood waits for the broker.
+const UNCONFIRMED_MAX: usize = 2_000;
+
 /// Apps, their installations, and events that match all of them.
 pub(crate) struct Culprit {
     pub(crate) name: &'static str,
@@ -32,6 +44,10 @@ pub(crate) struct Culprit {
     burst: usize,
     /// Pause between the events that follow.
     pause: Option<Duration>,
+    /// Events a second, published without waiting for each other.
+    flood: Option<usize>,
+    /// Whether the filters of the culprit's installations cost all that they may.
+    is_costly: bool,
     /// Whether the culprit first fills the streams of parked deliveries and dead letters.
     fills_streams: bool,
 }
@@ -47,6 +63,8 @@ impl Culprit {
             settings: Vec::new(),
             burst: 0,
             pause: None,
+            flood: None,
+            is_costly: false,
             fills_streams: false,
         };
         let (share, messages) = (FULL_SHARE.to_string(), (FULL_MESSAGES / divisor).to_string());
@@ -65,8 +83,23 @@ impl Culprit {
                 ..culprit("full", 1, 5, "/refuse")
             },
             Self { pause: Some(Duration::from_secs(6)), ..culprit("wider", 100, 100, "/quick") },
+            Self {
+                burst: 800 / divisor,
+                pause: Some(Duration::from_millis(20)),
+                is_costly: true,
+                ..culprit("costly", 1, 1, "/quick")
+            },
+            Self { flood: Some(10_000 / divisor), ..culprit("flood", 1, 1, "/quick") },
             culprit("nothing", 0, 0, "/quick"),
         ]
+    }
+
+    /// The filters of the culprit's triggers.
+    pub(crate) fn filters(&self) -> Vec<String> {
+        if !self.is_costly {
+            return vec![ANY_ISSUE.to_owned()];
+        }
+        (0..COSTLY_FILTERS).map(costly_filter).collect()
     }
 
     /// Brings the router into the state in which the measurement starts.
@@ -105,6 +138,9 @@ impl Culprit {
             rig.publish(SITE, &format!("burst-{number}"), 0).await?;
             number += 1;
         }
+        if let Some(rate) = self.flood {
+            return flood(rig, rate).await;
+        }
         let Some(pause) = self.pause else { return std::future::pending().await };
         let mut ticks = tokio::time::interval(pause);
         loop {
@@ -113,4 +149,47 @@ impl Culprit {
             number += 1;
         }
     }
+}
+
+/// The filter of a trigger on every event.
+pub(crate) const ANY_ISSUE: &str = "event.issue.id != null";
+
+/// A filter that holds for no event and takes nearly as many steps as it may. Each number gives another
+/// one.
+fn costly_filter(number: usize) -> String {
+    let list: Vec<String> = (0..COSTLY_LIST).map(|at| at.to_string()).collect();
+    let list = list.join(",");
+    format!("[{list}].some(a => [{list}].some(b => a + b + event.issue.id.length < -{number}))")
+}
+
+/// Publishes events at a rate until the future is dropped.
+async fn flood(rig: &Rig, rate: usize) -> anyhow::Result<Infallible> {
+    let batch = (rate / 100).max(1);
+    let mut ticks = tokio::time::interval(FLOOD_TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let (mut number, mut unconfirmed) = (0_u64, JoinSet::new());
+    loop {
+        ticks.tick().await;
+        for _ in 0..batch {
+            unconfirmed.spawn(rig.publish(SITE, &format!("flood-{number}"), 0));
+            number += 1;
+        }
+        while let Some(stored) = unconfirmed.try_join_next() {
+            stored??;
+        }
+        while unconfirmed.len() > UNCONFIRMED_MAX {
+            if let Some(stored) = unconfirmed.join_next().await {
+                stored??;
+            }
+        }
+    }
+}
+
+/// The static triggers with these filters.
+pub(crate) fn triggers(filters: &[String], event_type: &str) -> Value {
+    let trigger = |(number, filter): (usize, &String)| {
+        json!({"key": format!("all-{number}"), "endpoint": "hook", "events": [event_type],
+            "filter": {"expression": filter}})
+    };
+    filters.iter().enumerate().map(trigger).collect()
 }

@@ -97,11 +97,13 @@ impl Rig {
 
     async fn provision(&self, culprit: &Culprit) -> anyhow::Result<()> {
         for app in 0..HEALTHY_APPS {
-            self.put_app(&format!("healthy-{app}"), &self.healthy.url(app, "/healthy")).await?;
+            let filters = [culprit::ANY_ISSUE.to_owned()];
+            let url = self.healthy.url(app, "/healthy");
+            self.put_app(&format!("healthy-{app}"), &url, &filters).await?;
         }
         for app in 0..culprit.apps {
             let url = self.others.url(CULPRIT_HOST + app, culprit.path);
-            self.put_app(&format!("culprit-{app}"), &url).await?;
+            self.put_app(&format!("culprit-{app}"), &url, &culprit.filters()).await?;
         }
         let healthy = (0..load::INSTALLATIONS)
             .map(|one| (format!("healthy-{}", one % HEALTHY_APPS), one, load::site(one)));
@@ -116,12 +118,11 @@ impl Rig {
             .await
     }
 
-    /// An app with a trigger on every event of each site where it is installed.
-    async fn put_app(&self, app: &str, url: &str) -> anyhow::Result<()> {
-        let trigger = json!({"key": "all", "endpoint": "hook", "events": [EVENT_TYPE],
-            "filter": {"expression": "event.issue.id != null"}});
+    /// An app with triggers on the events of each site where it is installed.
+    async fn put_app(&self, app: &str, url: &str, filters: &[String]) -> anyhow::Result<()> {
+        let triggers = culprit::triggers(filters, EVENT_TYPE);
         let spec = json!({"kind": "forge", "endpoints": [{"key": "hook", "url": url}],
-            "staticModules": {"trigger": [trigger]}});
+            "staticModules": {"trigger": triggers}});
         self.api.send(Method::PUT, &format!("/admin/v1/apps/{app}"), &[], &spec).await.map(drop)
     }
 
@@ -178,10 +179,11 @@ impl Rig {
         let metrics = self.metrics().await?;
         let sum = |family: &str, label: &str| metrics.sum(family, label);
         Ok(format!(
-            "{} attempts, {} timeouts, {} parkings, {} dead letters, {} drops",
+            "{} attempts, {} timeouts, {} parkings, {} events postponed, {} dead letters, {} drops",
             sum("switchyard_delivery_attempts_total", ""),
             sum("switchyard_delivery_attempts_total", "class=\"timeout\""),
             sum("switchyard_parkings_total", ""),
+            sum("switchyard_evaluations_postponed_total", ""),
             sum("switchyard_dlq_total", ""),
             sum("switchyard_policy_drops_total", ""),
         ))

@@ -8,12 +8,12 @@ use tokio::task::JoinSet;
 
 use super::connect::{Connections, JetStreamClient};
 use super::durable::DurableConsumer;
-use super::prefetch::Prefetch;
+use super::prefetch::{OwnerOf, Prefetch};
 use super::pull_credit::{PullAmount, PullCredit};
 use super::pulled_message::{AckSender, PulledMessage};
 use super::puller::Puller;
 use super::state_bucket::StateBucket;
-use super::subjects::{DUE_CONSUMER, ROUTER_CONSUMER, Subjects};
+use super::subjects::{DUE_CONSUMER, ROUTER_CONSUMER, Subjects, app_of_due, subject_attributes};
 use crate::config;
 use crate::event::MessageStream;
 
@@ -54,7 +54,8 @@ impl PullSubscription {
     ) -> Self {
         let consumer = consumer(ROUTER_CONSUMER, config, String::new());
         let floors = StateBucket::new(connections.intake.clone(), subjects.state_bucket());
-        Self::new(connections, subjects.events_stream(), consumer, Some(floors), config, shares)
+        let stream = (subjects.events_stream(), site_of as OwnerOf);
+        Self::new(connections, stream, consumer, Some(floors), config, shares)
     }
 
     /// Subscribes to the due parked records.
@@ -65,12 +66,13 @@ impl PullSubscription {
         config: &config::EventsConfig,
     ) -> Self {
         let consumer = consumer(DUE_CONSUMER, config, subjects.due_pattern());
-        Self::new(connections, subjects.parked_stream(), consumer, None, config, 1)
+        let stream = (subjects.parked_stream(), app_of_due as OwnerOf);
+        Self::new(connections, stream, consumer, None, config, 1)
     }
 
     fn new(
         connections: &Connections,
-        stream: String,
+        (stream, owner_of): (String, OwnerOf),
         consumer: pull::Config,
         floors: Option<StateBucket>,
         config: &config::EventsConfig,
@@ -94,7 +96,7 @@ impl PullSubscription {
             sender,
             consumer,
             extend_interval: Duration::from_secs(config.ack_wait_s) / EXTENSIONS,
-            prefetch: Arc::new(Prefetch::new(credit)),
+            prefetch: Arc::new(Prefetch::new(credit, owner_of)),
             pulling: JoinSet::new(),
         }
     }
@@ -138,6 +140,11 @@ impl MessageStream for PullSubscription {
     fn discard(&mut self) {
         self.prefetch.discard();
     }
+}
+
+/// Returns the site of an event, by its subject.
+fn site_of(subject: &str) -> &str {
+    subject_attributes(subject).cloud_id.unwrap_or_default()
 }
 
 fn consumer(name: &str, config: &config::EventsConfig, filter_subject: String) -> pull::Config {

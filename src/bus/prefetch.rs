@@ -1,9 +1,12 @@
 //! Messages that a puller has received and its worker has not taken.
 //!
+//! The worker takes them in fair turns of their owners, the sites of events and the apps of parked
+//! deliveries: however many one owner has, the messages of others wait for one turn of it. That holds
+//! for what was pulled; the broker sends events in the order of their stream.
+//!
 //! The puller extends the ack deadlines of all of them, and of those that the worker took last and
 //! is examining, however long that takes.
 
-use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_nats::Subject;
@@ -11,7 +14,16 @@ use tokio::sync::Notify;
 
 use super::pull_credit::{PullAmount, PullCredit};
 use super::pulled_message::PulledMessage;
+use crate::domain::FairTurns;
 use crate::event::Message;
+
+/// Cost of a turn: two or three events of usual size.
+const QUANTUM: u64 = 8 << 10;
+/// Cost of a message in addition to its bytes.
+const MESSAGE_COST: u64 = 4 << 10;
+
+/// Returns the owner of a message by its subject.
+pub(super) type OwnerOf = fn(&str) -> &str;
 
 /// The queue between a puller and its worker.
 #[derive(Debug)]
@@ -25,7 +37,8 @@ pub(super) struct Prefetch {
 
 #[derive(Debug)]
 struct Queue {
-    messages: VecDeque<PulledMessage>,
+    messages: FairTurns<PulledMessage>,
+    owner_of: OwnerOf,
     waiting: PullAmount,
     /// Reply subjects of the messages taken since the worker last waited.
     examined: Vec<Subject>,
@@ -44,11 +57,21 @@ pub(super) struct Arrivals {
     pub(super) count: usize,
 }
 
+impl Queue {
+    fn push(&mut self, message: PulledMessage) {
+        let bytes = u64::try_from(message.payload().len()).unwrap_or(u64::MAX);
+        let cost = bytes.saturating_add(MESSAGE_COST);
+        let owner = self.messages.owner((self.owner_of)(message.address()));
+        self.messages.push(owner, cost, message);
+    }
+}
+
 impl Prefetch {
-    /// Creates a queue with this credit.
-    pub(super) fn new(credit: PullCredit) -> Self {
+    /// Creates a queue with this credit, whose messages belong to the owners that `owner_of` returns.
+    pub(super) fn new(credit: PullCredit, owner_of: OwnerOf) -> Self {
         let queue = Queue {
-            messages: VecDeque::new(),
+            messages: FairTurns::new(QUANTUM),
+            owner_of,
             waiting: PullAmount::default(),
             examined: Vec::new(),
             credit,
@@ -76,7 +99,7 @@ impl Prefetch {
     /// Returns the next message if one waits.
     pub(super) fn take(&self) -> Option<PulledMessage> {
         let mut queue = self.lock();
-        let message = queue.messages.pop_front()?;
+        let message = queue.messages.pop()?;
         queue.waiting = queue.waiting.minus(amount_of(&message));
         queue.examined.push(message.reply().clone());
         if !queue.is_request_signalled && queue.credit.is_due(queue.waiting) {
@@ -122,7 +145,9 @@ impl Prefetch {
         queue.credit.receive(std::mem::take(&mut arrivals.count));
         let amounts = arrivals.messages.iter().map(amount_of);
         queue.waiting = amounts.fold(queue.waiting, PullAmount::plus);
-        queue.messages.extend(arrivals.messages.drain(..));
+        for message in arrivals.messages.drain(..) {
+            queue.push(message);
+        }
         self.arrived.notify_one();
         true
     }

@@ -202,6 +202,12 @@ pub fn subject_attributes(subject: &str) -> AddressAttributes<'_> {
     AddressAttributes { cloud_id: tokens.next(), event_type: tokens.next() }
 }
 
+/// Returns the app token of the subject of a due record (`<prefix>.due.<app>`), whatever the prefix.
+#[must_use]
+pub fn app_of_due(subject: &str) -> &str {
+    subject.rsplit('.').next().unwrap_or_default()
+}
+
 /// Converts text to one subject token: replaces characters that NATS does not allow by `_` and
 /// truncates it.
 fn sanitized_token(text: &str) -> String {
@@ -267,6 +273,13 @@ mod tests {
         let subjects = Subjects::new("sw");
         assert_eq!(subjects.site_of("sw.ev.3.c-1.avi:jira:created:issue"), "c-1");
         assert_eq!(subjects.site_of("elsewhere"), "_");
+    }
+
+    #[test]
+    fn app_is_parsed_from_the_subject_of_a_due_record() {
+        let (subjects, app) = (Subjects::new("sw"), "ari:app/1".into());
+        assert_eq!(app_of_due(&subjects.due(&app)), app.token());
+        assert_eq!(app_of_due(""), "");
     }
 
     #[test]

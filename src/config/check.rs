@@ -92,6 +92,7 @@ const RANGES: &[(&str, Range)] = &[
     ("limits.registration_rate", Whole(0, U32_MAX)),
     ("limits.registration_burst", Whole(1, U32_MAX)),
     ("limits.steps", Whole(1, 100_000_000)),
+    ("limits.evaluation_share", Fraction),
 ];
 
 /// Refuses numbers out of their ranges. Values of another type are refused when they are

@@ -219,6 +219,9 @@ pub struct LimitsConfig {
     pub registration_burst: u32,
     /// Step budget of one filter evaluation.
     pub steps: u32,
+    /// Part of one processor that the filter evaluations of one installation may use while others
+    /// wait, 0.0 to 1.0; 1.0 = no limit. Its further events are evaluated later.
+    pub evaluation_share: f64,
 }
 
 /// `[metrics]`

@@ -252,8 +252,8 @@ pub struct ParkedDelivery {
     pub id: DeliveryId,
     /// The installation, or the token of its id if only that was known.
     pub installation: InstallationId,
-    /// Subscriptions of the delivery; none if the event waits for the document of the installation
-    /// and is not matched yet.
+    /// Subscriptions of the delivery; none if the event waits for the installation and is not matched
+    /// yet.
     pub subscriptions: Vec<SubscriptionId>,
     /// App of an event that is not matched yet.
     unmatched_app: Option<AppId>,
@@ -295,7 +295,7 @@ impl ParkedDelivery {
         })
     }
 
-    /// Creates the record of an event that waits for the document of an installation.
+    /// Creates the record of an event that waits for an installation.
     #[must_use]
     pub fn unmatched(event: Event, waiting: UnmatchedFor, now: Timestamp) -> Self {
         let UnmatchedFor { app, installation } = waiting;
@@ -332,9 +332,8 @@ impl ParkedDelivery {
         self.unmatched_app.clone().unwrap_or_else(|| due_app.clone())
     }
 
-    /// Counts one more parking and returns the record that waits until `due` for the document of
-    /// the installation.
-    pub(super) fn wait(&mut self, app: &AppId, due: Timestamp) -> ParkedRecord {
+    /// Counts one more parking and returns the record that waits until `due` for its installation.
+    pub(super) fn wait(&mut self, app: &AppId, due: Timestamp, reason: ParkReason) -> ParkedRecord {
         self.progress.parks += 1;
         let parts = RecordParts {
             id: &self.id,
@@ -347,7 +346,7 @@ impl ParkedDelivery {
             filter_error: self.filter_error.as_ref(),
             progress: &self.progress,
         };
-        parts.record(due, ParkReason::Unreadable)
+        parts.record(due, reason)
     }
 
     /// Restores the delivery for its current subscription; `coalesced_with` are the others that it

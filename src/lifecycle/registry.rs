@@ -20,6 +20,8 @@ use crate::store::{KvOptions, KvStore};
 
 /// Longest time that a start waits for the registry to load.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(120);
+/// Pause between two reports of installations whose events are postponed.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Capacity of the channel of [`EndpointGoneReport`]s; reports beyond it are dropped.
 const ENDPOINT_REPORTS_MAX: usize = 256;
 
@@ -62,6 +64,16 @@ pub(super) fn call_apps(
     registry.set_app_caller(Arc::new(AppCalls::new(sender, config.limits.body)));
     let registry = Arc::clone(registry);
     background.spawn(async move { registry.run_background_tasks().await });
+}
+
+/// Notifies apps of installations whose events are postponed, until the future is dropped.
+pub(super) async fn report_exceeded_shares(registry: Arc<Registry>, matcher: Arc<Matcher>) {
+    loop {
+        tokio::time::sleep(REPORT_INTERVAL).await;
+        for exceeded in matcher.shares().take_reports() {
+            registry.notify_share_exceeded(&exceeded);
+        }
+    }
 }
 
 /// Starts the task that disables modules of removed endpoints; returns where to report them.

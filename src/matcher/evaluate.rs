@@ -6,14 +6,18 @@ use std::sync::atomic::Ordering::Relaxed;
 use switchyard_expr::diagnostic::Position;
 use switchyard_expr::{Env, EvalError, Program, Verdict};
 
-use super::Subscriber;
+use super::evaluation_share::{Charges, LeftOut};
 use super::index::{Listener, ListenerId, LookupScratch};
-use super::matches::{MatchedListener, Matches};
+use super::matches::{EvaluationCost, MatchedListener, Matches, charges};
 use super::partition::{Partition, SegmentWithDeletes};
+use super::{Owner, Subscriber};
 use crate::clock;
 use crate::domain::FilterError;
 use crate::event::{Decoder, RoutingKey};
 use crate::telemetry::LogBudget;
+
+/// Steps from which on an evaluation is charged; cheaper ones cost less than the charge.
+const CHARGED_MIN: u64 = 256;
 
 /// Working memory of one matching thread, reused from event to event. Keeps the last outcome and
 /// its snapshot alive, nothing else.
@@ -23,6 +27,57 @@ pub struct Scratch {
     lookup: LookupScratch,
     expression: switchyard_expr::EvalScratch,
     index_error_log: LogBudget,
+    rest: Rest,
+}
+
+/// Bounds on the matching of one event.
+#[derive(Clone, Copy, Debug)]
+pub struct MatchLimits<'a> {
+    /// Steps after which no further evaluation starts; the rest is left to
+    /// [`Matcher::resume`](super::Matcher::resume).
+    pub steps: u64,
+    /// Installations for which nothing is evaluated.
+    pub left_out: Option<&'a LeftOut>,
+}
+
+impl Default for MatchLimits<'_> {
+    fn default() -> Self {
+        Self { steps: u64::MAX, left_out: None }
+    }
+}
+
+/// The filters of an event that are still to be evaluated.
+#[derive(Debug, Default)]
+struct Rest {
+    groups: Vec<(u32, ListenerId)>,
+    /// The snapshot that they refer to.
+    partition: Option<Arc<Partition>>,
+    /// The time that all evaluations of the event see.
+    now_ms: i64,
+    excluded: Option<LeftOut>,
+}
+
+impl Scratch {
+    /// Steps of the evaluations of the last event so far.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.outcome.steps
+    }
+
+    /// What the owners of the filters that are still to be evaluated would pay if each of these cost
+    /// as much as those before on average. See [`Matches::take_charges`].
+    #[must_use]
+    pub fn expected_charges(&self, left_out: Option<&LeftOut>) -> Charges {
+        let Rest { groups, partition, .. } = &self.rest;
+        let Some(partition) = partition else { return Charges::new() };
+        let steps = self.outcome.steps / u64::from(self.outcome.evaluated.all().max(1));
+        let costs = groups.iter().map(|(segment, group)| EvaluationCost {
+            segment: *segment,
+            group: *group,
+            steps,
+        });
+        charges(partition, costs, left_out)
+    }
 }
 
 /// An event with its decoded values and evaluation settings.
@@ -30,19 +85,34 @@ struct EventContext<'e> {
     routing_key: RoutingKey<'e>,
     decoder: &'e Decoder,
     env: Env,
+    /// Installations of which the outcome has nothing, if there are any.
+    excluded: Option<LeftOut>,
+}
+
+impl EventContext<'_> {
+    fn excludes(&self, listener: &Listener) -> bool {
+        let excluded = self.excluded.as_ref();
+        excluded.is_some_and(|excluded| excluded.contains(&listener.subscription.owner.id))
+    }
 }
 
 /// Matches one event against one partition and stores the outcome in `scratch`.
 pub(super) fn match_partition(
     partition: &Arc<Partition>,
-    routing_key: RoutingKey<'_>,
-    decoder: &Decoder,
+    (routing_key, decoder): (RoutingKey<'_>, &Decoder),
     steps_max: u32,
+    limits: MatchLimits<'_>,
     scratch: &mut Scratch,
 ) {
-    let Scratch { outcome, lookup, expression, index_error_log } = scratch;
+    let Scratch { outcome, lookup, expression, index_error_log, rest } = scratch;
     let env = Env { now_ms: clock::broker_now_ms(), steps_max };
-    let context = EventContext { routing_key, decoder, env };
+    let mut context = EventContext { routing_key, decoder, env, excluded: None };
+    rest.groups.clear();
+    if let Some(left_out) = limits.left_out {
+        outcome.postponed = postponed(partition, &context, left_out, (lookup, expression));
+        let excluded = || outcome.postponed.iter().map(|owner| owner.id.clone()).collect();
+        context.excluded = (!outcome.postponed.is_empty()).then(excluded);
+    }
     let mut previous = None;
     for (number, segment) in (0..).zip(&partition.segments) {
         // The lookup takes `selfGenerated` for false: filters that read it are evaluated one by one.
@@ -56,7 +126,10 @@ pub(super) fn match_partition(
         }
         previous = Some(&*segment.index);
         outcome.candidates += lookup.candidates;
-        let alone = lookup.matched_listeners.iter().filter(|id| segment.is_alive(**id));
+        let alone = lookup.matched_listeners.iter().filter(|id| {
+            let is_excluded = || segment.index.listener(**id).is_some_and(|l| context.excludes(l));
+            segment.is_alive(**id) && (context.excluded.is_none() || !is_excluded())
+        });
         outcome.matched.extend(alone.map(|id| MatchedListener { segment: number, listener: *id }));
         for group in &lookup.matched_groups {
             for (id, _) in passing_listeners(segment, *group, &context, &mut outcome.ignored) {
@@ -64,12 +137,75 @@ pub(super) fn match_partition(
             }
         }
         for group in &lookup.groups_to_evaluate {
-            evaluate((number, segment), *group, &context, expression, outcome);
+            if outcome.steps < limits.steps {
+                evaluate((number, segment), *group, &context, expression, outcome);
+            } else {
+                rest.groups.push((number, *group));
+            }
         }
     }
-    if !outcome.matched.is_empty() {
+    keep_partition(partition, outcome);
+    outcome.unfinished = rest.groups.len();
+    if !rest.groups.is_empty() {
+        rest.partition = Some(Arc::clone(partition));
+        (rest.now_ms, rest.excluded) = (context.env.now_ms, context.excluded);
+    }
+}
+
+/// Evaluates the filters that [`match_partition`] left, and adds the results to the outcome.
+pub(super) fn match_rest(
+    (routing_key, decoder): (RoutingKey<'_>, &Decoder),
+    steps_max: u32,
+    scratch: &mut Scratch,
+) {
+    let Scratch { outcome, expression, rest, .. } = scratch;
+    outcome.unfinished = 0;
+    let Rest { groups, partition: Some(partition), now_ms, excluded } = std::mem::take(rest) else {
+        return;
+    };
+    let env = Env { now_ms, steps_max };
+    let context = EventContext { routing_key, decoder, env, excluded };
+    for (number, group) in groups {
+        if let Some(segment) = partition.segments.get(number as usize) {
+            evaluate((number, segment), group, &context, expression, outcome);
+        }
+    }
+    keep_partition(&partition, outcome);
+}
+
+fn keep_partition(partition: &Arc<Partition>, outcome: &mut Matches) {
+    if !outcome.matched.is_empty() || !outcome.costs.is_empty() {
         outcome.partition = Some(Arc::clone(partition));
     }
+}
+
+/// Returns the owners of installations in `left_out` that have a filter to evaluate which no other
+/// installation has.
+fn postponed(
+    partition: &Partition,
+    context: &EventContext<'_>,
+    left_out: &LeftOut,
+    (lookup, expression): (&mut LookupScratch, &mut switchyard_expr::EvalScratch),
+) -> Vec<Arc<Owner>> {
+    let mut owners: Vec<Arc<Owner>> = Vec::new();
+    let mut known = LeftOut::default();
+    let mut previous = None;
+    for segment in &partition.segments {
+        // A defect is reported by the lookup that decides; until then all filters are to be evaluated.
+        let _ = segment.index.find(context.decoder, &context.env, previous, expression, lookup);
+        previous = Some(&*segment.index);
+        for group in &lookup.groups_to_evaluate {
+            let alive = || {
+                let listeners = segment.index.group(*group).filter(|(id, _)| segment.is_alive(*id));
+                listeners.map(|(_, listener)| listener).filter(|one| one.program().is_some())
+            };
+            if alive().all(|listener| left_out.contains(&listener.subscription.owner.id)) {
+                let found = alive().map(|listener| &listener.subscription.owner);
+                owners.extend(found.filter(|owner| known.insert(owner.id.clone())).map(Arc::clone));
+            }
+        }
+    }
+    owners
 }
 
 /// Yields the listeners of a group that are not deleted and whose conditions hold; counts the
@@ -81,7 +217,7 @@ fn passing_listeners<'p>(
     ignored: &mut usize,
 ) -> impl Iterator<Item = (ListenerId, &'p Listener)> {
     segment.index.group(group).filter(move |(at, listener)| {
-        let is_alive = segment.is_alive(*at);
+        let is_alive = segment.is_alive(*at) && !context.excludes(listener);
         let passes_conditions = is_alive && passes_conditions(listener, context);
         *ignored += usize::from(is_alive && !passes_conditions);
         passes_conditions
@@ -149,6 +285,13 @@ fn evaluate(
         }
     }
     outcome.ignored += ignored;
+    if holds.is_some() {
+        let steps = u64::from(scratch.steps());
+        outcome.steps += steps;
+        if steps >= CHARGED_MIN {
+            outcome.costs.push(EvaluationCost { segment: number, group, steps });
+        }
+    }
     match holds {
         Some(Ok(true)) => outcome.evaluated.matched += 1,
         Some(Ok(false)) => outcome.evaluated.not_matched += 1,

@@ -2,12 +2,19 @@
 
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashMapExt};
+
+use super::evaluation_share::{Charges, LeftOut};
 use super::index::{Listener, ListenerId};
 use super::partition::Partition;
-use super::{Subscriber, Subscription};
+use super::{Owner, Subscriber, Subscription};
 use crate::clock;
 use crate::domain::{FilterError, OnError};
 use crate::event::{Decoder, RoutingKey};
+
+/// Most owners that pay for one evaluation. Owners that are left out pay nothing, so if a filter of
+/// more owners costs too much, it is the turn of all of them after a few events.
+const PAYERS_MAX: usize = 64;
 
 /// A subscription that receives the event.
 #[derive(Clone, Debug)]
@@ -53,6 +60,24 @@ pub struct Matches {
     pub index_errors: usize,
     /// Number of evaluations by result; equal filters are evaluated once.
     pub evaluated: EvaluationCounts,
+    /// Steps of all evaluations.
+    pub steps: u64,
+    /// Number of filters that are not evaluated yet, because the limit on steps was reached;
+    /// [`Matcher::resume`](super::Matcher::resume) evaluates them.
+    pub unfinished: usize,
+    /// Owners of installations that are left out, and for which a filter would have to be evaluated:
+    /// the outcome has nothing of these installations.
+    pub postponed: Vec<Arc<Owner>>,
+    /// Evaluations that cost more than a few steps.
+    pub(super) costs: Vec<EvaluationCost>,
+}
+
+/// What the evaluation of one filter cost.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EvaluationCost {
+    pub(super) segment: u32,
+    pub(super) group: ListenerId,
+    pub(super) steps: u64,
 }
 
 /// A subscription whose filter holds, by position: reading the subscription itself costs more than
@@ -102,8 +127,19 @@ impl Matches {
         }));
         deliveries.append(&mut self.delivered_on_error);
         self.matched.clear();
+        self.costs.clear();
         self.partition = None;
         deliveries
+    }
+
+    /// Removes and returns what each owner pays for evaluations. Installations with equal filters
+    /// share the cost of the one evaluation, without those in `left_out`, which did not cause it.
+    pub fn take_charges(&mut self, left_out: Option<&LeftOut>) -> Charges {
+        let costs = std::mem::take(&mut self.costs);
+        let partition = self.partition.as_ref();
+        partition.map_or_else(Charges::new, |partition| {
+            charges(partition, costs.iter().copied(), left_out)
+        })
     }
 
     /// Adds the evaluation error of one listener.
@@ -141,7 +177,41 @@ impl Matches {
         self.failures.clear();
         (self.ignored, self.candidates, self.index_errors) = (0, 0, 0);
         self.evaluated = EvaluationCounts::default();
+        (self.steps, self.unfinished) = (0, 0);
+        self.postponed.clear();
+        self.costs.clear();
     }
+}
+
+/// Divides costs between the owners of the filters, without those that are left out.
+pub(super) fn charges(
+    partition: &Partition,
+    costs: impl Iterator<Item = EvaluationCost>,
+    left_out: Option<&LeftOut>,
+) -> Charges {
+    let mut positions: HashMap<*const Owner, usize> = HashMap::new();
+    let mut charges = Charges::new();
+    for cost in costs {
+        let Some(segment) = partition.segments.get(cost.segment as usize) else { continue };
+        let owners = || {
+            let listeners = segment.index.group(cost.group);
+            let alive = listeners.filter(|(id, _)| segment.is_alive(*id));
+            let owners = alive.map(|(_, listener)| &listener.subscription.owner);
+            let pays = |owner: &&Arc<Owner>| left_out.is_none_or(|out| !out.contains(&owner.id));
+            owners.filter(pays).take(PAYERS_MAX)
+        };
+        let count = u64::try_from(owners().count()).unwrap_or(u64::MAX).max(1);
+        for owner in owners() {
+            let position = *positions.entry(Arc::as_ptr(owner)).or_insert_with(|| {
+                charges.push((Arc::clone(owner), 0));
+                charges.len() - 1
+            });
+            if let Some((_, steps)) = charges.get_mut(position) {
+                *steps += cost.steps / count;
+            }
+        }
+    }
+    charges
 }
 
 /// Number of evaluations by result.
@@ -153,4 +223,12 @@ pub struct EvaluationCounts {
     pub not_matched: u32,
     /// Ended in an error.
     pub failed: u32,
+}
+
+impl EvaluationCounts {
+    /// Returns the number of all evaluations.
+    #[must_use]
+    pub fn all(&self) -> u32 {
+        self.matched.saturating_add(self.not_matched).saturating_add(self.failed)
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use foldhash::{HashMap, HashMapExt};
 use metrics::{Counter, Histogram, counter, histogram};
 
-use super::{FilterFailure, Matches};
+use super::{EvaluationCounts, FilterFailure, LateMatches, Matches};
 use crate::telemetry::EventTypeCounters;
 
 /// The metrics of one worker.
@@ -53,10 +53,7 @@ impl MatchMetrics {
     ) {
         self.seconds.record(took);
         self.candidates.record(count(outcome.candidates));
-        let evaluated = outcome.evaluated;
-        self.evaluated_true.increment(u64::from(evaluated.matched));
-        self.evaluated_false.increment(u64::from(evaluated.not_matched));
-        self.evaluated_error.increment(u64::from(evaluated.failed));
+        self.count_evaluations(outcome.evaluated);
         self.index_errors.increment(u64::from(count(outcome.index_errors)));
         if is_repeated {
             return;
@@ -66,6 +63,21 @@ impl MatchMetrics {
         if !outcome.is_empty() {
             self.matches.increment(event_type, u64::from(count(outcome.len())));
         }
+    }
+
+    /// Counts the outcome of matching an event that waited for an installation.
+    pub fn count_late(&mut self, event_type: &str, late: &LateMatches) {
+        self.count_evaluations(late.evaluated);
+        late.failures.iter().for_each(|failure| self.count_failure(failure));
+        if !late.matches.is_empty() {
+            self.matches.increment(event_type, u64::from(count(late.matches.len())));
+        }
+    }
+
+    fn count_evaluations(&self, evaluated: EvaluationCounts) {
+        self.evaluated_true.increment(u64::from(evaluated.matched));
+        self.evaluated_false.increment(u64::from(evaluated.not_matched));
+        self.evaluated_error.increment(u64::from(evaluated.failed));
     }
 
     fn count_failure(&mut self, failure: &FilterFailure) {

@@ -9,6 +9,7 @@
 mod conditions;
 mod dry_run;
 mod evaluate;
+pub mod evaluation_share;
 mod index;
 mod index_metrics;
 mod indexer;
@@ -22,8 +23,10 @@ pub mod subscription;
 
 pub use conditions::{Subscriber, UnmetCondition};
 pub use dry_run::TriggerDecision;
-pub use evaluate::Scratch;
+pub use evaluate::{MatchLimits, Scratch};
+pub use evaluation_share::{EvaluationShares, ExceededShare, LeftOut};
 pub use matches::{EvaluationCounts, FilterFailure, Match, Matches};
+pub use one_by_one::LateMatches;
 pub use snapshot::Matcher;
 pub use subscription::{
     DeliverySettings, EventConditions, EventSubscription, EventSubscriptions, Owner, Subscription,

@@ -1,16 +1,30 @@
 //! Matches an event against given subscriptions, one by one, without the index.
 //!
-//! For an event that waited for the document of an installation: the other subscriptions of its site
-//! were matched before. Conditions and evaluation are those of matching.
+//! For an event that waited for an installation: for its document, or because it had used its share
+//! of evaluation. The other subscriptions of its site were matched before. Conditions and evaluation
+//! are those of matching.
 
 use switchyard_expr::{Env, EvalScratch, Verdict};
 
 use super::conditions::Conditions;
-use super::{Match, Matcher, Subscriber, Subscription, evaluate};
+use super::{EvaluationCounts, FilterFailure, Match, Matcher, Subscriber, Subscription, evaluate};
 use crate::clock;
 use crate::event::{Decoder, RoutingKey};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+
+/// What matches of given subscriptions.
+#[derive(Debug, Default)]
+pub struct LateMatches {
+    /// The matches.
+    pub matches: Vec<Match>,
+    /// Evaluation errors, one for each subscription.
+    pub failures: Vec<FilterFailure>,
+    /// Number of evaluations by result.
+    pub evaluated: EvaluationCounts,
+    /// Steps of all evaluations.
+    pub steps: u64,
+}
 
 impl Matcher {
     /// Returns which of `subscriptions` match the event with this routing key, which `decoder`
@@ -21,10 +35,10 @@ impl Matcher {
         subscriptions: &[Arc<Subscription>],
         routing_key: RoutingKey<'_>,
         decoder: &Decoder,
-    ) -> Vec<Match> {
+    ) -> LateMatches {
         let env = Env { now_ms: clock::broker_now_ms(), steps_max: self.steps_max() };
         let mut scratch = EvalScratch::new();
-        let mut matches = Vec::new();
+        let mut late = LateMatches::default();
         for subscription in subscriptions {
             let mut events = subscription.event_subscriptions.iter();
             let event = events.find(|e| e.conditions.event_type.as_str() == routing_key.event_type);
@@ -40,7 +54,9 @@ impl Matcher {
                 Some(program) => {
                     let own = || is_own(subscriber);
                     let verdict = evaluate::verdict(program, decoder, own, &env, &mut scratch);
-                    subscription.stats.steps.fetch_add(u64::from(scratch.steps()), Relaxed);
+                    let steps = u64::from(scratch.steps());
+                    subscription.stats.steps.fetch_add(steps, Relaxed);
+                    late.steps += steps;
                     match verdict {
                         Verdict::Match => Ok(true),
                         Verdict::NoMatch => Ok(false),
@@ -50,25 +66,37 @@ impl Matcher {
                 None => Ok(true),
             };
             let filter_error = match verdict {
-                Ok(false) => continue,
+                Ok(false) => {
+                    late.evaluated.not_matched += 1;
+                    continue;
+                }
                 Ok(true) => {
+                    late.evaluated.matched += 1;
                     subscription.stats.count_match(clock::now_ms());
                     None
                 }
                 Err(error) => {
+                    late.evaluated.failed += 1;
                     subscription.stats.count_error(&error.message);
-                    if !event.conditions.on_error.delivers() {
+                    let (subscription, on_error) =
+                        (Arc::clone(subscription), event.conditions.on_error);
+                    late.failures.push(FilterFailure {
+                        subscription,
+                        error: error.clone(),
+                        on_error,
+                    });
+                    if !on_error.delivers() {
                         continue;
                     }
                     Some(Box::new(error))
                 }
             };
-            matches.push(Match {
+            late.matches.push(Match {
                 subscription: Arc::clone(subscription),
                 self_generated: is_own(subscriber),
                 filter_error,
             });
         }
-        matches
+        late
     }
 }

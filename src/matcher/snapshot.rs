@@ -14,7 +14,7 @@ use super::index_metrics::filters_beyond_index;
 use super::indexer::Indexer;
 use super::partition::Partition;
 use super::projection_cache::ProjectionCache;
-use super::{Matches, Scratch, Subscription, evaluate};
+use super::{EvaluationShares, MatchLimits, Matches, Scratch, Subscription, evaluate};
 use crate::domain::{CloudId, EventType, InstallationId, SubscriptionId};
 use crate::event::{Decoder, RoutingKey};
 
@@ -40,6 +40,7 @@ pub struct Matcher {
     projections: Mutex<ProjectionCache>,
     indexer: Indexer,
     steps_max: u32,
+    shares: EvaluationShares,
 }
 
 /// The partitions of some sites.
@@ -165,7 +166,20 @@ impl Matcher {
             projections: Mutex::default(),
             indexer: Indexer::new(steps_max),
             steps_max,
+            shares: EvaluationShares::default(),
         }
+    }
+
+    /// Sets the share of evaluation of each installation, see [`EvaluationShares::new`].
+    #[must_use]
+    pub fn with_evaluation_share(self, share: f64) -> Self {
+        Self { shares: EvaluationShares::new(share), ..self }
+    }
+
+    /// Who used how much of the evaluations.
+    #[must_use]
+    pub fn shares(&self) -> &EvaluationShares {
+        &self.shares
     }
 
     /// Steps after which an evaluation ends in an error.
@@ -302,11 +316,36 @@ impl Matcher {
         decoder: &Decoder,
         scratch: &'s mut Scratch,
     ) -> &'s mut Matches {
+        self.matches_within(MatchLimits::default(), routing_key, decoder, scratch)
+    }
+
+    /// Does what [`Matcher::matches`] does within limits. If the limit on steps is reached, the
+    /// outcome says how many filters are `unfinished`.
+    pub fn matches_within<'s>(
+        &self,
+        limits: MatchLimits<'_>,
+        routing_key: RoutingKey<'_>,
+        decoder: &Decoder,
+        scratch: &'s mut Scratch,
+    ) -> &'s mut Matches {
         scratch.outcome.clear();
         self.with_partition(routing_key.cloud_id, routing_key.event_type, |partition| {
             partition.seen.fetch_add(1, Relaxed);
-            evaluate::match_partition(partition, routing_key, decoder, self.steps_max, scratch);
+            let event = (routing_key, decoder);
+            evaluate::match_partition(partition, event, self.steps_max, limits, scratch);
         });
+        &mut scratch.outcome
+    }
+
+    /// Evaluates what [`Matcher::matches_within`] left unfinished. The arguments must be those of
+    /// that call; it may be another thread.
+    pub fn resume<'s>(
+        &self,
+        routing_key: RoutingKey<'_>,
+        decoder: &Decoder,
+        scratch: &'s mut Scratch,
+    ) -> &'s mut Matches {
+        evaluate::match_rest((routing_key, decoder), self.steps_max, scratch);
         &mut scratch.outcome
     }
 

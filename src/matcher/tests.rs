@@ -54,6 +54,21 @@ proptest! {
         world.check_accounts()?;
     }
 
+    /// Neither the time when a filter is evaluated nor the thread decides its verdict.
+    #[test]
+    fn matching_in_parts_and_later_has_the_same_outcome(
+        acts in prop::collection::vec(act(small_filter()), 2..40),
+        steps_at_once in prop_oneof![Just(0), 1..200_u64, Just(u64::MAX)],
+        left_out in prop::collection::vec(0..4_usize, 0..4),
+    ) {
+        let mut world = World::new(switchyard_expr::limits::STEPS_MAX);
+        world.limit(steps_at_once, &left_out);
+        for act in &acts {
+            world.perform(act)?;
+        }
+        world.check_accounts()?;
+    }
+
     #[test]
     fn index_agrees_on_many_filters_of_one_event_type(
         filters in prop::collection::vec(small_filter(), 60..160),

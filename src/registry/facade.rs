@@ -8,7 +8,7 @@ use super::app_calls::AppCaller;
 use super::background;
 use super::commands::{
     Apps, Clients, ConnectModules, Context, Discovery, DynamicWebhooks, ForgeBatches, ForgeModules,
-    Installations, ManagedModules, ModuleStatusCommands, SigningKeys,
+    Installations, ManagedModules, ModuleStatusCommands, Notices, SigningKeys,
 };
 use super::compile::{AppliedApp, AppliedInstallation};
 use super::error::RegisterError;
@@ -20,7 +20,7 @@ use super::settings::Settings;
 use super::store::Store;
 use crate::domain::{AppId, InstallationId, SubscriptionId};
 use crate::jwt::KeyRing;
-use crate::matcher::{Matcher, Subscription};
+use crate::matcher::{ExceededShare, Matcher, Subscription};
 
 /// The registry of one replica: applied state and commands.
 pub struct Registry {
@@ -209,6 +209,12 @@ impl Registry {
     #[must_use]
     pub fn installation_by_id_or_token(&self, id: &str) -> Option<Arc<AppliedInstallation>> {
         self.context.state().installation_by_id_or_token(id)
+    }
+
+    /// Notifies the app of an installation whose events are postponed, because its filters cost more
+    /// than its share of evaluation.
+    pub fn notify_share_exceeded(&self, exceeded: &ExceededShare) {
+        Notices::new(&self.context).share_exceeded(exceeded);
     }
 
     /// Returns the documents that this replica cannot read, by key.

@@ -1,15 +1,29 @@
 //! Decodes and matches one message.
+//!
+//! A worker evaluates the filters of an event up to a number of steps. An event that needs more is
+//! *unfinished*: the slow lane evaluates the rest, while the worker examines the next event.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock;
 use crate::delivery::{DeadLetterReason, PreparedEvent, SubscriptionDirectory, UnmatchedFor};
+use crate::domain::CloudId;
 use crate::event::metrics::{InputMetrics, decode_error};
 use crate::event::{DecodeError, Decoder, Event, Message, RoutingKey};
+use crate::matcher::evaluation_share::{Charges, EventPart};
 use crate::matcher::metrics::MatchMetrics;
-use crate::matcher::{FilterFailure, Match, Matcher, Matches, Scratch};
+use crate::matcher::{
+    FilterFailure, LeftOut, Match, MatchLimits, Matcher, Matches, Owner, Scratch,
+};
 use crate::telemetry::{LiveEvent, LiveFeed, LogBudget};
+
+/// Steps of one event after which a worker starts no further evaluation: with the last one, at most a
+/// millisecond and a half.
+const WORKER_STEPS: u64 = 100_000;
+/// Steps of one event from which on its evaluations are charged.
+pub(super) const CHARGED_MIN: u64 = 10_000;
 
 /// Decodes and matches messages; shared by all workers.
 pub(super) struct Examiner {
@@ -41,18 +55,75 @@ pub(super) enum Examined {
 
 /// What is done for an event before it is acknowledged.
 pub(super) enum Work {
-    Deliver { prepared: Arc<PreparedEvent>, matches: Vec<Match> },
+    Deliver {
+        prepared: Arc<PreparedEvent>,
+        matches: Vec<Match>,
+    },
     Wait(Box<Wait>),
-    DeadLetter { reason: DeadLetterReason, error: String },
+    DeadLetter {
+        reason: DeadLetterReason,
+        error: String,
+    },
+    /// The rest of its filters is evaluated first.
+    Finish(Box<Unfinished>),
 }
 
-/// An event of a site in which some installations have a document that cannot be read.
+/// An event that is not matched for some installations of its site yet.
 pub(super) struct Wait {
     pub(super) event: Event,
-    /// Those installations.
+    /// Those that have a document that cannot be read.
     pub(super) waiting: Vec<UnmatchedFor>,
+    /// Those that used more than their share of evaluation.
+    pub(super) postponed: Vec<UnmatchedFor>,
     /// The matches of all others, if there are any.
     pub(super) matched: Option<Matched>,
+}
+
+/// An event of which some filters are not evaluated yet, with all that their evaluation needs.
+pub(super) struct Unfinished {
+    event: Event,
+    decoder: Decoder,
+    scratch: Scratch,
+    waiting: Vec<UnmatchedFor>,
+    left_out: Option<Arc<LeftOut>>,
+    reserved: Reservation,
+    /// Time that matching took so far.
+    took: Duration,
+}
+
+/// What the rest of an event is expected to cost; counted until it is dropped.
+struct Reservation {
+    matcher: Arc<Matcher>,
+    charges: Charges,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.matcher.shares().release(&self.charges);
+    }
+}
+
+impl Unfinished {
+    pub(super) fn site(&self) -> &CloudId {
+        &self.event.envelope.cloud_id
+    }
+
+    /// Expected steps of the rest.
+    pub(super) fn steps(&self) -> u64 {
+        self.reserved.charges.iter().map(|(_, steps)| steps).sum()
+    }
+}
+
+impl Work {
+    /// The site of its event; none if that cannot be read.
+    pub(super) fn site(&self) -> Option<&CloudId> {
+        match self {
+            Self::Deliver { prepared, .. } => Some(&prepared.event.envelope.cloud_id),
+            Self::Wait(wait) => Some(&wait.event.envelope.cloud_id),
+            Self::Finish(unfinished) => Some(unfinished.site()),
+            Self::DeadLetter { .. } => None,
+        }
+    }
 }
 
 /// The matches of an event.
@@ -137,32 +208,96 @@ impl Examiner {
         if !is_repeated {
             worker.metrics.count_type(routing_key.event_type);
         }
+        let left_out = self.matcher.shares().left_out();
+        // An event that was redelivered is marked only while it is examined here.
+        let steps = if is_repeated { u64::MAX } else { WORKER_STEPS };
+        let limits = MatchLimits { steps, left_out: left_out.as_deref() };
         let started = clock::tick();
         let mut nothing = Matches::default();
         let outcome = match decoded.is_body_decoded() {
-            true => self.matcher.matches(routing_key, &worker.decoder, &mut worker.scratch),
+            true => {
+                let (decoder, scratch) = (&worker.decoder, &mut worker.scratch);
+                self.matcher.matches_within(limits, routing_key, decoder, scratch)
+            }
             false => &mut nothing,
         };
         let took = clock::since(started);
+        if outcome.steps >= CHARGED_MIN {
+            let charges = outcome.take_charges(left_out.as_deref());
+            self.matcher.shares().charge(&charges, EventPart::First, (outcome.steps, took));
+        }
+        if outcome.unfinished > 0 {
+            let event = decoded.into_event();
+            return self.hand_over(worker, event, waiting, (left_out, took));
+        }
         worker.matching.count(routing_key.event_type, outcome, took, is_repeated);
-        let is_empty = outcome.is_empty() && outcome.failures.is_empty() && waiting.is_empty();
+        let is_empty = outcome.is_empty()
+            && outcome.failures.is_empty()
+            && outcome.postponed.is_empty()
+            && waiting.is_empty();
         if is_empty && !self.live.has_subscribers() {
             return Examined::Unmatched;
         }
-        let mut matches = outcome.take_matches(routing_key, &worker.decoder);
+        self.conclude(decoded.into_event(), &worker.decoder, outcome, waiting)
+    }
+
+    /// Takes an event out of the hands of a worker.
+    fn hand_over(
+        &self,
+        worker: &mut WorkerState,
+        event: Event,
+        waiting: Vec<UnmatchedFor>,
+        (left_out, took): (Option<Arc<LeftOut>>, Duration),
+    ) -> Examined {
+        let fresh = Decoder::new(self.event_bytes_max, self.trust_body_self);
+        let decoder = std::mem::replace(&mut worker.decoder, fresh);
+        let scratch = std::mem::take(&mut worker.scratch);
+        let charges = scratch.expected_charges(left_out.as_deref());
+        self.matcher.shares().reserve(&charges);
+        let reserved = Reservation { matcher: Arc::clone(&self.matcher), charges };
+        let unfinished = Unfinished { event, decoder, scratch, waiting, left_out, reserved, took };
+        Examined::Work(Work::Finish(Box::new(unfinished)))
+    }
+
+    /// Evaluates the rest of the filters of an event.
+    pub(super) fn finish(&self, unfinished: Unfinished) -> Examined {
+        let Unfinished { event, decoder, mut scratch, waiting, left_out, reserved, took } =
+            unfinished;
+        let (started, steps_before) = (clock::tick(), scratch.steps());
+        let routing_key = event.envelope.routing_key();
+        let outcome = self.matcher.resume(routing_key, &decoder, &mut scratch);
+        let rest_took = clock::since(started);
+        let charges = outcome.take_charges(left_out.as_deref());
+        let steps = outcome.steps.saturating_sub(steps_before);
+        self.matcher.shares().charge(&charges, EventPart::Rest, (steps, rest_took));
+        drop(reserved);
+        MatchMetrics::default().count(routing_key.event_type, outcome, took + rest_took, false);
+        self.conclude(event, &decoder, outcome, waiting)
+    }
+
+    /// Returns what is to be done for an event that was matched.
+    fn conclude(
+        &self,
+        event: Event,
+        decoder: &Decoder,
+        outcome: &mut Matches,
+        waiting: Vec<UnmatchedFor>,
+    ) -> Examined {
+        let mut matches = outcome.take_matches(event.envelope.routing_key(), decoder);
         // Matched by the version of the document that was read last.
         matches.retain(|found| {
             !waiting.iter().any(|one| one.installation == found.subscription.owner.id)
         });
-        let event = decoded.into_event();
+        let mut postponed: Vec<_> = outcome.postponed.drain(..).map(unmatched_for).collect();
+        postponed.retain(|one| !waiting.contains(one));
         self.live.publish(|| routed(&event, &matches, outcome));
         for failure in &outcome.failures {
             self.record_failure(&event, failure);
         }
-        let kept = (!waiting.is_empty()).then(|| event.clone());
+        let kept = (!waiting.is_empty() || !postponed.is_empty()).then(|| event.clone());
         let matched = match matches.is_empty() {
             true => None,
-            false => match PreparedEvent::decoded(event, &worker.decoder) {
+            false => match PreparedEvent::decoded(event, decoder) {
                 Ok(prepared) => Some((Arc::new(prepared), matches)),
                 Err(error) => {
                     return Examined::unreadable(&DecodeError::Schema {
@@ -173,7 +308,7 @@ impl Examiner {
         };
         match (kept, matched) {
             (Some(event), matched) => {
-                Examined::Work(Work::Wait(Box::new(Wait { event, waiting, matched })))
+                Examined::Work(Work::Wait(Box::new(Wait { event, waiting, postponed, matched })))
             }
             (None, Some((prepared, matches))) => {
                 Examined::Work(Work::Deliver { prepared, matches })
@@ -198,6 +333,10 @@ impl Examiner {
             );
         }
     }
+}
+
+fn unmatched_for(owner: Arc<Owner>) -> UnmatchedFor {
+    UnmatchedFor { app: owner.app.clone(), installation: owner.id.clone() }
 }
 
 fn routed(event: &Event, matches: &[Match], outcome: &Matches) -> LiveEvent {

@@ -1,6 +1,8 @@
-//! Limit on messages in flight.
+//! Limit on messages in flight, and how many of them each site has.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -45,5 +47,84 @@ impl InFlightLimit {
     /// Returns the share of a message; a message larger than the limit takes all of it.
     fn kib_for(&self, bytes: usize) -> u32 {
         u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX).min(self.kib_max)
+    }
+}
+
+/// Counters that sites are spread over. Sites that share one are crowded together.
+const SITE_COUNTERS: u64 = 1024;
+/// Part of the messages in flight that one site may have while others have some: a half.
+const SITE_PART: usize = 2;
+/// For how long a site counts as one of several after the last message of another, in milliseconds.
+const OTHERS_MS: i64 = 60_000;
+
+/// The messages in flight of each site.
+pub(super) struct SiteLoads {
+    counters: Box<[AtomicUsize]>,
+    hasher: RandomState,
+    crowded_at: usize,
+    /// The site of the last message, as its hash, and when it changed last.
+    last_site: AtomicU64,
+    changed_ms: AtomicI64,
+}
+
+/// One message in flight of a site; counted until it is dropped.
+pub(super) struct SiteLoad {
+    loads: Arc<SiteLoads>,
+    counter: usize,
+    /// Whether the site has more messages in flight than it may have while others have some.
+    pub(super) is_crowded: bool,
+}
+
+impl SiteLoads {
+    /// Creates the counters for a limit of `messages_max` in flight.
+    pub(super) fn new(messages_max: usize) -> Self {
+        Self {
+            counters: (0..SITE_COUNTERS).map(|_| AtomicUsize::new(0)).collect(),
+            hasher: RandomState::new(),
+            crowded_at: messages_max.div_ceil(SITE_PART).max(1),
+            last_site: AtomicU64::new(0),
+            changed_ms: AtomicI64::new(i64::MIN),
+        }
+    }
+
+    /// Counts a message of a site.
+    pub(super) fn enter(self: &Arc<Self>, site: &str, now_ms: i64) -> SiteLoad {
+        let hash = self.hasher.hash_one(site);
+        if self.last_site.load(Relaxed) != hash {
+            self.last_site.store(hash, Relaxed);
+            self.changed_ms.store(now_ms, Relaxed);
+        }
+        let counter = usize::from(u16::try_from(hash % SITE_COUNTERS).unwrap_or(0));
+        let count = self.counters.get(counter).map_or(0, |count| count.fetch_add(1, Relaxed));
+        let are_others = now_ms.saturating_sub(self.changed_ms.load(Relaxed)) < OTHERS_MS;
+        let is_crowded = are_others && count >= self.crowded_at;
+        SiteLoad { loads: Arc::clone(self), counter, is_crowded }
+    }
+}
+
+impl Drop for SiteLoad {
+    fn drop(&mut self) {
+        if let Some(count) = self.loads.counters.get(self.counter) {
+            count.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn site_is_crowded_beyond_half_while_others_have_messages() {
+        let loads = Arc::new(SiteLoads::new(8));
+        let mut held: Vec<_> = (0..8).map(|_| loads.enter("flood", 0)).collect();
+        // The first message of a process counts as a change.
+        let alone_ms = 2 * OTHERS_MS;
+        held.extend((0..2).map(|_| loads.enter("flood", alone_ms)));
+        assert!(held.iter().skip(8).all(|one| !one.is_crowded), "it is alone");
+        assert!(!loads.enter("other", alone_ms + 10).is_crowded);
+        assert!(loads.enter("flood", alone_ms + 20).is_crowded);
+        drop(held);
+        assert!(!loads.enter("flood", alone_ms + 30).is_crowded);
     }
 }

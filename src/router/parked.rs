@@ -1,5 +1,5 @@
-//! Parked deliveries that are due: read, looked up and attempted again. An event that waited for the
-//! document of an installation is matched first.
+//! Parked deliveries that are due: read, looked up and attempted again. An event that waited for an
+//! installation is matched first.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -74,10 +74,7 @@ impl ParkedDeliveries {
             Ok(Next::Wait(parked)) => {
                 self.dispatcher.wait_for_document(*parked, &AppId::from(app)).await
             }
-            Ok(Next::Match(parked)) => {
-                self.match_late(message, &parked).await;
-                return false;
-            }
+            Ok(Next::Match(parked)) => return self.match_late(message, app, parked).await,
             Ok(Next::Drop) => self.dispatcher.drop_by_policy(),
             Err(malformed) => {
                 self.dead_letter(message, "schema", &malformed.to_string()).await;
@@ -108,18 +105,30 @@ impl ParkedDeliveries {
         }
     }
 
-    /// Matches an event that waited, and completes once its deliveries are accounted for.
-    async fn match_late<M: Message>(&self, message: &M, parked: &ParkedDelivery) {
-        match self.waiting.match_late(parked) {
+    /// Matches an event that waited, and completes once its deliveries are accounted for; returns
+    /// whether it is parked again.
+    async fn match_late<M: Message>(
+        &self,
+        message: &M,
+        app: &str,
+        parked: Box<ParkedDelivery>,
+    ) -> bool {
+        match self.waiting.match_late(parked).await {
             Ok(LateMatch::Matched(prepared, matches)) => {
-                self.fan_out.deliver_all(&prepared, matches).await;
+                self.fan_out.deliver_all(&prepared, matches, false).await;
             }
             Ok(LateMatch::Unmatched) => {}
             Ok(LateMatch::NoSubscription) => {
                 self.dispatcher.drop_by_policy();
             }
+            Ok(LateMatch::Postponed(parked, delay)) => {
+                let app = AppId::from(app);
+                let outcome = self.dispatcher.wait_for_share(*parked, &app, delay).await;
+                return matches!(outcome, DeliveryOutcome::Parked(_));
+            }
             Err(error) => self.dead_letter(message, error.label(), &error.to_string()).await,
         }
+        false
     }
 
     async fn dead_letter<M: Message>(&self, message: &M, label: &'static str, error: &str) {

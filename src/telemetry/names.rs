@@ -203,6 +203,22 @@ pub const FAMILIES: &[MetricFamily] = &[
         "Filter evaluations that failed, by reason and onError action.",
     ),
     histogram("switchyard_filter_steps", &[], "Steps of one evaluation."),
+    counter(
+        "switchyard_evaluations_postponed_total",
+        &[],
+        "Events postponed for an installation that used more than its share of evaluation.",
+    ),
+    gauge(
+        "switchyard_evaluation_share_exceeded",
+        &[],
+        "Installations whose events are postponed, because their filters cost more than their share.",
+    ),
+    counter(
+        "switchyard_slow_evaluations_total",
+        &[],
+        "Evaluations in the slow lane: events of costly filters, and postponed events.",
+    ),
+    gauge("switchyard_slow_lane_waiting", &[], "Evaluations that wait in the slow lane."),
     counter("switchyard_matches_total", &["event_type"], "Matches: deliveries created."),
     histogram("switchyard_fanout", &[], "Deliveries of one event."),
     // Delivery.

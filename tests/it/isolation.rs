@@ -1,9 +1,10 @@
-//! What one app, one event, or a shortage of descriptors may do to the deliveries of others. The
-//! tests count what is delivered while the culprit still holds its permits.
+//! What one app, one site, one event, costly filters, or a shortage of descriptors may do to the
+//! deliveries of others. The tests count what is delivered while the culprit still holds what it has.
 
 use std::time::Duration;
 
 use serde_json::json;
+use switchyard::clock;
 
 use crate::support::{
     NatsServer, RouterProcess, Setup, Sink, WAIT_MAX, eventually, publish, register,
@@ -88,6 +89,96 @@ async fn wide_fan_out_holds_its_share_while_all_others_are_delivered() {
     assert!(held <= PERMITS / 4, "the event and its parked deliveries hold {held} permits");
     slow.release("/slow");
     until_received(&slow, "/slow", WIDTH).await;
+    router.kill().await;
+}
+
+/// A filter of some 32,000 steps that holds for no event; different for each number.
+fn costly_filter(number: usize) -> String {
+    let list: Vec<String> = (0..40).map(|at| at.to_string()).collect();
+    let list = list.join(",");
+    format!(
+        "[{list}].some(a => [{list}].some(b => a + b + event.issue.fields.summary.length < -{number}))"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn costly_filters_delay_their_installation_and_lose_nothing() {
+    const FILTERS: usize = 20;
+    const COSTLY: usize = 60;
+    const OTHERS: usize = 20;
+    let (nats, folder) = (NatsServer::start().await, tempfile::tempdir().unwrap());
+    let sink = Sink::start().await;
+    let router = Setup::new(&nats.url(), folder.path().into())
+        .with("SWITCHYARD_LIMITS__EVALUATION_SHARE", 0.01)
+        .start()
+        .await;
+    let client = router.provision("costly", "inst-costly", "costly", &sink.url("/costly")).await;
+    for number in 0..=FILTERS {
+        let expression = match number {
+            0 => "event.issue.fields.summary.length > 0".to_owned(),
+            number => costly_filter(number),
+        };
+        let data = json!({ "endpoint": "hook", "events": [EVENT_TYPE],
+            "filter": { "expression": expression } });
+        register(&client, data).await;
+    }
+    let names = [("app".to_owned(), "inst".to_owned())];
+    subscribe(&router, "others", &names, &sink.url("/quick")).await;
+
+    let broker = nats.client().await;
+    for number in 0..COSTLY {
+        publish(&broker, "costly", number as u64, "XXX").await;
+    }
+    for number in 0..OTHERS {
+        publish(&broker, "others", number as u64, "XXX").await;
+    }
+    until_received(&sink, "/quick", OTHERS).await;
+    let before = sink.received_at("/costly").len();
+    assert!(before < COSTLY * 2 / 3, "{before} of {COSTLY} costly events were evaluated before");
+
+    let problem = eventually(LONG, "the installation is named", || async {
+        let list = router.get("/admin/v1/problems").await.expect("problems");
+        list["items"].as_array()?.iter().find(|one| one["id"] == "inst-costly").cloned()
+    })
+    .await;
+    assert_eq!(problem["kind"], "evaluation_share_exceeded");
+    until_received(&sink, "/costly", COSTLY).await;
+    let mut numbers: Vec<_> =
+        sink.received_at("/costly").iter().map(|one| one.header("webhook-id").to_owned()).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert_eq!(numbers.len(), COSTLY, "each event has a delivery");
+    assert!(router.metric("switchyard_evaluations_postponed_total").await > 0.0);
+    assert!(router.metric("switchyard_parkings_total{reason=\"evaluation\"}").await > 0.0);
+    eventually(LONG, "it is within its share again", || async {
+        (router.metric("switchyard_evaluation_share_exceeded").await == 0.0).then_some(())
+    })
+    .await;
+    router.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flood_of_one_site_leaves_places_to_the_events_of_others() {
+    const FLOOD: u64 = 300;
+    let (nats, folder) = (NatsServer::start().await, tempfile::tempdir().unwrap());
+    let sink = Sink::start().await;
+    let router = setup(&nats, &folder).with("SWITCHYARD_EVENTS__IN_FLIGHT_MAX", 8).start().await;
+    sink.hold("/hang");
+    subscribe(&router, "flood", &[("a".into(), "inst-a".into())], &sink.url("/hang")).await;
+    subscribe(&router, "others", &[("b".into(), "inst-b".into())], &sink.url("/quick")).await;
+    let broker = nats.client().await;
+    publish(&broker, "others", 0, "XXX").await;
+    until_received(&sink, "/quick", 1).await;
+    for number in 0..FLOOD {
+        publish(&broker, "flood", number, "XXX").await;
+    }
+    let started = clock::tick();
+    for number in 1..=5 {
+        publish(&broker, "others", number, "XXX").await;
+    }
+    until_received(&sink, "/quick", 6).await;
+    // With one turn for all, the events before them hold their places for 75 s.
+    assert!(clock::since(started) < Duration::from_secs(20), "others waited for the flood");
     router.kill().await;
 }
 

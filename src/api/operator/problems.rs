@@ -1,4 +1,5 @@
-//! Operator endpoint for problems of the registry: the documents that this replica cannot read.
+//! Operator endpoint for problems of this replica: documents that it cannot read, and installations
+//! whose events are postponed because their filters cost too much.
 
 use axum::extract::{RawQuery, State};
 use axum::routing::get;
@@ -9,6 +10,7 @@ use super::list::{next_cursor, page_params, page_view};
 use crate::api::error::ApiError;
 use crate::api::json::{insert_some, rfc3339};
 use crate::api::state::{Shared, route};
+use crate::matcher::ExceededShare;
 use crate::registry::UnreadableDocument;
 
 pub(super) fn routes() -> Router<Shared> {
@@ -21,13 +23,39 @@ async fn list(
 ) -> Result<Json<Value>, ApiError> {
     let (after, limit) = page_params(query.as_deref())?;
     let documents = state.registry.unreadable_documents();
-    let later = documents.iter().filter(|one| after.as_deref().is_none_or(|key| *one.key > *key));
-    let keys: Vec<&str> = later.clone().take(limit + 1).map(|one| one.key.as_str()).collect();
-    let items = later.take(limit).map(|document| view(document)).collect();
+    let documents = documents.iter().map(|one| (one.key.clone(), unreadable(one)));
+    let exceeded = state.matcher.shares().exceeded();
+    let exceeded = exceeded.iter().map(|one| (exceeded_key(one), share_exceeded(one)));
+    let mut problems: Vec<(String, Value)> = documents.chain(exceeded).collect();
+    problems.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    problems.retain(|(key, _)| after.as_deref().is_none_or(|after| key.as_str() > after));
+    let keys: Vec<String> = problems.iter().take(limit + 1).map(|(key, _)| key.clone()).collect();
+    let items = problems.into_iter().take(limit).map(|(_, view)| view).collect();
     Ok(Json(page_view(items, next_cursor(&keys, limit, |key| key))))
 }
 
-fn view(document: &UnreadableDocument) -> Value {
+/// The key of the problem in the list.
+fn exceeded_key(exceeded: &ExceededShare) -> String {
+    format!("evaluation.{}", exceeded.installation.token())
+}
+
+fn share_exceeded(exceeded: &ExceededShare) -> Value {
+    json!({
+        "kind": "evaluation_share_exceeded",
+        "key": exceeded_key(exceeded),
+        "id": exceeded.installation,
+        "app": exceeded.app,
+        "cloudId": exceeded.site,
+        "since": rfc3339(exceeded.since_ms),
+        "postponedEvents": exceeded.events,
+        "stepsPerEvent": exceeded.steps_per_event,
+        "stepsPerSecondMax": exceeded.steps_per_second,
+        "reason": "the filters of the installation cost more than limits.evaluation_share allows; \
+            its events are evaluated later",
+    })
+}
+
+fn unreadable(document: &UnreadableDocument) -> Value {
     let UnreadableDocument { key, revision, reason, since_ms, .. } = document;
     let mut view = json!({
         "kind": "unreadable_document",

@@ -1,9 +1,10 @@
-//! Deliveries and events that wait for the document of their installation, which cannot be read.
+//! Deliveries and events that wait for their installation: for its document, which cannot be read, or
+//! for its share of evaluation.
 //!
 //! They are parked within the share of the installation. The wait uses up no attempt; it ends as
 //! that of any delivery, after `delivery.backlog_max_h`.
 //!
-//! Design: `docs/design/unreadable-documents.md`.
+//! Design: `docs/design/unreadable-documents.md`, `docs/design/evaluation-share.md`.
 
 use std::time::Duration;
 
@@ -26,25 +27,49 @@ impl Dispatcher {
     /// installation is looked at again. `due_app` is the app that its record came due for.
     pub async fn wait_for_document(
         &self,
+        parked: ParkedDelivery,
+        due_app: &AppId,
+    ) -> DeliveryOutcome {
+        let due = due_after(parked.progress().first_seen, self.random.unit());
+        self.wait(parked, due_app, due, ParkReason::Unreadable).await
+    }
+
+    /// Parks an event that is not matched yet for `delay`: its installation used more than its share
+    /// of evaluation. `due_app` is the app that its record came due for.
+    pub async fn wait_for_share(
+        &self,
+        parked: ParkedDelivery,
+        due_app: &AppId,
+        delay: Duration,
+    ) -> DeliveryOutcome {
+        let now = clock::broker_now();
+        let due = SignedDuration::try_from(delay).ok().and_then(|d| now.checked_add(d).ok());
+        self.wait(parked, due_app, due.unwrap_or(now), ParkReason::Evaluation).await
+    }
+
+    async fn wait(
+        &self,
         mut parked: ParkedDelivery,
         due_app: &AppId,
+        due: Timestamp,
+        reason: ParkReason,
     ) -> DeliveryOutcome {
         let app = parked.app_or(due_app);
         let schedule = self.schedules.of(RetryProfile::Router);
-        let (progress, reason) = (parked.progress(), ParkReason::Unreadable);
-        if schedule.is_expired(progress, reason, clock::broker_now(), self.backlog_age_max) {
-            let error = "waited for a registry document for longer than delivery.backlog_max_h";
-            return self.dead_letter_waiting(&parked, app, DeadLetterReason::Expired, error).await;
+        if schedule.is_expired(parked.progress(), reason, clock::broker_now(), self.backlog_age_max)
+        {
+            let error =
+                format!("waited {} for longer than delivery.backlog_max_h", waits_for(reason));
+            return self.dead_letter_waiting(&parked, app, DeadLetterReason::Expired, &error).await;
         }
-        let due = due_after(progress.first_seen, self.random.unit());
-        let record = parked.wait(&app, due);
+        let record = parked.wait(&app, due, reason);
         match self.ports.parking.park(record).await {
             Ok(()) => {
                 metrics::parked(reason);
                 DeliveryOutcome::Parked(reason)
             }
             Err(error) => {
-                let text = format!("waits for a registry document: {error}");
+                let text = format!("waits {}: {error}", waits_for(reason));
                 self.dead_letter_waiting(&parked, app, error.reason(), &text).await
             }
         }
@@ -66,6 +91,13 @@ impl Dispatcher {
         }
         metrics::dead(lane, &reason);
         DeliveryOutcome::DeadLettered(reason)
+    }
+}
+
+fn waits_for(reason: ParkReason) -> &'static str {
+    match reason {
+        ParkReason::Evaluation => "for the share of evaluation (limits.evaluation_share)",
+        _ => "for a registry document",
     }
 }
 

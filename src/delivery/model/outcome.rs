@@ -32,6 +32,8 @@ pub enum ParkReason {
     Router,
     /// The document of its installation, or that of the app, cannot be read.
     Unreadable,
+    /// Its installation used more than its share of evaluation.
+    Evaluation,
 }
 
 impl ParkReason {
@@ -46,6 +48,7 @@ impl ParkReason {
             Self::Paused => "paused",
             Self::Router => "router",
             Self::Unreadable => "unreadable",
+            Self::Evaluation => "evaluation",
         }
     }
 }

@@ -69,8 +69,7 @@ pub mod parked {
     pub const RETRY_DATA: &str = "switchyard-retry-data";
     /// Whether the app itself caused the event.
     pub const SELF_GENERATED: &str = "switchyard-self-generated";
-    /// App of an event that waits for the document of an installation: it is not matched yet, and
-    /// has no module.
+    /// App of an event that waits for an installation: it is not matched yet, and has no module.
     pub const UNMATCHED_APP: &str = "switchyard-unmatched-app";
     /// Evaluation error of the filter, JSON.
     pub const FILTER_ERROR: &str = "switchyard-filter-error";

@@ -78,6 +78,11 @@ impl Segment {
         &self.listeners
     }
 
+    /// Returns a listener.
+    pub(in crate::matcher) fn listener(&self, id: ListenerId) -> Option<&Listener> {
+        self.listeners.get(id.index())
+    }
+
     /// Yields the listeners of the group that begins at `first`, with their ids.
     pub(in crate::matcher) fn group(
         &self,

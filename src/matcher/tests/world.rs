@@ -15,8 +15,8 @@ use crate::event::{Attributes, DecodeError, Decoder, Event, HeaderLookup};
 use crate::matcher::index::Defect;
 use crate::matcher::indexer::BuildSegment;
 use crate::matcher::{
-    DeliverySettings, EventConditions, EventSubscription, Match, Matcher, Matches, Owner, Scratch,
-    Subscription,
+    DeliverySettings, EventConditions, EventSubscription, LeftOut, Match, MatchLimits, Matcher,
+    Matches, Owner, Scratch, Subscription,
 };
 use crate::telemetry::SubscriptionStats;
 
@@ -78,6 +78,10 @@ pub(super) struct World {
     /// Number of lookups that met a defect.
     index_errors: usize,
     steps_max: u32,
+    /// Steps of an event after which its matching is resumed.
+    steps_at_once: u64,
+    /// Installations for which events are matched later.
+    left_out: LeftOut,
     programs: HashMap<String, Option<Arc<Program>>>,
     trees: HashMap<String, Arc<Tree>>,
     live: HashMap<usize, Vec<Live>>,
@@ -96,6 +100,8 @@ impl World {
             may_be_corrupt: false,
             index_errors: 0,
             steps_max,
+            steps_at_once: u64::MAX,
+            left_out: LeftOut::default(),
             programs: HashMap::new(),
             trees: HashMap::new(),
             live: HashMap::new(),
@@ -135,11 +141,37 @@ impl World {
         self.decoder.decode(attributes, Bytes::copy_from_slice(text.as_bytes()), 0)
     }
 
+    /// Matches events in parts from now on, and for these installations later.
+    pub(super) fn limit(&mut self, steps_at_once: u64, left_out: &[usize]) {
+        self.steps_at_once = steps_at_once;
+        self.left_out = left_out.iter().map(|at| format!("i{at}").as_str().into()).collect();
+    }
+
     /// Returns the matches and the rest of the outcome.
     pub(super) fn matches(&mut self, event: &Event) -> (Vec<Match>, Matches) {
-        let routing_key = event.envelope.routing_key();
-        let outcome = self.matcher.matches(routing_key, &self.decoder, &mut self.scratch);
-        (outcome.take_matches(routing_key, &self.decoder), outcome.clone())
+        let (routing_key, decoder) = (event.envelope.routing_key(), &self.decoder);
+        let left_out = Some(&self.left_out).filter(|all| !all.is_empty());
+        let limits = MatchLimits { steps: self.steps_at_once, left_out };
+        let scratch = &mut self.scratch;
+        let outcome = self.matcher.matches_within(limits, routing_key, decoder, scratch);
+        let _ = outcome.take_charges(left_out);
+        if outcome.unfinished > 0 {
+            self.matcher.resume(routing_key, decoder, scratch);
+        }
+        let outcome = &mut scratch.outcome;
+        let mut matches = outcome.take_matches(routing_key, decoder);
+        let found = matches.iter().map(|found| &found.subscription);
+        let all = found.chain(outcome.failures.iter().map(|failure| &failure.subscription));
+        let owners: Vec<_> = all.map(|subscription| subscription.owner.id.clone()).collect();
+        for owner in std::mem::take(&mut outcome.postponed) {
+            assert!(self.left_out.contains(&owner.id) && !owners.contains(&owner.id));
+            let live = self.live.values().flatten().map(|(subscription, _)| subscription);
+            let own: Vec<_> = live.filter(|one| one.owner.id == owner.id).cloned().collect();
+            let late = self.matcher.match_one_by_one(&own, routing_key, decoder);
+            matches.extend(late.matches);
+            outcome.failures.extend(late.failures);
+        }
+        (matches, outcome.clone())
     }
 
     pub(super) fn perform(&mut self, act: &Act) -> Result<(), TestCaseError> {

@@ -1,4 +1,5 @@
-//! Notices to apps: ignored modules, quotas that are nearly used up, webhooks that expire soon.
+//! Notices to apps: ignored modules, quotas that are nearly used up, webhooks that expire soon, filters
+//! that cost more than the installation may use.
 //!
 //! A notice is posted to the address in the app record (`notices.url`) and signed like a delivery; an
 //! app without one gets none.
@@ -12,6 +13,7 @@ use uuid::Uuid;
 use super::context::Context;
 use crate::clock;
 use crate::domain::InstallationId;
+use crate::matcher::ExceededShare;
 use crate::registry::app_calls::{AppCall, CallAuth};
 use crate::registry::error::RegisterError;
 use crate::registry::model::{
@@ -66,6 +68,18 @@ impl<'a> Notices<'a> {
         let Ok(target) = self.context.target(id) else { return };
         let data = json!({"key": key, "reason": reason});
         self.send(&target.app.record, id, "switchyard.module.inactive", data);
+    }
+
+    /// Notifies the app that events of an installation are postponed, because its filters cost more
+    /// than its share of evaluation.
+    pub(crate) fn share_exceeded(self, exceeded: &ExceededShare) {
+        let id = &exceeded.installation;
+        let Ok(target) = self.context.target(id) else { return };
+        let data = json!({
+            "stepsPerEvent": exceeded.steps_per_event,
+            "stepsPerSecondMax": exceeded.steps_per_second,
+        });
+        self.send(&target.app.record, id, "switchyard.evaluation.share_exceeded", data);
     }
 
     /// Warns the app of webhooks that expire soon; each expiry is announced once over all replicas.

@@ -1,0 +1,100 @@
+//! How busy the workers are: whether others wait while one installation evaluates.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use super::slow_lane::SlowLane;
+use crate::clock;
+use crate::matcher::EvaluationShares;
+
+/// Interval of the readings.
+const INTERVAL: Duration = Duration::from_millis(200);
+/// Part of the time that a worker waits for events; below it, events wait for the worker.
+const IDLE_MIN: f64 = 0.5;
+
+/// The time that each worker waited for events.
+pub(super) struct WorkerLoads {
+    started: Instant,
+    workers: Vec<WorkerLoad>,
+}
+
+/// One worker. Written by it alone.
+#[derive(Default)]
+struct WorkerLoad {
+    idle_us: AtomicU64,
+    /// Since when it waits, in microseconds plus one; 0 while it works.
+    waits_since_us: AtomicU64,
+}
+
+impl WorkerLoads {
+    /// Creates the loads of this many workers.
+    pub(super) fn new(workers: usize) -> Self {
+        let workers = (0..workers).map(|_| WorkerLoad::default()).collect();
+        Self { started: clock::tick(), workers }
+    }
+
+    /// Notes that a worker waits for its next event.
+    pub(super) fn waits(&self, worker: usize) {
+        if let Some(worker) = self.workers.get(worker) {
+            worker.waits_since_us.store(self.now_us() + 1, Relaxed);
+        }
+    }
+
+    /// Notes that a worker has its next event.
+    pub(super) fn works(&self, worker: usize) {
+        let Some(worker) = self.workers.get(worker) else { return };
+        let since_us = worker.waits_since_us.swap(0, Relaxed).saturating_sub(1);
+        let waited_us = self.now_us().saturating_sub(since_us);
+        worker.idle_us.store(worker.idle_us.load(Relaxed) + waited_us, Relaxed);
+    }
+
+    /// Reports several times a second whether others wait, until the future is dropped.
+    pub(super) async fn watch(&self, shares: &EvaluationShares, lane: &SlowLane) {
+        let mut before: Vec<u64> = self.workers.iter().map(|_| 0).collect();
+        let mut read = self.started;
+        loop {
+            tokio::time::sleep(INTERVAL).await;
+            let took = clock::since(read);
+            read = clock::tick();
+            let now_us = self.now_us();
+            let mut is_busy = false;
+            for (worker, before_us) in self.workers.iter().zip(&mut before) {
+                let idle_us = worker.idle_us(now_us);
+                let idle = Duration::from_micros(idle_us.saturating_sub(*before_us));
+                is_busy |= idle.as_secs_f64() < took.as_secs_f64() * IDLE_MIN;
+                *before_us = idle_us;
+            }
+            shares.tick(is_busy || lane.is_contended());
+        }
+    }
+
+    fn now_us(&self) -> u64 {
+        u64::try_from(clock::since(self.started).as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+impl WorkerLoad {
+    /// The time that it waited until now.
+    fn idle_us(&self, now_us: u64) -> u64 {
+        let waits = match self.waits_since_us.load(Relaxed) {
+            0 => 0,
+            since_us => now_us.saturating_sub(since_us - 1),
+        };
+        self.idle_us.load(Relaxed) + waits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_of_a_wait_that_has_not_ended_counts() {
+        let load = WorkerLoad::default();
+        load.waits_since_us.store(1_001, Relaxed);
+        assert_eq!(load.idle_us(5_000), 4_000);
+        load.waits_since_us.store(0, Relaxed);
+        load.idle_us.store(7, Relaxed);
+        assert_eq!(load.idle_us(5_000), 7);
+    }
+}
