@@ -152,7 +152,7 @@ impl Router {
             deadline: AckDeadline::new(ack_wait),
             pause,
             events_in_flight: InFlightLimit::new(messages, bytes),
-            sites_in_flight: Arc::new(SiteLoads::new(messages)),
+            sites_in_flight: Arc::new(SiteLoads::new(messages, bytes)),
             parked_in_flight: InFlightLimit::new(share(messages), share(bytes)),
             stop,
             tasks: TaskTracker::new(),
@@ -319,7 +319,9 @@ impl Router {
         };
         let (router, paused) = (Arc::clone(self), worker.work.clone());
         let now_ms = clock::uptime_ms();
-        let site_load = work.site().map(|site| self.sites_in_flight.enter(site.as_str(), now_ms));
+        let bytes = message.payload().len();
+        let site_load =
+            work.site().map(|site| self.sites_in_flight.enter(site.as_str(), bytes, now_ms));
         self.tasks.spawn(async move {
             let is_crowded = site_load.as_ref().is_some_and(|site| site.is_crowded);
             let mut is_matched = true;
