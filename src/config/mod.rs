@@ -7,7 +7,9 @@
 mod check;
 mod environment;
 mod error;
+mod ingest;
 mod load;
+mod secret_length;
 mod sections;
 
 pub use environment::{client_token, nats_server_candidates};
