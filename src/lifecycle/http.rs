@@ -123,14 +123,16 @@ pub(super) struct Listeners {
 impl Listeners {
     /// Binds the listeners of the configuration.
     pub(super) async fn bind(config: &Config) -> anyhow::Result<Self> {
-        let bind = async |address: &str| {
-            Listener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+        let bind = async |name, address: &str| {
+            Listener::bind(name, address)
+                .await
+                .with_context(|| format!("cannot listen on {address}"))
         };
         let metrics = match config.metrics.listen.as_str() {
             "" => None,
-            address => Some(bind(address).await?),
+            address => Some(bind("metrics", address).await?),
         };
-        let mut main = bind(&config.server.listen).await?;
+        let mut main = bind("main", &config.server.listen).await?;
         let ServerConfig { tls_cert_file: cert, tls_key_file: key, .. } = &config.server;
         if !cert.is_empty() {
             main =

@@ -31,6 +31,8 @@ const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConn
 
 /// A bound listener.
 pub struct Listener {
+    /// Its name in metrics.
+    name: &'static str,
     /// Its address.
     pub address: SocketAddr,
     socket: TcpListener,
@@ -38,13 +40,13 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds an address, `ADDR:PORT`.
+    /// Binds an address, `ADDR:PORT`, for a listener of this name, a label of metrics.
     ///
     /// # Errors
     /// The address is not of this machine, or is in use.
-    pub async fn bind(address: &str) -> io::Result<Self> {
+    pub async fn bind(name: &'static str, address: &str) -> io::Result<Self> {
         let socket = TcpListener::bind(address).await?;
-        Ok(Self { address: socket.local_addr()?, socket, tls: None })
+        Ok(Self { name, address: socket.local_addr()?, socket, tls: None })
     }
 
     /// Adds TLS with the certificates and the key of these files.
@@ -73,10 +75,10 @@ pub async fn serve(
 ) {
     let trusted = TrustedProxies::new(&config.trusted_proxies);
     let by_address = config.connections_per_address_max;
-    let admission = Admission::new(connections_max, by_address, trusted.clone());
+    let Listener { name, socket, tls, .. } = listener;
+    let admission = Admission::new(name, connections_max, by_address, trusted.clone());
     let deadlines = Deadlines::new(config);
     let serving = Arc::new(Serving { routes, deadlines, trusted, stop: stop.clone() });
-    let Listener { socket, tls, .. } = listener;
     let tasks = TaskTracker::new();
     let tls = tls.map(|(tls, loaded)| {
         let (tls, stop) = (Arc::new(tls), stop.clone());

@@ -14,6 +14,7 @@ const LOCAL_RESERVE: usize = 16;
 /// Counts open connections.
 #[derive(Debug)]
 pub(super) struct Admission {
+    listener: &'static str,
     shares: Arc<Shares>,
     trusted: TrustedProxies,
 }
@@ -21,16 +22,23 @@ pub(super) struct Admission {
 /// An admitted connection, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Admitted {
+    listener: &'static str,
     part: Option<Part>,
     shares: Arc<Shares>,
 }
 
 impl Admission {
-    pub(super) fn new(all: usize, by_address: usize, trusted: TrustedProxies) -> Self {
-        metrics::connections_max(all);
-        metrics::connections_open(0);
+    /// Admits connections to `listener`, a label of the metrics.
+    pub(super) fn new(
+        listener: &'static str,
+        all: usize,
+        by_address: usize,
+        trusted: TrustedProxies,
+    ) -> Self {
+        metrics::connections_max(listener, all);
+        metrics::connections_open(listener, 0);
         let shares = Shares::new(Bounds { all, address: by_address, site: usize::MAX });
-        Self { shares, trusted }
+        Self { listener, shares, trusted }
     }
 
     /// Admits a connection from `peer`.
@@ -43,15 +51,16 @@ impl Admission {
         let mut part = self.shares.part(owners.into_iter().collect());
         let is_local = peer.to_canonical().is_loopback();
         part.raise_to(1, if is_local { LOCAL_RESERVE } else { 0 })?;
-        metrics::connections_open(self.shares.used());
-        Ok(Admitted { part: Some(part), shares: Arc::clone(&self.shares) })
+        metrics::connections_open(self.listener, self.shares.used());
+        let shares = Arc::clone(&self.shares);
+        Ok(Admitted { listener: self.listener, part: Some(part), shares })
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
         self.part = None;
-        metrics::connections_open(self.shares.used());
+        metrics::connections_open(self.listener, self.shares.used());
     }
 }
 
@@ -61,7 +70,7 @@ mod tests {
 
     fn admission(all: usize, by_address: usize, trusted: &str) -> Admission {
         let ranges: Vec<_> = trusted.parse().into_iter().collect();
-        Admission::new(all, by_address, TrustedProxies::new(&ranges))
+        Admission::new("main", all, by_address, TrustedProxies::new(&ranges))
     }
 
     #[test]

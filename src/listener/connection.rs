@@ -26,7 +26,7 @@ use super::metrics;
 use super::progress::{Deadlines, InRequest, Progress, Watched};
 
 /// Most bytes of the head of a request, and of a connection that are read ahead.
-const HEAD_BYTES_MAX: usize = 64 << 10;
+const HEAD_BYTES_MAX: usize = 32 << 10;
 /// Longest time for which requests may run on after the router was stopped.
 const STOP_MAX: Duration = Duration::from_secs(20);
 

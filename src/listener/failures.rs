@@ -21,6 +21,9 @@ const ADDRESSES_MAX: usize = 10_000;
 /// Time in which the failures of an address are forgotten.
 const WINDOW_MS: i64 = 60_000;
 
+/// Shortest interval between two removals of old counts.
+const SWEEP_MS: i64 = 1_000;
+
 /// Failed authentications by address.
 #[derive(Debug)]
 pub struct AuthFailures {
@@ -34,6 +37,8 @@ struct Counts {
     by_address: HashMap<IpAddr, Count>,
     /// Of the addresses beyond [`ADDRESSES_MAX`].
     others: Count,
+    /// When old counts were last removed.
+    swept_ms: i64,
 }
 
 /// Failures that decrease evenly, by the limit in each window.
@@ -79,9 +84,7 @@ impl AuthFailures {
         let address = client.limited_address()?;
         let now_ms = clock::uptime_ms();
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if counts.is_full() && !counts.by_address.contains_key(&address) {
-            counts.by_address.retain(|_, count| now_ms - count.at_ms < WINDOW_MS);
-        }
+        counts.sweep(now_ms);
         let count = match counts.is_full() && !counts.by_address.contains_key(&address) {
             true => &mut counts.others,
             false => counts.by_address.entry(address).or_default(),
@@ -114,6 +117,14 @@ impl AuthFailures {
 impl Counts {
     fn is_full(&self) -> bool {
         self.by_address.len() >= ADDRESSES_MAX
+    }
+
+    /// Removes old counts if there is no space for another; not often, since it reads all.
+    fn sweep(&mut self, now_ms: i64) {
+        if self.is_full() && now_ms - self.swept_ms >= SWEEP_MS {
+            self.swept_ms = now_ms;
+            self.by_address.retain(|_, count| now_ms - count.at_ms < WINDOW_MS);
+        }
     }
 }
 

@@ -11,16 +11,16 @@ const CERTIFICATES: &str = "switchyard_listener_certificate_loads_total";
 const BODY_BYTES: &str = "switchyard_listener_body_bytes";
 const BODIES_REFUSED: &str = "switchyard_listener_bodies_refused_total";
 
-/// Sets how many connections there may be.
+/// Sets how many connections a listener may have.
 #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-pub(super) fn connections_max(max: usize) {
-    gauge!(CONNECTIONS, "state" => "max").set(max as f64);
+pub(super) fn connections_max(listener: &'static str, max: usize) {
+    gauge!(CONNECTIONS, "listener" => listener, "state" => "max").set(max as f64);
 }
 
-/// Sets how many connections are open.
+/// Sets how many connections of a listener are open.
 #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-pub(super) fn connections_open(open: usize) {
-    gauge!(CONNECTIONS, "state" => "open").set(open as f64);
+pub(super) fn connections_open(listener: &'static str, open: usize) {
+    gauge!(CONNECTIONS, "listener" => listener, "state" => "open").set(open as f64);
 }
 
 /// Counts a connection that was not admitted, or that failed before its first request.

@@ -1,7 +1,7 @@
 //! Sets up the logs of the process.
 
 use std::fmt::{self, Debug};
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 
 use anyhow::Context;
 use tracing::Subscriber;
@@ -23,12 +23,12 @@ pub fn install_logs(format: &str, filter: &str) -> anyhow::Result<()> {
     let installed = match format {
         "json" => {
             let logs = tracing_subscriber::fmt().with_env_filter(filter);
-            let logs = logs.with_writer(std::io::stderr).json().flatten_event(true);
+            let logs = logs.with_writer(|| EscapedStderr).json().flatten_event(true);
             logs.finish().try_init()
         }
         "text" => {
-            let is_terminal = std::io::stderr().is_terminal();
-            text_logs(filter, is_terminal, std::io::stderr).try_init()
+            let is_terminal = io::stderr().is_terminal();
+            text_logs(filter, is_terminal, io::stderr).try_init()
         }
         other => anyhow::bail!("log.format = {other:?}: expected `text` or `json`"),
     };
@@ -52,6 +52,23 @@ where
         .finish()
 }
 
+/// Standard error for lines of JSON, in which harmful characters are escaped, too: people read them on
+/// terminals. A line is written at once.
+#[derive(Debug)]
+struct EscapedStderr;
+
+impl io::Write for EscapedStderr {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        io::stderr().lock().write_all(Escaped::lines(&text).to_string().as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
 fn write_field(to: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
     let text = format!("{value:?}");
     if field.name() == "message" {
@@ -63,7 +80,6 @@ fn write_field(to: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Re
 
 #[cfg(test)]
 mod tests {
-    use std::io;
     use std::sync::{Arc, Mutex};
 
     use super::*;

@@ -114,8 +114,8 @@ pub const FAMILIES: &[MetricFamily] = &[
     // The HTTP listener.
     gauge(
         "switchyard_listener_connections",
-        &["state"],
-        "Connections to the HTTP listener: how many there may be, and are open.",
+        &["listener", "state"],
+        "Connections to the HTTP listeners: how many there may be, and are open.",
     ),
     counter(
         "switchyard_listener_refused_total",

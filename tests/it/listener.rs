@@ -156,7 +156,12 @@ async fn connections_of_one_address_are_bounded_and_others_are_answered() {
     for _ in 0..MOST {
         held.push(RawConnection::open_from(setup.port, 2).await);
     }
-    until_metric(&router, r#"switchyard_listener_connections{state="open"}"#, MOST as f64).await;
+    until_metric(
+        &router,
+        r#"switchyard_listener_connections{listener="main",state="open"}"#,
+        MOST as f64,
+    )
+    .await;
     for _ in 0..5 {
         let response = RawConnection::open_from(setup.port, 2).await.until_closed().await;
         assert_eq!(status(&response), 503, "{response}");

@@ -175,9 +175,19 @@ impl Counts {
     /// Counts a refusal of a provisioned site and returns its log budget; none if there are too many
     /// sites to count this one.
     fn count(&mut self, site: &CloudId, reason: Reason) -> Option<&LogBudget> {
-        if self.sites.len() >= COUNTED_MAX && !self.sites.contains_key(site) {
-            return None;
+        if let Some(count) = self.sites.get_mut(site)
+            && let Some(refusals) = &mut count.own_series
+        {
+            add_one(refusals, reason);
+            count.refusals = count.refusals.saturating_add(1);
+        } else if self.sites.len() < COUNTED_MAX || self.sites.contains_key(site) {
+            self.count_unnamed(site, reason);
         }
+        self.sites.get(site).map(|count| &count.log)
+    }
+
+    /// Counts a refusal of a site without series of its own, which it gets if it has very many.
+    fn count_unnamed(&mut self, site: &CloudId, reason: Reason) {
         let named = self.sites.iter().filter(|(_, count)| count.own_series.is_some());
         let is_full = named.clone().count() >= NAMED_MAX;
         let rival = named.min_by_key(|(_, count)| count.refusals).filter(|_| is_full);
@@ -190,9 +200,7 @@ impl Counts {
         own.refusals = own.refusals.saturating_add(1);
         // Twice as many: two sites of about equal rank do not replace each other.
         let outranks = |(_, most): &(CloudId, u64)| own.refusals > most.saturating_mul(2);
-        if let Some(refusals) = &mut own.own_series {
-            add_one(refusals, reason);
-        } else if rival.as_ref().is_none_or(outranks) {
+        if rival.as_ref().is_none_or(outranks) {
             let mut first = ByReason::default();
             add_one(&mut first, reason);
             own.own_series = Some(first);
@@ -204,7 +212,6 @@ impl Counts {
         } else {
             add_one(&mut self.other, reason);
         }
-        self.sites.get(site).map(|count| &count.log)
     }
 
     fn count_other(&mut self, reason: Reason) {
