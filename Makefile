@@ -22,7 +22,7 @@ AUDITABLE := .tools/cargo-auditable-$(AUDITABLE_VERSION).stamp
 DENY := .tools/cargo-deny-$(DENY_VERSION).stamp
 check = PYTHONPATH=.tools/check .tools/check/bin/$(1)
 
-.PHONY: help tools build release run test test-all lint unit oracle agree bench bench-worst search-worst bench-peers bench-expr-peers check-deploy check-dependencies check-rules check-clients check-workspaces fuzz sim sim-mutants bounds clean
+.PHONY: help tools build release run test test-all lint unit oracle agree bench bench-worst search-worst bench-peers bench-expr-peers check-deploy check-dependencies check-rules check-clients check-workspaces fuzz sim sim-mutants bounds attack clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -160,6 +160,9 @@ sim-mutants: cargo ## Check that the simulator catches each deliberate fault
 
 bounds: cargo tools ## Lose nothing of 50,000 events at the bounds, with kills; minutes
 	cargo test --release --locked --test it -- --ignored --nocapture at_the_bounds_at_full_size
+
+attack: build tools ## Attack the listener of a router as a stranger would, at full size; a minute
+	python3 tests/tools/attack_listener.py --binary $(TARGET)/release/switchyard --nats $(NATS_SERVER)
 
 clean: ## Remove the build, the tools and the demo's data
 	cargo clean

@@ -25,6 +25,7 @@ pub mod matcher;
 pub mod registry;
 
 pub mod delivery;
+pub mod listener;
 
 pub mod api;
 pub mod bus;

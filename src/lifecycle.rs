@@ -24,7 +24,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use background::Background;
 use broker::Broker;
 use broker_monitor::BrokerMonitor;
-use http::HttpParts;
+use http::{HttpParts, Listeners};
 use managed_broker::ManagedBroker;
 use routing::Routing;
 
@@ -49,7 +49,7 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 pub enum Mode {
     /// Started by `switchyard serve`.
     Serve,
-    /// Started by `switchyard dev`: the console asks for no token.
+    /// Started by `switchyard dev`: the console asks for no token, webhooks need no secret.
     Dev,
 }
 
@@ -62,7 +62,8 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     // rustls needs one crypto provider for the process.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let metrics = exporter::install_metrics()?;
-    let (listener, address) = http::listen(config).await?;
+    let listeners = Listeners::bind(config).await?;
+    let (address, url) = (listeners.address(), listeners.url());
     let broker = Broker::open(config).await?;
     let health = Arc::new(Health::default());
     let monitor = BrokerMonitor::start(&broker, config, &health).await;
@@ -70,7 +71,7 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let (background, live) = (Background::default(), LiveFeed::default());
     let LimitsConfig { steps, evaluation_share, .. } = config.limits;
     let matcher = Arc::new(Matcher::new(steps).with_evaluation_share(evaluation_share));
-    let registry = registry::open(config, address, &broker, &matcher, &background).await?;
+    let registry = registry::open(config, &url, &broker, &matcher, &background).await?;
     let (guard, sender) = guarded_sender(config, address, &broker).await?;
     registry::call_apps(config, sender.clone(), &registry, &background);
     background.spawn(registry::report_exceeded_shares(Arc::clone(&registry), Arc::clone(&matcher)));
@@ -92,9 +93,9 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
         health: Arc::clone(&health),
         metrics: metrics.clone(),
         top: top_subscriptions(config)?,
-        console_asks_token: mode == Mode::Serve,
+        asks_token: mode == Mode::Serve,
     };
-    http::serve(&background, listener, http.routes(config));
+    listeners.serve(&background, http.routes(config, &background.stop), &config.server);
     let gates = Arc::clone(&routing.gates);
     background.spawn(run_heartbeat(Arc::clone(&health), gates, registry, metrics));
     background.spawn(monitor.run());
@@ -103,7 +104,7 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let managed_url = broker.managed_url();
     let server = broker.server.map(ManagedBroker::supervise);
     let (Background { tasks, stop }, connections) = (background, broker.connections);
-    Ok(Running { address, managed_url, live, tasks, stop, health, connections, server })
+    Ok(Running { address, url, managed_url, live, tasks, stop, health, connections, server })
 }
 
 /// Returns the rules for outbound addresses, and the sender that applies them.

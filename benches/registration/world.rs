@@ -15,6 +15,7 @@ use switchyard::clock;
 use switchyard::config::Config;
 use switchyard::delivery::EgressGuard;
 use switchyard::domain::{AppId, InstallationId, ModuleKey, Secret, SubscriptionId};
+use switchyard::listener::{AuthFailures, BodyIntake};
 use switchyard::matcher::Matcher;
 use switchyard::registry::{ModuleStatus, Registry, Settings, Store};
 use switchyard::store::{KvOptions, KvStore};
@@ -63,6 +64,8 @@ impl World {
             matcher: Arc::clone(&matcher),
             admin_token: Secret::new("bench"),
             body_max: config.limits.body,
+            bodies: Arc::new(BodyIntake::new(&config.server)),
+            failures: Arc::new(AuthFailures::new(config.server.auth_failures_per_minute)),
             failed_webhooks: Arc::new(FailedWebhookStream::new(connections.control, subjects)),
             guard: Arc::new(EgressGuard::new(&config.delivery)?),
         }));

@@ -1,34 +1,54 @@
 //! Bearer tokens, and authentication of operators by the admin token.
 
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::admit::{ApiCallers, AuthFailure, client_of, discard, refused};
 use super::error::ApiError;
-use super::state::Shared;
+use super::state::{ApiState, Shared};
 use crate::domain::Secret;
 
-/// Middleware that rejects requests without the admin token.
+/// Callers of the operator API.
+pub(super) const OPERATORS: ApiCallers =
+    ApiCallers { api: "operator", check: check_operator, render: ApiError::into_response };
+
+/// Middleware that rejects requests without the admin token, and does not read their bodies.
 pub(super) async fn require_admin(
     State(state): State<Shared>,
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    match bearer(request.headers()) {
-        Some(presented) if is_operator(&state.admin_token, presented) => {
-            Ok(next.run(request).await)
-        }
-        _ => Err(ApiError::NotAnOperator),
-    }
+    let Err(failure) = operator(request.headers(), &state.admin_token) else {
+        return Ok(next.run(request).await);
+    };
+    let (parts, body) = request.into_parts();
+    discard(&parts.headers, body).await;
+    Err(refused(&state, OPERATORS.api, client_of(&parts.extensions), failure))
 }
 
-/// Whether `presented` is the operator's token; an empty `token` matches nothing.
+fn check_operator(parts: &Parts, state: &ApiState) -> Result<(), AuthFailure> {
+    operator(&parts.headers, &state.admin_token)
+}
+
+/// Checks that headers have the admin token.
+pub(super) fn operator(headers: &HeaderMap, token: &Secret) -> Result<(), AuthFailure> {
+    let reason = match bearer(headers) {
+        Some(presented) if is_token(token, presented) => return Ok(()),
+        Some(_) => "unknown_token",
+        None => "no_token",
+    };
+    Err(AuthFailure { reason, error: ApiError::NotAnOperator })
+}
+
+/// Whether `presented` is the token `expected`, in constant time; an empty one matches nothing.
 #[must_use]
-pub fn is_operator(token: &Secret, presented: &str) -> bool {
-    let expected = token.reveal();
+pub fn is_token(expected: &Secret, presented: &str) -> bool {
+    let expected = expected.reveal();
     // Digests have equal length, so the comparison does not leak the length of the token.
     !expected.is_empty() && bool::from(Sha256::digest(presented).ct_eq(&Sha256::digest(expected)))
 }

@@ -1,33 +1,10 @@
-//! Maps errors to HTTP responses, in the common error format. Connect and Jira have formats of their
-//! own, built on this one.
-//!
-//! Only this module knows HTTP status codes of errors. Details of an internal failure go to the
-//! log; the response says only that it is internal.
+//! Why requests fail. `error_response` maps each error to an HTTP response.
 
 use std::time::Duration;
 
-use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use serde::Serialize;
-use tracing::error;
-
-use super::metrics;
 use crate::event::{DecodeError, PublishError};
-use crate::registry::{Problem, RegisterError, StoreError, code, summary};
-
-/// **Source:** Forge dynamic modules API, the documented texts of 401 and 500.
-const AUTHORIZATION_FAILED: &str = "Authorization failed";
-/// **Source:** Jira Cloud platform, dynamic modules, the response 401.
-const NOT_CONNECT: &str = "The request is not from a Connect app.";
-/// **Source:** Jira Cloud platform, webhooks, the response 403.
-const NOT_AN_APP: &str = "Only Connect and OAuth 2.0 apps can use this operation";
-const INTERNAL: &str = "An internal error occurred";
-/// `Retry-After` when the store did not answer.
-const STORE_RETRY: Duration = Duration::from_secs(1);
-
-/// `Retry-After` when a stored record cannot be read, until an operator or another release acts.
-const UNREADABLE_RETRY: Duration = Duration::from_secs(60);
+use crate::listener::ShareLevel;
+use crate::registry::{Problem, RegisterError};
 
 /// `Retry-After` when the broker did not confirm an event.
 const PUBLISH_RETRY: Duration = Duration::from_secs(5);
@@ -77,6 +54,8 @@ pub enum ApiError {
         /// The bound, in bytes.
         max: usize,
     },
+    /// The client may not send this request, or not now.
+    Client(ClientRefusal),
     /// The request is well-formed but not valid.
     Invalid(Vec<Problem>),
     /// The record does not exist.
@@ -94,6 +73,8 @@ pub enum ApiError {
     },
     /// The signature of a webhook is missing or wrong.
     BadSignature,
+    /// A webhook is refused before its body is read.
+    Webhook(WebhookRefusal),
     /// The body is not an event.
     NoEvent(DecodeError),
     /// The event stream is nearly full of unacknowledged events.
@@ -119,6 +100,51 @@ pub enum ApiError {
     Register(RegisterError),
 }
 
+/// Why a webhook is refused before its body is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WebhookRefusal {
+    /// The site of a webhook has no installation.
+    UnknownSite,
+    /// Nothing says how the webhooks of a site are authenticated.
+    IngestClosed,
+    /// The token in the path of a webhook is missing or wrong.
+    WrongPathToken,
+    /// The body of a webhook is not declared as JSON.
+    NotJson,
+}
+
+/// Why a client may not send a request, whatever it asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClientRefusal {
+    /// The body did not arrive in time.
+    BodyTooSlow,
+    /// The memory for bodies, or the part of the sender, is used up.
+    NoBodyCapacity(ShareLevel),
+    /// The client failed to authenticate too often.
+    TooManyFailures {
+        /// Seconds until it may fail again.
+        retry_after_s: u64,
+    },
+    /// The request names another host than this router.
+    UnknownHost,
+    /// A page of another host sends the request.
+    ForeignOrigin,
+    /// Metrics are asked for from another machine, or with a wrong token.
+    NoMetrics,
+}
+
+impl From<WebhookRefusal> for ApiError {
+    fn from(refusal: WebhookRefusal) -> Self {
+        Self::Webhook(refusal)
+    }
+}
+
+impl From<ClientRefusal> for ApiError {
+    fn from(refusal: ClientRefusal) -> Self {
+        Self::Client(refusal)
+    }
+}
+
 impl From<RegisterError> for ApiError {
     fn from(error: RegisterError) -> Self {
         Self::Register(error)
@@ -128,246 +154,5 @@ impl From<RegisterError> for ApiError {
 impl From<Problem> for ApiError {
     fn from(problem: Problem) -> Self {
         Self::Invalid(vec![problem])
-    }
-}
-
-/// An error as a response: its status, and the body `{message, errors}`.
-#[derive(Debug, Serialize)]
-pub(super) struct ErrorResponse {
-    #[serde(skip)]
-    status: StatusCode,
-    message: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<Problem>,
-    #[serde(skip)]
-    retry_after: Option<Duration>,
-}
-
-impl ErrorResponse {
-    fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), errors: Vec::new(), retry_after: None }
-    }
-
-    /// A response with a single problem, whose text is also the message.
-    fn coded(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
-        let message = message.into();
-        let errors = vec![Problem::new(code, "", message.clone())];
-        Self { errors, ..Self::new(status, message) }
-    }
-
-    /// Shown only to holders of a token that we signed.
-    fn expired(ago_s: i64) -> Self {
-        let ago = if ago_s < 120 { format!("{ago_s} s") } else { format!("{} min", ago_s / 60) };
-        let problem = Problem::new("SY-1109", "", format!("token refused: it expired {ago} ago"))
-            .with_help("use the token that came with the latest event");
-        let errors = vec![problem];
-        Self { errors, ..Self::new(StatusCode::UNAUTHORIZED, AUTHORIZATION_FAILED) }
-    }
-
-    fn invalid(problems: Vec<Problem>) -> Self {
-        let message = summary(&problems);
-        Self { errors: problems, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, message) }
-    }
-
-    fn with_retry_after(self, retry_after: Duration) -> Self {
-        Self { retry_after: Some(retry_after), ..self }
-    }
-}
-
-impl From<ApiError> for ErrorResponse {
-    fn from(error: ApiError) -> Self {
-        match error {
-            ApiError::Unauthorized(_) => Self::new(StatusCode::UNAUTHORIZED, AUTHORIZATION_FAILED),
-            ApiError::TokenExpired { ago_s } => Self::expired(ago_s),
-            ApiError::NotAnOperator => Self::coded(
-                StatusCode::UNAUTHORIZED,
-                "SY-1105",
-                "the operator API needs the header `Authorization: Bearer <admin token>`",
-            ),
-            ApiError::NotConnect => Self::new(StatusCode::UNAUTHORIZED, NOT_CONNECT),
-            ApiError::NotAnApp => Self::new(StatusCode::FORBIDDEN, NOT_AN_APP),
-            ApiError::Malformed(reason) => Self::coded(StatusCode::BAD_REQUEST, "SY-1101", reason),
-            ApiError::BodyTooLarge { max } => Self::coded(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "SY-1102",
-                format!("the request body is larger than {max} bytes"),
-            ),
-            ApiError::Invalid(problems) => Self::invalid(problems),
-            ApiError::NotFound => {
-                Self::coded(StatusCode::NOT_FOUND, "SY-1103", "there is no such record")
-            }
-            ApiError::NoSuchPath => {
-                Self::coded(StatusCode::NOT_FOUND, "SY-1106", "there is no such path")
-            }
-            ApiError::MethodNotAllowed => Self::coded(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "SY-1104",
-                "this path does not take this method",
-            ),
-            ApiError::BadEvents { code, message } => {
-                Self::coded(StatusCode::BAD_REQUEST, code, message)
-            }
-            ApiError::BadSignature => Self::coded(
-                StatusCode::UNAUTHORIZED,
-                "SY-1022",
-                "X-Hub-Signature is missing or does not match the body and the secret",
-            ),
-            ApiError::NoEvent(error) => {
-                let status = match error {
-                    DecodeError::Size { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-                    _ => StatusCode::BAD_REQUEST,
-                };
-                Self::coded(status, error.code(), error.to_string())
-            }
-            ApiError::Backlog { retry_after_s } => Self::coded(
-                StatusCode::SERVICE_UNAVAILABLE,
-                BACKLOG,
-                "the event stream is nearly full of events not yet handled; send it again",
-            )
-            .with_retry_after(Duration::from_secs(retry_after_s)),
-            ApiError::RefusedFile { code, message, retry_after_s } => {
-                Self::coded(StatusCode::SERVICE_UNAVAILABLE, code, message)
-                    .with_retry_after(Duration::from_secs(retry_after_s))
-            }
-            ApiError::Unpublished(error) => unpublished(&error),
-            ApiError::Unavailable(reason) => {
-                error!(reason, "broker read timed out");
-                let message = "the broker does not answer in time";
-                Self::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5022", message)
-                    .with_retry_after(STORE_RETRY)
-            }
-            ApiError::Register(error) => from_register_error(error),
-        }
-    }
-}
-
-fn unpublished(error: &PublishError) -> ErrorResponse {
-    let retry_after = publish_retry(error);
-    let status = match retry_after {
-        Some(_) => StatusCode::SERVICE_UNAVAILABLE,
-        None => StatusCode::PAYLOAD_TOO_LARGE,
-    };
-    let response = ErrorResponse::coded(status, publish_code(error), error.to_string());
-    ErrorResponse { retry_after, ..response }
-}
-
-fn from_register_error(error: RegisterError) -> ErrorResponse {
-    match error {
-        RegisterError::Invalid(problems) => ErrorResponse::invalid(problems),
-        RegisterError::NotFound => ApiError::NotFound.into(),
-        RegisterError::KeyChanged => ErrorResponse::new(StatusCode::BAD_REQUEST, error.to_string()),
-        RegisterError::StaleRevision => ErrorResponse::coded(
-            StatusCode::PRECONDITION_FAILED,
-            "SY-1108",
-            "the record has another revision than If-Match names",
-        ),
-        RegisterError::Replayed(_) => {
-            metrics::auth_failed("replay");
-            ApiError::NotConnect.into()
-        }
-        RegisterError::RateLimited { retry_after } => {
-            let message = "too many registrations of this installation";
-            ErrorResponse::coded(StatusCode::TOO_MANY_REQUESTS, "SY-1107", message)
-                .with_retry_after(retry_after)
-        }
-        RegisterError::Store(StoreError::TooLarge { bytes, max }) => {
-            let message = format!("all modules together have {bytes} bytes, the limit is {max}");
-            ErrorResponse::invalid(vec![Problem::new(code::TOO_LARGE, "", message)])
-        }
-        RegisterError::Contended { .. }
-        | RegisterError::Store(_)
-        | RegisterError::NotApplied { .. } => {
-            error!(%error, in_doubt = error.is_in_doubt(), "registration not confirmed");
-            let message = "the registry did not confirm the change in time";
-            ErrorResponse::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5021", message)
-                .with_retry_after(STORE_RETRY)
-        }
-        RegisterError::AppRefused(_) => {
-            ErrorResponse::coded(StatusCode::BAD_GATEWAY, "SY-2023", error.to_string())
-        }
-        RegisterError::Document { .. } => {
-            error!(%error, "stored record cannot be read");
-            let message = "a stored record cannot be read; it is not changed";
-            ErrorResponse::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5023", message)
-                .with_retry_after(UNREADABLE_RETRY)
-        }
-        RegisterError::Randomness(_) | RegisterError::NoKey => {
-            error!(%error, "registration failed");
-            ErrorResponse::new(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL)
-        }
-    }
-}
-
-impl ErrorResponse {
-    /// Renders the response with another `body`.
-    pub(super) fn respond(
-        &self,
-        status: StatusCode,
-        scheme: &'static str,
-        body: impl Serialize,
-    ) -> Response {
-        let mut http_response = (status, Json(body)).into_response();
-        if let Some(wait) = self.retry_after {
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            http_response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
-        }
-        if status == StatusCode::UNAUTHORIZED {
-            let scheme = HeaderValue::from_static(scheme);
-            http_response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
-        }
-        http_response
-    }
-
-    /// The status in Connect's and Jira's APIs, which answer 400 where ours answer 422.
-    pub(super) fn legacy_status(&self) -> StatusCode {
-        match self.status {
-            StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
-            status => status,
-        }
-    }
-
-    /// The problems as sentences, for APIs whose error format has no list of problems.
-    pub(super) fn sentences(&self) -> Vec<String> {
-        match self.errors.as_slice() {
-            [] => vec![self.message.clone()],
-            errors => errors.iter().map(Problem::sentence).collect(),
-        }
-    }
-}
-
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        let response = ErrorResponse::from(self);
-        response.respond(response.status, "Bearer", &response)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn internal_error_detail_is_not_shown_to_the_caller() {
-        let reason = "disk on fire".to_owned();
-        let response = ErrorResponse::from(ApiError::from(RegisterError::Document {
-            key: "inst.x".into(),
-            reason,
-        }));
-        assert_eq!(response.status, StatusCode::SERVICE_UNAVAILABLE);
-        assert!(!response.message.contains("disk") && response.errors.len() == 1);
-        let response = ErrorResponse::from(ApiError::from(RegisterError::NoKey));
-        assert_eq!(response.status, StatusCode::INTERNAL_SERVER_ERROR);
-        assert_eq!(response.message, INTERNAL);
-        assert!(response.errors.is_empty());
-    }
-
-    #[test]
-    fn retry_after_is_whole_seconds_rounded_up() {
-        let limited = RegisterError::RateLimited { retry_after: Duration::from_millis(1200) };
-        let http_response = ApiError::from(limited).into_response();
-        assert_eq!(http_response.status(), StatusCode::TOO_MANY_REQUESTS);
-        assert_eq!(http_response.headers()[header::RETRY_AFTER], "2");
     }
 }

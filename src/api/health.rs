@@ -3,18 +3,19 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::auth::{bearer, is_operator};
+use super::admit::{client_of, refused};
+use super::auth::operator;
 use super::error::ApiError;
+use super::state::Shared;
 use crate::clock;
-use crate::domain::Secret;
 
 /// Age of the heartbeat above which the scheduler counts as stuck.
 const HEARTBEAT_MS_MAX: i64 = 5_000;
@@ -117,17 +118,17 @@ impl Health {
 #[derive(Clone)]
 struct Probes {
     health: Arc<Health>,
-    admin_token: Secret,
+    api: Shared,
 }
 
 /// Returns the routes `GET /healthz/startup`, `/healthz/live`, `/healthz/ready`, and `/healthz/deep` for operators.
-pub fn probes(health: Arc<Health>, admin_token: Secret) -> Router {
+pub fn probes(health: Arc<Health>, api: Shared) -> Router {
     Router::new()
         .route("/healthz/startup", get(startup))
         .route("/healthz/live", get(live))
         .route("/healthz/ready", get(ready))
         .route("/healthz/deep", get(deep))
-        .with_state(Probes { health, admin_token })
+        .with_state(Probes { health, api })
 }
 
 async fn startup(State(probes): State<Probes>) -> Response {
@@ -151,13 +152,11 @@ async fn ready(State(probes): State<Probes>) -> Response {
 }
 
 /// Lists every check with its state and since when, for operators.
-async fn deep(State(probes): State<Probes>, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
-    match bearer(&headers) {
-        Some(presented) if is_operator(&probes.admin_token, presented) => {
-            Ok(Json(probes.health.report()))
-        }
-        _ => Err(ApiError::NotAnOperator),
-    }
+async fn deep(State(probes): State<Probes>, request: Request) -> Result<Json<Value>, ApiError> {
+    let Probes { health, api } = &probes;
+    operator(request.headers(), &api.admin_token)
+        .map_err(|failure| refused(api, "health", client_of(request.extensions()), failure))?;
+    Ok(Json(health.report()))
 }
 
 fn probe_response(failing: Vec<String>) -> Response {

@@ -1,4 +1,4 @@
-//! Metrics of the registration APIs.
+//! Metrics of the APIs.
 
 use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, StatusCode};
@@ -7,11 +7,11 @@ use axum::response::Response;
 use metrics::counter;
 
 const REGISTRATIONS: &str = "switchyard_registrations_total";
-const AUTH_FAILURES: &str = "switchyard_registration_auth_failures_total";
+const AUTH_FAILURES: &str = "switchyard_auth_failures_total";
 
-/// Counts a failed authentication.
-pub(super) fn auth_failed(reason: &'static str) {
-    counter!(AUTH_FAILURES, "reason" => reason).increment(1);
+/// Counts a failed authentication at an API.
+pub(super) fn auth_failed(api: &'static str, reason: &'static str) {
+    counter!(AUTH_FAILURES, "api" => api, "reason" => reason).increment(1);
 }
 
 /// Middleware that counts registration requests by operation and result.

@@ -10,19 +10,22 @@
 //! | `ingest` | webhooks of sites, events over HTTP | the site's secret; the admin token |
 //!
 //! A handler parses a request, calls the registry and renders the response. The registry decides
-//! what may be registered; `error` alone maps errors to HTTP status codes. `router` puts the folders
+//! what may be registered; `error_response` alone maps errors to HTTP status codes. `router` puts the folders
 //! together; every path works with and without a trailing slash. What they share (errors,
 //! extractors, query parameters, the JSON of modules) is in files of this folder, which import none
 //! of the folders.
 
+mod admit;
 mod auth;
 mod connect;
 mod discovery_view;
 mod dry_run;
 mod error;
+mod error_response;
 mod extract;
 mod forge;
 pub mod health;
+mod hosts;
 pub mod ingest;
 mod json;
 mod metrics;
@@ -40,7 +43,9 @@ mod tests;
 mod webhooks;
 mod well_known;
 
-pub use auth::is_operator;
-pub use error::ApiError;
+pub use admit::{AuthFailure, client_of, refused};
+pub use auth::is_token;
+pub use error::{ApiError, ClientRefusal, WebhookRefusal};
+pub use hosts::{OwnHosts, require_own_host};
 pub use router::{event_routes, router};
 pub use state::{ApiState, Shared};

@@ -6,7 +6,8 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 
-use super::auth::require_admin;
+use super::admit::admitted;
+use super::auth::{OPERATORS, require_admin};
 use super::error::ApiError;
 use super::ingest::{self, EventsState, IngestState};
 use super::state::Shared;
@@ -17,19 +18,17 @@ use super::{connect, forge, operator, read_your_writes, webhooks, well_known};
 ///
 /// It sets the fallbacks of the whole listener, so routers merged with it must not set their own.
 pub fn router(state: Shared) -> Router {
-    let operator = operator::ENDPOINTS
-        .iter()
-        .fold(Router::new(), |router, endpoint| router.merge(endpoint()))
-        .route_layer(from_fn_with_state(Arc::clone(&state), require_admin));
+    let operator =
+        operator::ENDPOINTS.iter().fold(Router::new(), |router, endpoint| router.merge(endpoint()));
+    let read = from_fn_with_state(Arc::clone(&state), read_your_writes::serve);
     Router::new()
-        .merge(forge::routes())
-        .merge(connect::routes())
-        .merge(webhooks::routes())
-        .merge(well_known::routes())
-        .nest("/admin/v1", operator)
+        .merge(forge::routes(&state))
+        .merge(connect::routes(&state))
+        .merge(webhooks::routes(&state))
+        .merge(well_known::routes().route_layer(read))
+        .nest("/admin/v1", admitted(operator, &state, OPERATORS))
         .fallback(|| async { ApiError::NoSuchPath })
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
-        .layer(from_fn_with_state(Arc::clone(&state), read_your_writes::serve))
         .layer(DefaultBodyLimit::max(state.body_max))
         .with_state(state)
 }

@@ -3,14 +3,20 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 
+use super::admit::{AuthFailure, client_of, refused};
+use super::auth::{bearer, is_token};
+use super::error::{ApiError, ClientRefusal};
+use super::hosts::OwnHosts;
+use super::ingest::IngestRefusals;
+use super::state::Shared;
 use crate::delivery::Shares;
-use crate::domain::SubscriptionId;
+use crate::domain::{Secret, SubscriptionId};
 use crate::matcher::Matcher;
 use crate::registry::Registry;
 use crate::telemetry::subscriptions::{SubscriptionSample, TopSubscriptions};
@@ -28,6 +34,42 @@ pub struct Scrape {
     pub matcher: Arc<Matcher>,
     /// Drops by owner.
     pub shares: Arc<Shares>,
+    /// Refused webhooks by site.
+    pub refusals: Arc<IngestRefusals>,
+    /// Who may read them.
+    pub access: MetricsAccess,
+}
+
+/// Who may read the metrics. They have the keys of apps, installations and modules.
+#[derive(Clone)]
+pub struct MetricsAccess {
+    /// Needed by everybody, if there is one.
+    pub token: Option<Secret>,
+    /// Without a token: names of this router, under which this machine may read them.
+    pub hosts: OwnHosts,
+    /// Without a token, everybody who reaches the listener may read them.
+    pub is_open: bool,
+    /// Counts failures.
+    pub api: Shared,
+}
+
+impl MetricsAccess {
+    fn check(&self, request: &Request) -> Result<(), ApiError> {
+        let client = client_of(request.extensions());
+        let headers = request.headers();
+        let reason = match (&self.token, bearer(headers)) {
+            (Some(token), Some(presented)) if is_token(token, presented) => return Ok(()),
+            (Some(_), Some(_)) => "unknown_token",
+            (Some(_), None) => "no_token",
+            (None, _) if self.is_open => return Ok(()),
+            (None, _) if client.is_local() => {
+                return self.hosts.check(request.uri(), headers).map_err(ApiError::from);
+            }
+            (None, _) => "not_local",
+        };
+        let failure = AuthFailure { reason, error: ClientRefusal::NoMetrics.into() };
+        Err(refused(&self.api, "metrics", client, failure))
+    }
 }
 
 /// Returns the route `GET /metrics`, in the Prometheus text format.
@@ -35,12 +77,14 @@ pub fn metrics(scrape: Scrape) -> Router {
     Router::new().route("/metrics", get(render)).with_state(scrape)
 }
 
-async fn render(State(scrape): State<Scrape>) -> Response {
+async fn render(State(scrape): State<Scrape>, request: Request) -> Result<Response, ApiError> {
+    scrape.access.check(&request)?;
     let mut text = scrape.process.render();
     text.push_str(&scrape.subscriptions());
     text.push_str(&scrape.shares.drops().render());
+    text.push_str(&scrape.refusals.render());
     let content_type = "text/plain; version=0.0.4; charset=utf-8";
-    ([(header::CONTENT_TYPE, content_type)], text).into_response()
+    Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())
 }
 
 impl Scrape {

@@ -7,6 +7,7 @@ use axum::routing::MethodRouter;
 
 use crate::delivery::{EgressGuard, FailedWebhooks};
 use crate::domain::Secret;
+use crate::listener::{AuthFailures, BodyIntake};
 use crate::matcher::Matcher;
 use crate::registry::Registry;
 
@@ -20,6 +21,10 @@ pub struct ApiState {
     pub admin_token: Secret,
     /// Maximum request body, in bytes.
     pub body_max: usize,
+    /// Reads request bodies.
+    pub bodies: Arc<BodyIntake>,
+    /// Limits clients that fail to authenticate.
+    pub failures: Arc<AuthFailures>,
     /// Reads webhooks that were dead-lettered.
     pub failed_webhooks: Arc<dyn FailedWebhooks>,
     /// Which addresses deliveries may be sent to.

@@ -21,6 +21,7 @@ use crate::delivery::{EgressGuard, FailedWebhook, FailedWebhooks};
 use crate::domain::Secret;
 use crate::domain::{AppId, InstallationId};
 use crate::event::{Envelope, PublishError, Published, Publisher};
+use crate::listener::{AuthFailures, BodyIntake};
 use crate::matcher::Matcher;
 use crate::registry::testing::MemoryStore;
 use crate::registry::{Registry, Settings};
@@ -71,6 +72,8 @@ impl TestApi {
             matcher,
             admin_token,
             body_max: BODY_MAX,
+            bodies: Arc::new(BodyIntake::new(&config.server)),
+            failures: Arc::new(AuthFailures::new(config.server.auth_failures_per_minute)),
             failed_webhooks: Arc::new(NoFailedWebhooks),
             guard,
         };
@@ -206,6 +209,11 @@ impl Publisher for MemoryStream {
     fn refuse_for_s(&self) -> Option<u64> {
         Some(self.refuse_for_s.load(SeqCst)).filter(|seconds| *seconds > 0)
     }
+}
+
+/// An intake with the default bounds.
+pub(super) fn intake() -> Arc<BodyIntake> {
+    Arc::new(BodyIntake::new(&Config::defaults().unwrap().server))
 }
 
 /// Posts `body` to `path` and returns status, headers and JSON of the response.

@@ -8,7 +8,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::client::{ApiClient, block_on};
-use super::io::print_line;
+use super::io::{print_line, print_row};
 use super::manifest::{self, Manifest};
 use super::plan::{PlanStep, plan};
 use super::server_args::ServerArgs;
@@ -44,7 +44,7 @@ pub fn run(args: &ApplyArgs) -> anyhow::Result<ExitCode> {
             let current = manifest::current(&client, resource).await?;
             for step in plan(resource, current.as_ref(), args.prune) {
                 changes += 1;
-                print_line(&step.describe(resource))?;
+                print_row(&step.describe(resource))?;
                 match args.dry_run {
                     false => execute(&client, resource, &step).await?,
                     // A module is validated against its installation, which must exist.
@@ -90,12 +90,12 @@ async fn check(client: &ApiClient, resource: &Manifest, step: &PlanStep) -> anyh
 /// Prints generated tokens and secrets, which the router returns only once.
 fn show_secrets(answer: &Value) -> anyhow::Result<()> {
     if let Some(token) = answer.get("token").and_then(Value::as_str) {
-        print_line(&format!("  token {token}"))?;
+        print_row(&format!("  token {token}"))?;
     }
     for endpoint in answer.get("endpoints").and_then(Value::as_array).into_iter().flatten() {
         let text = |name| endpoint.get(name).and_then(Value::as_str);
         if let (Some(key), Some(secret)) = (text("key"), text("secret")) {
-            print_line(&format!("  secret of endpoint {key}: {secret}"))?;
+            print_row(&format!("  secret of endpoint {key}: {secret}"))?;
         }
     }
     Ok(())

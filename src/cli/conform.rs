@@ -20,7 +20,7 @@ use switchyard_expr::cases::{self, Case, CaseOutcome};
 use switchyard_expr::{Env, canonical};
 
 use super::exit::{EXIT_NEGATIVE, UsageError};
-use super::io::{print_line, read_input};
+use super::io::{print_error, print_line, read_input};
 use crate::clock;
 use evaluation::Evaluation;
 use jira::{Jira, JiraError};
@@ -91,7 +91,7 @@ pub fn run(args: &ConformArgs) -> anyhow::Result<ExitCode> {
     match runtime.block_on(compare(&jira, &cases)) {
         Ok(report) => report.print(args),
         Err(error) => {
-            eprintln!("error: {error}");
+            print_error(&format!("error: {error}"));
             Ok(ExitCode::from(error.exit_code()))
         }
     }

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::client::ApiClient;
+use super::io::print_row;
 use crate::clock;
 use crate::telemetry::{LiveEvent, LiveFeed};
 
@@ -189,10 +190,14 @@ fn synthetic_issue(number: usize) -> Value {
 async fn print_live_feed(live: LiveFeed, stop: CancellationToken) {
     let mut subscriber = live.subscribe();
     while let Some(received) = stop.run_until_cancelled(subscriber.recv()).await {
-        match received {
-            Ok(notice) => println!("{}", line(&notice)),
-            Err(RecvError::Lagged(missed)) => println!("({missed} lines skipped)"),
+        let printed = match received {
+            Ok(notice) => print_row(&line(&notice)),
+            Err(RecvError::Lagged(missed)) => print_row(&format!("({missed} lines skipped)")),
             Err(RecvError::Closed) => break,
+        };
+        if let Err(error) = printed {
+            tracing::warn!(%error, "standard output is closed; the demo runs on without it");
+            break;
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `switchyard dev`: runs a router for development.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -11,8 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::client::ApiClient;
 use super::demo;
 use super::exit::UsageError;
-use super::io::print_line;
-use super::serve::{ServeArgs, configuration, print_addresses, run_router};
+use super::serve::{ServeArgs, announce, configuration, print_addresses, run_router};
 use crate::config::Config;
 use crate::lifecycle::{self, Mode, Running};
 
@@ -48,8 +47,8 @@ pub fn run(args: &DevArgs) -> anyhow::Result<ExitCode> {
     let is_demo = args.demo;
     run_router(async move {
         let running = lifecycle::start(&config, Mode::Dev).await?;
-        print_addresses(&running)?;
-        let base = format!("http://{}", running.address);
+        print_addresses(&running);
+        let base = running.url.clone();
         let client = ApiClient::at(&base, &config.admin.token)?;
         let installation = if is_demo {
             let stop = CancellationToken::clone(&running.stop);
@@ -57,7 +56,7 @@ pub fn run(args: &DevArgs) -> anyhow::Result<ExitCode> {
         } else {
             None
         };
-        print_getting_started(&running, &config.admin.token, installation.as_deref())?;
+        print_getting_started(&running, &config.admin.token, installation.as_deref());
         running.until_stopped().await
     })
 }
@@ -78,24 +77,21 @@ fn random_token() -> String {
 }
 
 /// Prints the first steps with a development router.
-fn print_getting_started(
-    running: &Running,
-    token: &str,
-    installation: Option<&str>,
-) -> anyhow::Result<()> {
-    let base = match running.address.ip() {
-        IpAddr::V4(_) | IpAddr::V6(_) => format!("http://{}", running.address),
-    };
-    print_line(&format!("console   {base}/"))?;
-    print_line(&format!("admin token  {token}"))?;
-    print_line("for development only, not for production; ctrl-c stops it")?;
-    let Some(installation) = installation else { return Ok(()) };
-    print_line("\nthe demo app is registered; try, in another terminal:\n")?;
-    print_line(&format!(
+fn print_getting_started(running: &Running, token: &str, installation: Option<&str>) {
+    let base = &running.url;
+    announce(&format!("console   {base}/"));
+    announce(&format!("admin token  {token}"));
+    announce("for development only, not for production; ctrl-c stops it");
+    announce(
+        "open to every program on this machine: console, live feed, and unsigned webhooks of any site",
+    );
+    let Some(installation) = installation else { return };
+    announce("\nthe demo app is registered; try, in another terminal:\n");
+    announce(&format!(
         "  curl -s {base}/forge/installation/v2/dynamic/module \\\n    -H 'authorization: Bearer {installation}' -H 'content-type: application/json' \\\n    -d '{{\"type\":\"trigger\",\"data\":{{\"endpoint\":\"page\",\"events\":[\"avi:jira:created:issue\"],\n         \"filter\":{{\"expression\":\"event.issue.fields.project.key == \\\"OPS\\\"\"}}}}}}'\n"
-    ))?;
-    print_line(&format!(
+    ));
+    announce(&format!(
         "  curl -s {base}/admin/v1/subscriptions -H 'authorization: Bearer {token}'\n"
-    ))?;
-    print_line("  switchyard check -e \"event.issue.fields.project.key = 'OPS'\"\n")
+    ));
+    announce("  switchyard check -e \"event.issue.fields.project.key = 'OPS'\"\n");
 }

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::client::block_on;
 use super::exit::EXIT_NEGATIVE;
-use super::io::print_line;
+use super::io::print_row;
 use super::manifest;
 use super::plan::plan;
 use super::server_args::ServerArgs;
@@ -36,7 +36,7 @@ pub fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
             let current = manifest::current(&client, resource).await?;
             for step in plan(resource, current.as_ref(), true) {
                 is_equal = false;
-                print_line(&step.describe(resource))?;
+                print_row(&step.describe(resource))?;
             }
         }
         Ok(if is_equal { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NEGATIVE) })

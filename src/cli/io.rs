@@ -8,6 +8,7 @@ use clap::ValueEnum;
 
 use super::exit::UsageError;
 use crate::event::Sample;
+use crate::telemetry::Escaped;
 
 /// Output format of a command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
@@ -21,11 +22,25 @@ pub enum Output {
     Jsonl,
 }
 
-/// Writes a line to stdout. On a closed pipe `main` exits successfully.
+/// Writes a text of one or more lines to stdout. On a closed pipe `main` exits successfully.
+///
+/// Every command writes through this and the next functions: strangers choose some of the text, and it
+/// must not control the terminal.
 pub(super) fn print_line(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{text}")?;
+    writeln!(out, "{}", Escaped::lines(text))?;
     Ok(())
+}
+
+/// Writes a text of one line to stdout; breaks in it are escaped, too.
+pub(super) fn print_row(text: &str) -> anyhow::Result<()> {
+    print_line(&Escaped::line(text).to_string())
+}
+
+/// Writes a text of one or more lines to stderr.
+pub fn print_error(text: &str) {
+    // Without stderr there is nowhere to report to.
+    let _ = writeln!(std::io::stderr().lock(), "{}", Escaped::lines(text));
 }
 
 /// Reads an event, with or without an envelope, from a file or standard input.

@@ -16,7 +16,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::io::{Output, print_line, read_file};
+use super::io::{Output, print_error, print_line, read_file};
 use crate::bus::subjects::subject_attributes;
 use crate::clock;
 use crate::domain::InstallationId;
@@ -92,7 +92,7 @@ pub fn run(args: &MatchArgs) -> anyhow::Result<ExitCode> {
         bytes_per_trigger: resident.checked_div(triggers).unwrap_or(0),
         rejected,
     };
-    eprintln!("{}", serde_json::to_string(&summary)?);
+    print_error(&serde_json::to_string(&summary)?);
     Ok(ExitCode::SUCCESS)
 }
 

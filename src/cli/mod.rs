@@ -30,4 +30,4 @@ pub use command::{Cli, exit_code, run};
 pub use exit::{
     EXIT_INTERNAL, EXIT_NEGATIVE, EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE, UsageError,
 };
-pub use io::Output;
+pub use io::{Output, print_error};

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::client::{ApiClient, block_on, path_segment};
 use super::exit::UsageError;
-use super::io::{Output, print_line, read_input};
+use super::io::{Output, print_line, print_row, read_input};
 use super::server_args::ServerArgs;
 
 /// Lists, shows, registers and removes the modules of an installation
@@ -98,12 +98,12 @@ async fn execute(args: &ModulesArgs, client: &ApiClient) -> anyhow::Result<()> {
             let path = format!("{}{query}", path(key));
             let answer = client.send(Method::PUT, &path, &[], &body).await?;
             print_warnings(&answer)?;
-            print_line(&format!("{key} {}", if *dry_run { "would be registered" } else { "ok" }))
+            print_row(&format!("{key} {}", if *dry_run { "would be registered" } else { "ok" }))
         }
         Action::Rm { keys } => {
             for key in keys {
                 client.send(Method::DELETE, &path(key), &[], &Value::Null).await?;
-                print_line(&format!("{key} removed"))?;
+                print_row(&format!("{key} removed"))?;
             }
             Ok(())
         }
@@ -137,7 +137,7 @@ async fn list(args: &ModulesArgs, client: &ApiClient) -> anyhow::Result<()> {
                 let events: Vec<_> =
                     events.filter_map(|event| event.get("eventType")?.as_str()).collect();
                 let [key, state, kind] = ["key", "state", "type"].map(|name| text(item, name));
-                print_line(&format!("{key:width$}  {state:9}  {kind:14}  {}", events.join(" ")))
+                print_row(&format!("{key:width$}  {state:9}  {kind:14}  {}", events.join(" ")))
             })
         }
     }
@@ -146,7 +146,7 @@ async fn list(args: &ModulesArgs, client: &ApiClient) -> anyhow::Result<()> {
 fn print_warnings(answer: &Value) -> anyhow::Result<()> {
     for warning in answer.get("warnings").and_then(Value::as_array).into_iter().flatten() {
         let text = |name| warning.get(name).and_then(Value::as_str).unwrap_or_default();
-        print_line(&format!("warning[{}]: {}", text("code"), text("message")))?;
+        print_row(&format!("warning[{}]: {}", text("code"), text("message")))?;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! `switchyard serve`: runs the router.
 
+use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -8,9 +9,9 @@ use clap::Args;
 
 use super::exit::UsageError;
 use super::io::print_line;
-use crate::config::Config;
+use crate::config::{Config, ServerConfig};
 use crate::lifecycle::{self, Mode, Running};
-use crate::telemetry::exporter;
+use crate::telemetry::logs;
 
 /// Default configuration file, read if it exists.
 const CONFIG_FILE: &str = "switchyard.toml";
@@ -32,6 +33,9 @@ pub struct ServeArgs {
     /// Configuration file [default: ./switchyard.toml if it exists]
     #[arg(long, value_name = "FILE", env = "SWITCHYARD_CONFIG")]
     pub config: Option<PathBuf>,
+    /// Accepts connections of other machines without TLS, behind a proxy that has it
+    #[arg(long)]
+    pub plaintext: bool,
 }
 
 /// Runs the router until a signal stops it.
@@ -47,16 +51,36 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     }
     if config.admin.token.is_empty() {
         bail!(UsageError(
-            "no operator token: set SWITCHYARD_ADMIN_TOKEN, or admin.token_file in the \
+            "no operator token: make one with `openssl rand -hex 32` and set it as \
+             SWITCHYARD_ADMIN_TOKEN, or store it in a file and name that as admin.token_file in the \
              configuration; `switchyard dev` generates one"
                 .into()
         ));
     }
+    refuse_open_plaintext(&config.server)?;
     run_router(async move {
         let running = lifecycle::start(&config, Mode::Serve).await?;
-        print_addresses(&running)?;
+        print_addresses(&running);
         running.until_stopped().await
     })
+}
+
+/// Refuses to send tokens and events over a network in plain text, unless the configuration says so.
+fn refuse_open_plaintext(server: &ServerConfig) -> anyhow::Result<()> {
+    if server.plaintext || !server.tls_cert_file.is_empty() {
+        return Ok(());
+    }
+    let addresses = server.listen.to_socket_addrs();
+    let mut addresses = addresses.with_context(|| format!("cannot listen on {}", server.listen))?;
+    if addresses.all(|address| address.ip().to_canonical().is_loopback()) {
+        return Ok(());
+    }
+    bail!(UsageError(format!(
+        "{} is open to other machines without TLS: set server.tls_cert_file and server.tls_key_file, \
+         listen on 127.0.0.1 behind a proxy with TLS on this machine, or set server.plaintext = true \
+         (SWITCHYARD_SERVER__PLAINTEXT, --plaintext) if only a proxy with TLS reaches it",
+        server.listen
+    )))
 }
 
 /// Runs a router on a multi-thread runtime.
@@ -79,22 +103,31 @@ pub(super) fn configuration(args: &ServeArgs) -> anyhow::Result<Config> {
     if let Some(listen) = &args.listen {
         config.server.listen.clone_from(listen);
     }
+    config.server.plaintext |= args.plaintext;
     if let Some(folder) = &args.data_dir {
         config.nats.data_dir.clone_from(folder);
     }
     if !args.nats_url.is_empty() {
         config.nats.url.clone_from(&args.nats_url);
     }
-    exporter::install_logs(&config.log.format, &config.log.filter)
+    logs::install_logs(&config.log.format, &config.log.filter)
         .map_err(|error| UsageError(error.to_string()))?;
     Ok(config)
 }
 
 /// Prints the addresses, one a line; other programs parse them.
-pub(super) fn print_addresses(running: &Running) -> anyhow::Result<()> {
-    print_line(&format!("listening on http://{}", running.address))?;
+pub(super) fn print_addresses(running: &Running) {
+    tracing::info!(address = %running.address, "listening");
+    announce(&format!("listening on {}", running.url));
     if let Some(url) = &running.managed_url {
-        print_line(&format!("nats {url}"))?;
+        announce(&format!("nats {url}"));
     }
-    Ok(())
+}
+
+/// Prints a line of a router, which runs on when standard output is closed.
+pub(super) fn announce(line: &str) {
+    if let Err(error) = print_line(line) {
+        // Without the line: it may have a token.
+        tracing::warn!(%error, "a line cannot be written to standard output");
+    }
 }

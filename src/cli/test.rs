@@ -10,7 +10,7 @@ use switchyard_expr::{Env, Verdict, cases};
 
 use super::exit::{EXIT_NEGATIVE, UsageError};
 use super::explain::explain_one;
-use super::io::{Output, print_line, read_input};
+use super::io::{Output, print_error, print_line, read_input};
 use crate::clock;
 
 /// Evaluates a filter on an event, or runs a file of language cases; no server needed
@@ -65,7 +65,7 @@ fn run_cases(file: &Path, output: Output) -> anyhow::Result<ExitCode> {
     if output == Output::Text {
         print_line(&summary)?;
     } else {
-        eprintln!("{summary}");
+        print_error(&summary);
     }
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NEGATIVE) })
 }

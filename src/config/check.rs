@@ -7,6 +7,8 @@ use toml::{Table, Value};
 
 use super::error::ConfigError;
 use super::fraction::part_of;
+use super::ingest;
+use super::secret_length;
 use super::sections::{Config, DeliveryConfig};
 
 /// Most bytes that a stored delivery has in addition to its event.
@@ -38,6 +40,16 @@ use Range::{Each, Fraction, Whole};
 
 /// The range of each numeric key.
 const RANGES: &[(&str, Range)] = &[
+    ("server.connections_max", Whole(16, 1_000_000)),
+    ("server.connections_per_address_max", Whole(1, 1_000_000)),
+    ("server.header_timeout_ms", Whole(100, HOUR_MS)),
+    ("server.body_timeout_ms", Whole(100, HOUR_MS)),
+    ("server.idle_timeout_ms", Whole(100, HOUR_MS)),
+    // One body may take twice its size while it is read.
+    ("server.body_bytes_max", Whole(64 * 1024, TIB)),
+    ("server.body_bytes_per_address_max", Whole(64 * 1024, TIB)),
+    ("server.body_bytes_per_site_max", Whole(64 * 1024, TIB)),
+    ("server.auth_failures_per_minute", Whole(1, 1_000_000)),
     ("nats.replicas", Whole(1, 5)),
     // Repeats of a publish must fit the deduplication window.
     ("nats.publish_timeout_ms", Whole(10, 30_000)),
@@ -127,10 +139,30 @@ pub(super) fn check_together(config: &Config) -> Result<(), ConfigError> {
         )));
     }
     check_shares(&config.delivery, event_bytes)?;
-    for (product, sites) in &config.ingest {
-        if let Some((site, _)) = sites.iter().find(|(_, settings)| settings.secret.is_empty()) {
+    check_server(config)?;
+    secret_length::check_optional("metrics.token", &config.metrics.token).map_err(invalid)?;
+    ingest::check(&config.ingest)
+}
+
+/// Refuses a certificate without its key, and shares of the memory for bodies that are smaller than one
+/// body.
+fn check_server(config: &Config) -> Result<(), ConfigError> {
+    let server = &config.server;
+    if server.tls_cert_file.is_empty() != server.tls_key_file.is_empty() {
+        let message =
+            "`server.tls_cert_file` and `server.tls_key_file` belong together; set both or neither";
+        return Err(invalid(message.into()));
+    }
+    // A body may take twice its size while it is read.
+    let needed = config.limits.body.saturating_mul(2);
+    for (path, bytes) in [
+        ("body_bytes_max", server.body_bytes_max),
+        ("body_bytes_per_address_max", server.body_bytes_per_address_max),
+        ("body_bytes_per_site_max", server.body_bytes_per_site_max),
+    ] {
+        if bytes < needed {
             return Err(invalid(format!(
-                "`ingest.{product}.{site}.secret` is empty, so that everybody could sign; set the secret of the webhook, or remove the section"
+                "`server.{path}` is {bytes}; one body of `limits.body` may take {needed} bytes while it is read"
             )));
         }
     }
@@ -260,9 +292,13 @@ mod tests {
         assert!(found.contains("`delivery.share_app` = 0.001"), "{found}");
         let found = refused(&[("events.max_bytes", "65536")]);
         assert!(found.contains("`limits.event` = 1048576"), "{found}");
+        let found = refused(&[("server.body_bytes_max", "65536")]);
+        assert!(found.contains("`server.body_bytes_max` is 65536"), "{found}");
+        let found = refused(&[("server.tls_cert_file", "cert.pem")]);
+        assert!(found.contains("`server.tls_key_file` belong together"), "{found}");
+        let found = refused(&[("metrics.token", "short")]);
+        assert!(found.contains("`metrics.token` has 5 characters"), "{found}");
         let found = refused(&[("nats.prefix", "a.b")]);
         assert!(found.contains("`nats.prefix` is \"a.b\""), "{found}");
-        let found = refused(&[("ingest.jira.c1.secret", "")]);
-        assert!(found.contains("`ingest.jira.c1.secret` is empty"), "{found}");
     }
 }

@@ -6,6 +6,7 @@ use toml::{Table, Value};
 
 use super::check::{check_ranges, check_together};
 use super::error::ConfigError;
+use super::ingest;
 use super::sections::Config;
 
 const DEFAULTS: &str = include_str!("../../deploy/switchyard.default.toml");
@@ -127,11 +128,8 @@ fn unknown_key(known: &Table, origin: &str, path: &str) -> ConfigError {
 fn set_from_variable(table: &mut Table, name: &str, text: &str) -> Result<(), ConfigError> {
     let path = name.trim_start_matches(ENV_PREFIX).to_lowercase();
     let keys: Vec<&str> = path.split("__").collect();
-    if let ["ingest", product, site, "secret"] = keys.as_slice()
-        && let Some(sites) = sites_of(table, product)
-    {
-        let entry = Table::from_iter([("secret".to_owned(), Value::String(text.into()))]);
-        sites.insert((*site).to_owned(), Value::Table(entry));
+    let wrong = |message| ConfigError::Invalid { origin: name.into(), message };
+    if ingest::set_site(table, &keys, text).map_err(wrong)? {
         return Ok(());
     }
     let (Some((last, sections)), origin) = (keys.split_last(), name) else { return Ok(()) };
@@ -152,11 +150,6 @@ fn set_from_variable(table: &mut Table, name: &str, text: &str) -> Result<(), Co
     })?;
     at.insert((*last).to_owned(), value);
     Ok(())
-}
-
-/// Returns the configured sites of a product; none if there is no such product.
-fn sites_of<'t>(table: &'t mut Table, product: &str) -> Option<&'t mut Table> {
-    table.get_mut("ingest")?.get_mut(product)?.as_table_mut()
 }
 
 /// Parses an environment value as the type of its default; lists are split at commas.
@@ -204,8 +197,8 @@ mod tests {
             ("SWITCHYARD_DELIVERY__RETRY_SCHEDULE_S", "1,2"),
             ("SWITCHYARD_LIMITS__STEPS", "7"),
             ("SWITCHYARD_ADMIN_TOKEN", "t"),
-            ("SWITCHYARD_INGEST__JIRA__C1__SECRET", "s"),
-            ("SWITCHYARD_INGEST__CONFLUENCE__C1__SECRET", "c"),
+            ("SWITCHYARD_INGEST__JIRA__C1__SECRET", "of Jira: 0123456789abcdef0123456789"),
+            ("SWITCHYARD_INGEST__CONFLUENCE__C1__UNSIGNED", "true"),
         ])
         .unwrap();
         assert!(config.delivery.allow_http);
@@ -214,8 +207,9 @@ mod tests {
         assert_eq!(config.delivery.retry_schedule_s, [1, 2]);
         assert_eq!(config.limits.steps, 7);
         assert_eq!(config.admin.token, "t");
-        assert_eq!(config.ingest["jira"]["c1"].secret, "s");
-        assert_eq!(config.ingest["confluence"]["c1"].secret, "c");
+        let secret = config.ingest["jira"]["c1"].secret.as_deref();
+        assert_eq!(secret, Some("of Jira: 0123456789abcdef0123456789"));
+        assert!(config.ingest["confluence"]["c1"].unsigned);
     }
 
     #[test]

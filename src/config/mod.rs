@@ -8,7 +8,9 @@ mod check;
 mod environment;
 mod error;
 mod fraction;
+mod ingest;
 mod load;
+mod secret_length;
 mod sections;
 
 pub use environment::{client_token, nats_server_candidates};

@@ -42,6 +42,36 @@ pub struct ServerConfig {
     pub listen: String,
     /// URL by which apps reach it, such as `https://switchyard.example.com`; empty = `listen`.
     pub public_url: String,
+    /// Names under which browsers may open the console, in addition to addresses, `localhost` and the
+    /// host of `public_url`.
+    pub hosts: Vec<String>,
+    /// File of the certificates of the listener in PEM, its own first; empty = no TLS.
+    pub tls_cert_file: String,
+    /// File of the key of the certificate in PEM.
+    pub tls_key_file: String,
+    /// Accepts connections of other machines without TLS, behind a proxy that has it.
+    pub plaintext: bool,
+    /// Proxies whose `X-Forwarded-For` is believed, and that have no limits by address.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Open connections.
+    pub connections_max: usize,
+    /// Open connections of one address.
+    pub connections_per_address_max: usize,
+    /// Deadline of the head of a request, in milliseconds.
+    pub header_timeout_ms: u64,
+    /// Deadline of a body in memory, of each part of a streamed one, and of a client that does not
+    /// read, in milliseconds.
+    pub body_timeout_ms: u64,
+    /// Time between two requests after which a connection is closed, in milliseconds.
+    pub idle_timeout_ms: u64,
+    /// Bytes of request bodies in memory.
+    pub body_bytes_max: usize,
+    /// Bytes of request bodies of one address in memory.
+    pub body_bytes_per_address_max: usize,
+    /// Bytes of webhooks of one site in memory.
+    pub body_bytes_per_site_max: usize,
+    /// Failed authentications of one address in a minute, beyond which it is answered 429.
+    pub auth_failures_per_minute: u32,
 }
 
 /// `[admin]`
@@ -103,8 +133,15 @@ pub type IngestConfig = BTreeMap<String, BTreeMap<String, IngestSiteConfig>>;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IngestSiteConfig {
-    /// Secret of the webhook; when set, `X-Hub-Signature` must verify.
-    pub secret: String,
+    /// Secret of the webhook: `X-Hub-Signature` must verify.
+    #[serde(default)]
+    pub secret: Option<String>,
+    /// Token in the path, `/ingest/<product>/<cloudId>/<token>`, for webhooks without a signature.
+    #[serde(default)]
+    pub token: Option<String>,
+    /// Accepts every webhook to `/ingest/<product>/<cloudId>`.
+    #[serde(default)]
+    pub unsigned: bool,
 }
 
 /// `[registry]`
@@ -232,6 +269,10 @@ pub struct MetricsConfig {
     pub subscriptions: String,
     /// Subscriptions with series whatever their rank, `<installation>/<key>`.
     pub pinned: Vec<String>,
+    /// Bearer token of `/metrics`; empty = it is shown to this machine only.
+    pub token: String,
+    /// Address and port of a listener of its own for `/metrics` and probes; empty = none.
+    pub listen: String,
 }
 
 /// `[log]`

@@ -21,8 +21,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub(super) async fn stream(
     State(console): State<Console>,
 ) -> Sse<impl Stream<Item = Result<Event, axum::Error>>> {
-    let events = stream::unfold(console.live.subscribe(), |mut subscriber| async move {
-        next(&mut subscriber).await.map(|event| (event, subscriber))
+    let Console { live, stop, .. } = console;
+    let events = stream::unfold((live.subscribe(), stop), |(mut subscriber, stop)| async move {
+        let event = stop.run_until_cancelled(next(&mut subscriber)).await.flatten()?;
+        Some((event, (subscriber, stop)))
     });
     Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
 }

@@ -11,7 +11,7 @@ use axum::routing::get;
 
 use super::state::Console;
 use super::{live, pages};
-use crate::api;
+use crate::api::{self, ApiError, AuthFailure, require_own_host};
 use crate::domain::Secret;
 
 /// Forbids inline scripts and resources of other origins.
@@ -24,6 +24,7 @@ pub fn routes(console: Console) -> Router {
         .route("/", get(pages::overview))
         .route("/live", get(live::stream))
         .layer(middleware::from_fn_with_state(console.clone(), authorize))
+        .layer(middleware::from_fn_with_state(console.hosts.clone(), require_own_host))
         .route("/assets/console.css", get(|| asset("text/css", include_str!("console.css"))))
         .route("/assets/icon.svg", get(|| asset("image/svg+xml", include_str!("icon.svg"))))
         .route("/assets/console.js", get(|| asset("text/javascript", include_str!("console.js"))))
@@ -54,6 +55,14 @@ async fn authorize(
     if admitted {
         return next.run(request).await;
     }
+    if request.headers().contains_key(header::AUTHORIZATION) {
+        let failure = AuthFailure { reason: "unknown_token", error: ApiError::NotAnOperator };
+        let client = api::client_of(request.extensions());
+        let refused = api::refused(&console.api, "console", client, failure);
+        if matches!(refused, ApiError::Client(_)) {
+            return refused.into_response();
+        }
+    }
     let challenge =
         [(header::WWW_AUTHENTICATE, "Basic realm=\"Switchyard: any name, the admin token\"")];
     (StatusCode::UNAUTHORIZED, challenge, "The password is the admin token.").into_response()
@@ -66,5 +75,5 @@ fn password(headers: &HeaderMap, token: &Secret) -> Option<()> {
     let decoded = data_encoding::BASE64.decode(encoded.as_bytes()).ok()?;
     let text = String::from_utf8(decoded).ok()?;
     let (_, password) = text.split_once(':')?;
-    api::is_operator(token, password).then_some(())
+    api::is_token(token, password).then_some(())
 }

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{OwnHosts, Shared};
 use crate::domain::Secret;
 use crate::matcher::Matcher;
 use crate::registry::Registry;
@@ -18,4 +21,10 @@ pub struct Console {
     pub live: LiveFeed,
     /// Required of visitors; none in `dev` mode.
     pub token: Option<Secret>,
+    /// Names under which browsers may open it.
+    pub hosts: OwnHosts,
+    /// Counts visitors with a wrong token.
+    pub api: Shared,
+    /// Ends the live feed when the router stops.
+    pub stop: CancellationToken,
 }

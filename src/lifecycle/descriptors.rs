@@ -10,6 +10,8 @@ const RESERVE_PART: u64 = 4;
 /// Bounds of that reserve.
 const RESERVE_MIN: u64 = 32;
 const RESERVE_MAX: u64 = 4096;
+/// Fewest connections that the listener may have.
+const CONNECTIONS_MIN: u64 = 16;
 
 /// Raises the limit of descriptors to the most that is allowed, and returns the budget of sockets
 /// to handlers below it.
@@ -31,6 +33,21 @@ pub(super) fn socket_budget(config: &DeliveryConfig) -> SocketBudget {
     SocketBudget::new(wanted.min(most), config.idle_sockets_max)
 }
 
+/// Returns how many connections the listener may have, at most `wanted`.
+pub(super) fn connections_max(wanted: usize) -> usize {
+    let limit = raise_limit();
+    let most = usize::try_from(connections_below(limit)).unwrap_or(usize::MAX);
+    if most < wanted {
+        tracing::warn!(
+            limit,
+            connections = most,
+            wanted,
+            "the limit of descriptors allows fewer connections to the listener than configured"
+        );
+    }
+    wanted.min(most)
+}
+
 /// Raises the soft limit to the hard one, as the runtime of Go does, and returns it.
 fn raise_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
@@ -45,8 +62,17 @@ fn raise_limit() -> u64 {
 
 /// Returns how many of `limit` descriptors may be sockets to handlers.
 fn sockets_below(limit: u64) -> u64 {
-    let reserve = (limit / RESERVE_PART).clamp(RESERVE_MIN, RESERVE_MAX);
-    limit.saturating_sub(reserve).max(1)
+    limit.saturating_sub(reserve(limit)).max(1)
+}
+
+/// Returns how many of `limit` descriptors may be connections of the listener: of the reserve, what the
+/// broker and files leave.
+fn connections_below(limit: u64) -> u64 {
+    (reserve(limit) - RESERVE_MIN).max(CONNECTIONS_MIN)
+}
+
+fn reserve(limit: u64) -> u64 {
+    (limit / RESERVE_PART).clamp(RESERVE_MIN, RESERVE_MAX)
 }
 
 #[cfg(test)]
@@ -59,5 +85,8 @@ mod tests {
         assert_eq!(sockets_below(64), 32);
         assert_eq!(sockets_below(1024), 768);
         assert_eq!(sockets_below(1 << 20), (1 << 20) - 4096);
+        assert_eq!(connections_below(64), 16);
+        assert_eq!(connections_below(1024), 224);
+        assert_eq!(connections_below(1 << 20), 4064);
     }
 }

@@ -5,23 +5,28 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use super::background::Background;
+use super::descriptors;
 use crate::api::health::{self, Health};
-use crate::api::ingest::{EventsState, IngestState};
-use crate::api::scrape::{self, Scrape};
-use crate::api::{self, ApiState};
-use crate::config::Config;
+use crate::api::ingest::{EventsState, IngestRefusals, IngestState, SiteAccess, SiteRules};
+use crate::api::scrape::{self, MetricsAccess, Scrape};
+use crate::api::{self, ApiState, OwnHosts};
+use crate::config::{Config, ServerConfig};
 use crate::console::{self, Console};
 use crate::delivery::{EgressGuard, FailedWebhooks, Shares};
 use crate::domain::Secret;
 use crate::event::Publisher;
 use crate::event::sources::SOURCES;
+use crate::listener::{self, AuthFailures, BodyIntake, Listener};
 use crate::matcher::Matcher;
 use crate::registry::Registry;
 use crate::telemetry::LiveFeed;
 use crate::telemetry::subscriptions::TopSubscriptions;
+
+/// Connections of the listener for metrics and probes.
+const METRICS_CONNECTIONS_MAX: usize = 64;
 
 /// What the HTTP listener needs to serve its routes.
 pub(super) struct HttpParts {
@@ -35,83 +40,161 @@ pub(super) struct HttpParts {
     pub(super) health: Arc<Health>,
     pub(super) metrics: PrometheusHandle,
     pub(super) top: Arc<TopSubscriptions>,
-    /// Whether the console asks for the admin token.
-    pub(super) console_asks_token: bool,
+    /// Whether the console asks for the admin token, and webhooks of sites without settings are refused.
+    pub(super) asks_token: bool,
+}
+
+/// The routes by listener.
+pub(super) struct Routes {
+    /// All APIs, probes, metrics and console.
+    all: axum::Router,
+    /// Metrics and probes only.
+    metrics: axum::Router,
 }
 
 impl HttpParts {
-    /// Returns the routes: registration and event APIs, operator API, probes, metrics and console.
-    pub(super) fn routes(self, config: &Config) -> axum::Router {
+    /// Returns the routes; `stop` ends live feeds.
+    pub(super) fn routes(self, config: &Config, stop: &CancellationToken) -> Routes {
         let token = Secret::new(config.admin.token.as_str());
+        let bodies = Arc::new(BodyIntake::new(&config.server));
         let state = Arc::new(ApiState {
             registry: Arc::clone(&self.registry),
             matcher: Arc::clone(&self.matcher),
             admin_token: token.clone(),
             body_max: config.limits.body,
+            bodies: Arc::clone(&bodies),
+            failures: Arc::new(AuthFailures::new(config.server.auth_failures_per_minute)),
             failed_webhooks: self.failed_webhooks,
             guard: self.guard,
         });
-        let events = events_state(config, &self.publisher);
-        let ingest = ingest_state(config, &self.publisher);
+        let refusals = Arc::<IngestRefusals>::default();
+        let ingest = IngestState {
+            publisher: Arc::clone(&self.publisher),
+            directory: Arc::clone(&self.registry) as _,
+            rules: Arc::new(site_rules(config, !self.asks_token)),
+            bodies: Arc::clone(&bodies),
+            refusals: Arc::clone(&refusals),
+            body_bytes_max: config.limits.body,
+        };
+        let hosts = OwnHosts::new(&config.server.public_url, &config.server.hosts);
+        let metrics_token = config.metrics.token.as_str();
         let scrape_state = Scrape {
             process: self.metrics,
             top: self.top,
             registry: Arc::clone(&self.registry),
             matcher: Arc::clone(&self.matcher),
             shares: self.shares,
+            refusals,
+            access: MetricsAccess {
+                token: (!metrics_token.is_empty()).then(|| Secret::new(metrics_token)),
+                hosts: hosts.clone(),
+                is_open: false,
+                api: Arc::clone(&state),
+            },
         };
         let pages = Console {
             registry: self.registry,
             matcher: self.matcher,
             live: self.live,
-            token: self.console_asks_token.then_some(token),
+            token: self.asks_token.then_some(token),
+            hosts,
+            api: Arc::clone(&state),
+            stop: stop.clone(),
         };
-        api::router(Arc::clone(&state))
-            .merge(api::event_routes(&state, events, ingest))
-            .merge(health::probes(self.health, state.admin_token.clone()))
+        let mut own_scrape = scrape_state.clone();
+        own_scrape.access.is_open = true;
+        let probes = health::probes(self.health, Arc::clone(&state));
+        let all = api::router(Arc::clone(&state))
+            .merge(api::event_routes(&state, events_state(config, &self.publisher, bodies), ingest))
+            .merge(probes.clone())
             .merge(scrape::metrics(scrape_state))
-            .merge(console::routes(pages))
+            .merge(console::routes(pages));
+        Routes { all, metrics: scrape::metrics(own_scrape).merge(probes) }
     }
 }
 
-/// Opens the listener; returns its address, too.
-pub(super) async fn listen(config: &Config) -> anyhow::Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(&config.server.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", config.server.listen))?;
-    let address = listener.local_addr()?;
-    Ok((listener, address))
+/// The bound listeners.
+pub(super) struct Listeners {
+    main: Listener,
+    /// For metrics and probes, if they have one of their own.
+    metrics: Option<Listener>,
 }
 
-/// Serves `app` on `listener` until the router stops; running requests end first.
-pub(super) fn serve(background: &Background, listener: TcpListener, app: axum::Router) {
-    let stopped = background.stop.clone().cancelled_owned();
-    background.tasks.spawn(async move {
-        if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stopped).await {
-            tracing::error!(%error, "HTTP listener failed");
+impl Listeners {
+    /// Binds the listeners of the configuration.
+    pub(super) async fn bind(config: &Config) -> anyhow::Result<Self> {
+        let bind = async |name, address: &str| {
+            Listener::bind(name, address)
+                .await
+                .with_context(|| format!("cannot listen on {address}"))
+        };
+        let metrics = match config.metrics.listen.as_str() {
+            "" => None,
+            address => Some(bind("metrics", address).await?),
+        };
+        let mut main = bind("main", &config.server.listen).await?;
+        let ServerConfig { tls_cert_file: cert, tls_key_file: key, .. } = &config.server;
+        if !cert.is_empty() {
+            main =
+                main.with_tls(cert.as_ref(), key.as_ref()).await.context("server.tls_cert_file")?;
         }
-    });
+        Ok(Self { main, metrics })
+    }
+
+    /// Returns the address of the main listener.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.main.address
+    }
+
+    /// Returns the URL of the main listener.
+    pub(super) fn url(&self) -> String {
+        format!("{}://{}", self.main.scheme(), self.main.address)
+    }
+
+    /// Serves `routes` until the router stops; running requests end first.
+    pub(super) fn serve(self, background: &Background, routes: Routes, config: &ServerConfig) {
+        let connections_max = descriptors::connections_max(config.connections_max);
+        let spawn = |listener, routes, connections_max| {
+            let (config, stop) = (config.clone(), background.stop.clone());
+            background.tasks.spawn(async move {
+                listener::serve(listener, routes, &config, connections_max, stop).await;
+            });
+        };
+        spawn(self.main, routes.all, connections_max);
+        if let Some(metrics) = self.metrics {
+            tracing::info!(address = %metrics.address, "listening for metrics");
+            spawn(metrics, routes.metrics, METRICS_CONNECTIONS_MAX);
+        }
+    }
 }
 
-fn events_state(config: &Config, publisher: &Arc<dyn Publisher>) -> EventsState {
+fn events_state(
+    config: &Config,
+    publisher: &Arc<dyn Publisher>,
+    bodies: Arc<BodyIntake>,
+) -> EventsState {
     EventsState {
         publisher: Arc::clone(publisher),
         body_bytes_max: config.limits.body,
         event_bytes_max: config.limits.event,
+        bodies,
     }
 }
 
-fn ingest_state(config: &Config, publisher: &Arc<dyn Publisher>) -> IngestState {
+/// Returns what authenticates the webhooks of each site.
+fn site_rules(config: &Config, is_open: bool) -> SiteRules {
     let sites = SOURCES.iter().flat_map(|source| {
         let sites = config.ingest.get(source.name());
         debug_assert!(sites.is_some(), "the section [ingest.{}]", source.name());
         sites.into_iter().flatten().map(|(site, settings)| {
-            ((source.product(), site.as_str().into()), Secret::new(settings.secret.as_str()))
+            let secret = |text: &Option<String>| text.as_deref().map(Secret::new);
+            let access = SiteAccess {
+                secret: secret(&settings.secret),
+                token: secret(&settings.token),
+                unsigned: settings.unsigned,
+            };
+            ((source.product(), site.as_str().into()), access)
         })
     });
-    IngestState {
-        publisher: Arc::clone(publisher),
-        secrets: Arc::new(sites.collect()),
-        body_bytes_max: config.limits.body,
-    }
+    SiteRules { sites: sites.collect(), is_open }
 }

@@ -1,6 +1,5 @@
 //! The registry: loaded, then kept up to date by background tasks.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,16 +27,15 @@ const ENDPOINT_REPORTS_MAX: usize = 256;
 /// Opens the registry and returns once it is loaded.
 pub(super) async fn open(
     config: &Config,
-    address: SocketAddr,
+    own_url: &str,
     broker: &Broker,
     matcher: &Arc<Matcher>,
     background: &Background,
 ) -> anyhow::Result<Arc<Registry>> {
     let options = KvOptions { prefix: config.nats.prefix.clone(), replicas: config.nats.replicas };
     let store = KvStore::open(broker.connections.control.context.clone(), &options).await?;
-    let own_url = format!("http://{address}");
     let public_url = Some(config.server.public_url.as_str()).filter(|url| !url.is_empty());
-    let settings = Settings::new(config, public_url.unwrap_or(&own_url));
+    let settings = Settings::new(config, public_url.unwrap_or(own_url));
     let registry = Arc::new(Registry::new(Arc::new(store), Arc::clone(matcher), settings));
     let running = Arc::clone(&registry);
     background.spawn(async move { running.run().await });

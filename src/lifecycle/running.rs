@@ -16,6 +16,8 @@ use crate::telemetry::LiveFeed;
 pub struct Running {
     /// Address of the HTTP listener.
     pub address: SocketAddr,
+    /// URL of the HTTP listener, without a path.
+    pub url: String,
     /// URL of the managed broker, if there is one.
     pub managed_url: Option<String>,
     /// The live feed.

@@ -18,7 +18,7 @@ use super::model::{Document, InstallationRecord};
 use super::replica::{self, StateWriter, UnreadableDocument, WaitingInstallation};
 use super::settings::Settings;
 use super::store::Store;
-use crate::domain::{AppId, InstallationId, SubscriptionId};
+use crate::domain::{AppId, CloudId, InstallationId, Product, SubscriptionId};
 use crate::jwt::KeyRing;
 use crate::matcher::{ExceededShare, Matcher, Subscription};
 
@@ -260,6 +260,13 @@ impl Registry {
     ) -> impl Iterator<Item = Arc<AppliedInstallation>> {
         let ids = self.context.state().installations_of_client(client_key).into_iter();
         ids.filter_map(|id| self.installation(id.as_str()))
+    }
+
+    /// Whether a site of a product has an installation, in any state. True for a site whose installation
+    /// cannot be read, and for every site while the site of an unreadable installation is unknown.
+    #[must_use]
+    pub fn is_provisioned(&self, product: Product, site: &CloudId) -> bool {
+        self.context.state().is_provisioned(product, site)
     }
 
     /// Returns the OAuth client with this bearer token digest.

@@ -1,10 +1,7 @@
-//! Sets up the metrics recorder and the logs of the process.
-
-use std::io::IsTerminal;
+//! Sets up the metrics recorder of the process.
 
 use anyhow::Context;
 use metrics_exporter_prometheus::{Matcher as Names, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
 
 use super::names;
 
@@ -47,22 +44,4 @@ pub fn install_metrics() -> anyhow::Result<PrometheusHandle> {
     let handle = builder.install_recorder().context("a metrics recorder is installed already")?;
     names::describe_all();
     Ok(handle)
-}
-
-/// Sends logs to stderr, as `json` (one object a line) or `text`.
-///
-/// # Errors
-/// The format is unknown or the filter is invalid.
-pub fn install_logs(format: &str, filter: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter).with_context(|| format!("log.filter = {filter:?}"))?;
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    let installed = match format {
-        "json" => logs.json().flatten_event(true).try_init(),
-        "text" => logs.try_init(),
-        other => anyhow::bail!("log.format = {other:?}: expected `text` or `json`"),
-    };
-    installed.map_err(|error| anyhow::anyhow!("logs are set up already: {error}"))
 }

@@ -1,33 +1,77 @@
 //! Rate limit of a repeated log line.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use crate::clock;
 
-/// Lines per second of one limit.
-const LINES_PER_SECOND: u64 = 10;
+/// Window of the default limit.
+const WINDOW: Duration = Duration::from_secs(1);
+/// Lines within the window of the default limit.
+const LINES: u64 = 10;
 
-/// Rate limit of the log lines of one call site.
-#[derive(Debug, Default)]
+/// Rate limit of the log lines of one call site; 10 lines per second by default.
+#[derive(Debug)]
 pub struct LogBudget {
-    second: AtomicI64,
+    window_ms: i64,
+    lines_max: u64,
+    /// Number of the current window since the start of the process.
+    window: AtomicI64,
     lines: AtomicU64,
     suppressed: AtomicU64,
 }
 
+impl Default for LogBudget {
+    fn default() -> Self {
+        Self::new(WINDOW, LINES)
+    }
+}
+
 impl LogBudget {
+    /// Returns a limit of `lines_max` lines in each `window`, of at least a millisecond.
+    #[must_use]
+    pub fn new(window: Duration, lines_max: u64) -> Self {
+        Self {
+            window_ms: i64::try_from(window.as_millis()).unwrap_or(i64::MAX).max(1),
+            lines_max,
+            window: AtomicI64::new(-1),
+            lines: AtomicU64::new(0),
+            suppressed: AtomicU64::new(0),
+        }
+    }
+
     /// Returns the number of lines suppressed since the last one if a line may be written now,
     /// otherwise none. Approximate under contention.
     pub fn take(&self) -> Option<u64> {
-        let second = clock::uptime_ms() / 1000;
-        if self.second.swap(second, Relaxed) != second {
+        let window = clock::uptime_ms() / self.window_ms;
+        if self.window.swap(window, Relaxed) != window {
             self.lines.store(0, Relaxed);
         }
-        if self.lines.fetch_add(1, Relaxed) < LINES_PER_SECOND {
+        if self.lines.fetch_add(1, Relaxed) < self.lines_max {
             Some(self.suppressed.swap(0, Relaxed))
         } else {
             self.suppressed.fetch_add(1, Relaxed);
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_beyond_the_limit_are_counted_until_the_next_line() {
+        let budget = LogBudget::new(Duration::from_millis(20), 1);
+        let mut written = 0;
+        let mut suppressed = 0;
+        for _ in 0..1_000 {
+            if let Some(before) = budget.take() {
+                (written, suppressed) = (written + 1, suppressed + before);
+            }
+        }
+        assert!((1..100).contains(&written), "{written}");
+        std::thread::sleep(Duration::from_millis(25));
+        assert_eq!(budget.take().map(|last| suppressed + last + written), Some(1_000));
     }
 }

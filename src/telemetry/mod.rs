@@ -1,13 +1,16 @@
 //! Telemetry: metric names, per-subscription counters, logs and the live feed.
 
+mod escape;
 mod event_types;
 pub mod exporter;
 pub mod live_feed;
 pub mod log_budget;
+pub mod logs;
 pub mod names;
 pub mod stats;
 pub mod subscriptions;
 
+pub use escape::Escaped;
 pub use event_types::EventTypeCounters;
 pub use live_feed::{LiveEvent, LiveFeed};
 pub use log_budget::LogBudget;

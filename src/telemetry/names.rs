@@ -111,6 +111,33 @@ pub const FAMILIES: &[MetricFamily] = &[
         &["op"],
         "Crash markers of redelivered events that could not be read or written.",
     ),
+    // The HTTP listener.
+    gauge(
+        "switchyard_listener_connections",
+        &["listener", "state"],
+        "Connections to the HTTP listeners: how many there may be, and are open.",
+    ),
+    counter(
+        "switchyard_listener_refused_total",
+        &["reason"],
+        "Connections to the HTTP listener that were refused, by the bound that was reached.",
+    ),
+    counter(
+        "switchyard_listener_closed_total",
+        &["reason"],
+        "Connections to the HTTP listener that were closed because a deadline passed.",
+    ),
+    counter(
+        "switchyard_listener_certificate_loads_total",
+        &["result"],
+        "Loads of the certificate of the HTTP listener after its files changed.",
+    ),
+    gauge("switchyard_listener_body_bytes", &[], "Bytes of request bodies in memory.").in_bytes(),
+    counter(
+        "switchyard_listener_bodies_refused_total",
+        &["reason"],
+        "Request bodies that were not read: a share of the memory is used up, or they came too slowly.",
+    ),
     // Registry.
     gauge("switchyard_subscriptions", &["state"], "Module records by state."),
     gauge("switchyard_installations", &[], "Installations with at least one module."),
@@ -163,9 +190,9 @@ pub const FAMILIES: &[MetricFamily] = &[
         "Registration requests by outcome.",
     ),
     counter(
-        "switchyard_registration_auth_failures_total",
-        &["reason"],
-        "Requests that failed authentication, by reason; callers do not receive the reason.",
+        "switchyard_auth_failures_total",
+        &["api", "reason"],
+        "Requests that failed authentication, by API and reason; callers do not receive the reason.",
     ),
     counter(
         "switchyard_filter_compile_errors_total",
@@ -436,6 +463,18 @@ pub const OWNER_FAMILIES: &[MetricFamily] = &[counter(
     "Dead letters dropped because their owner used up its share.",
 )];
 
+/// Families of single sites, for the bounded set with most refusals.
+pub const SITE_FAMILIES: &[MetricFamily] = &[counter(
+    "switchyard_ingest_refused_total",
+    &["site", "reason"],
+    "Webhooks refused, by site and reason; `other` has those of sites without an installation.",
+)];
+
+/// Registers unit and HELP text of the families of sites with the current recorder.
+pub fn describe_sites() {
+    SITE_FAMILIES.iter().for_each(describe);
+}
+
 /// Registers unit and HELP text of the families of owners with the current recorder.
 pub fn describe_owners() {
     OWNER_FAMILIES.iter().for_each(describe);
@@ -494,7 +533,7 @@ mod tests {
     use super::*;
 
     fn all() -> impl Iterator<Item = &'static MetricFamily> {
-        FAMILIES.iter().chain(SUBSCRIPTION_FAMILIES).chain(OWNER_FAMILIES)
+        FAMILIES.iter().chain(SUBSCRIPTION_FAMILIES).chain(OWNER_FAMILIES).chain(SITE_FAMILIES)
     }
 
     #[test]
@@ -519,6 +558,7 @@ mod tests {
             describe_all();
             describe_subscriptions();
             describe_owners();
+            describe_sites();
             for family in all() {
                 let labels: Vec<_> = family.labels.iter().map(|name| (*name, "x")).collect();
                 match family.kind {

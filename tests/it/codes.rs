@@ -10,10 +10,11 @@ use crate::support::{ADMIN_TOKEN, NatsServer, RouterProcess, Setup};
 
 /// Pages without a request. The cause is a body too large to print, the broker, bytes that are no
 /// text, a broken connection, a rate limit, an expired token, a damaged record, or the command line.
-const WITHOUT_REQUEST: [&str; 23] = [
+const WITHOUT_REQUEST: [&str; 29] = [
     "SY-1001", "SY-1003", "SY-1004", "SY-1021", "SY-1024", "SY-1025", "SY-1102", "SY-1107",
-    "SY-1109", "SY-2008", "SY-2018", "SY-2022", "SY-2023", "SY-2024", "SY-2025", "SY-2026",
-    "SY-5011", "SY-5012", "SY-5013", "SY-5014", "SY-5021", "SY-5022", "SY-5023",
+    "SY-1109", "SY-1110", "SY-1111", "SY-1112", "SY-1113", "SY-1114", "SY-1115", "SY-2008",
+    "SY-2018", "SY-2022", "SY-2023", "SY-2024", "SY-2025", "SY-2026", "SY-5011", "SY-5012",
+    "SY-5013", "SY-5014", "SY-5021", "SY-5022", "SY-5023",
 ];
 
 /// Sends the request of a page, with `token` unless the page has its own `Authorization`.
@@ -37,13 +38,17 @@ async fn send(port: u16, example: &str, token: &str) -> Value {
     serde_json::from_str(body).unwrap_or_else(|error| panic!("{first}: {error}: {answer}"))
 }
 
-/// Creates what the pages assume: an app, its installation `acme`, and a module `known`.
+/// Creates what the pages assume: an app, its installation `acme`, a module `known`, two more sites.
 async fn provision(router: &RouterProcess) -> String {
     let app = json!({"kind": "forge", "functions": ["main"], "scopes": ["read:jira-work"]});
     router.put("/admin/v1/apps/auto-assign", app).await;
     let installation = json!({"app": "auto-assign", "cloudId": "site-1", "product": "jira"});
     let answer = router.put("/admin/v1/installations/acme", installation).await;
     let token = answer["token"].as_str().unwrap().to_owned();
+    for site in ["signed-site", "closed-site"] {
+        let installation = json!({"app": "auto-assign", "cloudId": site, "product": "jira"});
+        router.put(&format!("/admin/v1/installations/at-{site}"), installation).await;
+    }
     let module = json!({"key": "known", "type": "trigger", "data": {
         "function": "main", "events": ["avi:jira:created:issue"]}});
     let path = "/forge/installation/v1/dynamic/module";
@@ -57,7 +62,11 @@ async fn every_request_of_a_page_is_answered_with_its_code() {
     let nats = NatsServer::start().await;
     let mut setup = Setup::new(&nats.url(), nats.folder().join("router"))
         .with("SWITCHYARD_REGISTRY__ACCEPT_INERT_TYPES", true)
-        .with("SWITCHYARD_INGEST__JIRA__SIGNED-SITE__SECRET", "not-that-of-the-page");
+        .with(
+            "SWITCHYARD_INGEST__JIRA__SIGNED-SITE__SECRET",
+            "not-that-of-the-page: 0123456789abcdef",
+        )
+        .with("SWITCHYARD_INGEST__JIRA__SITE-1__UNSIGNED", true);
     let router = setup.start().await;
     let token = provision(&router).await;
     for entry in CODES {

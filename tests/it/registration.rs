@@ -11,6 +11,7 @@ use switchyard::bus::{Connections, FailedWebhookStream, Subjects, streams};
 use switchyard::config::Config;
 use switchyard::delivery::EgressGuard;
 use switchyard::domain::{ModuleKey, Secret};
+use switchyard::listener::{AuthFailures, BodyIntake};
 use switchyard::matcher::Matcher;
 use switchyard::registry::{
     ModuleRecord, ModuleSpec, RegisterError, RegistrationApi, Registry, Settings, Store, StoreError,
@@ -53,6 +54,8 @@ impl Replica {
             matcher,
             admin_token: Secret::new(ADMIN_TOKEN),
             body_max: 1 << 20,
+            bodies: Arc::new(BodyIntake::new(&config.server)),
+            failures: Arc::new(AuthFailures::new(config.server.auth_failures_per_minute)),
             failed_webhooks: failed_webhooks(broker).await,
             guard: Arc::new(EgressGuard::new(&config.delivery).expect("valid rules")),
         }));

@@ -15,7 +15,7 @@ use crate::support::{
 };
 
 const SITE: &str = "site-1";
-const WEBHOOK_SECRET: &str = "It's a Secret to Everybody";
+const WEBHOOK_SECRET: &str = "It's a Secret to Everybody, of 42 characters";
 /// The only sample whose body has no event type.
 const LIFECYCLE: (&str, &str) = ("forge-installed-app", "avi:forge:installed:app");
 

@@ -96,7 +96,9 @@ struct World {
 async fn world(statics: Value, setup: impl Fn(Setup) -> Setup) -> World {
     let nats = NatsServer::start().await;
     let sink = Sink::start().await;
-    let mut setup = setup(Setup::new(&nats.url(), nats.folder().join("router")));
+    let unsigned = "SWITCHYARD_INGEST__JIRA__SITE-1__UNSIGNED";
+    let mut setup =
+        setup(Setup::new(&nats.url(), nats.folder().join("router")).with(unsigned, true));
     let router = setup.start().await;
     let body = json!({"kind": "connect", "baseUrl": sink.url("/base"), "scopes": ["READ"],
         "staticModules": statics});

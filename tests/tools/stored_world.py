@@ -4,6 +4,7 @@
 another version makes of it. stored_formats.py and cross_version.py are the commands over it.
 """
 import base64
+import hmac
 import json
 import os
 import re
@@ -34,7 +35,9 @@ HELD_S = 15
 # Failures in a row that open a breaker.
 FAILURES_TO_OPEN = 10
 DEAD_LETTERS = 15
+WEBHOOK_SECRET = "of the webhooks: 0123456789abcdef"
 SETTINGS = {
+    "INGEST__JIRA__SITE-1__SECRET": WEBHOOK_SECRET,
     "DELIVERY__RETRY_SCHEDULE_S": 3600,
     "DELIVERY__RETRY_JITTER": 0,
     "DELIVERY__ENDPOINT_CONCURRENCY": 1,
@@ -131,7 +134,9 @@ class World:
         """Posts a webhook of Jira, which becomes an event of the project."""
         body = json.loads(WEBHOOK_SAMPLE.read_text(encoding="utf-8"))
         body["issue"]["fields"]["project"]["key"] = project
-        headers = {"x-atlassian-webhook-identifier": f"webhook-{project}"}
+        body = json.dumps(body).encode()
+        signature = hmac.new(WEBHOOK_SECRET.encode(), body, "sha256").hexdigest()
+        headers = {"x-atlassian-webhook-identifier": f"webhook-{project}", "x-hub-signature": f"sha256={signature}"}
         status, text = self.router.exchange("POST", f"/ingest/jira/{SITE}", body, headers)
         if status != 202:
             raise Difference(f"the webhook is not accepted: {status} {text}")

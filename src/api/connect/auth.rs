@@ -11,9 +11,11 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{Method, header};
+use axum::response::IntoResponse;
 use url::form_urlencoded;
 
 use super::error::ConnectError;
+use crate::api::admit::{ApiCallers, AuthFailure};
 use crate::api::error::ApiError;
 use crate::api::metrics;
 use crate::api::read_your_writes::BufferedBody;
@@ -39,10 +41,28 @@ impl FromRequestParts<Shared> for ConnectCaller {
     async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, ConnectError> {
         let found = connect_installation(parts, &state.registry);
         found.map(|(installation, signed)| Self { installation, signed }).map_err(|reason| {
-            metrics::auth_failed(reason);
+            metrics::auth_failed(CONNECT_APPS.api, reason);
             ApiError::NotConnect.into()
         })
     }
+}
+
+/// Callers of the Connect API.
+pub(super) const CONNECT_APPS: ApiCallers = ApiCallers {
+    api: "connect",
+    check: |parts, state| {
+        let refused = |reason| AuthFailure { reason, error: ApiError::NotConnect };
+        verified(parts, &state.registry).map(drop).map_err(refused)
+    },
+    render: |error| ConnectError::from(error).into_response(),
+};
+
+/// A token that is valid for its request.
+pub(in crate::api) struct VerifiedToken<'p> {
+    installation: Arc<AppliedInstallation>,
+    text: Cow<'p, str>,
+    issued_s: i64,
+    accepted_until_s: i64,
 }
 
 /// Returns the installation that a request is signed for, and the signed request for replay
@@ -51,6 +71,22 @@ pub(in crate::api) fn connect_installation(
     parts: &Parts,
     registry: &Registry,
 ) -> Result<(Arc<AppliedInstallation>, SignedRequest), &'static str> {
+    let VerifiedToken { installation, text, issued_s, accepted_until_s } =
+        verified(parts, registry)?;
+    let buffered = parts.extensions.get::<BufferedBody>();
+    debug_assert!(
+        buffered.is_some() || parts.method == Method::GET,
+        "the body of a request that may write is buffered before it is handled"
+    );
+    let body = buffered.map(|buffered| &*buffered.0).unwrap_or_default();
+    Ok((installation, SignedRequest::new(&text, body, issued_s, accepted_until_s)))
+}
+
+/// Verifies the token of a request, which does not depend on its body.
+pub(in crate::api) fn verified<'p>(
+    parts: &'p Parts,
+    registry: &Registry,
+) -> Result<VerifiedToken<'p>, &'static str> {
     let text = token_of(parts)?;
     let token = ConnectToken::parse(&text).map_err(TokenError::label)?;
     if token.is_own() {
@@ -67,13 +103,8 @@ pub(in crate::api) fn connect_installation(
     let query = parts.uri.query().unwrap_or_default();
     let now_s = clock::now_ms().div_euclid(1000);
     token.check(now_s, parts.method.as_str(), path, query).map_err(TokenError::label)?;
-    let buffered = parts.extensions.get::<BufferedBody>();
-    debug_assert!(
-        buffered.is_some() || parts.method == Method::GET,
-        "the body of a request that may write is buffered before its caller is authenticated"
-    );
-    let body = buffered.map(|buffered| &*buffered.0).unwrap_or_default();
-    Ok((installation, SignedRequest::new(&text, body, token.issued_s(), token.accepted_until_s())))
+    let (issued_s, accepted_until_s) = (token.issued_s(), token.accepted_until_s());
+    Ok(VerifiedToken { installation, text, issued_s, accepted_until_s })
 }
 
 /// Returns the token of a request, from its header or its query; fails if they differ.

@@ -3,7 +3,8 @@
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use crate::api::error::{ApiError, ErrorResponse};
+use crate::api::error::ApiError;
+use crate::api::error_response::ErrorResponse;
 
 /// An error in the format of the Connect API: `{message}`, with 400 for any invalid request.
 #[derive(Debug)]

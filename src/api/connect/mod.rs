@@ -4,5 +4,5 @@ mod auth;
 mod error;
 mod modules;
 
-pub(super) use auth::connect_installation;
+pub(super) use auth::{connect_installation, verified};
 pub(super) use modules::routes;

@@ -13,8 +13,9 @@ use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
-use super::auth::ConnectCaller;
+use super::auth::{CONNECT_APPS, ConnectCaller};
 use super::error::ConnectError;
+use crate::api::admit::admitted;
 use crate::api::error::ApiError;
 use crate::api::extract::JsonObject;
 use crate::api::metrics;
@@ -28,13 +29,13 @@ const CONFLUENCE: &str = "/wiki/rest/atlassian-connect/1/app/module/dynamic";
 /// Query parameter that names a module to remove; may be repeated.
 const MODULE_KEY: &str = "moduleKey";
 
-pub(in crate::api) fn routes() -> Router<Shared> {
-    let methods = get(list).post(register).delete(remove);
-    let jira = route(Router::new(), JIRA, &methods);
-    let confluence = route(Router::new(), CONFLUENCE, &methods);
-    let count = |api| from_fn(move |request, next| metrics::count(api, request, next));
-    jira.route_layer(count("connect_jira"))
-        .merge(confluence.route_layer(count("connect_confluence")))
+pub(in crate::api) fn routes(state: &Shared) -> Router<Shared> {
+    let counted = |path, api| {
+        let methods = get(list).post(register).delete(remove);
+        let count = from_fn(move |request, next| metrics::count(api, request, next));
+        admitted(route(Router::new(), path, &methods), state, CONNECT_APPS).route_layer(count)
+    };
+    counted(JIRA, "connect_jira").merge(counted(CONFLUENCE, "connect_confluence"))
 }
 
 async fn register(

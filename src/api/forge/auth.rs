@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use axum::response::IntoResponse;
 
+use crate::api::admit::{ApiCallers, AuthFailure};
 use crate::api::auth::bearer;
 use crate::api::error::ApiError;
 use crate::api::metrics;
-use crate::api::state::Shared;
+use crate::api::state::{ApiState, Shared};
 use crate::clock;
 use crate::jwt::system::{self, SystemTokenError};
 use crate::registry::{AppliedInstallation, InstallationState, Registry, digest};
@@ -30,54 +31,46 @@ impl FromRequestParts<Shared> for ForgeCaller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, ApiError> {
-        let proxied = parts.uri.path().starts_with(CONTAINER_PATHS);
-        forge_caller(&parts.headers, proxied, state).map_err(|error| {
-            metrics::auth_failed(error.reason);
-            match error.expired_s {
-                Some(ago_s) => ApiError::TokenExpired { ago_s },
-                None => ApiError::Unauthorized(error.reason),
-            }
+        forge_caller(parts, state).map_err(|AuthFailure { reason, error }| {
+            metrics::auth_failed(FORGE_APPS.api, reason);
+            error
         })
     }
 }
 
-/// Why authentication failed.
-struct AuthError {
-    /// Label value of the metric.
-    reason: &'static str,
-    /// Seconds since expiry, if we issued the token and it has expired.
-    expired_s: Option<i64>,
+/// Callers of the Forge API.
+pub(super) const FORGE_APPS: ApiCallers = ApiCallers {
+    api: "forge",
+    check: |parts, state| forge_caller(parts, state).map(drop),
+    render: ApiError::into_response,
+};
+
+/// Returns the failure of a caller that is not given the reason.
+fn refuse(reason: &'static str) -> AuthFailure {
+    AuthFailure { reason, error: ApiError::Unauthorized(reason) }
 }
 
-impl From<&'static str> for AuthError {
-    fn from(reason: &'static str) -> Self {
-        Self { reason, expired_s: None }
-    }
-}
-
-/// Authenticates a Forge app. Calls through a container's proxy (`proxied`) must name a principal;
-/// others may.
-fn forge_caller(
-    headers: &HeaderMap,
-    proxied: bool,
-    state: &Shared,
-) -> Result<ForgeCaller, AuthError> {
-    let token = bearer(headers).ok_or("no_token")?;
+/// Authenticates a Forge app. Calls through a container's proxy must name a principal; others may.
+fn forge_caller(parts: &Parts, state: &ApiState) -> Result<ForgeCaller, AuthFailure> {
+    let is_proxied = parts.uri.path().starts_with(CONTAINER_PATHS);
+    let headers = &parts.headers;
+    let token = bearer(headers).ok_or_else(|| refuse("no_token"))?;
     let installation = match state.registry.installation_by_token(&digest(token)) {
         Some(installation) => installation,
         None => by_system_token(&state.registry, token)?,
     };
     if installation.record.state != InstallationState::Enabled {
-        return Err("not_enabled".into());
+        return Err(refuse("not_enabled"));
     }
     match headers.get(PROXY_AUTHORIZATION) {
         Some(value) => {
-            let value = value.to_str().map_err(|_| "bad_proxy_header")?;
-            if acting_principal(value).ok_or("bad_proxy_header")? != "app" {
-                return Err("as_user".into());
+            let malformed = || refuse("bad_proxy_header");
+            let value = value.to_str().map_err(|_| malformed())?;
+            if acting_principal(value).ok_or_else(malformed)? != "app" {
+                return Err(refuse("as_user"));
             }
         }
-        None if proxied => return Err("no_proxy_header".into()),
+        None if is_proxied => return Err(refuse("no_proxy_header")),
         None => {}
     }
     Ok(ForgeCaller { installation })
@@ -87,17 +80,17 @@ fn forge_caller(
 fn by_system_token(
     registry: &Registry,
     token: &str,
-) -> Result<Arc<AppliedInstallation>, AuthError> {
+) -> Result<Arc<AppliedInstallation>, AuthFailure> {
     let now_s = clock::now_ms().div_euclid(1000);
     let named = system::verify(registry.keys(), token, now_s);
     let (app, installation) = named.map_err(|why| match why {
-        SystemTokenError::Foreign => AuthError::from("unknown_token"),
+        SystemTokenError::Foreign => refuse("unknown_token"),
         SystemTokenError::Expired { ago_s } => {
-            AuthError { reason: "expired_token", expired_s: Some(ago_s) }
+            AuthFailure { reason: "expired_token", error: ApiError::TokenExpired { ago_s } }
         }
     })?;
     let found = registry.installation(installation.as_str());
-    found.filter(|found| found.record.app == app).ok_or(AuthError::from("unknown_token"))
+    found.filter(|found| found.record.app == app).ok_or_else(|| refuse("unknown_token"))
 }
 
 /// Returns the principal of `Forge as=app,id=<invocation id>`; `app` by default, none if malformed.

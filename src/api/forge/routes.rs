@@ -3,13 +3,18 @@
 use axum::Router;
 use axum::middleware::from_fn;
 
+use super::auth::FORGE_APPS;
 use super::{dry_run, extensions, modules};
+use crate::api::admit::admitted;
 use crate::api::metrics;
 use crate::api::state::Shared;
 
 /// Returns the routes of all versions.
-pub(in crate::api) fn routes() -> Router<Shared> {
+pub(in crate::api) fn routes(state: &Shared) -> Router<Shared> {
     let v2 = modules::v2_routes().merge(extensions::routes()).merge(dry_run::routes());
-    let count = |api| from_fn(move |request, next| metrics::count(api, request, next));
-    v2.route_layer(count("forge_v2")).merge(modules::v1_routes().route_layer(count("forge_v1")))
+    let counted = |routes, api| {
+        let count = from_fn(move |request, next| metrics::count(api, request, next));
+        admitted(routes, state, FORGE_APPS).route_layer(count)
+    };
+    counted(v2, "forge_v2").merge(counted(modules::v1_routes(), "forge_v1"))
 }

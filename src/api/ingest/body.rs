@@ -1,21 +1,30 @@
 //! Reads request bodies with events.
 
-use axum::body::{Body, Bytes};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use axum::body::Body;
 
+use crate::api::admit::body_error;
 use crate::api::error::ApiError;
 use crate::event::DecodeError;
+use crate::listener::{BodyError, BodyIntake, Client, ReceivedBody};
 
-/// Reads the whole body; fails if it is longer than `bytes_max`.
-pub(super) async fn read_body(body: Body, bytes_max: usize) -> Result<Bytes, ApiError> {
-    match Limited::new(body, bytes_max).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
+/// Reads the whole body; fails if it is longer than `bytes_max`. `site` has a share of the memory.
+pub(super) async fn read_body(
+    intake: &BodyIntake,
+    body: Body,
+    bytes_max: usize,
+    client: Client,
+    site: Option<&str>,
+) -> Result<ReceivedBody, ApiError> {
+    intake.read(body, bytes_max, client, site).await.map_err(|error| match error {
+        BodyError::TooLarge => {
             let size = format!("more than {bytes_max} bytes");
-            Err(ApiError::NoEvent(DecodeError::Size { size, max: bytes_max }))
+            ApiError::NoEvent(DecodeError::Size { size, max: bytes_max })
         }
-        Err(error) => Err(bad_request("SY-1024", &format!("the body ended early: {error}"))),
-    }
+        BodyError::Broken(reason) => {
+            bad_request("SY-1024", &format!("the body ended early: {reason}"))
+        }
+        other => body_error(other, bytes_max),
+    })
 }
 
 /// Returns the error of a malformed request.

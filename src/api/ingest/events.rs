@@ -21,7 +21,8 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{RawQuery, State};
+use axum::extract::{RawQuery, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use axum::routing::post;
@@ -33,6 +34,7 @@ use serde::Serialize;
 use self::line_reader::{Line, LineReader};
 use super::body::read_body;
 use super::parsing;
+use crate::api::admit::client_of;
 use crate::api::error::ApiError;
 use crate::api::error::{self, publish_code, publish_retry};
 use crate::api::query_params::QueryParams;
@@ -42,6 +44,7 @@ use crate::event::{
     Attributes, DecodeError, Decoder, Event, HeaderLookup, PublishError, Published, Publisher,
     identity,
 };
+use crate::listener::BodyIntake;
 
 mod line_reader;
 #[cfg(test)]
@@ -57,6 +60,9 @@ const IN_FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
 const HEADERS_MAX: usize = 256;
 /// Rejected lines listed in a response; further ones are only counted.
 const REJECTED_LISTED_MAX: usize = 1000;
+
+/// Sequences listed in a response; `accepted` and `duplicates` count all.
+const SEQUENCES_LISTED_MAX: usize = 10_000;
 
 /// Request headers that belong to a single event.
 const EVENT_HEADERS: &[&str] = &[
@@ -78,6 +84,8 @@ pub struct EventsState {
     pub body_bytes_max: usize,
     /// Largest event, in bytes.
     pub event_bytes_max: usize,
+    /// Reads bodies of single events.
+    pub bodies: Arc<BodyIntake>,
 }
 
 /// Returns the route `POST /admin/v1/events`, without authentication: the caller adds it.
@@ -91,9 +99,9 @@ pub fn event_routes(state: EventsState) -> Router {
 async fn publish_events(
     State(state): State<EventsState>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Result<Response, ApiError> {
+    let (Parts { headers, extensions, .. }, body) = request.into_parts();
     if let Some(retry_after_s) = state.publisher.refuse_for_s() {
         return Err(ApiError::Backlog { retry_after_s });
     }
@@ -103,8 +111,11 @@ async fn publish_events(
     let report = if is_file {
         store_ndjson(&state, body).await?
     } else {
-        let body = read_body(body, state.body_bytes_max).await?;
-        store_one(&state, &QueryParams::parse(query.as_deref()), &headers, body).await?
+        let client = client_of(&extensions);
+        let max = state.body_bytes_max;
+        let received = read_body(&state.bodies, body, max, client, None).await?;
+        let query = QueryParams::parse(query.as_deref());
+        store_one(&state, &query, &headers, received.bytes.clone()).await?
     };
     Ok(report.respond())
 }
@@ -326,7 +337,7 @@ struct UploadReport {
     accepted: u64,
     /// Events whose id the stream already held.
     duplicates: u64,
-    /// Stream sequence of each stored event, duplicates included, in the order sent.
+    /// Stream sequence of each of the first 10,000 stored events, duplicates included, in the order sent.
     sequences: Vec<u64>,
     /// The first 1,000 lines that were not stored.
     rejected: Vec<RejectedLine>,
@@ -366,7 +377,8 @@ impl UploadReport {
 
     /// Returns the report, or the first refusal if nothing was stored and lines can be sent again.
     fn unless_refused(mut self) -> Result<Self, ApiError> {
-        match (self.sequences.is_empty(), self.retry_after_s, self.first_refused.take()) {
+        let is_empty = self.accepted == 0 && self.duplicates == 0;
+        match (is_empty, self.retry_after_s, self.first_refused.take()) {
             (true, Some(retry_after_s), Some((code, message))) => {
                 Err(ApiError::RefusedFile { code, message, retry_after_s })
             }
@@ -381,7 +393,9 @@ impl UploadReport {
     }
 
     fn count(&mut self, published: Published) {
-        self.sequences.push(published.sequence);
+        if self.sequences.len() < SEQUENCES_LISTED_MAX {
+            self.sequences.push(published.sequence);
+        }
         if published.duplicate {
             self.duplicates += 1;
         } else {

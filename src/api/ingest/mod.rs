@@ -4,7 +4,11 @@
 mod body;
 mod events;
 mod parsing;
+mod refusals;
+mod sites;
 mod webhooks;
 
 pub use events::{EventsState, event_routes};
+pub use refusals::IngestRefusals;
+pub use sites::{SiteAccess, SiteDirectory, SiteRules};
 pub use webhooks::{IngestState, webhook_routes};

@@ -1,39 +1,39 @@
 //! Webhook ingestion: stores the events of webhooks that Jira and Confluence sites post.
 //!
+//! A webhook is accepted only from a site with an installation, and only as the settings of the site
+//! say. Everything that does not depend on the body is checked before the body is read.
+//!
 //! 202 means that the broker stored every event of the webhook. After any other status the site may
 //! send the webhook again: event ids are derived from it, so no event is stored twice.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
-use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::body::Bytes;
+use axum::extract::{Path, RawQuery, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use data_encoding::HEXLOWER_PERMISSIVE;
 use futures_util::future::try_join_all;
-use hmac::{Hmac, KeyInit, Mac};
 use serde_json::json;
-use sha2::Sha256;
 
 use super::body::{bad_request, read_body};
 use super::parsing;
-use crate::api::error::ApiError;
+use super::refusals::{IngestRefusals, Reason};
+use super::sites::{SiteDirectory, SiteRules, Verification};
+use crate::api::admit::{client_of, discard};
+use crate::api::error::{ApiError, ClientRefusal, WebhookRefusal};
 use crate::api::query_params::QueryParams;
-use crate::domain::{CloudId, Product, Secret};
+use crate::domain::{CloudId, Product};
 use crate::event::sources::SOURCES;
 use crate::event::webhook::map_webhook;
-use crate::event::{Envelope, HeaderLookup, Publisher};
+use crate::event::{DecodeError, Envelope, HeaderLookup, Publisher};
+use crate::listener::BodyIntake;
 
 #[cfg(test)]
 mod tests;
 
-/// Signature of the raw body, `sha256=<hex>`.
-///
-/// **Source:** WebSub, section 7; Atlassian, "Securing webhooks".
-const SIGNATURE: &str = "x-hub-signature";
 /// Longest site id, in bytes.
 const CLOUD_ID_BYTES_MAX: usize = 128;
 
@@ -42,22 +42,35 @@ const CLOUD_ID_BYTES_MAX: usize = 128;
 pub struct IngestState {
     /// Stores the events.
     pub publisher: Arc<dyn Publisher>,
-    /// Webhook secrets by product and site; signatures are verified only for these sites.
-    pub secrets: Arc<HashMap<(Product, CloudId), Secret>>,
+    /// Knows which sites are provisioned.
+    pub directory: Arc<dyn SiteDirectory>,
+    /// What authenticates the webhooks of each site.
+    pub rules: Arc<SiteRules>,
+    /// Reads the bodies.
+    pub bodies: Arc<BodyIntake>,
+    /// Counts refused webhooks.
+    pub refusals: Arc<IngestRefusals>,
     /// Largest body, in bytes.
     pub body_bytes_max: usize,
 }
 
 /// Returns the routes `POST /ingest/jira/{cloudId}` and
-/// `POST /ingest/confluence/{cloudId}?event=NAME`.
+/// `POST /ingest/confluence/{cloudId}?event=NAME`, each also with a token as last part of the path.
 pub fn webhook_routes(state: IngestState) -> Router {
     let mut router = Router::new();
     for source in SOURCES {
         let (path, product) = (format!("/ingest/{}/{{cloudId}}", source.name()), source.product());
-        let handle = move |state, cloud_id, query, headers, body| {
-            receive_webhook(state, product, cloud_id, query, headers, body)
+        let by_site = move |state, Path(site): Path<String>, query, request| {
+            receive_webhook(state, product, (site, None), query, request)
         };
-        router = router.route(&path, post(handle)).route(&format!("{path}/"), post(handle));
+        let by_token = move |state, Path((site, token)): Path<(String, String)>, query, request| {
+            receive_webhook(state, product, (site, Some(token)), query, request)
+        };
+        for end in ["", "/"] {
+            router = router
+                .route(&format!("{path}{end}"), post(by_site))
+                .route(&format!("{path}/{{token}}{end}"), post(by_token));
+        }
     }
     router.with_state(state)
 }
@@ -65,33 +78,97 @@ pub fn webhook_routes(state: IngestState) -> Router {
 async fn receive_webhook(
     State(state): State<IngestState>,
     product: Product,
-    Path(cloud_id): Path<String>,
+    (site, token): (String, Option<String>),
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Result<Response, ApiError> {
-    if !(1..=CLOUD_ID_BYTES_MAX).contains(&cloud_id.len()) {
+    let (Parts { headers, extensions, .. }, body) = request.into_parts();
+    let client = client_of(&extensions);
+    let cloud_id = CloudId::from(site);
+    let refuse = |is_provisioned, reason, error| {
+        state.refusals.count(&cloud_id, is_provisioned, reason);
+        error
+    };
+    if !(1..=CLOUD_ID_BYTES_MAX).contains(&cloud_id.as_str().len()) {
         let message = "the path must name a site: /ingest/jira/{cloudId}";
-        return Err(bad_request("SY-1021", message));
+        return Err(refuse(false, Reason::NoSite, bad_request("SY-1021", message)));
     }
+    let is_provisioned = state.knows_site(product, &cloud_id).await;
+    let admitted = if is_provisioned || state.rules.is_open {
+        state.rules.admit(product, &cloud_id, token.as_deref(), &headers)
+    } else {
+        Err(Reason::UnknownSite)
+    };
+    let admitted = admitted.and_then(|verification| match is_json(&headers) {
+        true => Ok(verification),
+        false => Err(Reason::MediaType),
+    });
+    let verification = match admitted {
+        Ok(verification) => verification,
+        Err(reason) => {
+            discard(&headers, body).await;
+            return Err(refuse(is_provisioned, reason, error_of(reason)));
+        }
+    };
     if let Some(retry_after_s) = state.publisher.refuse_for_s() {
         return Err(ApiError::Backlog { retry_after_s });
     }
-    let cloud_id = CloudId::from(cloud_id);
-    let body = read_body(body, state.body_bytes_max).await?;
-    let body_bytes = body.len();
-    let secret = site_secret(&state.secrets, product, &cloud_id).cloned();
-    let parse = move || {
-        let webhook = ReceivedWebhook { product, cloud_id, query, headers, body };
-        webhook.verify(secret.as_ref()).and_then(|()| webhook.events())
-    };
-    let events = parsing::run(body_bytes, parse).await??;
+    let (max, site) = (state.body_bytes_max, Some(cloud_id.as_str()));
+    let received = read_body(&state.bodies, body, max, client, site).await;
+    let received = received.map_err(|error| refuse(is_provisioned, reason_of(&error), error))?;
+    let (body, body_bytes) = (received.bytes.clone(), received.bytes.len());
+    let webhook = ReceivedWebhook { product, cloud_id: cloud_id.clone(), query, headers, body };
+    let events = parsing::run(body_bytes, move || webhook.verified_events(&verification)).await?;
+    let events = events.map_err(|(reason, error)| refuse(is_provisioned, reason, error))?;
     let ids: Vec<String> =
         events.iter().map(|(envelope, _)| envelope.event_id.to_string()).collect();
     let publishes =
         events.into_iter().map(|(envelope, body)| state.publisher.publish(envelope, body));
     try_join_all(publishes).await.map_err(ApiError::Unpublished)?;
     Ok((StatusCode::ACCEPTED, Json(json!({"ids": ids}))).into_response())
+}
+
+impl IngestState {
+    /// Whether a site has an installation, on any replica.
+    async fn knows_site(&self, product: Product, site: &CloudId) -> bool {
+        if self.directory.is_provisioned(product, site) {
+            return true;
+        }
+        // It may have been installed at another replica just now, and the sender of a webhook does not
+        // repeat it after 404.
+        self.directory.catch_up().await;
+        self.directory.is_provisioned(product, site)
+    }
+}
+
+/// Whether a body is declared as JSON, or not declared.
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return true };
+    let Ok(value) = value.to_str() else { return false };
+    let name = value.split_once(';').map_or(value, |(name, _)| name);
+    let name = name.trim().to_ascii_lowercase();
+    name == "application/json" || (name.starts_with("application/") && name.ends_with("+json"))
+}
+
+/// Returns the response to a webhook that is refused before its body is read.
+fn error_of(reason: Reason) -> ApiError {
+    match reason {
+        Reason::UnknownSite => WebhookRefusal::UnknownSite.into(),
+        Reason::Closed => WebhookRefusal::IngestClosed.into(),
+        Reason::WrongToken => WebhookRefusal::WrongPathToken.into(),
+        Reason::MediaType => WebhookRefusal::NotJson.into(),
+        Reason::WebPage => ClientRefusal::ForeignOrigin.into(),
+        _ => ApiError::BadSignature,
+    }
+}
+
+/// Returns the label of a body that cannot be read.
+fn reason_of(error: &ApiError) -> Reason {
+    match error {
+        ApiError::NoEvent(DecodeError::Size { .. }) => Reason::TooLarge,
+        ApiError::Client(ClientRefusal::NoBodyCapacity(_)) => Reason::Busy,
+        _ => Reason::Incomplete,
+    }
 }
 
 /// A webhook as it arrived.
@@ -104,46 +181,21 @@ struct ReceivedWebhook {
 }
 
 impl ReceivedWebhook {
-    /// Verifies its signature, if its site has a secret.
-    fn verify(&self, secret: Option<&Secret>) -> Result<(), ApiError> {
-        let Some(secret) = secret else { return Ok(()) };
-        let signature = self.headers.get(SIGNATURE).and_then(|value| value.to_str().ok());
-        let valid = is_signed(secret, signature.unwrap_or_default(), &self.body);
-        if valid { Ok(()) } else { Err(ApiError::BadSignature) }
-    }
-
-    /// Returns its events.
-    fn events(&self) -> Result<Vec<(Envelope, Bytes)>, ApiError> {
+    /// Returns its events, if its body is what the sender signed.
+    fn verified_events(
+        &self,
+        verification: &Verification,
+    ) -> Result<Vec<(Envelope, Bytes)>, (Reason, ApiError)> {
+        verification.verify(&self.body).map_err(|reason| (reason, error_of(reason)))?;
         let headers = RequestHeaders(&self.headers);
         let query = QueryParams::parse(self.query.as_deref());
         let name = query.get("event");
         map_webhook(self.product, &self.cloud_id, &headers, &self.body, name)
-            .map_err(|error| bad_request("SY-1023", &error.to_string()))
+            .map_err(|error| (Reason::NotAWebhook, bad_request("SY-1023", &error.to_string())))
     }
 }
 
-/// Returns the secret of a site; secrets from the environment are stored under the lower-case site.
-fn site_secret<'s>(
-    secrets: &'s HashMap<(Product, CloudId), Secret>,
-    product: Product,
-    cloud_id: &CloudId,
-) -> Option<&'s Secret> {
-    let lower = CloudId::from(cloud_id.as_str().to_lowercase());
-    secrets.get(&(product, cloud_id.clone())).or_else(|| secrets.get(&(product, lower)))
-}
-
-/// Verifies `signature` over `body` in constant time.
-fn is_signed(secret: &Secret, signature: &str, body: &[u8]) -> bool {
-    let Some(hex) = signature.strip_prefix("sha256=") else { return false };
-    let Ok(claimed) = HEXLOWER_PERMISSIVE.decode(hex.as_bytes()) else { return false };
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.reveal().as_bytes()) else {
-        return false;
-    };
-    mac.update(body);
-    mac.verify_slice(&claimed).is_ok()
-}
-
-/// Adapts request headers to [`Headers`].
+/// Adapts request headers to [`HeaderLookup`].
 struct RequestHeaders<'r>(&'r HeaderMap);
 
 impl HeaderLookup for RequestHeaders<'_> {

@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use axum::response::IntoResponse;
 
 use super::error::WebhookError;
+use crate::api::admit::{ApiCallers, AuthFailure};
 use crate::api::auth::bearer;
-use crate::api::connect::connect_installation;
+use crate::api::connect::{connect_installation, verified};
 use crate::api::error::ApiError;
 use crate::api::metrics;
-use crate::api::state::Shared;
+use crate::api::state::{ApiState, Shared};
 use crate::domain::Product;
-use crate::registry::{AppliedInstallation, InstallationState, WebhookOwner, digest};
+use crate::registry::{AppliedInstallation, InstallationState, Registry, WebhookOwner, digest};
 
 /// An authenticated app, with the owner of its webhooks.
 pub(super) struct WebhookCaller {
@@ -25,19 +27,46 @@ impl FromRequestParts<Shared> for WebhookCaller {
 
     async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, WebhookError> {
         webhook_caller(parts, state).map_err(|reason| {
-            metrics::auth_failed(reason);
+            metrics::auth_failed(WEBHOOK_APPS.api, reason);
             ApiError::NotAnApp.into()
         })
     }
+}
+
+/// Callers of the webhook API.
+pub(super) const WEBHOOK_APPS: ApiCallers = ApiCallers {
+    api: "webhook",
+    check: |parts, state| {
+        let refused = |reason| AuthFailure { reason, error: ApiError::NotAnApp };
+        check(parts, state).map_err(refused)
+    },
+    render: |error| WebhookError::from(error).into_response(),
+};
+
+/// Checks the credentials of a request, which do not depend on its body.
+fn check(parts: &Parts, state: &ApiState) -> Result<(), &'static str> {
+    match bearer(&parts.headers) {
+        Some(token) => by_bearer(token, &state.registry).map(drop),
+        None => verified(parts, &state.registry).map(drop),
+    }
+}
+
+/// Returns the installation of an OAuth client, and the user that it acts for.
+fn by_bearer(
+    token: &str,
+    registry: &Registry,
+) -> Result<(Arc<AppliedInstallation>, String), &'static str> {
+    let client = registry.client_by_token(&digest(token)).ok_or("unknown_token")?;
+    let installation = registry.installation(client.installation.as_str());
+    Ok((installation.ok_or("no_installation")?, client.user.clone()))
 }
 
 fn webhook_caller(parts: &Parts, state: &Shared) -> Result<WebhookCaller, &'static str> {
     let registry = &state.registry;
     let (installation, user, signed) = match bearer(&parts.headers) {
         Some(token) => {
-            let client = registry.client_by_token(&digest(token)).ok_or("unknown_token")?;
-            let installation = registry.installation(client.installation.as_str());
-            (installation.ok_or("no_installation")?, Some(client.user.clone()), None)
+            let (installation, user) = by_bearer(token, registry)?;
+            (installation, Some(user), None)
         }
         None => {
             let (installation, signed) = connect_installation(parts, registry)?;

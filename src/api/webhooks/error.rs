@@ -3,7 +3,8 @@
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use crate::api::error::{ApiError, ErrorResponse};
+use crate::api::error::ApiError;
+use crate::api::error_response::ErrorResponse;
 use crate::api::metrics;
 use crate::registry::RegisterError;
 
@@ -21,7 +22,7 @@ impl IntoResponse for WebhookError {
     fn into_response(self) -> Response {
         let response = ErrorResponse::from(match self.0 {
             ApiError::Register(RegisterError::Replayed(_)) => {
-                metrics::auth_failed("replay");
+                metrics::auth_failed("webhook", "replay");
                 ApiError::NotAnApp
             }
             error => error,

@@ -27,6 +27,11 @@ impl<K: Eq + Hash + Clone> InstallationSets<K> {
         self.0.get(key).map(|ids| ids.iter().cloned().collect()).unwrap_or_default()
     }
 
+    /// Whether there is an installation under `key`.
+    pub(super) fn has(&self, key: &K) -> bool {
+        self.0.contains_key(key)
+    }
+
     /// Returns the keys of all sets.
     pub(super) fn keys(&self) -> Vec<K> {
         self.0.iter().map(|set| set.key().clone()).collect()
@@ -56,10 +61,12 @@ mod tests {
         let (key, a, b) = ("k".to_owned(), InstallationId::from("a"), InstallationId::from("b"));
         members.insert(&key, &b);
         members.insert(&key, &a);
+        assert!(members.has(&key));
         assert_eq!(members.of("k"), [a.clone(), b.clone()]);
         members.remove(&key, &a);
         members.remove(&key, &b);
         members.remove(&key, &b);
+        assert!(!members.has(&key));
         assert!(members.of("k").is_empty() && members.0.is_empty());
     }
 }

@@ -13,7 +13,7 @@ use dashmap::DashMap;
 
 use super::installation_sets::InstallationSets;
 use super::unreadable::{Unreadable, WaitingInstallation};
-use crate::domain::{AppId, CloudId, InstallationId, SubscriptionId};
+use crate::domain::{AppId, CloudId, InstallationId, Product, SubscriptionId};
 use crate::jwt::{KeyRecord, KeyRing};
 use crate::matcher::Subscription;
 use crate::registry::compile::{AppliedApp, AppliedInstallation};
@@ -36,6 +36,8 @@ pub(crate) struct ReplicaState {
     pub(super) of_app: InstallationSets<AppId>,
     /// Installations by Connect client key.
     pub(super) of_client_key: InstallationSets<String>,
+    /// Installations by site.
+    pub(super) of_site: InstallationSets<(Product, CloudId)>,
     pub(super) keyring: Arc<KeyRing>,
     pub(super) key_records: Mutex<Vec<KeyRecord>>,
     pub(super) by_status: [AtomicI64; EffectiveStatus::ALL.len()],
@@ -117,6 +119,12 @@ impl ReplicaState {
     /// Returns the ids of the installations of the tenant with this Connect client key.
     pub(crate) fn installations_of_client(&self, client_key: &str) -> Vec<InstallationId> {
         self.of_client_key.of(client_key)
+    }
+
+    /// Whether a site has an installation, in any state, or may have one that cannot be read.
+    pub(crate) fn is_provisioned(&self, product: Product, site: &CloudId) -> bool {
+        self.of_site.has(&(product, site.clone()))
+            || !self.unreadable().waiting_at(site.as_str()).is_empty()
     }
 
     /// Returns the ids of the OAuth clients of an installation.

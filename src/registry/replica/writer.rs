@@ -15,7 +15,7 @@ use super::parallel::in_parallel;
 use super::timer_queue::TimerQueue;
 use super::unreadable::{UnreadableDocument, UnreadableDocuments};
 use crate::clock;
-use crate::domain::CloudId;
+use crate::domain::{CloudId, Product};
 use crate::matcher::Matcher;
 use crate::registry::compile::{
     AppliedApp, AppliedInstallation, AppliedModule, EventConditionsCache, ModuleCompiler,
@@ -299,11 +299,15 @@ impl StateWriter {
             if before.client_key != record.client_key {
                 self.unindex_client_key(before);
             }
+            if site_of(before) != site_of(record) {
+                state.of_site.remove(&site_of(before), &before.id);
+            }
         }
         if let Some(digest) = &record.token_hash {
             state.tokens.insert(digest.clone(), record.id.clone());
         }
         state.of_app.insert(&record.app, &record.id);
+        state.of_site.insert(&site_of(record), &record.id);
         if let Cow::Owned(token) = record.id.token() {
             state.ids_by_token.insert(token.into(), record.id.clone());
         }
@@ -421,6 +425,7 @@ impl StateWriter {
         self.matcher.replace_installation(&id, Vec::new());
         self.unindex_token(&known.record);
         state.of_app.remove(&known.record.app, &id);
+        state.of_site.remove(&site_of(&known.record), &id);
         state.ids_by_token.remove(&*id.token());
         self.unindex_client_key(&known.record);
         self.unreadable().installation_changed(&known.record.app);
@@ -454,6 +459,11 @@ impl StateWriter {
             state.with_modules.fetch_add(sign, Relaxed);
         }
     }
+}
+
+/// Returns the site of an installation, with its product.
+fn site_of(record: &InstallationRecord) -> (Product, CloudId) {
+    (record.product, record.cloud_id.clone())
 }
 
 /// Why an installation is compiled.

@@ -3,6 +3,7 @@
 mod cluster;
 pub(crate) mod nats;
 mod proxy;
+pub(crate) mod raw;
 mod router;
 mod sink;
 mod tokens;

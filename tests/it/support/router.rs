@@ -159,6 +159,15 @@ impl RouterProcess {
         value.map_or(0.0, |value| value.parse().expect("a number"))
     }
 
+    /// Resident memory of the process, in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let id = self.child.id().expect("the router runs");
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("its status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()).expect("a size");
+        kib.parse::<u64>().expect("a number") * 1024
+    }
+
     /// Sends SIGKILL and waits for the exit.
     pub(crate) async fn kill(mut self) {
         self.child.kill().await.expect("the router can be killed");

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::testing::{MemoryStream, post};
+use crate::api::testing::{MemoryStream, intake, post};
 
 const PATH: &str = "/admin/v1/events";
 const ONE: &str = "/admin/v1/events?cloudId=c1&type=avi:jira:created:issue";
@@ -16,6 +16,7 @@ fn events_api(stream: &Arc<MemoryStream>) -> Router {
         publisher: Arc::clone(stream) as Arc<dyn Publisher>,
         body_bytes_max: 64 * 1024,
         event_bytes_max: 16 * 1024,
+        bodies: intake(),
     })
 }
 
@@ -244,4 +245,14 @@ async fn file_that_is_stored_in_part_reports_when_to_send_it_again() {
     let report = upload(&stream, &file).await;
     assert_eq!((&report["accepted"], &report["duplicates"]), (&json!(1), &json!(2)));
     assert_eq!(report.get("retryAfterS"), None);
+}
+
+#[tokio::test]
+async fn report_lists_a_bounded_number_of_sequences_and_counts_all() {
+    let stream = Arc::new(MemoryStream::default());
+    // The same event: each repeat is stored under the sequence of the first.
+    let lines = vec![line("e1"); SEQUENCES_LISTED_MAX + 3];
+    let report = upload(&stream, &lines).await;
+    assert_eq!(report["sequences"].as_array().unwrap().len(), SEQUENCES_LISTED_MAX);
+    assert_eq!(report["duplicates"], SEQUENCES_LISTED_MAX + 2);
 }

@@ -1,0 +1,98 @@
+//! Admits connections: a bound in all, one for each address, and a reserve for this machine.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::client::{TrustedProxies, limited_address};
+use super::metrics;
+use super::shares::{Bounds, Owner, Part, ShareLevel, Shares};
+
+/// Connections from this machine beyond the bound of all, so that probes and operators on it are
+/// answered while strangers hold all others.
+const LOCAL_RESERVE: usize = 16;
+
+/// Counts open connections.
+#[derive(Debug)]
+pub(super) struct Admission {
+    listener: &'static str,
+    shares: Arc<Shares>,
+    trusted: TrustedProxies,
+}
+
+/// An admitted connection, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    listener: &'static str,
+    part: Option<Part>,
+    shares: Arc<Shares>,
+}
+
+impl Admission {
+    /// Admits connections to `listener`, a label of the metrics.
+    pub(super) fn new(
+        listener: &'static str,
+        all: usize,
+        by_address: usize,
+        trusted: TrustedProxies,
+    ) -> Self {
+        metrics::connections_max(listener, all);
+        metrics::connections_open(listener, 0);
+        let shares = Shares::new(Bounds { all, address: by_address, site: usize::MAX });
+        Self { listener, shares, trusted }
+    }
+
+    /// Admits a connection from `peer`.
+    ///
+    /// # Errors
+    /// The bound that is reached.
+    pub(super) fn admit(&self, peer: IpAddr) -> Result<Admitted, ShareLevel> {
+        let is_limited = !self.trusted.contains(peer);
+        let owners = is_limited.then(|| Owner::Address(limited_address(peer)));
+        let mut part = self.shares.part(owners.into_iter().collect());
+        let is_local = peer.to_canonical().is_loopback();
+        part.raise_to(1, if is_local { LOCAL_RESERVE } else { 0 })?;
+        metrics::connections_open(self.listener, self.shares.used());
+        let shares = Arc::clone(&self.shares);
+        Ok(Admitted { listener: self.listener, part: Some(part), shares })
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.part = None;
+        metrics::connections_open(self.listener, self.shares.used());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admission(all: usize, by_address: usize, trusted: &str) -> Admission {
+        let ranges: Vec<_> = trusted.parse().into_iter().collect();
+        Admission::new("main", all, by_address, TrustedProxies::new(&ranges))
+    }
+
+    #[test]
+    fn connections_of_one_address_are_bounded_and_of_a_proxy_are_not() {
+        let admission = admission(10, 2, "10.0.0.1/32");
+        let peer = |text: &str| admission.admit(text.parse().unwrap());
+        let (one, _two) = (peer("9.9.9.9").unwrap(), peer("9.9.9.9").unwrap());
+        assert_eq!(peer("9.9.9.9").err(), Some(ShareLevel::Address));
+        let _other = peer("9.9.9.8").unwrap();
+        drop(one);
+        let _three = peer("9.9.9.9").unwrap();
+        let _proxied: Vec<_> = (0..5).map(|_| peer("10.0.0.1").unwrap()).collect();
+    }
+
+    #[test]
+    fn this_machine_has_a_reserve() {
+        let admission = admission(2, 100, "");
+        let peer = |text: &str| admission.admit(text.parse().unwrap());
+        let _held = [peer("9.9.9.9").unwrap(), peer("9.9.9.8").unwrap()];
+        assert_eq!(peer("9.9.9.7").err(), Some(ShareLevel::All));
+        let local: Vec<_> = (0..LOCAL_RESERVE).map(|_| peer("127.0.0.1").unwrap()).collect();
+        assert_eq!(peer("::1").err(), Some(ShareLevel::All));
+        drop(local);
+    }
+}
