@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::debug;
 
+use super::admission::Admission;
 use super::client::{Client, TrustedProxies};
 use super::metrics;
 use super::progress::{Deadlines, InRequest, Progress, Watched};
@@ -35,6 +36,7 @@ const STOP_MAX: Duration = Duration::from_secs(20);
 pub(super) struct Serving {
     pub(super) routes: Router,
     pub(super) deadlines: Deadlines,
+    pub(super) admission: Arc<Admission>,
     pub(super) trusted: TrustedProxies,
     pub(super) stop: CancellationToken,
 }
@@ -77,7 +79,7 @@ pub(super) async fn serve(
                 }
                 return;
             }
-            _ = checks.tick() => if let Some(deadline) = progress.overdue(&serving.deadlines) {
+            _ = checks.tick() => if let Some(deadline) = progress.overdue(&serving.deadlines()) {
                 metrics::closed(deadline);
                 debug!(deadline, %peer, "connection closed");
                 return;
@@ -88,6 +90,13 @@ pub(super) async fn serve(
     connection.as_mut().graceful_shutdown();
     // A connection that does not end is dropped.
     let _ = timeout(STOP_MAX, connection).await;
+}
+
+impl Serving {
+    /// Returns the deadlines that hold now.
+    fn deadlines(&self) -> Deadlines {
+        if self.admission.is_crowded() { self.deadlines.crowded() } else { self.deadlines }
+    }
 }
 
 /// Returns a request as the routes receive it: with its client, and with a body that must not pause.
