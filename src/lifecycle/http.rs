@@ -57,13 +57,14 @@ impl HttpParts {
     pub(super) fn routes(self, config: &Config, stop: &CancellationToken) -> Routes {
         let token = Secret::new(config.admin.token.as_str());
         let bodies = Arc::new(BodyIntake::new(&config.server));
+        let failures = Arc::new(AuthFailures::new(config.server.auth_failures_per_minute));
         let state = Arc::new(ApiState {
             registry: Arc::clone(&self.registry),
             matcher: Arc::clone(&self.matcher),
             admin_token: token.clone(),
             body_max: config.limits.body,
             bodies: Arc::clone(&bodies),
-            failures: Arc::new(AuthFailures::new(config.server.auth_failures_per_minute)),
+            failures: Arc::clone(&failures),
             failed_webhooks: self.failed_webhooks,
             guard: self.guard,
         });
@@ -73,6 +74,7 @@ impl HttpParts {
             directory: Arc::clone(&self.registry) as _,
             rules: Arc::new(site_rules(config, !self.asks_token)),
             bodies: Arc::clone(&bodies),
+            failures,
             refusals: Arc::clone(&refusals),
             body_bytes_max: config.limits.body,
         };

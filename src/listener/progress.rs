@@ -20,8 +20,8 @@ const HEAD: u8 = 1;
 const REQUEST: u8 = 2;
 /// No write waits for the client.
 const NOT_BLOCKED: i64 = -1;
-/// Longest deadlines of connections without a request while the listener is crowded.
-const CROWDED_MAX: Duration = Duration::from_secs(2);
+/// Longest deadlines of connections without a request while the listener is crowded, or stops.
+const SHORTENED_MAX: Duration = Duration::from_secs(2);
 /// Shortest interval between two checks of a connection.
 const CHECK_MIN: Duration = Duration::from_millis(20);
 /// Longest interval between two checks of a connection.
@@ -47,10 +47,10 @@ impl Deadlines {
         }
     }
 
-    /// Returns the deadlines while most connections are in use: those that have no request leave soon, so
-    /// that slow clients of many addresses do not keep out all others.
-    pub(super) fn crowded(self) -> Self {
-        Self { head: self.head.min(CROWDED_MAX), idle: self.idle.min(CROWDED_MAX), ..self }
+    /// Returns the deadlines while most connections are in use, or the router stops: connections without
+    /// a request end soon, so that slow clients of many addresses keep out no others and delay no stop.
+    pub(super) fn shortened(self) -> Self {
+        Self { head: self.head.min(SHORTENED_MAX), idle: self.idle.min(SHORTENED_MAX), ..self }
     }
 
     /// Returns how often a connection is checked.
@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(overdue(long, deadline, long), Some("idle_timeout"));
         progress.note_read();
         assert_eq!(overdue(deadline, deadline, long), None, "the head begins");
-        let crowded = deadlines(long, long, long).crowded();
-        assert_eq!((crowded.head, crowded.idle, crowded.body), (CROWDED_MAX, CROWDED_MAX, long));
+        let short = deadlines(long, long, long).shortened();
+        assert_eq!((short.head, short.idle, short.body), (SHORTENED_MAX, SHORTENED_MAX, long));
     }
 }
