@@ -39,7 +39,7 @@ use crate::telemetry::LiveFeed;
 use crate::telemetry::exporter;
 use crate::telemetry::subscriptions::TopSubscriptions;
 
-pub use running::Running;
+pub use running::{ManagedAccess, Running};
 
 /// Interval of the heartbeat.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -98,10 +98,10 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     background.spawn(monitor.run());
     routing.start(&background);
     health.started.store(true, Relaxed);
-    let managed_url = broker.managed_url();
+    let managed_broker = broker.managed_access();
     let server = broker.server.map(ManagedBroker::supervise);
     let (Background { tasks, stop }, connections) = (background, broker.connections);
-    Ok(Running { address, managed_url, live, tasks, stop, health, connections, server })
+    Ok(Running { address, managed_broker, live, tasks, stop, health, connections, server })
 }
 
 /// Returns the rules for outbound addresses, and the sender that applies them.

@@ -47,14 +47,14 @@ pub(crate) struct World {
 impl World {
     /// Provisions `installations` installations of one app.
     pub(crate) async fn start(installations: usize) -> anyhow::Result<Self> {
-        let config = Config::defaults()?;
+        let mut config = Config::defaults()?;
         let folder = tempfile::tempdir()?;
         let server = ManagedServer::start(folder.path(), &binaries(), FILE_BYTES_MAX).await?;
+        config.nats = server.client_config(&config.nats);
         let mut tasks = JoinSet::new();
-        let url = server.url().to_owned();
         let matcher = Arc::new(Matcher::default());
-        let (connections, ours) = replica(&config, &url, &matcher, &mut tasks).await?;
-        let (_, other) = replica(&config, &url, &Arc::default(), &mut tasks).await?;
+        let (connections, ours) = replica(&config, &matcher, &mut tasks).await?;
+        let (_, other) = replica(&config, &Arc::default(), &mut tasks).await?;
         let bare = KvOptions { prefix: "bare".into(), replicas: 1 };
         let bare = KvStore::open(connections.control.context.clone(), &bare).await?;
         let subjects = Subjects::new(&config.nats.prefix);
@@ -243,11 +243,10 @@ impl World {
 
 async fn replica(
     config: &Config,
-    url: &str,
     matcher: &Arc<Matcher>,
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<(Connections, Arc<Registry>)> {
-    let connections = Connections::open(&config.nats, &[url.to_owned()]).await?;
+    let connections = Connections::open(&config.nats, &config.nats.url).await?;
     let options = KvOptions { prefix: config.nats.prefix.clone(), replicas: 1 };
     let store = KvStore::open(connections.control.context.clone(), &options).await?;
     let mut settings = Settings::new(config, "");

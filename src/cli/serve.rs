@@ -90,11 +90,13 @@ pub(super) fn configuration(args: &ServeArgs) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-/// Prints the addresses, one a line; other programs parse them.
+/// Prints the addresses, one a line, and the file with the credentials of a managed broker; other
+/// programs parse them.
 pub(super) fn print_addresses(running: &Running) -> anyhow::Result<()> {
     print_line(&format!("listening on http://{}", running.address))?;
-    if let Some(url) = &running.managed_url {
-        print_line(&format!("nats {url}"))?;
+    if let Some(broker) = &running.managed_broker {
+        print_line(&format!("nats {}", broker.url))?;
+        print_line(&format!("nats-credentials {}", broker.credentials_file.display()))?;
     }
     Ok(())
 }

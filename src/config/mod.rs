@@ -10,7 +10,7 @@ mod error;
 mod load;
 mod sections;
 
-pub use environment::{client_token, nats_server_candidates};
+pub use environment::{broker_environment, client_token, nats_server_candidates};
 pub use error::ConfigError;
 pub use sections::{
     AdminConfig, Config, DeliveryConfig, EventsConfig, IngestConfig, IngestSiteConfig,

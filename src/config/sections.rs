@@ -60,8 +60,11 @@ pub struct AdminConfig {
 pub struct NatsConfig {
     /// Server URLs; empty = a managed `nats-server` child with a data folder.
     pub url: Vec<String>,
-    /// Credentials file (`.creds`); empty = none.
+    /// Credentials for `url`: a `.creds` file, or a file with the seed of an nkey; empty = none.
     pub credentials_file: String,
+    /// Certificates of the authorities that sign the certificate of the broker, as PEM; empty =
+    /// those of the system.
+    pub ca_file: String,
     /// First token of every subject, and of stream names in upper case.
     pub prefix: String,
     /// Replicas of each stream in a cluster.

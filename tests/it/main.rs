@@ -12,6 +12,7 @@
 mod attacks;
 mod bad_input;
 mod bounds;
+mod broker_roles;
 mod codes;
 mod command;
 mod conform;

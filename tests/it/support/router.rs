@@ -72,7 +72,7 @@ impl Setup {
             .await;
         self.port = address.port();
         let api = ApiClient::at(&format!("http://{address}"), ADMIN_TOKEN).expect("a client");
-        let router = RouterProcess { child, api, _stdout: stdout };
+        let router = RouterProcess { child, api, stdout };
         router.until_ready().await;
         router
     }
@@ -114,8 +114,8 @@ impl Setup {
 pub(crate) struct RouterProcess {
     child: Child,
     pub(crate) api: ApiClient,
-    /// Open, since the program ends when it writes to a closed pipe.
-    _stdout: Lines<BufReader<ChildStdout>>,
+    /// Its output after the first line. Open, since the program ends when it writes to a closed pipe.
+    pub(crate) stdout: Lines<BufReader<ChildStdout>>,
 }
 
 impl RouterProcess {
