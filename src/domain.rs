@@ -17,5 +17,5 @@ pub use ids::{
 };
 pub use product::Product;
 pub use retry_profile::RetryProfile;
-pub use secret::Secret;
+pub use secret::{ISSUED_SECRET_CHARS_MIN, SECRET_CHARS_MIN, Secret};
 pub use unknown_members::UnknownMembers;

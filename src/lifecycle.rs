@@ -1,5 +1,6 @@
 //! Starts all parts in order, reports readiness, and drains and stops them.
 
+mod admin_tokens;
 mod app_calls;
 mod background;
 mod broker;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 
+use admin_tokens::follow_token_file;
 use background::Background;
 use broker::Broker;
 use broker_monitor::BrokerMonitor;
@@ -28,6 +30,7 @@ use http::HttpParts;
 use managed_broker::ManagedBroker;
 use routing::Routing;
 
+use crate::api::AdminTokens;
 use crate::api::health::Health;
 use crate::bus::{FailedWebhookStream, PublishGates};
 use crate::clock;
@@ -39,6 +42,7 @@ use crate::telemetry::LiveFeed;
 use crate::telemetry::exporter;
 use crate::telemetry::subscriptions::TopSubscriptions;
 
+pub use admin_tokens::admin_tokens;
 pub use running::{ManagedAccess, Running};
 
 /// Interval of the heartbeat.
@@ -58,7 +62,11 @@ pub enum Mode {
 /// # Errors
 /// A setting is wrong, the port is in use, or the broker cannot be used; each error says what to
 /// do.
-pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
+pub async fn start(
+    config: &Config,
+    admin_tokens: AdminTokens,
+    mode: Mode,
+) -> anyhow::Result<Running> {
     // rustls needs one crypto provider for the process.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let metrics = exporter::install_metrics()?;
@@ -90,12 +98,17 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
         health: Arc::clone(&health),
         metrics: metrics.clone(),
         top: top_subscriptions(config)?,
+        admin_tokens: admin_tokens.clone(),
         console_asks_token: mode == Mode::Serve,
     };
     http::serve(&background, listener, http.routes(config));
     let gates = Arc::clone(&routing.gates);
     background.spawn(run_heartbeat(Arc::clone(&health), gates, registry, metrics));
     background.spawn(monitor.run());
+    if !config.admin.token_file.is_empty() {
+        let config = config.clone();
+        background.spawn(async move { follow_token_file(&config, admin_tokens).await });
+    }
     routing.start(&background);
     health.started.store(true, Relaxed);
     let managed_broker = broker.managed_access();

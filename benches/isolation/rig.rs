@@ -28,7 +28,7 @@ use crate::load;
 
 /// Size limit of the streams on disk.
 const FILE_BYTES_MAX: u64 = 16 << 30;
-const ADMIN_TOKEN: &str = "bench-admin-token";
+const ADMIN_TOKEN: &str = "bench-admin-token-0123456789abcdef";
 const EVENT_TYPE: &str = "avi:jira:updated:issue";
 /// Healthy apps; each has a host and an equal number of the installations.
 const HEALTHY_APPS: usize = 10;

@@ -9,12 +9,12 @@ use anyhow::{Context, ensure};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
-use switchyard::api::{ApiState, router};
+use switchyard::api::{AdminTokens, ApiState, router};
 use switchyard::bus::{Connections, FailedWebhookStream, ManagedServer, Subjects};
 use switchyard::clock;
 use switchyard::config::Config;
 use switchyard::delivery::EgressGuard;
-use switchyard::domain::{AppId, InstallationId, ModuleKey, Secret, SubscriptionId};
+use switchyard::domain::{AppId, InstallationId, ModuleKey, SubscriptionId};
 use switchyard::matcher::Matcher;
 use switchyard::registry::{ModuleStatus, Registry, Settings, Store};
 use switchyard::store::{KvOptions, KvStore};
@@ -61,7 +61,7 @@ impl World {
         let routes = router(Arc::new(ApiState {
             registry: Arc::clone(&ours),
             matcher: Arc::clone(&matcher),
-            admin_token: Secret::new("bench"),
+            admin_tokens: AdminTokens::default(),
             body_max: config.limits.body,
             failed_webhooks: Arc::new(FailedWebhookStream::new(connections.control, subjects)),
             guard: Arc::new(EgressGuard::new(&config.delivery)?),

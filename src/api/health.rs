@@ -11,10 +11,10 @@ use axum::{Json, Router};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::auth::{bearer, is_operator};
+use super::admin_tokens::AdminTokens;
+use super::auth::bearer;
 use super::error::ApiError;
 use crate::clock;
-use crate::domain::Secret;
 
 /// Age of the heartbeat above which the scheduler counts as stuck.
 const HEARTBEAT_MS_MAX: i64 = 5_000;
@@ -117,17 +117,17 @@ impl Health {
 #[derive(Clone)]
 struct Probes {
     health: Arc<Health>,
-    admin_token: Secret,
+    admin_tokens: AdminTokens,
 }
 
 /// Returns the routes `GET /healthz/startup`, `/healthz/live`, `/healthz/ready`, and `/healthz/deep` for operators.
-pub fn probes(health: Arc<Health>, admin_token: Secret) -> Router {
+pub fn probes(health: Arc<Health>, admin_tokens: AdminTokens) -> Router {
     Router::new()
         .route("/healthz/startup", get(startup))
         .route("/healthz/live", get(live))
         .route("/healthz/ready", get(ready))
         .route("/healthz/deep", get(deep))
-        .with_state(Probes { health, admin_token })
+        .with_state(Probes { health, admin_tokens })
 }
 
 async fn startup(State(probes): State<Probes>) -> Response {
@@ -153,7 +153,7 @@ async fn ready(State(probes): State<Probes>) -> Response {
 /// Lists every check with its state and since when, for operators.
 async fn deep(State(probes): State<Probes>, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
     match bearer(&headers) {
-        Some(presented) if is_operator(&probes.admin_token, presented) => {
+        Some(presented) if probes.admin_tokens.accepts(presented) => {
             Ok(Json(probes.health.report()))
         }
         _ => Err(ApiError::NotAnOperator),

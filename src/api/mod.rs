@@ -15,6 +15,7 @@
 //! extractors, query parameters, the JSON of modules) is in files of this folder, which import none
 //! of the folders.
 
+mod admin_tokens;
 mod auth;
 mod connect;
 mod discovery_view;
@@ -40,7 +41,7 @@ mod tests;
 mod webhooks;
 mod well_known;
 
-pub use auth::is_operator;
+pub use admin_tokens::{AdminTokens, parse_token_file};
 pub use error::ApiError;
 pub use router::{event_routes, router};
 pub use state::{ApiState, Shared};

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 
 use super::exit::UsageError;
 use super::io::print_line;
+use crate::api::AdminTokens;
 use crate::config::Config;
 use crate::lifecycle::{self, Mode, Running};
 use crate::telemetry::exporter;
@@ -39,21 +40,10 @@ pub struct ServeArgs {
 /// # Errors
 /// Invalid settings, a port in use, an unusable broker.
 pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
-    let mut config = configuration(args)?;
-    if !config.admin.token_file.is_empty() && config.admin.token.is_empty() {
-        let file = &config.admin.token_file;
-        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
-        config.admin.token = text.trim().to_owned();
-    }
-    if config.admin.token.is_empty() {
-        bail!(UsageError(
-            "no operator token: set SWITCHYARD_ADMIN_TOKEN, or admin.token_file in the \
-             configuration; `switchyard dev` generates one"
-                .into()
-        ));
-    }
+    let config = configuration(args)?;
+    let tokens = admin_tokens(&config)?;
     run_router(async move {
-        let running = lifecycle::start(&config, Mode::Serve).await?;
+        let running = lifecycle::start(&config, tokens, Mode::Serve).await?;
         print_addresses(&running)?;
         running.until_stopped().await
     })
@@ -69,6 +59,11 @@ pub(super) fn run_router(
         .context("cannot start the runtime")?
         .block_on(work)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the tokens of operators.
+pub(super) fn admin_tokens(config: &Config) -> anyhow::Result<AdminTokens> {
+    lifecycle::admin_tokens(config).map_err(|error| UsageError(format!("{error:#}")).into())
 }
 
 /// Loads the configuration, overridden by flags, and installs the logs.

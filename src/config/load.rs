@@ -7,6 +7,7 @@ use toml::{Table, Value};
 use super::check::{check_ranges, check_together};
 use super::error::ConfigError;
 use super::sections::Config;
+use crate::domain::Secret;
 
 const DEFAULTS: &str = include_str!("../../deploy/switchyard.default.toml");
 /// Prefix of the environment variables that set a key.
@@ -75,7 +76,7 @@ impl Config {
             ConfigError::Invalid { origin: "configuration".into(), message: error.to_string() }
         })?;
         if let Some(token) = admin_token {
-            config.admin.token = token;
+            config.admin.token = Secret::new(token);
         }
         check_together(&config)?;
         Ok(config)
@@ -213,7 +214,7 @@ mod tests {
         assert_eq!(config.delivery.allow_ports, ["any"]);
         assert_eq!(config.delivery.retry_schedule_s, [1, 2]);
         assert_eq!(config.limits.steps, 7);
-        assert_eq!(config.admin.token, "t");
+        assert_eq!(config.admin.token.reveal(), "t");
         assert_eq!(config.ingest["jira"]["c1"].secret, "s");
         assert_eq!(config.ingest["confluence"]["c1"].secret, "c");
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::Secret;
+use crate::api::AdminTokens;
 use crate::matcher::Matcher;
 use crate::registry::Registry;
 use crate::telemetry::LiveFeed;
@@ -17,5 +17,5 @@ pub struct Console {
     /// Feed of routed events and deliveries.
     pub live: LiveFeed,
     /// Required of visitors; none in `dev` mode.
-    pub token: Option<Secret>,
+    pub tokens: Option<AdminTokens>,
 }

@@ -11,7 +11,7 @@ use super::background::Background;
 use crate::api::health::{self, Health};
 use crate::api::ingest::{EventsState, IngestState};
 use crate::api::scrape::{self, Scrape};
-use crate::api::{self, ApiState};
+use crate::api::{self, AdminTokens, ApiState};
 use crate::config::Config;
 use crate::console::{self, Console};
 use crate::delivery::{EgressGuard, FailedWebhooks, Shares};
@@ -35,18 +35,18 @@ pub(super) struct HttpParts {
     pub(super) health: Arc<Health>,
     pub(super) metrics: PrometheusHandle,
     pub(super) top: Arc<TopSubscriptions>,
-    /// Whether the console asks for the admin token.
+    pub(super) admin_tokens: AdminTokens,
+    /// Whether the console asks for an admin token.
     pub(super) console_asks_token: bool,
 }
 
 impl HttpParts {
     /// Returns the routes: registration and event APIs, operator API, probes, metrics and console.
     pub(super) fn routes(self, config: &Config) -> axum::Router {
-        let token = Secret::new(config.admin.token.as_str());
         let state = Arc::new(ApiState {
             registry: Arc::clone(&self.registry),
             matcher: Arc::clone(&self.matcher),
-            admin_token: token.clone(),
+            admin_tokens: self.admin_tokens.clone(),
             body_max: config.limits.body,
             failed_webhooks: self.failed_webhooks,
             guard: self.guard,
@@ -64,11 +64,11 @@ impl HttpParts {
             registry: self.registry,
             matcher: self.matcher,
             live: self.live,
-            token: self.console_asks_token.then_some(token),
+            tokens: self.console_asks_token.then_some(self.admin_tokens),
         };
         api::router(Arc::clone(&state))
             .merge(api::event_routes(&state, events, ingest))
-            .merge(health::probes(self.health, state.admin_token.clone()))
+            .merge(health::probes(self.health, state.admin_tokens.clone()))
             .merge(scrape::metrics(scrape_state))
             .merge(console::routes(pages))
     }

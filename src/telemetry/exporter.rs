@@ -4,7 +4,11 @@ use std::io::IsTerminal;
 
 use anyhow::Context;
 use metrics_exporter_prometheus::{Matcher as Names, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, fmt};
 
 use super::names;
 
@@ -49,20 +53,33 @@ pub fn install_metrics() -> anyhow::Result<PrometheusHandle> {
     Ok(handle)
 }
 
-/// Sends logs to stderr, as `json` (one object a line) or `text`.
+/// Sends logs to stderr, as `json` (one object a line) or `text`. Whatever the filter says, libraries
+/// log no bodies: see [`shows_no_secret`].
 ///
 /// # Errors
 /// The format is unknown or the filter is invalid.
 pub fn install_logs(format: &str, filter: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter).with_context(|| format!("log.filter = {filter:?}"))?;
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    let installed = match format {
-        "json" => logs.json().flatten_event(true).try_init(),
-        "text" => logs.try_init(),
+    let filter = filter.and(filter_fn(shows_no_secret));
+    let logs = fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
+    let logs: Box<dyn Layer<Registry> + Send + Sync> = match format {
+        "json" => Box::new(logs.json().flatten_event(true).with_filter(filter)),
+        "text" => Box::new(logs.with_filter(filter)),
         other => anyhow::bail!("log.format = {other:?}: expected `text` or `json`"),
     };
+    let installed = tracing_subscriber::registry().with(logs).try_init();
     installed.map_err(|error| anyhow::anyhow!("logs are set up already: {error}"))
+}
+
+/// Whether events of a place in the code show no secret. Below `info`, the client of the broker logs
+/// requests and messages, so documents of the registry; below `debug`, other libraries log what they
+/// send. The code of this crate shows no secret at any level.
+fn shows_no_secret(metadata: &Metadata<'_>) -> bool {
+    let crate_name = metadata.target().split(':').next().unwrap_or_default();
+    let most = match crate_name {
+        "switchyard" | "switchyard_expr" => Level::TRACE,
+        "async_nats" | "nkeys" => Level::INFO,
+        _ => Level::DEBUG,
+    };
+    *metadata.level() <= most
 }

@@ -328,6 +328,11 @@ pub const FAMILIES: &[MetricFamily] = &[
         "Streams that were deleted while a router ran and were created again, empty.",
     ),
     counter(
+        "switchyard_config_reloads_total",
+        &["result"],
+        "Changed files of the configuration that were read again, by result.",
+    ),
+    counter(
         "switchyard_managed_broker_restarts_total",
         &[],
         "Restarts of the managed nats-server after it ended by itself.",

@@ -17,7 +17,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use super::{WAIT_MAX, eventually};
 
 /// Operator token of every router under test.
-pub(crate) const ADMIN_TOKEN: &str = "test-admin-token";
+pub(crate) const ADMIN_TOKEN: &str = "test-admin-token-0123456789abcdef";
 
 /// Settings of a router process.
 pub(crate) struct Setup {
@@ -30,6 +30,8 @@ pub(crate) struct Setup {
     pub(crate) variables: Vec<(String, String)>,
     /// Limit of descriptors, soft and hard.
     pub(crate) descriptors_max: Option<u32>,
+    /// File for the log; without it the log goes to that of the test.
+    pub(crate) log: Option<PathBuf>,
 }
 
 impl Setup {
@@ -40,6 +42,7 @@ impl Setup {
             port: 0,
             variables: Vec::new(),
             descriptors_max: None,
+            log: None,
         }
     }
 
@@ -55,6 +58,11 @@ impl Setup {
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\""), program]);
         shell
+    }
+
+    fn log_output(&self) -> Stdio {
+        let open = |path| std::fs::File::create(path).expect("a log file").into();
+        self.log.as_ref().map_or_else(Stdio::inherit, open)
     }
 
     /// Starts the program and waits until it is ready.
@@ -96,7 +104,7 @@ impl Setup {
             .env("SWITCHYARD_LOG__FILTER", "warn")
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stderr(self.log_output())
             .kill_on_drop(true)
             .spawn()
             .expect("the switchyard binary starts");
