@@ -7,6 +7,7 @@ mod ids;
 mod product;
 mod retry_profile;
 mod secret;
+mod signing_secrets;
 mod unknown_members;
 
 pub use filter::{FilterError, OnError};
@@ -18,4 +19,5 @@ pub use ids::{
 pub use product::Product;
 pub use retry_profile::RetryProfile;
 pub use secret::{ISSUED_SECRET_CHARS_MIN, SECRET_CHARS_MIN, Secret};
+pub use signing_secrets::SigningSecrets;
 pub use unknown_members::UnknownMembers;

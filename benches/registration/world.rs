@@ -184,7 +184,7 @@ impl World {
         let spec = json!({"app": "app", "cloudId": name, "product": "jira"});
         let spec = serde_json::from_value(spec)?;
         let put = self.ours.installations().put(&name.into(), spec).await?;
-        put.token.context("a token")
+        put.token.map(|token| token.reveal().to_owned()).context("a token")
     }
 
     pub(crate) async fn register_items(&self, token: &str, items: &[Value]) -> anyhow::Result<()> {
@@ -274,7 +274,7 @@ async fn provision(registry: &Registry, installations: usize) -> anyhow::Result<
             let spec = json!({"app": "app", "cloudId": site, "product": "jira"});
             let spec = serde_json::from_value(spec)?;
             let put = registry.installations().put(&name(installation).into(), spec).await?;
-            put.token.context("a token")
+            put.token.map(|token| token.reveal().to_owned()).context("a token")
         })
         .buffered(CLIENTS)
         .try_collect()

@@ -14,6 +14,7 @@ mod list;
 mod modules;
 mod oauth_clients;
 mod problems;
+mod secrets;
 mod signing_keys;
 mod status;
 mod subscriptions;
@@ -30,6 +31,7 @@ pub(super) const ENDPOINTS: &[fn() -> Router<Shared>] = &[
     modules::routes,
     oauth_clients::routes,
     problems::routes,
+    secrets::routes,
     signing_keys::routes,
     subscriptions::routes,
 ];

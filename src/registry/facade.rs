@@ -8,7 +8,7 @@ use super::app_calls::AppCaller;
 use super::background;
 use super::commands::{
     Apps, Clients, ConnectModules, Context, Discovery, DynamicWebhooks, ForgeBatches, ForgeModules,
-    Installations, ManagedModules, ModuleStatusCommands, SigningKeys,
+    Installations, ManagedModules, ModuleStatusCommands, SecretRotation, SigningKeys,
 };
 use super::compile::{AppliedApp, AppliedInstallation};
 use super::error::RegisterError;
@@ -112,6 +112,12 @@ impl Registry {
     #[must_use]
     pub fn installations(&self) -> Installations<'_> {
         Installations::new(&self.context)
+    }
+
+    /// Operator commands that replace secrets.
+    #[must_use]
+    pub fn secret_rotation(&self) -> SecretRotation<'_> {
+        SecretRotation::new(&self.context)
     }
 
     /// Operator commands on OAuth clients.
@@ -254,6 +260,19 @@ impl Registry {
     ) -> impl Iterator<Item = Arc<AppliedInstallation>> {
         let ids = self.context.state().installations_of_client(client_key).into_iter();
         ids.filter_map(|id| self.installation(id.as_str()))
+    }
+
+    /// Returns an OAuth client.
+    #[must_use]
+    pub fn client(&self, id: &str) -> Option<Arc<ClientRecord>> {
+        self.context.state().client(id)
+    }
+
+    /// Returns the ids of at most `limit` OAuth clients after `after`, sorted.
+    #[must_use]
+    pub fn client_ids(&self, after: Option<&str>, limit: usize) -> Vec<String> {
+        let later = |id: &String| after.is_none_or(|after| id.as_str() > after);
+        self.context.state().client_ids().into_iter().filter(later).take(limit).collect()
     }
 
     /// Returns the OAuth client with this bearer token digest.

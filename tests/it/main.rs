@@ -37,6 +37,7 @@ mod replicas;
 mod restart;
 mod retention;
 mod scenario;
+mod secrets;
 mod shares;
 mod sources;
 mod stored_formats;

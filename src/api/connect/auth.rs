@@ -59,13 +59,14 @@ pub(in crate::api) fn connect_installation(
     let path = parts.uri.path();
     let product = source_of_path(path).product();
     let candidates = candidates(&token, registry, product)?;
+    let now_ms = clock::now_ms();
     let signed = candidates.into_iter().find(|installation| {
-        let secret = installation.record.shared_secret.as_ref();
-        secret.is_some_and(|secret| token.is_signed_with(secret))
+        let mut accepted = installation.record.accepted_secrets(now_ms);
+        accepted.any(|secret| token.is_signed_with(secret))
     });
     let installation = signed.ok_or("signature")?;
     let query = parts.uri.query().unwrap_or_default();
-    let now_s = clock::now_ms().div_euclid(1000);
+    let now_s = now_ms.div_euclid(1000);
     token.check(now_s, parts.method.as_str(), path, query).map_err(TokenError::label)?;
     let buffered = parts.extensions.get::<BufferedBody>();
     debug_assert!(

@@ -4,7 +4,7 @@
 //! [`DynamicWebhooks`], which all take the steps of [`registration`]; [`Discovery`] asks an app for
 //! its modules instead. Operators provision [`Apps`], [`Installations`] and [`Clients`],
 //! and put modules through [`ManagedModules`].
-//! [`ModuleStatusCommands`] switches modules, [`SigningKeys`] rotates keys. [`Notices`] and the
+//! [`ModuleStatusCommands`] switches modules, [`SigningKeys`] rotates keys, [`SecretRotation`] secrets. [`Notices`] and the
 //! lifecycle callbacks are what apps receive unasked.
 
 mod apps;
@@ -22,10 +22,11 @@ mod module_status;
 mod notices;
 mod rate_limit;
 mod registration;
+mod secret_rotation;
 mod signing_keys;
 
 pub use apps::{AppPut, Apps};
-pub use clients::{ClientSpec, Clients};
+pub use clients::{ClientPut, ClientSpec, Clients};
 pub use connect_modules::ConnectModules;
 pub(crate) use context::Context;
 pub use discovery::Discovery;
@@ -37,4 +38,5 @@ pub use installations::{InstallationPut, InstallationSpec, Installations};
 pub use managed_modules::ManagedModules;
 pub use module_status::ModuleStatusCommands;
 pub(crate) use notices::Notices;
+pub use secret_rotation::SecretRotation;
 pub use signing_keys::SigningKeys;

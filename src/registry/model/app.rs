@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::document::Document;
+use super::retiring_secret::RetiringSecret;
 use super::secret::plaintext;
-use crate::domain::{AppId, RetryProfile, Secret, UnknownMembers};
+use crate::domain::{AppId, RetryProfile, Secret, SigningSecrets, UnknownMembers};
 
 /// Programming model of an app.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -185,6 +186,9 @@ pub struct Endpoint {
     /// Signs deliveries.
     #[serde(with = "plaintext")]
     pub secret: Secret,
+    /// Signs deliveries in addition, after `secret` replaced it.
+    #[serde(rename = "previousSecret", default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<RetiringSecret>,
     /// Tokens sent to it.
     #[serde(default, skip_serializing_if = "EndpointAuth::is_empty")]
     pub auth: EndpointAuth,
@@ -203,6 +207,16 @@ pub struct EndpointAuth {
     /// Members that this release does not know.
     #[serde(flatten)]
     pub unknown: UnknownMembers,
+}
+
+impl Endpoint {
+    /// Returns the secrets that sign deliveries.
+    #[must_use]
+    pub fn secrets(&self) -> SigningSecrets {
+        let previous = self.previous.as_ref();
+        let previous = previous.map(|previous| (previous.secret.clone(), previous.until_ms));
+        SigningSecrets { current: self.secret.clone(), previous }
+    }
 }
 
 impl EndpointAuth {
@@ -303,6 +317,7 @@ mod tests {
             key: "k".into(),
             url: "u".into(),
             secret: Secret::new("whsec_abc"),
+            previous: None,
             auth: EndpointAuth::default(),
             unknown: UnknownMembers::default(),
         };

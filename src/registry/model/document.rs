@@ -150,7 +150,8 @@ mod tests {
     fn stored_documents_keep_the_names_of_their_members() {
         assert_kept::<InstallationRecord>(json!({
             "format": 1, "id": "inst-c", "app": "com.example", "cloudId": "site", "product": "jira",
-            "clientKey": "k", "sharedSecret": "s", "licensed": true, "environment": "PRODUCTION",
+            "clientKey": "k", "sharedSecret": "s",
+            "previousSharedSecret": {"secret": "p", "untilMs": 1}, "licensed": true, "environment": "PRODUCTION",
             "state": "uninstalled", "appAccountId": "a", "tokenHash": "h",
             "discovery": {
                 "appUpdatedMs": 1, "fetchedMs": 2, "dueMs": 3, "askingUntilMs": 4, "failures": 5,
@@ -176,7 +177,8 @@ mod tests {
         assert_kept::<AppRecord>(json!({
             "format": 1, "id": "ari:app/1", "kind": "forge", "name": "n", "version": "v",
             "scopes": ["s"], "functions": ["f"], "baseUrl": "https://x",
-            "endpoints": [{"key": "k", "url": "u", "secret": "s", "auth": {"appSystemToken": true}}],
+            "endpoints": [{"key": "k", "url": "u", "secret": "s", "auth": {"appSystemToken": true},
+                "previousSecret": {"secret": "p", "untilMs": 1}}],
             "staticModules": {"trigger": [{"key": "k"}]}, "translations": {"en": {"k": "t"}},
             "lifecycle": {"installed": "/i", "enabled": "/e", "disabled": "/d", "uninstalled": "/u"},
             "discovery": {"use": ["trigger"], "url": "u", "secret": "s"},

@@ -6,6 +6,7 @@ use super::discovery::DiscoveryStatus;
 use super::document::Document;
 use super::module::ModuleRecord;
 use super::replay_guard::ReplayGuard;
+use super::retiring_secret::RetiringSecret;
 use super::secret::plaintext_option;
 use crate::domain::{AppId, CloudId, InstallationId, ModuleKey, Product, Secret, UnknownMembers};
 
@@ -42,6 +43,9 @@ pub struct InstallationRecord {
     /// Secret shared with a Connect app.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "plaintext_option")]
     pub shared_secret: Option<Secret>,
+    /// Also accepted in requests of the app, after `shared_secret` replaced it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_shared_secret: Option<RetiringSecret>,
     /// Whether it holds an active licence.
     pub licensed: bool,
     /// `PRODUCTION`, `STAGING` or `DEVELOPMENT`.
@@ -96,6 +100,13 @@ pub struct DroppedModules {
 }
 
 impl InstallationRecord {
+    /// Returns the secrets that may sign requests of the app at a time, the newest first.
+    pub fn accepted_secrets(&self, now_ms: i64) -> impl Iterator<Item = &Secret> {
+        let previous = self.previous_shared_secret.iter();
+        let valid = previous.filter(move |previous| previous.is_valid(now_ms));
+        self.shared_secret.iter().chain(valid.map(|previous| &previous.secret))
+    }
+
     /// Returns the module with this key.
     #[must_use]
     pub fn module(&self, key: &str) -> Option<&ModuleRecord> {

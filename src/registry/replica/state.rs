@@ -126,6 +126,11 @@ impl ReplicaState {
         ids.map(|client| client.key().clone()).collect()
     }
 
+    /// Returns the ids of all OAuth clients, sorted.
+    pub(crate) fn client_ids(&self) -> BTreeSet<String> {
+        self.clients.iter().map(|client| client.key().clone()).collect()
+    }
+
     /// Returns the ids of all apps, sorted.
     pub(crate) fn app_ids(&self) -> BTreeSet<AppId> {
         self.apps.iter().map(|app| app.key().clone()).collect()
