@@ -6,6 +6,7 @@ mod background;
 mod broker;
 mod broker_monitor;
 mod descriptors;
+mod encryption;
 mod endpoint_gone;
 mod http;
 mod managed_broker;
@@ -77,7 +78,10 @@ pub async fn start(
 
     let (background, live) = (Background::default(), LiveFeed::default());
     let matcher = Arc::new(Matcher::new(config.limits.steps));
-    let registry = registry::open(config, address, &broker, &matcher, &background).await?;
+    let keys = encryption::keys(config, mode == Mode::Dev)?;
+    let announced = encryption::announce(&broker, &keys).await;
+    let registry = registry::open(config, (address, keys), &broker, &matcher, &background).await?;
+    encryption::follow_replicas(announced, &registry, &background);
     let (guard, sender) = guarded_sender(config, address, &broker).await?;
     registry::call_apps(config, sender.clone(), &registry, &background);
     let reports = registry::collect_endpoint_reports(&broker, &registry, &background);

@@ -1,11 +1,11 @@
 #!/bin/sh
 # Makes what a broker with deploy/nats/nats-server.conf needs: an authority and a certificate, and a
-# key pair for each role.
+# key pair for each role; and the key that encrypts the secrets in the registry.
 #
 #   credentials.sh FOLDER HOST...
 #
 # FOLDER gets ca.crt, server.crt, server.key, and ROLE.nk with the seed of each role; broker.env has the
-# variables of nats-server.conf. HOST are the names by which routers reach the broker. What exists is
+# variables of nats-server.conf; secrets.key is for secrets.key_file of the routers. HOST are the names by which routers reach the broker. What exists is
 # kept. Needs `openssl` and `switchyard` (or SWITCHYARD=path).
 set -eu
 
@@ -46,4 +46,5 @@ for role in ROUTER PUBLISHER HANDLER OPERATOR; do
     public=$("${SWITCHYARD:-switchyard}" nkey "$file")
     printf 'NATS_%s=%s\n' "$role" "$public" >> "$env"
 done
-chmod 644 "$folder"/*.nk "$folder/server.key"
+[ -e "$folder/secrets.key" ] || openssl rand -base64 32 > "$folder/secrets.key"
+chmod 644 "$folder"/*.nk "$folder/server.key" "$folder/secrets.key"

@@ -8,6 +8,7 @@ use super::state::Shared;
 mod apps;
 mod discovery;
 mod dry_run;
+mod encryption;
 mod filters;
 mod installations;
 mod list;
@@ -26,6 +27,7 @@ pub(super) const ENDPOINTS: &[fn() -> Router<Shared>] = &[
     apps::routes,
     discovery::routes,
     dry_run::routes,
+    encryption::routes,
     filters::routes,
     installations::routes,
     modules::routes,

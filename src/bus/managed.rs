@@ -26,6 +26,7 @@ use greeting::is_refused;
 
 pub use client_key::new_client_key;
 pub use error::ManagedError;
+pub use private_files::write_private;
 
 /// Interval of the checks whether an adopted server still runs.
 const ADOPTED_INTERVAL: Duration = Duration::from_millis(500);

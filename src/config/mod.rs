@@ -14,5 +14,6 @@ pub use environment::{broker_environment, client_token, nats_server_candidates};
 pub use error::ConfigError;
 pub use sections::{
     AdminConfig, Config, DeliveryConfig, EventsConfig, IngestConfig, IngestSiteConfig,
-    LimitsConfig, LogConfig, MetricsConfig, NatsConfig, RegistryConfig, ServerConfig,
+    LimitsConfig, LogConfig, MetricsConfig, NatsConfig, RegistryConfig, SecretsConfig,
+    ServerConfig,
 };

@@ -19,6 +19,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// Operator access.
     pub admin: AdminConfig,
+    /// Secrets in the registry.
+    pub secrets: SecretsConfig,
     /// The broker.
     pub nats: NatsConfig,
     /// The event stream and its bounds.
@@ -55,6 +57,16 @@ pub struct AdminConfig {
     pub token: Secret,
     /// File with further tokens, one a line, which is read again when it changes; empty = none.
     pub token_file: String,
+}
+
+/// `[secrets]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretsConfig {
+    /// Keys that encrypt stored secrets, 32 bytes in base64 each, the newest first; empty = none.
+    pub key: Secret,
+    /// File with these keys, one a line; empty = none.
+    pub key_file: String,
 }
 
 /// `[nats]`. Its `Debug` form has no URL, since they may have passwords.

@@ -7,8 +7,9 @@ use tracing::error;
 use super::app_calls::AppCaller;
 use super::background;
 use super::commands::{
-    Apps, Clients, ConnectModules, Context, Discovery, DynamicWebhooks, ForgeBatches, ForgeModules,
-    Installations, ManagedModules, ModuleStatusCommands, SecretRotation, SigningKeys,
+    Apps, Clients, ConnectModules, Context, Discovery, DocumentEncryption, DynamicWebhooks,
+    ForgeBatches, ForgeModules, Installations, ManagedModules, ModuleStatusCommands,
+    SecretRotation, SigningKeys,
 };
 use super::compile::{AppliedApp, AppliedInstallation};
 use super::error::RegisterError;
@@ -112,6 +113,12 @@ impl Registry {
     #[must_use]
     pub fn installations(&self) -> Installations<'_> {
         Installations::new(&self.context)
+    }
+
+    /// Commands on the encryption of stored documents.
+    #[must_use]
+    pub fn encryption(&self) -> DocumentEncryption<'_> {
+        DocumentEncryption::new(&self.context)
     }
 
     /// Operator commands that replace secrets.

@@ -143,6 +143,16 @@ pub const FAMILIES: &[MetricFamily] = &[
         "Stored documents that could not be applied.",
     ),
     gauge(
+        "switchyard_registry_outdated_documents",
+        &[],
+        "Registry documents whose secrets are not encrypted with the current key, when last counted.",
+    ),
+    gauge(
+        "switchyard_registry_missing_key_documents",
+        &["key"],
+        "Registry documents with a secret that is encrypted with a key this replica lacks, by key id.",
+    ),
+    gauge(
         "switchyard_registry_unreadable_documents",
         &["family"],
         "Stored documents that this replica cannot read; events of their installations wait.",

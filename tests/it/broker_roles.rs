@@ -89,6 +89,7 @@ impl SecuredBroker {
         Setup::new(&self.url(), self.folder.path().join("router"))
             .with("SWITCHYARD_NATS__CREDENTIALS_FILE", self.key("router.nk").display())
             .with("SWITCHYARD_NATS__CA_FILE", self.key("ca.crt").display())
+            .with("SWITCHYARD_SECRETS__KEY_FILE", self.key("secrets.key").display())
     }
 
     /// The error of a router with these credentials.

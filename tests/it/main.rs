@@ -20,6 +20,7 @@ mod connect;
 mod declared;
 mod delivery;
 mod discovery;
+mod encryption;
 mod fuzzed;
 mod handlers;
 mod health;

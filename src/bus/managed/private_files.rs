@@ -48,7 +48,7 @@ pub(super) fn private_folder(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// The file cannot be written.
-pub(super) fn write_private(path: &Path, text: &str) -> io::Result<()> {
+pub fn write_private(path: &Path, text: &str) -> io::Result<()> {
     let new = path.with_added_extension("new");
     // A file that an interrupted write left may have another mode.
     match fs::remove_file(&new) {

@@ -14,7 +14,7 @@ use crate::registry::credentials;
 use crate::registry::error::RegisterError;
 use crate::registry::model::{
     AppKind, ClientRecord, FORMAT, InstallationRecord, InstallationState, Problem, ReplayGuard,
-    RetiringSecret, code,
+    RetiringSecret, StoredWith, code,
 };
 use crate::registry::transaction::Mutation;
 use crate::registry::validation::{issued_secret_problem, issued_secret_warning};
@@ -315,6 +315,7 @@ fn new_installation(
         next_order: 1,
         created_ms: now_ms,
         updated_ms: now_ms,
+        stored_with: StoredWith::default(),
         unknown: UnknownMembers::default(),
     };
     changed_installation(empty, spec)

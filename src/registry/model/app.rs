@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::document::Document;
+use super::document::{Document, Secrets};
+use super::encryption::StoredWith;
 use super::retiring_secret::RetiringSecret;
 use super::secret::plaintext;
 use crate::domain::{AppId, RetryProfile, Secret, SigningSecrets, UnknownMembers};
@@ -66,6 +67,9 @@ pub struct AppRecord {
     pub created_ms: i64,
     /// Last write, milliseconds since the epoch.
     pub updated_ms: i64,
+    /// How its secrets are stored.
+    #[serde(skip)]
+    pub(crate) stored_with: StoredWith,
     /// Members that this release does not know.
     #[serde(flatten)]
     pub unknown: UnknownMembers,
@@ -126,6 +130,26 @@ impl Document for AppRecord {
 
     fn format(&self) -> u32 {
         self.format
+    }
+
+    fn set_format(&mut self, format: u32) {
+        self.format = format;
+    }
+
+    fn secrets(&mut self) -> Option<Secrets<'_>> {
+        let mut fields = Vec::new();
+        for endpoint in &mut self.endpoints {
+            let path = |name: &str| format!("endpoints.{}.{name}", endpoint.key);
+            let (secret, previous) = (path("secret"), path("previousSecret"));
+            fields.push((secret, &mut endpoint.secret));
+            let old = endpoint.previous.as_mut();
+            fields.extend(old.map(|retiring| (previous, &mut retiring.secret)));
+        }
+        let discovery = self.discovery.as_mut();
+        fields.extend(discovery.map(|part| ("discovery.secret".to_owned(), &mut part.secret)));
+        let notices = self.notices.as_mut();
+        fields.extend(notices.map(|part| ("notices.secret".to_owned(), &mut part.secret)));
+        Some(Secrets { stored_with: &mut self.stored_with, fields })
     }
 }
 

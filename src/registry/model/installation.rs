@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::discovery::DiscoveryStatus;
-use super::document::Document;
+use super::document::{Document, Secrets};
+use super::encryption::StoredWith;
 use super::module::ModuleRecord;
 use super::replay_guard::ReplayGuard;
 use super::retiring_secret::RetiringSecret;
@@ -78,6 +79,9 @@ pub struct InstallationRecord {
     pub created_ms: i64,
     /// Last write, milliseconds since the epoch.
     pub updated_ms: i64,
+    /// How its secrets are stored.
+    #[serde(skip)]
+    pub(crate) stored_with: StoredWith,
     /// Members that this release does not know.
     #[serde(flatten)]
     pub unknown: UnknownMembers,
@@ -119,5 +123,18 @@ impl Document for InstallationRecord {
 
     fn format(&self) -> u32 {
         self.format
+    }
+
+    fn set_format(&mut self, format: u32) {
+        self.format = format;
+    }
+
+    fn secrets(&mut self) -> Option<Secrets<'_>> {
+        let mut fields = Vec::new();
+        fields.extend(self.shared_secret.as_mut().map(|it| ("sharedSecret".to_owned(), it)));
+        let previous = self.previous_shared_secret.as_mut();
+        let path = "previousSharedSecret";
+        fields.extend(previous.map(|retiring| (path.to_owned(), &mut retiring.secret)));
+        Some(Secrets { stored_with: &mut self.stored_with, fields })
     }
 }

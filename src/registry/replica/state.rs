@@ -18,7 +18,7 @@ use crate::jwt::{KeyRecord, KeyRing};
 use crate::matcher::Subscription;
 use crate::registry::compile::{AppliedApp, AppliedInstallation};
 use crate::registry::model::{
-    AppRecord, ClientRecord, Counts, Document, EffectiveStatus, InstallationState,
+    AppRecord, ClientRecord, Counts, Document, EffectiveStatus, InstallationState, StoredWith,
 };
 
 /// The maps of the applied state. See the file header.
@@ -38,6 +38,8 @@ pub(crate) struct ReplicaState {
     pub(super) of_client_key: InstallationSets<String>,
     pub(super) keyring: Arc<KeyRing>,
     pub(super) key_records: Mutex<Vec<KeyRecord>>,
+    /// How the signing keys are stored.
+    pub(super) keys_stored_with: Mutex<StoredWith>,
     pub(super) by_status: [AtomicI64; EffectiveStatus::ALL.len()],
     /// Installations with at least one module.
     pub(super) with_modules: AtomicI64,
@@ -53,6 +55,11 @@ impl ReplicaState {
     /// Returns the stored signing keys, in signing order.
     pub(crate) fn key_records(&self) -> Vec<KeyRecord> {
         self.key_records.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns how the signing keys are stored.
+    pub(crate) fn keys_stored_with(&self) -> StoredWith {
+        self.keys_stored_with.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns an app.

@@ -15,7 +15,7 @@ use crate::clock;
 use crate::domain::{AppId, Product, Secret, UnknownMembers};
 use crate::registry::model::{
     AppKind, AppRecord, DiscoveryConfig, Endpoint, EndpointAuth, FORMAT, LifecycleCallbacks,
-    NoticeEndpoint, Problem, RetiringSecret, TRIGGER, WEBHOOKS, code,
+    NoticeEndpoint, Problem, RetiringSecret, StoredWith, TRIGGER, WEBHOOKS, code,
 };
 
 /// Returns whether deliveries may be sent to an address, or the reason why not.
@@ -213,6 +213,7 @@ impl AppSpec {
             delivery: self.delivery,
             created_ms: now_ms,
             updated_ms: now_ms,
+            stored_with: StoredWith::default(),
             unknown: UnknownMembers::default(),
         }
     }

@@ -3,7 +3,7 @@
 use data_encoding::BASE64;
 
 use crate::domain::{ISSUED_SECRET_CHARS_MIN, SECRET_CHARS_MIN, Secret};
-use crate::registry::model::{Problem, code};
+use crate::registry::model::{ENCRYPTED, Problem, code};
 
 /// Prefix of a secret of Standard Webhooks, which is not part of the key.
 const PREFIX: &str = "whsec_";
@@ -34,7 +34,13 @@ pub(crate) fn signing_secret_problem(secret: Option<&Secret>, path: &str) -> Opt
 
 /// Returns the problem of a secret that a vendor issued.
 pub(crate) fn issued_secret_problem(secret: Option<&Secret>, path: &str) -> Option<Problem> {
-    let chars = secret?.chars();
+    let secret = secret?;
+    if secret.reveal().starts_with(ENCRYPTED) {
+        let message =
+            format!("a secret does not begin with `{ENCRYPTED}`, which marks encrypted ones");
+        return Some(Problem::new(code::FORM, path, message));
+    }
+    let chars = secret.chars();
     (chars < ISSUED_SECRET_CHARS_MIN).then(|| {
         let message = format!(
             "a secret has at least {ISSUED_SECRET_CHARS_MIN} characters; this one has {chars}"
