@@ -5,7 +5,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::check::{check_ranges, check_together};
-use super::error::ConfigError;
+use super::error::{ConfigError, syntax_error, type_error};
 use super::sections::Config;
 use crate::domain::Secret;
 
@@ -72,9 +72,9 @@ impl Config {
             }
         }
         check_ranges(&table, &defaults)?;
-        let mut config: Self = table.try_into().map_err(|error: toml::de::Error| {
-            ConfigError::Invalid { origin: "configuration".into(), message: error.to_string() }
-        })?;
+        let mut config: Self = table
+            .try_into()
+            .map_err(|error: toml::de::Error| type_error("configuration", &error))?;
         if let Some(token) = admin_token {
             config.admin.token = Secret::new(token);
         }
@@ -84,10 +84,7 @@ impl Config {
 }
 
 fn parse(origin: &str, text: &str) -> Result<Table, ConfigError> {
-    text.parse().map_err(|error: toml::de::Error| ConfigError::Invalid {
-        origin: origin.into(),
-        message: error.to_string(),
-    })
+    text.parse().map_err(|error: toml::de::Error| syntax_error(origin, &error))
 }
 
 /// Whether the keys under this path are names of sites rather than settings: those of a product.
