@@ -102,11 +102,19 @@ bench-peers: cargo ## Compare the matcher with other matchers (downloads them); 
 bench-expr-peers: cargo ## Compare a filter compiled here and by the cel crate (downloads it)
 	cargo run --release --manifest-path expr/benches/peers/Cargo.toml
 
-check-deploy: $(NATS) $(CHECK) ## Validate the deploy files offline
+# The file of the broker names a certificate and keys: those that deploy/nats/credentials.sh makes.
+BROKER_KEYS := $(abspath $(TARGET))/broker-keys
+
+check-deploy: cargo $(NATS) $(CHECK) ## Validate the deploy files offline (needs openssl)
 	$(call check,hadolint) deploy/Dockerfile
 	$(call check,check-jsonschema) --builtin-schema vendor.compose-spec deploy/compose.yaml
 	$(call check,check-jsonschema) --builtin-schema vendor.github-workflows .github/workflows/ci.yml
-	$(NATS_SERVER) -t -c deploy/nats/nats-server.conf
+	@command -v openssl >/dev/null || { echo "openssl is missing; install the package of this name" >&2; exit 1; }
+	cargo build --locked
+	rm -rf $(BROKER_KEYS)
+	SWITCHYARD=$(abspath $(TARGET))/debug/switchyard NATS_CERT_FILE=$(BROKER_KEYS)/server.crt \
+	  NATS_KEY_FILE=$(BROKER_KEYS)/server.key deploy/nats/credentials.sh $(BROKER_KEYS) localhost
+	set -a; source $(BROKER_KEYS)/broker.env; set +a; $(NATS_SERVER) -t -c deploy/nats/nats-server.conf
 	$(call check,python) deploy/check.py
 
 check-clients: cargo $(NATS) $(CLIENTS) tests/clients/node_modules ## Drive a router with third-party clients

@@ -8,6 +8,7 @@ mod ids;
 mod product;
 mod retry_profile;
 mod secret;
+mod signing_secrets;
 mod unknown_members;
 
 pub use fair_turns::{FairTurns, TurnOwner};
@@ -19,5 +20,6 @@ pub use ids::{
 };
 pub use product::Product;
 pub use retry_profile::RetryProfile;
-pub use secret::Secret;
+pub use secret::{ISSUED_SECRET_CHARS_MIN, SECRET_CHARS_MIN, Secret};
+pub use signing_secrets::SigningSecrets;
 pub use unknown_members::UnknownMembers;

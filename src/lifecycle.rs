@@ -1,10 +1,12 @@
 //! Starts all parts in order, reports readiness, and drains and stops them.
 
+mod admin_tokens;
 mod app_calls;
 mod background;
 mod broker;
 mod broker_monitor;
 mod descriptors;
+mod encryption;
 mod endpoint_gone;
 mod http;
 mod managed_broker;
@@ -21,6 +23,7 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 
+use admin_tokens::follow_token_file;
 use background::Background;
 use broker::Broker;
 use broker_monitor::BrokerMonitor;
@@ -28,6 +31,7 @@ use http::{HttpParts, Listeners};
 use managed_broker::ManagedBroker;
 use routing::Routing;
 
+use crate::api::AdminTokens;
 use crate::api::health::Health;
 use crate::bus::{FailedWebhookStream, PublishGates};
 use crate::clock;
@@ -39,7 +43,8 @@ use crate::telemetry::LiveFeed;
 use crate::telemetry::exporter;
 use crate::telemetry::subscriptions::TopSubscriptions;
 
-pub use running::Running;
+pub use admin_tokens::admin_tokens;
+pub use running::{ManagedAccess, Running};
 
 /// Interval of the heartbeat.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -58,7 +63,11 @@ pub enum Mode {
 /// # Errors
 /// A setting is wrong, the port is in use, or the broker cannot be used; each error says what to
 /// do.
-pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
+pub async fn start(
+    config: &Config,
+    admin_tokens: AdminTokens,
+    mode: Mode,
+) -> anyhow::Result<Running> {
     // rustls needs one crypto provider for the process.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let metrics = exporter::install_metrics()?;
@@ -71,7 +80,10 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let (background, live) = (Background::default(), LiveFeed::default());
     let LimitsConfig { steps, evaluation_share, .. } = config.limits;
     let matcher = Arc::new(Matcher::new(steps).with_evaluation_share(evaluation_share));
-    let registry = registry::open(config, &url, &broker, &matcher, &background).await?;
+    let keys = encryption::keys(config, mode == Mode::Dev)?;
+    let announced = encryption::announce(&broker, &keys).await;
+    let registry = registry::open(config, (&url, keys), &broker, &matcher, &background).await?;
+    encryption::follow_replicas(announced, &registry, &background);
     let (guard, sender) = guarded_sender(config, address, &broker).await?;
     registry::call_apps(config, sender.clone(), &registry, &background);
     background.spawn(registry::report_exceeded_shares(Arc::clone(&registry), Arc::clone(&matcher)));
@@ -93,18 +105,23 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
         health: Arc::clone(&health),
         metrics: metrics.clone(),
         top: top_subscriptions(config)?,
+        admin_tokens: admin_tokens.clone(),
         asks_token: mode == Mode::Serve,
     };
     listeners.serve(&background, http.routes(config, &background.stop), &config.server);
     let gates = Arc::clone(&routing.gates);
     background.spawn(run_heartbeat(Arc::clone(&health), gates, registry, metrics));
     background.spawn(monitor.run());
+    if !config.admin.token_file.is_empty() {
+        let config = config.clone();
+        background.spawn(async move { follow_token_file(&config, admin_tokens).await });
+    }
     routing.start(&background);
     health.started.store(true, Relaxed);
-    let managed_url = broker.managed_url();
+    let managed_broker = broker.managed_access();
     let server = broker.server.map(ManagedBroker::supervise);
     let (Background { tasks, stop }, connections) = (background, broker.connections);
-    Ok(Running { address, url, managed_url, live, tasks, stop, health, connections, server })
+    Ok(Running { address, url, managed_broker, live, tasks, stop, health, connections, server })
 }
 
 /// Returns the rules for outbound addresses, and the sender that applies them.

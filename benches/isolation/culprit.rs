@@ -46,10 +46,21 @@ pub(crate) struct Culprit {
     pause: Option<Duration>,
     /// Events a second, published without waiting for each other.
     flood: Option<usize>,
-    /// Whether the filters of the culprit's installations cost all that they may.
-    is_costly: bool,
+    /// The filters of the culprit's triggers.
+    filters: Filters,
     /// Whether the culprit first fills the streams of parked deliveries and dead letters.
     fills_streams: bool,
+}
+
+/// Filters of triggers.
+#[derive(Clone, Copy)]
+enum Filters {
+    /// One that holds for every event.
+    Any,
+    /// One that holds for no event, which the index decides.
+    Other,
+    /// As many as there may be, each of which costs all that it may.
+    Costly,
 }
 
 impl Culprit {
@@ -64,7 +75,7 @@ impl Culprit {
             burst: 0,
             pause: None,
             flood: None,
-            is_costly: false,
+            filters: Filters::Any,
             fills_streams: false,
         };
         let (share, messages) = (FULL_SHARE.to_string(), (FULL_MESSAGES / divisor).to_string());
@@ -86,20 +97,26 @@ impl Culprit {
             Self {
                 burst: 800 / divisor,
                 pause: Some(Duration::from_millis(20)),
-                is_costly: true,
+                filters: Filters::Costly,
                 ..culprit("costly", 1, 1, "/quick")
             },
-            Self { flood: Some(10_000 / divisor), ..culprit("flood", 1, 1, "/quick") },
+            Self {
+                flood: Some(10_000 / divisor),
+                filters: Filters::Other,
+                ..culprit("flood", 1, 1, "/quick")
+            },
+            Self { flood: Some(10_000 / divisor), ..culprit("flood-matched", 1, 1, "/quick") },
             culprit("nothing", 0, 0, "/quick"),
         ]
     }
 
     /// The filters of the culprit's triggers.
     pub(crate) fn filters(&self) -> Vec<String> {
-        if !self.is_costly {
-            return vec![ANY_ISSUE.to_owned()];
+        match self.filters {
+            Filters::Any => vec![ANY_ISSUE.to_owned()],
+            Filters::Other => vec!["event.issue.key == 'OPS-2'".to_owned()],
+            Filters::Costly => (0..COSTLY_FILTERS).map(costly_filter).collect(),
         }
-        (0..COSTLY_FILTERS).map(costly_filter).collect()
     }
 
     /// Brings the router into the state in which the measurement starts.

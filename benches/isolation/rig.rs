@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use async_nats::ConnectOptions;
 use async_nats::jetstream;
 use bytes::Bytes;
 use futures_util::{TryStreamExt, stream};
@@ -27,7 +28,7 @@ use crate::load;
 
 /// Size limit of the streams on disk.
 const FILE_BYTES_MAX: u64 = 16 << 30;
-const ADMIN_TOKEN: &str = "bench-admin-token";
+const ADMIN_TOKEN: &str = "bench-admin-token-0123456789abcdef";
 const EVENT_TYPE: &str = "avi:jira:updated:issue";
 /// Healthy apps; each has a host and an equal number of the installations.
 const HEALTHY_APPS: usize = 10;
@@ -57,8 +58,10 @@ impl Rig {
         let folder = tempfile::tempdir()?;
         let broker = folder.path().join("broker");
         let server = ManagedServer::start(&broker, &binaries(), FILE_BYTES_MAX).await?;
-        let (router, base) = start_router(server.url(), folder.path(), culprit).await?;
-        let context = jetstream::new(async_nats::connect(server.url()).await?);
+        let (router, base) = start_router(&server, folder.path(), culprit).await?;
+        let seed = std::fs::read_to_string(server.credentials_file())?;
+        let client = ConnectOptions::with_nkey(seed).connect(server.url()).await?;
+        let context = jetstream::new(client);
         let rig = Self {
             server,
             router,
@@ -223,14 +226,15 @@ const ISSUE: &str = r#"{"id":"10001","key":"OPS-1","fields":{"summary":"Printer 
 
 /// Starts the router; returns it with its base URL.
 async fn start_router(
-    nats_url: &str,
+    server: &ManagedServer,
     folder: &Path,
     culprit: &Culprit,
 ) -> anyhow::Result<(Child, String)> {
     let mut router = Command::new(env!("CARGO_BIN_EXE_switchyard"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--nats-url", nats_url, "--data-dir"])
+        .args(["serve", "--listen", "127.0.0.1:0", "--nats-url", server.url(), "--data-dir"])
         .arg(folder.join("router"))
         .env("SWITCHYARD_ADMIN_TOKEN", ADMIN_TOKEN)
+        .env("SWITCHYARD_NATS__CREDENTIALS_FILE", server.credentials_file())
         .env("SWITCHYARD_DELIVERY__ALLOW_HTTP", "true")
         .env("SWITCHYARD_DELIVERY__ALLOW_CIDRS", "127.0.0.0/8")
         .env("SWITCHYARD_DELIVERY__ALLOW_PORTS", "any")

@@ -69,7 +69,8 @@ impl Rig {
         config.delivery.allow_cidrs = vec!["127.0.0.0/8".parse()?];
         let folder = tempfile::tempdir()?;
         let server = ManagedServer::start(folder.path(), &binaries(), FILE_BYTES_MAX).await?;
-        let connections = Connections::open(&config.nats, &[server.url().to_owned()]).await?;
+        config.nats = server.client_config(&config.nats);
+        let connections = Connections::open(&config.nats, &config.nats.url).await?;
         let subjects = Subjects::new(&config.nats.prefix);
         let (control, nats) = (&connections.control, &config.nats);
         streams::ensure(control, &subjects, nats, &config.events, &config.delivery).await?;

@@ -9,12 +9,12 @@ use anyhow::{Context, ensure};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
-use switchyard::api::{ApiState, router};
+use switchyard::api::{AdminTokens, ApiState, router};
 use switchyard::bus::{Connections, FailedWebhookStream, ManagedServer, Subjects};
 use switchyard::clock;
 use switchyard::config::Config;
 use switchyard::delivery::EgressGuard;
-use switchyard::domain::{AppId, InstallationId, ModuleKey, Secret, SubscriptionId};
+use switchyard::domain::{AppId, InstallationId, ModuleKey, SubscriptionId};
 use switchyard::listener::{AuthFailures, BodyIntake};
 use switchyard::matcher::Matcher;
 use switchyard::registry::{ModuleStatus, Registry, Settings, Store};
@@ -48,21 +48,21 @@ pub(crate) struct World {
 impl World {
     /// Provisions `installations` installations of one app.
     pub(crate) async fn start(installations: usize) -> anyhow::Result<Self> {
-        let config = Config::defaults()?;
+        let mut config = Config::defaults()?;
         let folder = tempfile::tempdir()?;
         let server = ManagedServer::start(folder.path(), &binaries(), FILE_BYTES_MAX).await?;
+        config.nats = server.client_config(&config.nats);
         let mut tasks = JoinSet::new();
-        let url = server.url().to_owned();
         let matcher = Arc::new(Matcher::default());
-        let (connections, ours) = replica(&config, &url, &matcher, &mut tasks).await?;
-        let (_, other) = replica(&config, &url, &Arc::default(), &mut tasks).await?;
+        let (connections, ours) = replica(&config, &matcher, &mut tasks).await?;
+        let (_, other) = replica(&config, &Arc::default(), &mut tasks).await?;
         let bare = KvOptions { prefix: "bare".into(), replicas: 1 };
         let bare = KvStore::open(connections.control.context.clone(), &bare).await?;
         let subjects = Subjects::new(&config.nats.prefix);
         let routes = router(Arc::new(ApiState {
             registry: Arc::clone(&ours),
             matcher: Arc::clone(&matcher),
-            admin_token: Secret::new("bench"),
+            admin_tokens: AdminTokens::default(),
             body_max: config.limits.body,
             bodies: Arc::new(BodyIntake::new(&config.server)),
             failures: Arc::new(AuthFailures::new(config.server.auth_failures_per_minute)),
@@ -187,7 +187,7 @@ impl World {
         let spec = json!({"app": "app", "cloudId": name, "product": "jira"});
         let spec = serde_json::from_value(spec)?;
         let put = self.ours.installations().put(&name.into(), spec).await?;
-        put.token.context("a token")
+        put.token.map(|token| token.reveal().to_owned()).context("a token")
     }
 
     pub(crate) async fn register_items(&self, token: &str, items: &[Value]) -> anyhow::Result<()> {
@@ -246,11 +246,10 @@ impl World {
 
 async fn replica(
     config: &Config,
-    url: &str,
     matcher: &Arc<Matcher>,
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<(Connections, Arc<Registry>)> {
-    let connections = Connections::open(&config.nats, &[url.to_owned()]).await?;
+    let connections = Connections::open(&config.nats, &config.nats.url).await?;
     let options = KvOptions { prefix: config.nats.prefix.clone(), replicas: 1 };
     let store = KvStore::open(connections.control.context.clone(), &options).await?;
     let mut settings = Settings::new(config, "");
@@ -278,7 +277,7 @@ async fn provision(registry: &Registry, installations: usize) -> anyhow::Result<
             let spec = json!({"app": "app", "cloudId": site, "product": "jira"});
             let spec = serde_json::from_value(spec)?;
             let put = registry.installations().put(&name(installation).into(), spec).await?;
-            put.token.context("a token")
+            put.token.map(|token| token.reveal().to_owned()).context("a token")
         })
         .buffered(CLIENTS)
         .try_collect()

@@ -1,4 +1,4 @@
-//! Bearer tokens, and authentication of operators by the admin token.
+//! Bearer tokens, and authentication of operators by an admin token.
 
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::admin_tokens::AdminTokens;
 use super::admit::{ApiCallers, AuthFailure, client_of, discard, refused};
 use super::error::ApiError;
 use super::state::{ApiState, Shared};
@@ -17,13 +18,13 @@ use crate::domain::Secret;
 pub(super) const OPERATORS: ApiCallers =
     ApiCallers { api: "operator", check: check_operator, render: ApiError::into_response };
 
-/// Middleware that rejects requests without the admin token, and does not read their bodies.
+/// Middleware that rejects requests without an admin token, and does not read their bodies.
 pub(super) async fn require_admin(
     State(state): State<Shared>,
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let Err(failure) = operator(request.headers(), &state.admin_token) else {
+    let Err(failure) = operator(request.headers(), &state.admin_tokens) else {
         return Ok(next.run(request).await);
     };
     let (parts, body) = request.into_parts();
@@ -32,13 +33,13 @@ pub(super) async fn require_admin(
 }
 
 fn check_operator(parts: &Parts, state: &ApiState) -> Result<(), AuthFailure> {
-    operator(&parts.headers, &state.admin_token)
+    operator(&parts.headers, &state.admin_tokens)
 }
 
-/// Checks that headers have the admin token.
-pub(super) fn operator(headers: &HeaderMap, token: &Secret) -> Result<(), AuthFailure> {
+/// Checks that headers have an admin token.
+pub(super) fn operator(headers: &HeaderMap, tokens: &AdminTokens) -> Result<(), AuthFailure> {
     let reason = match bearer(headers) {
-        Some(presented) if is_token(token, presented) => return Ok(()),
+        Some(presented) if tokens.accepts(presented) => return Ok(()),
         Some(_) => "unknown_token",
         None => "no_token",
     };

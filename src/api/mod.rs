@@ -15,6 +15,7 @@
 //! extractors, query parameters, the JSON of modules) is in files of this folder, which import none
 //! of the folders.
 
+mod admin_tokens;
 mod admit;
 mod auth;
 mod connect;
@@ -43,6 +44,7 @@ mod tests;
 mod webhooks;
 mod well_known;
 
+pub use admin_tokens::{AdminTokens, parse_token_file};
 pub use admit::{AuthFailure, client_of, refused};
 pub use auth::is_token;
 pub use error::{ApiError, ClientRefusal, WebhookRefusal};

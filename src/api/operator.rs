@@ -8,12 +8,14 @@ use super::state::Shared;
 mod apps;
 mod discovery;
 mod dry_run;
+mod encryption;
 mod filters;
 mod installations;
 mod list;
 mod modules;
 mod oauth_clients;
 mod problems;
+mod secrets;
 mod signing_keys;
 mod status;
 mod subscriptions;
@@ -25,11 +27,13 @@ pub(super) const ENDPOINTS: &[fn() -> Router<Shared>] = &[
     apps::routes,
     discovery::routes,
     dry_run::routes,
+    encryption::routes,
     filters::routes,
     installations::routes,
     modules::routes,
     oauth_clients::routes,
     problems::routes,
+    secrets::routes,
     signing_keys::routes,
     subscriptions::routes,
 ];

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::MethodRouter;
 
+use super::admin_tokens::AdminTokens;
 use crate::delivery::{EgressGuard, FailedWebhooks};
-use crate::domain::Secret;
 use crate::listener::{AuthFailures, BodyIntake};
 use crate::matcher::Matcher;
 use crate::registry::Registry;
@@ -17,8 +17,8 @@ pub struct ApiState {
     pub registry: Arc<Registry>,
     /// The matcher, for dry runs and per-subscription counts.
     pub matcher: Arc<Matcher>,
-    /// Bearer token of the operator API; an empty token rejects every request.
-    pub admin_token: Secret,
+    /// Bearer tokens of the operator API.
+    pub admin_tokens: AdminTokens,
     /// Maximum request body, in bytes.
     pub body_max: usize,
     /// Reads request bodies.

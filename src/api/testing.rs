@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tower::ServiceExt;
 
-use super::{ApiState, router};
+use super::{AdminTokens, ApiState, router};
 use crate::config::Config;
 use crate::delivery::{EgressGuard, FailedWebhook, FailedWebhooks};
 use crate::domain::Secret;
@@ -64,13 +64,13 @@ impl TestApi {
         let mut run = JoinSet::new();
         run.spawn(Arc::clone(&registry).run());
         timeout(Duration::from_secs(5), registry.wait_until_ready()).await.unwrap();
-        let admin_token = Secret::new(ADMIN);
+        let admin_tokens = AdminTokens::new(Secret::new(ADMIN), Vec::new());
         let config = Config::defaults().unwrap();
         let guard = Arc::new(EgressGuard::new(&config.delivery).unwrap());
         let state = ApiState {
             registry,
             matcher,
-            admin_token,
+            admin_tokens,
             body_max: BODY_MAX,
             bodies: Arc::new(BodyIntake::new(&config.server)),
             failures: Arc::new(AuthFailures::new(config.server.auth_failures_per_minute)),

@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use async_nats::jetstream::{self, context::ContextBuilder};
-use async_nats::{Client, ConnectOptions, Event};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
 use thiserror::Error;
 use tokio::net::TcpStream;
 
 use super::acks::AckQueue;
+use super::credentials::with_credentials_file;
 use super::metrics;
 use crate::clock;
 use crate::config;
@@ -30,6 +31,8 @@ const START_PAUSE: Duration = Duration::from_millis(50);
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest pause between two reconnect attempts.
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Port of a server whose address has none.
+const DEFAULT_PORT: u16 = 4222;
 /// Oldest server version with message schedules.
 const SERVER_MIN: (u32, u32) = (2, 12);
 
@@ -58,7 +61,7 @@ pub struct JetStreamClient {
 /// Why the broker cannot be used.
 #[derive(Debug, Error)]
 pub enum BrokerConnectError {
-    /// The URL list is empty or malformed, or the credentials file cannot be read.
+    /// The URL list is empty or malformed, or a file cannot be used.
     #[error("nats: {0}")]
     Settings(String),
     /// The broker does not answer.
@@ -67,7 +70,7 @@ pub enum BrokerConnectError {
         START_TIMEOUT.as_secs()
     )]
     Unreachable {
-        /// The addresses that were tried.
+        /// The addresses that were tried, without passwords.
         urls: String,
         /// The last error.
         reason: String,
@@ -99,7 +102,7 @@ impl Connections {
             control: connect(config, urls, "control").await?,
         };
         for jetstream_client in [&connections.intake, &connections.outbound, &connections.control] {
-            jetstream_client.until_ready(urls).await?;
+            jetstream_client.until_ready(config, urls).await?;
         }
         let version = connections.control.client.server_info().version;
         if !is_supported(&version) {
@@ -124,14 +127,18 @@ impl Connections {
 }
 
 impl JetStreamClient {
-    async fn until_ready(&self, urls: &[String]) -> Result<(), BrokerConnectError> {
+    async fn until_ready(
+        &self,
+        config: &config::NatsConfig,
+        urls: &[String],
+    ) -> Result<(), BrokerConnectError> {
         let start = clock::tick();
         loop {
             match self.context.query_account().await {
                 Ok(_) => return Ok(()),
                 Err(error) if clock::since(start) >= START_TIMEOUT => {
-                    let reason = diagnose(urls).await.unwrap_or_else(|| error.to_string());
-                    return Err(BrokerConnectError::Unreachable { urls: urls.join(","), reason });
+                    let reason = diagnose(config, urls).await.unwrap_or_else(|| error.to_string());
+                    return Err(BrokerConnectError::Unreachable { urls: shown(urls), reason });
                 }
                 Err(_) => tokio::time::sleep(START_PAUSE).await,
             }
@@ -139,19 +146,74 @@ impl JetStreamClient {
     }
 }
 
-/// Returns why a server does not answer, in the words of the operating system.
-async fn diagnose(urls: &[String]) -> Option<String> {
+/// Returns addresses for messages, without the user and the password that they may have.
+fn shown(urls: &[String]) -> String {
+    let hidden = |url: &String| {
+        let (scheme, rest) = url.rsplit_once("://").unwrap_or(("", url));
+        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+        if scheme.is_empty() { host.to_owned() } else { format!("{scheme}://{host}") }
+    };
+    urls.iter().map(hidden).collect::<Vec<_>>().join(",")
+}
+
+/// Returns why a server does not answer: in the words of the operating system, or what it refuses.
+async fn diagnose(config: &config::NatsConfig, urls: &[String]) -> Option<String> {
     let url = urls.first()?;
     let host = url.rsplit_once("://").map_or(url.as_str(), |(_, rest)| rest);
     let host = host.rsplit_once('@').map_or(host, |(_, rest)| rest);
-    let reached = tokio::time::timeout(DIAGNOSIS_TIMEOUT, TcpStream::connect(host)).await;
-    Some(match reached {
-        Ok(Ok(_)) => {
+    let host = if host.rsplit_once(']').map_or(host, |(_, port)| port).contains(':') {
+        host.to_owned()
+    } else {
+        format!("{host}:{DEFAULT_PORT}")
+    };
+    let reached = tokio::time::timeout(DIAGNOSIS_TIMEOUT, TcpStream::connect(&host)).await;
+    match reached {
+        Ok(Ok(_)) => Some(refusal(config, urls).await.unwrap_or_else(|| {
             "it answers, but JetStream is off or refuses this account; start it with `-js`".into()
+        })),
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some("no answer to a connection".into()),
+    }
+}
+
+/// Returns why a server that accepts TCP connections refuses a connection; none if it does not, or for other
+/// reasons than TLS and credentials.
+async fn refusal(config: &config::NatsConfig, urls: &[String]) -> Option<String> {
+    let options = options(config).await.ok()?;
+    let connecting = tokio::time::timeout(DIAGNOSIS_TIMEOUT, options.connect(urls)).await;
+    let error = connecting.ok()?.err()?;
+    let text = error.to_string();
+    match error.kind() {
+        ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => Some(
+            "it refuses the credentials; set nats.credentials_file, or user and password in nats.url"
+                .into(),
+        ),
+        // A certificate that is not accepted is an error of reading.
+        kind if kind == ConnectErrorKind::Tls || text.contains("certificate") => Some(format!(
+            "{text}; set nats.ca_file if its certificate is not signed by a public authority"
+        )),
+        _ => None,
+    }
+}
+
+/// Returns the options that say who connects, and whom it trusts.
+async fn options(config: &config::NatsConfig) -> Result<ConnectOptions, BrokerConnectError> {
+    let mut options = ConnectOptions::new();
+    if !config.credentials_file.is_empty() {
+        let file = &config.credentials_file;
+        options = with_credentials_file(options, file).await.map_err(|error| {
+            BrokerConnectError::Settings(format!("credentials file {file}: {error}"))
+        })?;
+    }
+    if !config.ca_file.is_empty() {
+        let file = &config.ca_file;
+        // The client would report a missing file only as a failure of each connection.
+        if let Err(error) = tokio::fs::metadata(file).await {
+            return Err(BrokerConnectError::Settings(format!("nats.ca_file {file}: {error}")));
         }
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "no answer to a connection".into(),
-    })
+        options = options.add_root_certificates(file.into());
+    }
+    Ok(options)
 }
 
 async fn connect(
@@ -161,16 +223,9 @@ async fn connect(
 ) -> Result<JetStreamClient, BrokerConnectError> {
     let timeout = Duration::from_millis(config.publish_timeout_ms);
     let settings = |error: &dyn std::fmt::Display| BrokerConnectError::Settings(error.to_string());
-    let mut options = ConnectOptions::new();
-    if !config.credentials_file.is_empty() {
-        let file = &config.credentials_file;
-        options = options
-            .credentials_file(file)
-            .await
-            .map_err(|error| settings(&format_args!("credentials file {file}: {error}")))?;
-    }
     let state = Arc::new(ConnectionState::default());
-    let client = options
+    let client = options(config)
+        .await?
         .name(format!("switchyard-{flow}"))
         .ping_interval(PING_INTERVAL)
         .request_timeout(Some(timeout))
@@ -251,16 +306,25 @@ mod tests {
 
     #[tokio::test]
     async fn an_unusable_broker_is_distinguished_from_an_unreachable_one() {
+        let config = config::Config::defaults().unwrap().nats;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let urls = [format!("nats://{}", listener.local_addr().unwrap())];
-        let there = diagnose(&urls).await.unwrap();
+        let there = diagnose(&config, &urls).await.unwrap();
         assert!(there.contains("JetStream is off") && there.contains("`-js`"), "{there}");
         drop(listener);
-        let reason = diagnose(&urls).await.unwrap();
+        let reason = diagnose(&config, &urls).await.unwrap();
         assert!(reason.to_lowercase().contains("refused"), "{reason}");
         let error = BrokerConnectError::Unreachable { urls: urls.join(","), reason }.to_string();
         assert!(error.starts_with("cannot use NATS at nats://127.0.0.1:"), "{error}");
         assert!(error.ends_with("`switchyard dev` runs a server of its own"), "{error}");
+    }
+
+    #[test]
+    fn messages_show_addresses_without_user_and_password() {
+        let urls =
+            ["tls://router:p@ss@broker:4222", "nats://token@[::1]", "u:p@host", "nats://a:1"];
+        let shown = shown(&urls.map(String::from));
+        assert_eq!(shown, "tls://broker:4222,nats://[::1],host,nats://a:1");
     }
 
     #[test]

@@ -2,30 +2,31 @@
 //!
 //! One router at a time owns the folder. If a router is killed, its server keeps running and the
 //! next owner of the folder adopts it, so that messages in flight are not lost.
+//!
+//! Clients authenticate with a key pair that is generated in the folder ([`ManagedServer::client_config`]).
+//! The server listens on loopback only, has no monitoring port and none of the environment of the
+//! router.
+
+mod client_key;
+mod data_folder;
+mod error;
+mod greeting;
+mod private_files;
 
 use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use serde::Deserialize;
-use thiserror::Error;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
-use crate::clock;
-use crate::domain::token;
+use crate::config::{self, NatsConfig};
+use data_folder::{DataFolder, RunningServer, TIMEOUT};
+use greeting::is_refused;
 
-/// Maximum message size; an event of 1 MiB with its headers fits.
-const MAX_PAYLOAD: &str = "2MB";
-/// How long the server may take to start or stop.
-const TIMEOUT: Duration = Duration::from_secs(15);
-/// Pause between two checks while the server starts or stops.
-const PAUSE: Duration = Duration::from_millis(20);
-/// Time limit for reading the server's INFO line.
-const GREETING_TIMEOUT: Duration = Duration::from_secs(1);
+pub use client_key::new_client_key;
+pub use error::ManagedError;
+pub use private_files::write_private;
 
 /// Interval of the checks whether an adopted server still runs.
 const ADOPTED_INTERVAL: Duration = Duration::from_millis(500);
@@ -47,44 +48,6 @@ pub struct ManagedServer {
     _lock: File,
 }
 
-/// Why the server cannot be started.
-#[derive(Debug, Error)]
-pub enum ManagedError {
-    /// No `nats-server` executable was found.
-    #[error(
-        "no nats-server found. Either start one with JetStream and pass --nats-url, or install it on PATH or name it in NATS_SERVER, or run `make tools`, which puts one into .tools/nats"
-    )]
-    NotFound,
-    /// The data folder cannot be used.
-    #[error("data folder {path}: {source}")]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// The error of the operating system.
-        source: io::Error,
-    },
-    /// Another router uses the folder.
-    #[error("data folder {0} is in use by another switchyard")]
-    InUse(PathBuf),
-    /// The server did not start.
-    #[error("{binary} does not start: {reason}; see {log}")]
-    NotStarted {
-        /// The executable.
-        binary: PathBuf,
-        /// The cause.
-        reason: String,
-        /// Its log file.
-        log: PathBuf,
-    },
-}
-
-/// The files of a server in the data folder.
-#[derive(Debug)]
-struct DataFolder {
-    path: PathBuf,
-    name: String,
-}
-
 impl ManagedServer {
     /// Starts a server with its data in `data_dir`, or adopts the one that a killed router left.
     /// `candidates` are the possible paths of the executable, best first; `file_bytes_max` limits
@@ -98,25 +61,22 @@ impl ManagedServer {
         file_bytes_max: u64,
     ) -> Result<Self, ManagedError> {
         let binary = candidates.iter().find(|path| path.is_file()).ok_or(ManagedError::NotFound)?;
-        let folder = DataFolder::open(data_dir)?;
-        let lock = folder.lock()?;
-        if let Some((pid, url)) = folder.running_server().await {
-            tracing::info!(pid, %url, "adopted the nats-server of an earlier run");
-            let binary = binary.clone();
-            let (child, stopped) = (None, false);
-            return Ok(Self {
-                url,
-                binary,
-                pid,
-                child,
-                stopped,
-                folder,
-                file_bytes_max,
-                _lock: lock,
-            });
-        }
-        let (pid, url, child) = folder.launch(binary, ANY_PORT, file_bytes_max).await?;
-        let (binary, child, stopped) = (binary.clone(), Some(child), false);
+        let (folder, lock) = DataFolder::open(data_dir)?;
+        let (RunningServer { pid, url, .. }, child) = match folder.running_server().await {
+            Some(server) if server.asks_for_key => {
+                let (pid, url) = (server.pid, &server.url);
+                tracing::info!(pid, %url, "adopted the nats-server of an earlier run");
+                (server, None)
+            }
+            other => {
+                if let Some(server) = other {
+                    replace(&folder, binary, &server).await?;
+                }
+                let (server, child) = folder.launch(binary, ANY_PORT, file_bytes_max).await?;
+                (server, Some(child))
+            }
+        };
+        let (binary, stopped) = (binary.clone(), false);
         Ok(Self { url, binary, pid, child, stopped, folder, file_bytes_max, _lock: lock })
     }
 
@@ -144,9 +104,8 @@ impl ManagedServer {
     pub async fn restart(&mut self) -> Result<(), ManagedError> {
         let port = self.url.rsplit(':').next().and_then(|port| port.parse().ok());
         let port = port.unwrap_or(ANY_PORT);
-        let launched = self.folder.launch(&self.binary, port, self.file_bytes_max).await?;
-        let (pid, _url, child) = launched;
-        (self.pid, self.child, self.stopped) = (pid, Some(child), false);
+        let (server, child) = self.folder.launch(&self.binary, port, self.file_bytes_max).await?;
+        (self.pid, self.child, self.stopped) = (server.pid, Some(child), false);
         Ok(())
     }
 
@@ -154,6 +113,24 @@ impl ManagedServer {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Returns the file with the seed of the key pair of its clients (`nats --nkey FILE`), mode
+    /// 0600.
+    #[must_use]
+    pub fn credentials_file(&self) -> &Path {
+        &self.folder.key.file
+    }
+
+    /// Returns `base` with the address and the credentials of this server.
+    #[must_use]
+    pub fn client_config(&self, base: &NatsConfig) -> NatsConfig {
+        NatsConfig {
+            url: vec![self.url.clone()],
+            credentials_file: self.credentials_file().display().to_string(),
+            ca_file: String::new(),
+            ..base.clone()
+        }
     }
 
     /// Returns its process id.
@@ -173,35 +150,16 @@ impl ManagedServer {
             return;
         }
         self.stopped = true;
-        self.send_sigterm();
-        let stopped = async {
-            if let Some(child) = self.child.as_mut() {
-                return child.wait().await.map(drop);
-            }
-            while server_name(&self.url).await.as_deref() == Some(&*self.folder.name) {
-                tokio::time::sleep(PAUSE).await;
-            }
-            Ok(())
+        send_sigterm(&self.binary, self.pid);
+        let has_stopped = match self.child.as_mut() {
+            Some(child) => tokio::time::timeout(TIMEOUT, child.wait()).await.is_ok(),
+            None => self.folder.until_stopped(&self.url, TIMEOUT).await,
         };
-        if tokio::time::timeout(TIMEOUT, stopped).await.is_err() {
+        if !has_stopped {
             tracing::warn!(
                 pid = self.pid,
                 "nats-server does not stop in time; its data stays usable"
             );
-        }
-    }
-
-    /// Sends SIGTERM through the executable's `--signal`.
-    fn send_sigterm(&self) {
-        let result = std::process::Command::new(&self.binary)
-            .arg("--signal")
-            .arg(format!("term={}", self.pid))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        if let Err(error) = result {
-            tracing::warn!(pid = self.pid, %error, "cannot ask nats-server to stop");
         }
     }
 }
@@ -209,142 +167,42 @@ impl ManagedServer {
 impl Drop for ManagedServer {
     fn drop(&mut self) {
         if !self.stopped {
-            self.send_sigterm();
+            send_sigterm(&self.binary, self.pid);
         }
     }
 }
 
-impl DataFolder {
-    fn open(data_dir: &Path) -> Result<Self, ManagedError> {
-        let path = data_dir.join("nats");
-        let open = || {
-            std::fs::create_dir_all(&path)?;
-            path.canonicalize()
-        };
-        match open() {
-            Ok(path) => {
-                let name = format!("switchyard-{}", token(&path.to_string_lossy()));
-                Ok(Self { path, name })
-            }
-            Err(source) => Err(ManagedError::Folder { path, source }),
-        }
+/// Stops a server that accepts clients without the key of the folder: one of an earlier release, or
+/// one whose key file was deleted.
+async fn replace(
+    folder: &DataFolder,
+    binary: &Path,
+    server: &RunningServer,
+) -> Result<(), ManagedError> {
+    tracing::warn!(
+        pid = server.pid,
+        "the nats-server of an earlier run has other credentials; replacing it"
+    );
+    send_sigterm(binary, server.pid);
+    if folder.until_stopped(&server.url, TIMEOUT).await {
+        return Ok(());
     }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.path.join(name)
-    }
-
-    fn folder_error(&self, source: io::Error) -> ManagedError {
-        ManagedError::Folder { path: self.path.clone(), source }
-    }
-
-    fn not_started(&self, binary: &Path, reason: String) -> ManagedError {
-        let log = self.file("nats-server.log");
-        ManagedError::NotStarted { binary: binary.to_owned(), reason, log }
-    }
-
-    fn lock(&self) -> Result<File, ManagedError> {
-        let file =
-            File::create(self.file("owner.lock")).map_err(|source| self.folder_error(source))?;
-        match file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(std::fs::TryLockError::WouldBlock) => Err(ManagedError::InUse(self.path.clone())),
-            Err(std::fs::TryLockError::Error(source)) => Err(self.folder_error(source)),
-        }
-    }
-
-    /// Starts a server and waits until it answers; returns process id, URL and process.
-    async fn launch(
-        &self,
-        binary: &Path,
-        port: i32,
-        file_bytes_max: u64,
-    ) -> Result<(u32, String, Child), ManagedError> {
-        self.write_config(port, file_bytes_max).map_err(|source| self.folder_error(source))?;
-        let mut child = Command::new(binary)
-            .arg("--config")
-            .arg(self.file("nats-server.conf"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            // In its own process group, so that an interrupt in the terminal does not stop it
-            // before the router.
-            .process_group(0)
-            .spawn()
-            .map_err(|error| self.not_started(binary, error.to_string()))?;
-        let started = clock::tick();
-        loop {
-            if let Some((pid, url)) = self.running_server().await
-                && Some(pid) == child.id()
-            {
-                tracing::info!(pid, %url, "started nats-server");
-                return Ok((pid, url, child));
-            }
-            if let Ok(Some(status)) = child.try_wait() {
-                return Err(self.not_started(binary, format!("it ended with {status}")));
-            }
-            if clock::since(started) >= TIMEOUT {
-                let reason = format!("no answer within {} s", TIMEOUT.as_secs());
-                // Otherwise a later run would adopt this server.
-                let _killed = child.start_kill();
-                return Err(self.not_started(binary, reason));
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-
-    fn write_config(&self, port: i32, file_bytes_max: u64) -> io::Result<()> {
-        let text = format!(
-            "server_name: {name:?}\nhost: \"127.0.0.1\"\nport: {port}\nmax_payload: {MAX_PAYLOAD}\n\
-             pid_file: {pid:?}\nports_file_dir: {path:?}\nlog_file: {log:?}\nlog_size_limit: 10MB\n\
-             jetstream {{ store_dir: {path:?}, max_file: {file_bytes_max} }}\n",
-            name = self.name,
-            path = self.path,
-            pid = self.file("nats-server.pid"),
-            log = self.file("nats-server.log"),
-        );
-        std::fs::write(self.file("nats-server.conf"), text)
-    }
-
-    /// Returns process id and URL of the server of this folder, if it runs and reports this
-    /// folder's name.
-    async fn running_server(&self) -> Option<(u32, String)> {
-        let pid = std::fs::read_to_string(self.file("nats-server.pid")).ok()?;
-        let pid: u32 = pid.trim().parse().ok()?;
-        let ports = std::fs::read(self.file(&format!("nats-server_{pid}.ports"))).ok()?;
-        let ports: Ports = serde_json::from_slice(&ports).ok()?;
-        let url = ports.nats.into_iter().next()?;
-        (server_name(&url).await? == self.name).then_some((pid, url))
-    }
+    let reason = format!("the server with process id {} does not stop; end it first", server.pid);
+    Err(folder.not_started(binary, reason))
 }
 
-/// The ports file of the server.
-#[derive(Deserialize)]
-struct Ports {
-    nats: Vec<String>,
-}
-
-/// The INFO message of the server.
-#[derive(Deserialize)]
-struct ServerInfo {
-    server_name: String,
-}
-
-/// Returns whether connections to `address` are refused.
-async fn is_refused(address: &str) -> bool {
-    let connecting = tokio::time::timeout(GREETING_TIMEOUT, TcpStream::connect(address)).await;
-    matches!(connecting, Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused)
-}
-
-/// Returns the name of the server at `url`; `None` without an answer.
-async fn server_name(url: &str) -> Option<String> {
-    let address = url.strip_prefix("nats://")?;
-    let hello = async {
-        let stream = TcpStream::connect(address).await.ok()?;
-        let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line).await.ok()?;
-        serde_json::from_str(line.strip_prefix("INFO ")?).ok()
-    };
-    let greeting: ServerInfo = tokio::time::timeout(GREETING_TIMEOUT, hello).await.ok()??;
-    Some(greeting.server_name)
+/// Sends SIGTERM through the executable's `--signal`.
+fn send_sigterm(binary: &Path, pid: u32) {
+    let result = std::process::Command::new(binary)
+        .arg("--signal")
+        .arg(format!("term={pid}"))
+        .env_clear()
+        .envs(config::broker_environment())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    if let Err(error) = result {
+        tracing::warn!(pid, %error, "cannot ask nats-server to stop");
+    }
 }

@@ -5,7 +5,7 @@
 //! configure everything on it. In: [`PullSubscription`] with batched [`acks`]. Out, confirmed by
 //! the stream: [`EventPublisher`], [`ParkingStream`], [`DeadLetterStream`]. Without a stream:
 //! [`FunctionClient`], [`GoneBroadcast`]. [`FailedWebhookStream`] reads dead letters back;
-//! [`StreamMonitor`] sets the [`BackpressureGate`], [`ShareCounter`] the counts of the shares.
+//! [`ReplicaPresence`] knows the other replicas; [`StreamMonitor`] sets the [`BackpressureGate`], [`ShareCounter`] the counts of the shares.
 //! [`Trimmer`] deletes acknowledged events, by the decisions in [`trim`] and [`floor`].
 //! [`BrokerProbe`] asks whether the broker works.
 //!
@@ -19,6 +19,7 @@ mod confirmed_publish;
 pub mod connect;
 pub mod consume;
 pub mod crash_records;
+mod credentials;
 pub mod dead_letters;
 mod durable;
 pub mod event_publisher;
@@ -35,6 +36,7 @@ mod publish_gate;
 pub mod pull_credit;
 mod pulled_message;
 mod puller;
+pub mod replica_presence;
 pub mod room;
 pub mod share_counts;
 mod state_bucket;
@@ -54,9 +56,10 @@ pub use event_publisher::{BackpressureGate, EventPublisher};
 pub use failed_webhooks::FailedWebhookStream;
 pub use functions::FunctionClient;
 pub use gone_broadcast::GoneBroadcast;
-pub use managed::{ManagedError, ManagedServer};
+pub use managed::{ManagedError, ManagedServer, new_client_key, write_private};
 pub use parking::ParkingStream;
 pub use publish_gate::PublishGates;
+pub use replica_presence::{OtherReplicas, ReplicaPresence};
 pub use room::RoomRequests;
 pub use share_counts::ShareCounter;
 pub use stream_monitor::StreamMonitor;

@@ -41,9 +41,9 @@ const ACK_WAIT: Duration = Duration::from_secs(3600);
 /// the replica has stopped, since a running one stores its document again much earlier.
 const DOCUMENT_AGE_MS_MAX: i64 = 3_600_000;
 /// Age at which a replica stores its own document again although nothing changed, in milliseconds.
-const REFRESH_MS: i64 = DOCUMENT_AGE_MS_MAX / 4;
+pub(super) const REFRESH_MS: i64 = DOCUMENT_AGE_MS_MAX / 4;
 /// First part of the keys of the documents.
-const KEY_PREFIX: &str = "parked.";
+pub(super) const KEY_PREFIX: &str = "parked.";
 /// Header with the size of a body that is not sent.
 const BODY_SIZE: &str = "Nats-Msg-Size";
 
@@ -339,9 +339,13 @@ fn read_document(key: &str, entry: &kv::Entry) -> OtherDocument {
         tracing::debug!(%error, key, "document of another replica is unreadable");
     });
     let changes = document.ok().and_then(ChangesDocument::into_changes).unwrap_or_default();
+    OtherDocument { key: key.to_owned(), age_ms: age_ms(entry), changes }
+}
+
+/// Returns the age of an entry by the clock of the broker.
+pub(super) fn age_ms(entry: &kv::Entry) -> i64 {
     let created_ms = i64::try_from(entry.created.unix_timestamp_nanos() / 1_000_000);
-    let age_ms = clock::broker_now_ms().saturating_sub(created_ms.unwrap_or(i64::MAX));
-    OtherDocument { key: key.to_owned(), age_ms, changes }
+    clock::broker_now_ms().saturating_sub(created_ms.unwrap_or(i64::MAX))
 }
 
 fn amount(state: &State) -> Amount {

@@ -19,6 +19,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::exit::UsageError;
+use crate::domain::Secret;
 
 /// Characters that are percent-encoded in a path segment.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'*').remove(b'-').remove(b'.').remove(b'_');
@@ -32,7 +33,7 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 pub struct ApiClient {
     pool: Pool<HttpsConnector<HttpConnector>, Full<Bytes>>,
     base: String,
-    token: String,
+    token: Secret,
 }
 
 impl ApiClient {
@@ -56,13 +57,13 @@ impl ApiClient {
             .enable_http1()
             .build();
         let pool = Pool::builder(TokioExecutor::new()).build(connector);
-        Ok(Self { pool, base: base.to_owned(), token: token.to_owned() })
+        Ok(Self { pool, base: base.to_owned(), token: Secret::new(token) })
     }
 
     /// Returns a client of the same router with another token.
     #[must_use]
     pub fn with_token(&self, token: &str) -> Self {
-        Self { token: token.to_owned(), ..self.clone() }
+        Self { token: Secret::new(token), ..self.clone() }
     }
 
     /// Returns the base URL, such as `http://127.0.0.1:8089`.
@@ -85,7 +86,7 @@ impl ApiClient {
         let mut request = Request::builder()
             .method(&method)
             .uri(format!("{}{path}", self.base))
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token.reveal()))
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::from(body.to_string()))?;
         for (name, value) in headers {

@@ -8,7 +8,7 @@ use super::client::{ErrorStatus, Unreachable};
 use super::exit::{EXIT_INTERNAL, EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE, UsageError};
 use super::{
     apply, check, completion, conform, dev, diff, explain, explain_code, export, match_events,
-    modules, serve, test,
+    modules, nkey, serve, test,
 };
 
 /// Routes Jira events to the apps that registered triggers for them.
@@ -38,6 +38,7 @@ enum Command {
     Apply(apply::ApplyArgs),
     Diff(diff::DiffArgs),
     Export(export::ExportArgs),
+    Nkey(nkey::NkeyArgs),
     Completion(completion::CompletionArgs),
 }
 
@@ -59,6 +60,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Apply(args) => apply::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Nkey(args) => nkey::run(&args),
         Command::Completion(args) => completion::run::<Cli>(&args),
     }
 }

@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::client::ApiClient;
 use super::demo;
 use super::exit::UsageError;
-use super::serve::{ServeArgs, announce, configuration, print_addresses, run_router};
+use super::serve::{ServeArgs, admin_tokens, announce, configuration, print_addresses, run_router};
 use crate::config::Config;
+use crate::domain::Secret;
 use crate::lifecycle::{self, Mode, Running};
 
 /// Runs a router for development: managed NATS server, loopback only, generated token
@@ -41,22 +42,23 @@ pub fn run(args: &DevArgs) -> anyhow::Result<ExitCode> {
         )));
     }
     open_to_loopback(&mut config)?;
-    if config.admin.token.is_empty() {
+    if config.admin.token.is_empty() && config.admin.token_file.is_empty() {
         config.admin.token = random_token();
     }
+    let tokens = admin_tokens(&config)?;
+    let token = tokens.any().context("no operator token")?;
     let is_demo = args.demo;
     run_router(async move {
-        let running = lifecycle::start(&config, Mode::Dev).await?;
+        let running = lifecycle::start(&config, tokens, Mode::Dev).await?;
         print_addresses(&running);
-        let base = running.url.clone();
-        let client = ApiClient::at(&base, &config.admin.token)?;
+        let client = ApiClient::at(&running.url, token.reveal())?;
         let installation = if is_demo {
             let stop = CancellationToken::clone(&running.stop);
             Some(demo::start(&client, &running.live, &running.tasks, &stop).await?)
         } else {
             None
         };
-        print_getting_started(&running, &config.admin.token, installation.as_deref());
+        print_getting_started(&running, token.reveal(), installation.as_deref());
         running.until_stopped().await
     })
 }
@@ -71,9 +73,9 @@ fn open_to_loopback(config: &mut Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn random_token() -> String {
+fn random_token() -> Secret {
     let bytes: Vec<u8> = (0..2).flat_map(|_| uuid::Uuid::new_v4().into_bytes()).collect();
-    format!("sw_admin_{}", BASE64URL_NOPAD.encode(&bytes))
+    Secret::new(format!("sw_admin_{}", BASE64URL_NOPAD.encode(&bytes)))
 }
 
 /// Prints the first steps with a development router.

@@ -21,6 +21,7 @@ mod io;
 mod manifest;
 pub mod match_events;
 pub mod modules;
+pub mod nkey;
 mod plan;
 pub mod serve;
 pub mod server_args;

@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::exit::UsageError;
 use super::io::print_line;
+use crate::api::AdminTokens;
 use crate::config::{Config, ServerConfig};
 use crate::lifecycle::{self, Mode, Running};
 use crate::telemetry::logs;
@@ -43,23 +44,11 @@ pub struct ServeArgs {
 /// # Errors
 /// Invalid settings, a port in use, an unusable broker.
 pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
-    let mut config = configuration(args)?;
-    if !config.admin.token_file.is_empty() && config.admin.token.is_empty() {
-        let file = &config.admin.token_file;
-        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
-        config.admin.token = text.trim().to_owned();
-    }
-    if config.admin.token.is_empty() {
-        bail!(UsageError(
-            "no operator token: make one with `openssl rand -hex 32` and set it as \
-             SWITCHYARD_ADMIN_TOKEN, or store it in a file and name that as admin.token_file in the \
-             configuration; `switchyard dev` generates one"
-                .into()
-        ));
-    }
+    let config = configuration(args)?;
+    let tokens = admin_tokens(&config)?;
     refuse_open_plaintext(&config.server)?;
     run_router(async move {
-        let running = lifecycle::start(&config, Mode::Serve).await?;
+        let running = lifecycle::start(&config, tokens, Mode::Serve).await?;
         print_addresses(&running);
         running.until_stopped().await
     })
@@ -95,6 +84,11 @@ pub(super) fn run_router(
     Ok(ExitCode::SUCCESS)
 }
 
+/// Returns the tokens of operators.
+pub(super) fn admin_tokens(config: &Config) -> anyhow::Result<AdminTokens> {
+    lifecycle::admin_tokens(config).map_err(|error| UsageError(format!("{error:#}")).into())
+}
+
 /// Loads the configuration, overridden by flags, and installs the logs.
 pub(super) fn configuration(args: &ServeArgs) -> anyhow::Result<Config> {
     let local = Path::new(CONFIG_FILE);
@@ -115,12 +109,14 @@ pub(super) fn configuration(args: &ServeArgs) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-/// Prints the addresses, one a line; other programs parse them.
+/// Prints the addresses, one a line, and the file with the credentials of a managed broker; other
+/// programs parse them.
 pub(super) fn print_addresses(running: &Running) {
     tracing::info!(address = %running.address, "listening");
     announce(&format!("listening on {}", running.url));
-    if let Some(url) = &running.managed_url {
-        announce(&format!("nats {url}"));
+    if let Some(broker) = &running.managed_broker {
+        announce(&format!("nats {}", broker.url));
+        announce(&format!("nats-credentials {}", broker.credentials_file.display()));
     }
 }
 

@@ -1,6 +1,13 @@
-//! Reads of the environment other than settings: the token of commands, paths of `nats-server`.
+//! Reads of the environment other than settings: the token of commands, paths and environment of
+//! `nats-server`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
+
+/// Variables that a `nats-server` may use: to find programs and folders, and the settings of the Go
+/// runtime. All others, such as the secrets of this process, are kept from it.
+const BROKER_VARIABLES: [&str; 7] =
+    ["PATH", "HOME", "TMPDIR", "TZ", "GOMAXPROCS", "GOMEMLIMIT", "GOGC"];
 
 /// Returns the admin token for commands that call a router: `SWITCHYARD_TOKEN`, else
 /// `SWITCHYARD_ADMIN_TOKEN`.
@@ -20,4 +27,12 @@ pub fn nats_server_candidates() -> Vec<PathBuf> {
     let on_path = std::env::split_paths(&path).map(|folder| folder.join("nats-server"));
     let own = PathBuf::from(".tools/nats/bin/nats-server");
     named.into_iter().chain(on_path).chain([own]).collect()
+}
+
+/// Returns the environment for a managed `nats-server`: a few variables of this process that have no
+/// secrets.
+#[must_use]
+pub fn broker_environment() -> Vec<(&'static str, OsString)> {
+    let value = |name| Some((name, std::env::var_os(name)?));
+    BROKER_VARIABLES.into_iter().filter_map(value).collect()
 }

@@ -46,6 +46,48 @@ impl ConfigError {
     }
 }
 
+/// Returns the error of a file that is not TOML. The lines that it quotes end at their `=`: a value that
+/// is not quoted correctly may be a secret.
+pub(super) fn syntax_error(origin: &str, error: &toml::de::Error) -> ConfigError {
+    let text = error.to_string();
+    let shown = text.lines().map(|line| {
+        let quoted =
+            line.split_once(" | ").filter(|(number, _)| number.trim().parse::<u32>().is_ok());
+        match quoted.and_then(|_| line.split_once('=')) {
+            Some((before, _)) => format!("{before}= ..."),
+            None => line.to_owned(),
+        }
+    });
+    let message = shown.collect::<Vec<_>>().join("\n");
+    ConfigError::Invalid { origin: origin.into(), message }
+}
+
+/// Returns the error of a value of the wrong type, without the value if it is a text.
+pub(super) fn type_error(origin: &str, error: &toml::de::Error) -> ConfigError {
+    let text = error.to_string();
+    let message = match (text.find("string \""), text.rfind("\", expected")) {
+        (Some(from), Some(to)) if from < to => {
+            let (before, after) = (text.get(..from), text.get(to + 1..));
+            format!("{}a text{}", before.unwrap_or(""), after.unwrap_or(""))
+        }
+        _ => text,
+    };
+    ConfigError::Invalid { origin: origin.into(), message }
+}
+
+/// Replaces the texts of a line: they may be secrets.
+fn without_texts(line: &str) -> String {
+    let (mut shown, mut rest) = (String::with_capacity(line.len()), line);
+    while let Some((before, after)) = rest.split_once(['"', '\'']) {
+        let quote = rest.get(before.len()..=before.len()).unwrap_or("\"");
+        let closed = after.split_once(quote).map_or("", |(_, rest)| rest);
+        shown.extend([before, quote, "...", quote]);
+        rest = closed;
+    }
+    shown.push_str(rest);
+    shown
+}
+
 /// Renders ` --> 3:1` and the line with carets below the key, or below the section's name.
 fn key_excerpt(text: &str, path: &str) -> Option<String> {
     let mut section = String::new();
@@ -63,6 +105,7 @@ fn key_excerpt(text: &str, path: &str) -> Option<String> {
             let before = line.get(..line.find(&name)?)?.chars().count();
             let (number, column) = (at + 1, before + 1);
             let gutter = " ".repeat(number.to_string().len());
+            let line = without_texts(line);
             let (indent, carets) = (" ".repeat(before), "^".repeat(name.chars().count()));
             return Some(format!(
                 "\n{gutter}--> {number}:{column}\n{gutter} |\n{number} | {line}\n{gutter} | {indent}{carets}\n{gutter} |"
@@ -70,4 +113,30 @@ fn key_excerpt(text: &str, path: &str) -> Option<String> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use toml::Table;
+
+    use super::*;
+
+    #[test]
+    fn errors_of_a_file_show_no_value() {
+        for text in ["[admin]\ntoken = \"hidden", "[admin]\ntoken = hidden", "token = 'hidden' x"] {
+            let error = text.parse::<Table>().unwrap_err();
+            assert!(error.to_string().contains("hidden"), "the parser shows it: {error}");
+            let shown = syntax_error("file", &error).to_string();
+            assert!(!shown.contains("hidden") && shown.contains("token = ..."), "{shown}");
+        }
+        let table: Table = "url = \"nats://u:hidden\\\", expected@h\"".parse().unwrap();
+        let error =
+            table.try_into::<std::collections::BTreeMap<String, Vec<String>>>().unwrap_err();
+        let shown = type_error("file", &error).to_string();
+        assert!(!shown.contains("hidden") && shown.contains("a text, expected"), "{shown}");
+        let excerpt = key_excerpt("[admin]\ntokn = \"hidden\" # 'x'\n", "admin.tokn").unwrap();
+        assert!(!excerpt.contains("hidden") && excerpt.contains("tokn = \"...\""), "{excerpt}");
+        assert_eq!(without_texts("a = \"b"), "a = \"...\"");
+        assert_eq!(without_texts("a = 1"), "a = 1");
+    }
 }

@@ -5,9 +5,10 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::check::{check_ranges, check_together};
-use super::error::ConfigError;
+use super::error::{ConfigError, syntax_error, type_error};
 use super::ingest;
 use super::sections::Config;
+use crate::domain::Secret;
 
 const DEFAULTS: &str = include_str!("../../deploy/switchyard.default.toml");
 /// Prefix of the environment variables that set a key.
@@ -72,11 +73,11 @@ impl Config {
             }
         }
         check_ranges(&table, &defaults)?;
-        let mut config: Self = table.try_into().map_err(|error: toml::de::Error| {
-            ConfigError::Invalid { origin: "configuration".into(), message: error.to_string() }
-        })?;
+        let mut config: Self = table
+            .try_into()
+            .map_err(|error: toml::de::Error| type_error("configuration", &error))?;
         if let Some(token) = admin_token {
-            config.admin.token = token;
+            config.admin.token = Secret::new(token);
         }
         check_together(&config)?;
         Ok(config)
@@ -84,10 +85,7 @@ impl Config {
 }
 
 fn parse(origin: &str, text: &str) -> Result<Table, ConfigError> {
-    text.parse().map_err(|error: toml::de::Error| ConfigError::Invalid {
-        origin: origin.into(),
-        message: error.to_string(),
-    })
+    text.parse().map_err(|error: toml::de::Error| syntax_error(origin, &error))
 }
 
 /// Whether the keys under this path are names of sites rather than settings: those of a product.
@@ -206,8 +204,8 @@ mod tests {
         assert_eq!(config.delivery.allow_ports, ["any"]);
         assert_eq!(config.delivery.retry_schedule_s, [1, 2]);
         assert_eq!(config.limits.steps, 7);
-        assert_eq!(config.admin.token, "t");
-        let secret = config.ingest["jira"]["c1"].secret.as_deref();
+        assert_eq!(config.admin.token.reveal(), "t");
+        let secret = config.ingest["jira"]["c1"].secret.as_ref().map(|secret| secret.reveal());
         assert_eq!(secret, Some("of Jira: 0123456789abcdef0123456789"));
         assert!(config.ingest["confluence"]["c1"].unsigned);
     }

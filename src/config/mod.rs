@@ -13,10 +13,11 @@ mod load;
 mod secret_length;
 mod sections;
 
-pub use environment::{client_token, nats_server_candidates};
+pub use environment::{broker_environment, client_token, nats_server_candidates};
 pub use error::ConfigError;
 pub use fraction::part_of;
 pub use sections::{
     AdminConfig, Config, DeliveryConfig, EventsConfig, IngestConfig, IngestSiteConfig,
-    LimitsConfig, LogConfig, MetricsConfig, NatsConfig, RegistryConfig, ServerConfig,
+    LimitsConfig, LogConfig, MetricsConfig, NatsConfig, RegistryConfig, SecretsConfig,
+    ServerConfig,
 };

@@ -11,8 +11,7 @@ use axum::routing::get;
 
 use super::state::Console;
 use super::{live, pages};
-use crate::api::{self, ApiError, AuthFailure, require_own_host};
-use crate::domain::Secret;
+use crate::api::{AdminTokens, ApiError, AuthFailure, client_of, refused, require_own_host};
 
 /// Forbids inline scripts and resources of other origins.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
@@ -51,16 +50,16 @@ async fn authorize(
     next: Next,
 ) -> Response {
     let admitted =
-        console.token.as_ref().is_none_or(|token| password(request.headers(), token).is_some());
+        console.tokens.as_ref().is_none_or(|tokens| password(request.headers(), tokens).is_some());
     if admitted {
         return next.run(request).await;
     }
     if request.headers().contains_key(header::AUTHORIZATION) {
         let failure = AuthFailure { reason: "unknown_token", error: ApiError::NotAnOperator };
-        let client = api::client_of(request.extensions());
-        let refused = api::refused(&console.api, "console", client, failure);
-        if matches!(refused, ApiError::Client(_)) {
-            return refused.into_response();
+        let client = client_of(request.extensions());
+        let error = refused(&console.api, "console", client, failure);
+        if matches!(error, ApiError::Client(_)) {
+            return error.into_response();
         }
     }
     let challenge =
@@ -68,12 +67,12 @@ async fn authorize(
     (StatusCode::UNAUTHORIZED, challenge, "The password is the admin token.").into_response()
 }
 
-/// Returns some if the basic-auth password is the token.
-fn password(headers: &HeaderMap, token: &Secret) -> Option<()> {
+/// Returns some if the basic-auth password is a token of operators.
+fn password(headers: &HeaderMap, tokens: &AdminTokens) -> Option<()> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let encoded = value.strip_prefix("Basic ")?;
     let decoded = data_encoding::BASE64.decode(encoded.as_bytes()).ok()?;
     let text = String::from_utf8(decoded).ok()?;
     let (_, password) = text.split_once(':')?;
-    api::is_token(token, password).then_some(())
+    tokens.accepts(password).then_some(())
 }

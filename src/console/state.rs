@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{OwnHosts, Shared};
-use crate::domain::Secret;
+use crate::api::{AdminTokens, OwnHosts, Shared};
 use crate::matcher::Matcher;
 use crate::registry::Registry;
 use crate::telemetry::LiveFeed;
@@ -20,7 +19,7 @@ pub struct Console {
     /// Feed of routed events and deliveries.
     pub live: LiveFeed,
     /// Required of visitors; none in `dev` mode.
-    pub token: Option<Secret>,
+    pub tokens: Option<AdminTokens>,
     /// Names under which browsers may open it.
     pub hosts: OwnHosts,
     /// Counts visitors with a wrong token.

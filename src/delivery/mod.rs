@@ -73,7 +73,7 @@ pub use shares::{
     Amount, Change, Changes, ChangesDocument, DriftDetector, DropsByOwner, Fractions, Pool,
     PoolLimits, ReplicaChanges, ShareLevel, ShareOwner, Shares,
 };
-pub use signature::{BadSecret, sign};
+pub use signature::{BadSecret, sign, sign_with_all};
 
 /// Decisions of this stage without I/O, clock or randomness: the simulator (`tests/sim/`) drives
 /// them in virtual time. Not an interface for other crates.

@@ -7,7 +7,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use thiserror::Error;
 
-use crate::domain::Secret;
+use crate::domain::{Secret, SigningSecrets};
 
 /// Prefix of a symmetric secret.
 const PREFIX: &str = "whsec_";
@@ -42,6 +42,24 @@ pub fn sign(
     Ok(signature)
 }
 
+/// Returns the value of `webhook-signature` with one signature for each secret that is valid at this
+/// time, separated by spaces, the newest first. A receiver accepts a request if one of them fits.
+///
+/// # Errors
+/// As [`sign`], for any of them.
+pub fn sign_with_all(
+    secrets: &SigningSecrets,
+    delivery_id: &str,
+    unix_seconds: i64,
+    body: &[u8],
+) -> Result<String, BadSecret> {
+    let valid = secrets.at(unix_seconds.saturating_mul(1000));
+    let signatures: Vec<String> = valid
+        .map(|secret| sign(secret, delivery_id, unix_seconds, body))
+        .collect::<Result<_, _>>()?;
+    Ok(signatures.join(" "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +88,17 @@ mod tests {
     fn signature_covers_id_and_body() {
         assert_ne!(signed(SECRET, "a", "b"), signed(SECRET, "b", "b"));
         assert_ne!(signed(SECRET, "a", "b"), signed(SECRET, "a", "c"));
+    }
+
+    #[test]
+    fn both_secrets_sign_while_one_replaces_the_other() {
+        let (old, new) = (Secret::new(SECRET), Secret::new("whsec_b3RoZXI="));
+        let previous = Some((old.clone(), 2_000));
+        let secrets = SigningSecrets { current: new.clone(), previous };
+        let alone = |secret, at_s| sign(secret, "a", at_s, b"b").unwrap();
+        let both = sign_with_all(&secrets, "a", 1, b"b").unwrap();
+        assert_eq!(both, format!("{} {}", alone(&new, 1), alone(&old, 1)));
+        assert_eq!(sign_with_all(&secrets, "a", 2, b"b").unwrap(), alone(&new, 2));
     }
 
     #[test]

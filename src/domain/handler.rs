@@ -6,6 +6,7 @@ use url::Url;
 
 use super::product::Product;
 use super::secret::Secret;
+use super::signing_secrets::SigningSecrets;
 
 /// Where matched events are delivered.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -23,8 +24,8 @@ pub enum Handler {
 impl Handler {
     /// Creates the handler of an HTTP endpoint.
     #[must_use]
-    pub fn http(url: Url, secret: Secret) -> Self {
-        Self::Http(HttpHandler { url, secret })
+    pub fn http(url: Url, secrets: impl Into<SigningSecrets>) -> Self {
+        Self::Http(HttpHandler { url, secrets: secrets.into() })
     }
 
     /// Creates the handler of a function that replies on `subject`.
@@ -39,8 +40,8 @@ impl Handler {
 pub struct HttpHandler {
     /// URL that deliveries are posted to.
     pub url: Url,
-    /// Signs every delivery to this endpoint.
-    pub secret: Secret,
+    /// Sign every delivery to this endpoint.
+    pub secrets: SigningSecrets,
 }
 
 /// A function of an app that replies on a NATS subject.
@@ -55,8 +56,8 @@ pub struct FunctionHandler {
 pub struct ForgeRemote {
     /// URL that deliveries are posted to.
     pub url: Url,
-    /// Signs every delivery, in addition to the invocation token.
-    pub secret: Secret,
+    /// Sign every delivery, in addition to the invocation token.
+    pub secrets: SigningSecrets,
     /// Key of the endpoint.
     pub endpoint: Box<str>,
     /// Version of the app.

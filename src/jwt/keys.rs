@@ -16,12 +16,12 @@ use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256};
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use crate::domain::UnknownMembers;
+use crate::domain::{Secret, UnknownMembers};
 
 /// Signature algorithm of these keys.
 const ALGORITHM: &str = "RS256";
@@ -46,7 +46,8 @@ pub struct KeyRecord {
     /// Time of its first signature, milliseconds since the epoch.
     pub signs_from_ms: i64,
     /// Both halves, PKCS #8 in base64.
-    pkcs8: String,
+    #[serde(serialize_with = "in_clear")]
+    pkcs8: Secret,
     /// Members that this release does not know.
     #[serde(flatten)]
     unknown: UnknownMembers,
@@ -65,10 +66,19 @@ impl KeyRecord {
     pub fn generate() -> Result<Self, InvalidKey> {
         let pair = KeyPair::generate(KeySize::Rsa2048).map_err(|_| InvalidKey)?;
         let pkcs8: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| InvalidKey)?;
-        let pkcs8 = BASE64.encode(pkcs8.as_ref());
+        let pkcs8 = Secret::new(BASE64.encode(pkcs8.as_ref()));
         let unknown = UnknownMembers::default();
         Ok(Self { kid: thumbprint(&pair), signs_from_ms: 0, pkcs8, unknown })
     }
+
+    /// Returns the private half, for those who store it encrypted.
+    pub(crate) fn private_half(&mut self) -> &mut Secret {
+        &mut self.pkcs8
+    }
+}
+
+fn in_clear<S: Serializer>(secret: &Secret, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(secret.reveal())
 }
 
 impl std::fmt::Debug for KeyRecord {
@@ -137,7 +147,7 @@ impl KeyRing {
     /// A key cannot be parsed; the ring keeps its keys.
     pub fn apply(&self, records: &[KeyRecord]) -> Result<(), InvalidKey> {
         let read = |record: &KeyRecord| {
-            let pkcs8 = BASE64.decode(record.pkcs8.as_bytes()).map_err(|_| InvalidKey)?;
+            let pkcs8 = BASE64.decode(record.pkcs8.reveal().as_bytes()).map_err(|_| InvalidKey)?;
             let pair = KeyPair::from_pkcs8(&pkcs8).map_err(|_| InvalidKey)?;
             let (kid, signs_from_ms) = (record.kid.clone(), record.signs_from_ms);
             Ok(SigningKey { kid, signs_from_ms, pair })
@@ -336,7 +346,7 @@ mod tests {
         assert!(other.verify::<Value>(&one.sign(&json!({}), 0).unwrap()).is_some());
         assert_eq!(one.pem(&keys[0].kid), other.pem(&keys[0].kid));
         assert!(one.pem("other").is_none());
-        assert!(!format!("{keys:?} {one:?}").contains(&keys[0].pkcs8));
+        assert!(!format!("{keys:?} {one:?}").contains(keys[0].pkcs8.reveal()));
     }
 
     #[test]

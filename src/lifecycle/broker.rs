@@ -4,9 +4,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use anyhow::ensure;
 use tokio::net::lookup_host;
 use url::Url;
 
+use super::running::ManagedAccess;
 use crate::bus::{Connections, ManagedServer, Subjects, streams};
 use crate::config::{self, Config};
 
@@ -34,19 +36,23 @@ impl Broker {
             true => Some(start_server(config).await?),
             false => None,
         };
-        let urls = server
-            .as_ref()
-            .map_or_else(|| config.nats.url.clone(), |server| vec![server.url().to_owned()]);
-        let connections = Connections::open(&config.nats, &urls).await?;
-        let subjects = Subjects::new(&config.nats.prefix);
-        let (control, nats) = (&connections.control, &config.nats);
-        streams::ensure(control, &subjects, nats, &config.events, &config.delivery).await?;
-        Ok(Self { server, urls, connections, subjects })
+        let nats = match &server {
+            Some(server) => server.client_config(&config.nats),
+            None => config.nats.clone(),
+        };
+        let connections = Connections::open(&nats, &nats.url).await?;
+        let subjects = Subjects::new(&nats.prefix);
+        let control = &connections.control;
+        streams::ensure(control, &subjects, &nats, &config.events, &config.delivery).await?;
+        Ok(Self { server, urls: nats.url, connections, subjects })
     }
 
-    /// Returns the URL of a managed broker.
-    pub(super) fn managed_url(&self) -> Option<String> {
-        self.server.as_ref().map(|server| server.url().to_owned())
+    /// Returns how clients reach a managed broker.
+    pub(super) fn managed_access(&self) -> Option<ManagedAccess> {
+        self.server.as_ref().map(|server| ManagedAccess {
+            url: server.url().to_owned(),
+            credentials_file: server.credentials_file().to_owned(),
+        })
     }
 
     /// Returns the addresses of our listener, of our public URL and of the broker, where no handler
@@ -80,6 +86,14 @@ async fn own_addresses(
 }
 
 async fn start_server(config: &Config) -> anyhow::Result<ManagedServer> {
+    for (key, file) in
+        [("credentials_file", &config.nats.credentials_file), ("ca_file", &config.nats.ca_file)]
+    {
+        ensure!(
+            file.is_empty(),
+            "`nats.{key}` is set without `nats.url`: the managed nats-server has credentials of its own; set `nats.url`, or remove `nats.{key}`"
+        );
+    }
     // The configuration is rejected if it is not positive.
     let events = config.events.max_bytes.unsigned_abs();
     let file_bytes = events.saturating_add(MANAGED_RESERVE_BYTES);

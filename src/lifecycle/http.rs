@@ -12,11 +12,10 @@ use super::descriptors;
 use crate::api::health::{self, Health};
 use crate::api::ingest::{EventsState, IngestRefusals, IngestState, SiteAccess, SiteRules};
 use crate::api::scrape::{self, MetricsAccess, Scrape};
-use crate::api::{self, ApiState, OwnHosts};
+use crate::api::{self, AdminTokens, ApiState, OwnHosts};
 use crate::config::{Config, ServerConfig};
 use crate::console::{self, Console};
 use crate::delivery::{EgressGuard, FailedWebhooks, Shares};
-use crate::domain::Secret;
 use crate::event::Publisher;
 use crate::event::sources::SOURCES;
 use crate::listener::{self, AuthFailures, BodyIntake, Listener};
@@ -40,7 +39,8 @@ pub(super) struct HttpParts {
     pub(super) health: Arc<Health>,
     pub(super) metrics: PrometheusHandle,
     pub(super) top: Arc<TopSubscriptions>,
-    /// Whether the console asks for the admin token, and webhooks of sites without settings are refused.
+    pub(super) admin_tokens: AdminTokens,
+    /// Whether the console asks for an admin token, and webhooks of sites without settings are refused.
     pub(super) asks_token: bool,
 }
 
@@ -55,15 +55,15 @@ pub(super) struct Routes {
 impl HttpParts {
     /// Returns the routes; `stop` ends live feeds.
     pub(super) fn routes(self, config: &Config, stop: &CancellationToken) -> Routes {
-        let token = Secret::new(config.admin.token.as_str());
         let bodies = Arc::new(BodyIntake::new(&config.server));
+        let failures = Arc::new(AuthFailures::new(config.server.auth_failures_per_minute));
         let state = Arc::new(ApiState {
             registry: Arc::clone(&self.registry),
             matcher: Arc::clone(&self.matcher),
-            admin_token: token.clone(),
+            admin_tokens: self.admin_tokens.clone(),
             body_max: config.limits.body,
             bodies: Arc::clone(&bodies),
-            failures: Arc::new(AuthFailures::new(config.server.auth_failures_per_minute)),
+            failures: Arc::clone(&failures),
             failed_webhooks: self.failed_webhooks,
             guard: self.guard,
         });
@@ -73,11 +73,12 @@ impl HttpParts {
             directory: Arc::clone(&self.registry) as _,
             rules: Arc::new(site_rules(config, !self.asks_token)),
             bodies: Arc::clone(&bodies),
+            failures,
             refusals: Arc::clone(&refusals),
             body_bytes_max: config.limits.body,
         };
         let hosts = OwnHosts::new(&config.server.public_url, &config.server.hosts);
-        let metrics_token = config.metrics.token.as_str();
+        let metrics_token = config.metrics.token.clone();
         let scrape_state = Scrape {
             process: self.metrics,
             top: self.top,
@@ -86,7 +87,7 @@ impl HttpParts {
             shares: self.shares,
             refusals,
             access: MetricsAccess {
-                token: (!metrics_token.is_empty()).then(|| Secret::new(metrics_token)),
+                token: (!metrics_token.is_empty()).then_some(metrics_token),
                 hosts: hosts.clone(),
                 is_open: false,
                 api: Arc::clone(&state),
@@ -96,7 +97,7 @@ impl HttpParts {
             registry: self.registry,
             matcher: self.matcher,
             live: self.live,
-            token: self.asks_token.then_some(token),
+            tokens: self.asks_token.then_some(self.admin_tokens),
             hosts,
             api: Arc::clone(&state),
             stop: stop.clone(),
@@ -187,10 +188,9 @@ fn site_rules(config: &Config, is_open: bool) -> SiteRules {
         let sites = config.ingest.get(source.name());
         debug_assert!(sites.is_some(), "the section [ingest.{}]", source.name());
         sites.into_iter().flatten().map(|(site, settings)| {
-            let secret = |text: &Option<String>| text.as_deref().map(Secret::new);
             let access = SiteAccess {
-                secret: secret(&settings.secret),
-                token: secret(&settings.token),
+                secret: settings.secret.clone(),
+                token: settings.token.clone(),
                 unsigned: settings.unsigned,
             };
             ((source.product(), site.as_str().into()), access)

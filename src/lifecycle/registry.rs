@@ -14,7 +14,7 @@ use crate::bus::GoneBroadcast;
 use crate::config::Config;
 use crate::delivery::{EndpointGoneReport, HttpSender};
 use crate::matcher::Matcher;
-use crate::registry::{RegisterError, Registry, Settings};
+use crate::registry::{EncryptionKeys, RegisterError, Registry, Settings};
 use crate::store::{KvOptions, KvStore};
 
 /// Longest time that a start waits for the registry to load.
@@ -27,7 +27,7 @@ const ENDPOINT_REPORTS_MAX: usize = 256;
 /// Opens the registry and returns once it is loaded.
 pub(super) async fn open(
     config: &Config,
-    own_url: &str,
+    (own_url, keys): (&str, EncryptionKeys),
     broker: &Broker,
     matcher: &Arc<Matcher>,
     background: &Background,
@@ -35,7 +35,8 @@ pub(super) async fn open(
     let options = KvOptions { prefix: config.nats.prefix.clone(), replicas: config.nats.replicas };
     let store = KvStore::open(broker.connections.control.context.clone(), &options).await?;
     let public_url = Some(config.server.public_url.as_str()).filter(|url| !url.is_empty());
-    let settings = Settings::new(config, public_url.unwrap_or(own_url));
+    let mut settings = Settings::new(config, public_url.unwrap_or(own_url));
+    settings.encryption = keys;
     let registry = Arc::new(Registry::new(Arc::new(store), Arc::clone(matcher), settings));
     let running = Arc::clone(&registry);
     background.spawn(async move { running.run().await });

@@ -1,6 +1,7 @@
 //! A started router, and how it is drained and stopped.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -12,14 +13,23 @@ use crate::api::health::Health;
 use crate::bus::Connections;
 use crate::telemetry::LiveFeed;
 
+/// How clients reach a managed broker.
+#[derive(Clone, Debug)]
+pub struct ManagedAccess {
+    /// Its URL.
+    pub url: String,
+    /// The file with the seed of the key pair of clients (`nats --nkey FILE`).
+    pub credentials_file: PathBuf,
+}
+
 /// A started router.
 pub struct Running {
     /// Address of the HTTP listener.
     pub address: SocketAddr,
     /// URL of the HTTP listener, without a path.
     pub url: String,
-    /// URL of the managed broker, if there is one.
-    pub managed_url: Option<String>,
+    /// How clients reach the managed broker, if there is one.
+    pub managed_broker: Option<ManagedAccess>,
     /// The live feed.
     pub live: LiveFeed,
     /// Tasks that must end before the broker's connections are closed.

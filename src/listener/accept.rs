@@ -76,9 +76,15 @@ pub async fn serve(
     let trusted = TrustedProxies::new(&config.trusted_proxies);
     let by_address = config.connections_per_address_max;
     let Listener { name, socket, tls, .. } = listener;
-    let admission = Admission::new(name, connections_max, by_address, trusted.clone());
+    let admission = Arc::new(Admission::new(name, connections_max, by_address, trusted.clone()));
     let deadlines = Deadlines::new(config);
-    let serving = Arc::new(Serving { routes, deadlines, trusted, stop: stop.clone() });
+    let serving = Arc::new(Serving {
+        routes,
+        deadlines,
+        admission: Arc::clone(&admission),
+        trusted,
+        stop: stop.clone(),
+    });
     let tasks = TaskTracker::new();
     let tls = tls.map(|(tls, loaded)| {
         let (tls, stop) = (Arc::new(tls), stop.clone());

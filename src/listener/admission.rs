@@ -16,6 +16,8 @@ const LOCAL_RESERVE: usize = 16;
 pub(super) struct Admission {
     listener: &'static str,
     shares: Arc<Shares>,
+    /// Number of connections from which on the listener is crowded.
+    crowded: usize,
     trusted: TrustedProxies,
 }
 
@@ -38,7 +40,12 @@ impl Admission {
         metrics::connections_max(listener, all);
         metrics::connections_open(listener, 0);
         let shares = Shares::new(Bounds { all, address: by_address, site: usize::MAX });
-        Self { listener, shares, trusted }
+        Self { listener, shares, crowded: all - all / 4, trusted }
+    }
+
+    /// Whether most connections are in use.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.shares.used() >= self.crowded
     }
 
     /// Admits a connection from `peer`.
@@ -89,7 +96,9 @@ mod tests {
     fn this_machine_has_a_reserve() {
         let admission = admission(2, 100, "");
         let peer = |text: &str| admission.admit(text.parse().unwrap());
+        assert!(!admission.is_crowded());
         let _held = [peer("9.9.9.9").unwrap(), peer("9.9.9.8").unwrap()];
+        assert!(admission.is_crowded());
         assert_eq!(peer("9.9.9.7").err(), Some(ShareLevel::All));
         let local: Vec<_> = (0..LOCAL_RESERVE).map(|_| peer("127.0.0.1").unwrap()).collect();
         assert_eq!(peer("::1").err(), Some(ShareLevel::All));

@@ -16,14 +16,16 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, MissedTickBehavior, Sleep, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, Sleep, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::debug;
 
+use super::admission::Admission;
 use super::client::{Client, TrustedProxies};
 use super::metrics;
 use super::progress::{Deadlines, InRequest, Progress, Watched};
+use crate::clock;
 
 /// Most bytes of the head of a request, and of a connection that are read ahead.
 const HEAD_BYTES_MAX: usize = 32 << 10;
@@ -35,6 +37,7 @@ const STOP_MAX: Duration = Duration::from_secs(20);
 pub(super) struct Serving {
     pub(super) routes: Router,
     pub(super) deadlines: Deadlines,
+    pub(super) admission: Arc<Admission>,
     pub(super) trusted: TrustedProxies,
     pub(super) stop: CancellationToken,
 }
@@ -69,6 +72,7 @@ pub(super) async fn serve(
     tokio::pin!(connection);
     let mut checks = interval(serving.deadlines.check_interval());
     checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut stopped = None;
     loop {
         tokio::select! {
             ended = connection.as_mut() => {
@@ -77,17 +81,31 @@ pub(super) async fn serve(
                 }
                 return;
             }
-            _ = checks.tick() => if let Some(deadline) = progress.overdue(&serving.deadlines) {
-                metrics::closed(deadline);
-                debug!(deadline, %peer, "connection closed");
-                return;
-            },
-            () = serving.stop.cancelled() => break,
+            _ = checks.tick() => {
+                let is_late = stopped.is_some_and(|at| clock::since(at) > STOP_MAX);
+                let overdue = progress.overdue(&serving.deadlines());
+                if let Some(deadline) = overdue.or(is_late.then_some("stop_timeout")) {
+                    metrics::closed(deadline);
+                    debug!(deadline, %peer, "connection closed");
+                    return;
+                }
+            }
+            () = serving.stop.cancelled(), if stopped.is_none() => {
+                stopped = Some(clock::tick());
+                connection.as_mut().graceful_shutdown();
+            }
         }
     }
-    connection.as_mut().graceful_shutdown();
-    // A connection that does not end is dropped.
-    let _ = timeout(STOP_MAX, connection).await;
+}
+
+impl Serving {
+    /// Returns the deadlines that hold now.
+    fn deadlines(&self) -> Deadlines {
+        match self.stop.is_cancelled() || self.admission.is_crowded() {
+            true => self.deadlines.shortened(),
+            false => self.deadlines,
+        }
+    }
 }
 
 /// Returns a request as the routes receive it: with its client, and with a body that must not pause.

@@ -20,6 +20,8 @@ const HEAD: u8 = 1;
 const REQUEST: u8 = 2;
 /// No write waits for the client.
 const NOT_BLOCKED: i64 = -1;
+/// Longest deadlines of connections without a request while the listener is crowded, or stops.
+const SHORTENED_MAX: Duration = Duration::from_secs(2);
 /// Shortest interval between two checks of a connection.
 const CHECK_MIN: Duration = Duration::from_millis(20);
 /// Longest interval between two checks of a connection.
@@ -43,6 +45,12 @@ impl Deadlines {
             idle: Duration::from_millis(config.idle_timeout_ms),
             body: Duration::from_millis(config.body_timeout_ms),
         }
+    }
+
+    /// Returns the deadlines while most connections are in use, or the router stops: connections without
+    /// a request end soon, so that slow clients of many addresses keep out no others and delay no stop.
+    pub(super) fn shortened(self) -> Self {
+        Self { head: self.head.min(SHORTENED_MAX), idle: self.idle.min(SHORTENED_MAX), ..self }
     }
 
     /// Returns how often a connection is checked.
@@ -184,5 +192,38 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Watched<Io> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_depend_on_what_the_connection_does() {
+        let deadline = Duration::from_millis(20);
+        let deadlines = |head, idle, body| Deadlines { head, idle, body };
+        let long = Duration::from_secs(60);
+        let progress = Progress::new();
+        let overdue = |head, idle, body| progress.overdue(&deadlines(head, idle, body));
+        std::thread::sleep(deadline * 2);
+        assert_eq!(overdue(deadline, long, long), Some("header_timeout"));
+        assert_eq!(overdue(long, deadline, deadline), None);
+        let request = progress.begin_request();
+        std::thread::sleep(deadline * 2);
+        assert_eq!(overdue(deadline, deadline, deadline), None, "a request may take its time");
+        progress.note_write(true);
+        progress.note_write(true);
+        std::thread::sleep(deadline * 2);
+        assert_eq!(overdue(long, long, deadline), Some("write_timeout"));
+        progress.note_write(false);
+        drop(request);
+        assert_eq!(overdue(deadline, deadline, deadline), None, "it was idle for no time");
+        std::thread::sleep(deadline * 2);
+        assert_eq!(overdue(long, deadline, long), Some("idle_timeout"));
+        progress.note_read();
+        assert_eq!(overdue(deadline, deadline, long), None, "the head begins");
+        let short = deadlines(long, long, long).shortened();
+        assert_eq!((short.head, short.idle, short.body), (SHORTENED_MAX, SHORTENED_MAX, long));
     }
 }

@@ -3,6 +3,7 @@
 //! Notices wait in a bounded queue in memory. An app can query everything a notice says, so no
 //! registration waits for one.
 
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -33,8 +34,8 @@ pub trait AppCaller: Send + Sync {
     fn call(&self, call: AppCall) -> BoxFuture<'_, Result<Bytes, CallError>>;
 }
 
-/// One call to an app.
-#[derive(Clone, Debug)]
+/// One call to an app. Its `Debug` form has no body, which may have a secret for the app.
+#[derive(Clone)]
 pub struct AppCall {
     /// Kind of call, as metric label.
     pub kind: &'static str,
@@ -46,6 +47,15 @@ pub struct AppCall {
     pub auth: CallAuth,
     /// JSON body.
     pub body: Bytes,
+}
+
+impl fmt::Debug for AppCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AppCall")
+            .field("kind", &self.kind)
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How an app authenticates a call.

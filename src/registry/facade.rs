@@ -7,8 +7,9 @@ use tracing::error;
 use super::app_calls::AppCaller;
 use super::background;
 use super::commands::{
-    Apps, Clients, ConnectModules, Context, Discovery, DynamicWebhooks, ForgeBatches, ForgeModules,
-    Installations, ManagedModules, ModuleStatusCommands, Notices, SigningKeys,
+    Apps, Clients, ConnectModules, Context, Discovery, DocumentEncryption, DynamicWebhooks,
+    ForgeBatches, ForgeModules, Installations, ManagedModules, ModuleStatusCommands, Notices,
+    SecretRotation, SigningKeys,
 };
 use super::compile::{AppliedApp, AppliedInstallation};
 use super::error::RegisterError;
@@ -112,6 +113,18 @@ impl Registry {
     #[must_use]
     pub fn installations(&self) -> Installations<'_> {
         Installations::new(&self.context)
+    }
+
+    /// Commands on the encryption of stored documents.
+    #[must_use]
+    pub fn encryption(&self) -> DocumentEncryption<'_> {
+        DocumentEncryption::new(&self.context)
+    }
+
+    /// Operator commands that replace secrets.
+    #[must_use]
+    pub fn secret_rotation(&self) -> SecretRotation<'_> {
+        SecretRotation::new(&self.context)
     }
 
     /// Operator commands on OAuth clients.
@@ -267,6 +280,19 @@ impl Registry {
     #[must_use]
     pub fn is_provisioned(&self, product: Product, site: &CloudId) -> bool {
         self.context.state().is_provisioned(product, site)
+    }
+
+    /// Returns an OAuth client.
+    #[must_use]
+    pub fn client(&self, id: &str) -> Option<Arc<ClientRecord>> {
+        self.context.state().client(id)
+    }
+
+    /// Returns the ids of at most `limit` OAuth clients after `after`, sorted.
+    #[must_use]
+    pub fn client_ids(&self, after: Option<&str>, limit: usize) -> Vec<String> {
+        let later = |id: &String| after.is_none_or(|after| id.as_str() > after);
+        self.context.state().client_ids().into_iter().filter(later).take(limit).collect()
     }
 
     /// Returns the OAuth client with this bearer token digest.

@@ -1,5 +1,7 @@
 //! Metrics of the registry.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
@@ -12,11 +14,18 @@ const REVISION: &str = "switchyard_registry_revision";
 const APPLY_SECONDS: &str = "switchyard_registry_apply_seconds";
 const DOCUMENTS_REFUSED: &str = "switchyard_registry_documents_refused_total";
 const UNREADABLE_DOCUMENTS: &str = "switchyard_registry_unreadable_documents";
+const MISSING_KEY_DOCUMENTS: &str = "switchyard_registry_missing_key_documents";
+const OUTDATED_DOCUMENTS: &str = "switchyard_registry_outdated_documents";
 const WEBHOOK_EXPIRES: &str = "switchyard_webhook_expires_in_seconds";
 const MODULES_IGNORED: &str = "switchyard_discovery_ignored_total";
 const APP_CALLS: &str = "switchyard_app_calls_total";
 const COMPILE_ERRORS: &str = "switchyard_filter_compile_errors_total";
 const COMPILE_SECONDS: &str = "switchyard_filter_compile_seconds";
+
+/// Keys with a series of their own.
+const MISSING_KEYS_MAX: usize = 16;
+/// Label of further ones.
+const OTHER_KEY: &str = "other";
 
 #[expect(clippy::cast_precision_loss, reason = "gauges are f64; counts stay far below 2^52")]
 pub(super) fn applied(revision: u64, counts: Counts) {
@@ -53,6 +62,29 @@ pub(super) fn app_called(kind: &'static str, is_ok: bool) {
 #[expect(clippy::cast_precision_loss, reason = "gauges are f64; counts stay far below 2^52")]
 pub(super) fn unreadable_documents(family: &'static str, count: usize) {
     gauge!(UNREADABLE_DOCUMENTS, "family" => family).set(count as f64);
+}
+
+/// Sets the number of documents that wait for each key. Keys beyond [`MISSING_KEYS_MAX`] count as
+/// `other`; a key that was reported before and is not missing any more is set to 0.
+#[expect(clippy::cast_precision_loss, reason = "gauges are f64; counts stay far below 2^52")]
+pub(super) fn missing_keys<'k>(counts: impl Iterator<Item = (&'k str, usize)>) {
+    static REPORTED: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
+    let mut reported = REPORTED.lock().unwrap_or_else(PoisonError::into_inner);
+    reported.values_mut().for_each(|count| *count = 0);
+    for (key, count) in counts {
+        let is_full = reported.len() >= MISSING_KEYS_MAX && !reported.contains_key(key);
+        let label = if is_full { OTHER_KEY } else { key };
+        *reported.entry(label.to_owned()).or_default() += count;
+    }
+    for (key, count) in reported.iter() {
+        gauge!(MISSING_KEY_DOCUMENTS, "key" => key.clone()).set(*count as f64);
+    }
+}
+
+/// Sets the number of documents that are to be encrypted with the current key.
+#[expect(clippy::cast_precision_loss, reason = "gauges are f64; counts stay far below 2^52")]
+pub(super) fn outdated_documents(count: usize) {
+    gauge!(OUTDATED_DOCUMENTS).set(count as f64);
 }
 
 pub(super) fn document_refused() {

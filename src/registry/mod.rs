@@ -51,10 +51,10 @@ mod validation;
 
 pub use app_calls::{AppCall, AppCaller, CallAuth, CallError};
 pub use commands::{
-    AppPut, Apps, BatchItem, BatchResult, ClientSpec, Clients, ConnectModules, Discovery,
-    DynamicWebhooks, ForgeBatches, ForgeModules, InstallationPut, InstallationSpec, Installations,
-    ManagedModules, ModuleStatusCommands, RegisteredModule, SigningKeys, WebhookOwner,
-    WebhookResult,
+    AppPut, Apps, BatchItem, BatchResult, ClientPut, ClientSpec, Clients, ConnectModules,
+    Discovery, DocumentEncryption, DynamicWebhooks, EncryptionStatus, ForgeBatches, ForgeModules,
+    InstallationPut, InstallationSpec, Installations, ManagedModules, ModuleStatusCommands,
+    RegisteredModule, Rewriting, SecretRotation, SigningKeys, WebhookOwner, WebhookResult,
 };
 pub use compile::{AppliedApp, AppliedInstallation, AppliedModule, function_subject};
 pub use credentials::{NoRandomness, digest};
@@ -63,11 +63,11 @@ pub use error::RegisterError;
 pub use facade::Registry;
 pub use model::{
     AppKind, AppRecord, BodyLayout, ClientRecord, Counts, DYNAMIC_WEBHOOK, DeliveryOptions,
-    DiscoveryConfig, DiscoveryStatus, DroppedModules, DynamicWebhook, EffectiveStatus, Endpoint,
-    EndpointAuth, IgnoreRule, IgnoredModule, InstallationRecord, InstallationState,
-    LifecycleCallbacks, ModuleFields, ModuleRecord, ModuleStatus, NoticeEndpoint, Problem,
-    RegistrationApi, Replayed, RequestStyle, SignedRequest, SourceRange, TRIGGER, WEBHOOKS, code,
-    summary,
+    DiscoveryConfig, DiscoveryStatus, DroppedModules, DynamicWebhook, EffectiveStatus,
+    EncryptionKeys, Endpoint, EndpointAuth, IgnoreRule, IgnoredModule, InstallationRecord,
+    InstallationState, InvalidKeys, KeyId, LifecycleCallbacks, ModuleFields, ModuleRecord,
+    ModuleStatus, NoticeEndpoint, Problem, RegistrationApi, Replayed, RequestStyle, RetiringSecret,
+    SignedRequest, SourceRange, TRIGGER, WEBHOOKS, code, summary,
 };
 pub use replica::{UnreadableDocument, WaitingInstallation};
 pub use settings::Settings;

@@ -1,6 +1,6 @@
 //! Settings and limits of the registry: the sections of the configuration that it reads.
 
-use super::model::{AppKind, AppRecord};
+use super::model::{AppKind, AppRecord, EncryptionKeys};
 use crate::config::{Config, LimitsConfig, RegistryConfig};
 use crate::domain::Product;
 
@@ -13,6 +13,8 @@ pub struct Settings {
     pub public_url: String,
     /// Accepts event types that are not in the catalogue, with a warning.
     pub allow_unknown_events: bool,
+    /// Keys that encrypt the secrets in documents; without one they are stored in clear.
+    pub encryption: EncryptionKeys,
     /// `[registry]`
     pub registry: RegistryConfig,
     /// `[limits]`
@@ -27,6 +29,7 @@ impl Settings {
             prefix: config.nats.prefix.clone(),
             public_url: public_url.trim_end_matches('/').to_owned(),
             allow_unknown_events: config.events.allow_unknown,
+            encryption: EncryptionKeys::default(),
             registry: config.registry.clone(),
             limits: config.limits.clone(),
         }

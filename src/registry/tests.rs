@@ -403,6 +403,7 @@ async fn invalid_app_is_rejected_with_every_problem() {
 
 #[tokio::test]
 async fn endpoint_keeps_its_secret_over_new_versions_unless_one_is_given() {
+    const OWN: &str = "whsec_b3duIHNlY3JldCBvZiBhbiBvcGVyYXRvcg==";
     let (replica, _store) = Replica::provisioned().await;
     let secret = |put: &AppPut| put.record.endpoints[0].secret.reveal().to_owned();
     let second = replica.put_forge(json!({"version": "2"})).await.unwrap();
@@ -410,16 +411,18 @@ async fn endpoint_keeps_its_secret_over_new_versions_unless_one_is_given() {
     assert!(secret(&second).starts_with("whsec_"));
     assert_eq!(secret(&second), secret(&third));
     assert!(second.new_endpoints.is_empty() && !second.created);
-    let endpoint = json!({"key": "hook", "url": "https://x.example", "secret": "whsec_own"});
+    let endpoint = json!({"key": "hook", "url": "https://x.example", "secret": OWN});
     let given = replica.put_forge(json!({"endpoints": [endpoint]})).await.unwrap();
-    assert_eq!(secret(&given), "whsec_own");
+    assert_eq!(secret(&given), OWN);
+    let previous = given.record.endpoints[0].previous.as_ref().map(|old| old.secret.reveal());
+    assert_eq!(previous, Some(&*secret(&third)), "the secret of before signs, too");
 }
 
 #[tokio::test]
 async fn token_identifies_its_installation_until_rotation() {
     let (replica, store) = Replica::provisioned().await;
     let put = replica.install("inst-b", json!({})).await.unwrap();
-    let old = put.token.unwrap();
+    let old = put.token.unwrap().reveal().to_owned();
     let whose = |token: &str| {
         replica.installation_by_token(&digest(token)).map(|live| live.record.id.to_string())
     };
@@ -455,13 +458,13 @@ async fn installation_keeps_its_app_and_its_site() {
 async fn deleting_an_app_deletes_everything_that_belongs_to_it() {
     let (replica, store) = Replica::provisioned().await;
     let module = replica.add(json!({})).await.unwrap();
-    let client = json!({"token": "t", "user": "u", "installation": "inst-a"});
+    let client = json!({"token": "token-of-a-client", "user": "u", "installation": "inst-a"});
     let client = serde_json::from_value(client).unwrap();
-    assert!(replica.clients().put("client-1", client).await.unwrap());
+    assert!(replica.clients().put("client-1", client).await.unwrap().created);
     replica.apps().delete(APP).await.unwrap();
     assert!(store.keys().is_empty(), "{:?}", store.keys());
     assert!(replica.subscription(&id_of(&module)).is_none());
-    assert!(replica.client_by_token(&digest("t")).is_none());
+    assert!(replica.client_by_token(&digest("token-of-a-client")).is_none());
     assert_eq!(replica.counts(), super::Counts::default());
     assert!(matches!(replica.apps().delete(APP).await, Err(RegisterError::NotFound)));
     replica.put_forge(json!({})).await.unwrap();
@@ -478,7 +481,7 @@ async fn forge_uninstall_deletes_and_connect_uninstall_keeps_modules() {
     let app = json!({"kind": "connect", "baseUrl": "https://c.example"});
     let app = serde_json::from_value(app).unwrap();
     replica.apps().put(&"com.example".into(), app, &|_| Ok(())).await.unwrap();
-    let connect = json!({"app": "com.example", "clientKey": "k", "sharedSecret": "s"});
+    let connect = json!({"app": "com.example", "clientKey": "k", "sharedSecret": "secret-1"});
     assert_eq!(replica.install("inst-c", connect).await.unwrap().token, None);
     replica.installations().delete("inst-c").await.unwrap();
     let state = replica.installation("inst-c").unwrap().record.state;

@@ -14,7 +14,7 @@ use tracing::debug;
 use super::document_turns::DocumentTurns;
 use super::error::{RegisterError, document_error};
 use super::metrics;
-use super::model::{decode, encode};
+use super::model::{EncryptionKeys, StoredWith, decode, encode};
 use super::replica::{ReadBarrier, ReplicaHandle, Replicated};
 use super::store::{Store, StoreError, StoredDocument};
 use crate::clock;
@@ -46,15 +46,21 @@ pub(crate) enum Mutation<D, T> {
 /// The store of documents and this replica's progress in applying it.
 pub(crate) struct Transactions {
     store: Arc<dyn Store>,
+    encryption: EncryptionKeys,
     replica: ReplicaHandle,
     barrier: ReadBarrier,
     turns: DocumentTurns,
 }
 
 impl Transactions {
-    /// Creates transactions over `store`, which `replica` applies.
-    pub(crate) fn new(store: Arc<dyn Store>, replica: ReplicaHandle) -> Self {
-        Self { store, replica, barrier: ReadBarrier::default(), turns: DocumentTurns::default() }
+    /// Creates transactions over `store` with these keys, which `replica` applies.
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        encryption: EncryptionKeys,
+        replica: ReplicaHandle,
+    ) -> Self {
+        let (barrier, turns) = (ReadBarrier::default(), DocumentTurns::default());
+        Self { store, encryption, replica, barrier, turns }
     }
 
     /// Updates one document. `decide` is called with the current document, and again with a newer
@@ -104,6 +110,28 @@ impl Transactions {
         Err(RegisterError::Contended { attempts: CONFLICTS_MAX })
     }
 
+    /// Stores a document again if its secrets are not encrypted with the key of this replica; returns
+    /// whether it did.
+    ///
+    /// # Errors
+    /// As [`Transactions::update_document`].
+    pub(crate) async fn encrypt_again<D: Replicated>(
+        &self,
+        id: &str,
+    ) -> Result<bool, RegisterError> {
+        self.update_document(id, |current: Option<D>| {
+            let Some(mut document) = current else { return Ok(Mutation::Keep(false)) };
+            let is_outdated = document
+                .secrets()
+                .is_some_and(|secrets| is_outdated(secrets.stored_with, &self.encryption));
+            Ok(match is_outdated {
+                true => Mutation::Put(Box::new(document), true),
+                false => Mutation::Keep(false),
+            })
+        })
+        .await
+    }
+
     /// Waits until this replica has applied every write confirmed before this call, by any replica,
     /// so that an app may continue at another replica. If the store is unavailable, it returns at
     /// once: the applied state is the best known.
@@ -145,7 +173,8 @@ impl Transactions {
         let Some(StoredDocument { value, revision }) = self.store.get(key).await? else {
             return Ok((None, None));
         };
-        let document = decode(&value).map_err(|error| document_error(key, &error))?;
+        let document = decode(key, &value, &self.encryption);
+        let document = document.map_err(|error| document_error(key, &error))?;
         Ok((Some(document), Some(revision)))
     }
 
@@ -153,10 +182,11 @@ impl Transactions {
     async fn put<D: Replicated>(
         &self,
         key: &str,
-        document: Box<D>,
+        mut document: Box<D>,
         expected: Option<u64>,
     ) -> Result<(), RegisterError> {
-        let value = encode(document.as_ref()).map_err(|error| document_error(key, &error))?;
+        let value = encode(key, document.as_mut(), &self.encryption);
+        let value = value.map_err(|error| document_error(key, &error))?;
         let _cached = document.cache_own_write(&self.replica, key, &value);
         let revision = self.store.put(key, value, expected).await?;
         self.wait_until_applied(key, revision).await
@@ -178,5 +208,14 @@ impl Transactions {
             }
             Err(_) => Err(RegisterError::NotApplied { revision, waited: APPLY_TIMEOUT }),
         }
+    }
+}
+
+/// Whether secrets that are stored like this are to be stored again.
+pub(crate) fn is_outdated(stored: &StoredWith, encryption: &EncryptionKeys) -> bool {
+    match (stored, encryption.writes_with()) {
+        (StoredWith::NoSecret, _) | (_, None) => false,
+        (StoredWith::Key(id), Some(current)) => id != current,
+        (StoredWith::InClear | StoredWith::SeveralKeys, Some(_)) => true,
     }
 }

@@ -4,17 +4,20 @@ use std::fmt::{self, Debug};
 use std::io::{self, IsTerminal};
 
 use anyhow::Context;
-use tracing::Subscriber;
 use tracing::field::Field;
+use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::{self, Writer};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::escape::Escaped;
 
-/// Sends logs to stderr, as `json` (one object a line) or `text`.
+/// Sends logs to stderr, as `json` (one object a line) or `text`. Whatever the filter says, libraries
+/// log no bodies: see [`shows_no_secret`].
 ///
 /// # Errors
 /// The format is unknown or the filter is invalid.
@@ -24,7 +27,7 @@ pub fn install_logs(format: &str, filter: &str) -> anyhow::Result<()> {
         "json" => {
             let logs = tracing_subscriber::fmt().with_env_filter(filter);
             let logs = logs.with_writer(|| EscapedStderr).json().flatten_event(true);
-            logs.finish().try_init()
+            logs.finish().with(filter_fn(shows_no_secret)).try_init()
         }
         "text" => {
             let is_terminal = io::stderr().is_terminal();
@@ -50,6 +53,20 @@ where
         .with_writer(to)
         .fmt_fields(format::debug_fn(write_field).delimited(" "))
         .finish()
+        .with(filter_fn(shows_no_secret))
+}
+
+/// Whether events of a place in the code show no secret. Below `info`, the client of the broker logs
+/// requests and messages, so documents of the registry; below `debug`, other libraries log what they
+/// send. The code of this crate shows no secret at any level.
+fn shows_no_secret(metadata: &Metadata<'_>) -> bool {
+    let crate_name = metadata.target().split(':').next().unwrap_or_default();
+    let most = match crate_name {
+        "switchyard" | "switchyard_expr" => Level::TRACE,
+        "async_nats" | "nkeys" => Level::INFO,
+        _ => Level::DEBUG,
+    };
+    *metadata.level() <= most
 }
 
 /// Standard error for lines of JSON, in which harmful characters are escaped, too: people read them on

@@ -170,6 +170,16 @@ pub const FAMILIES: &[MetricFamily] = &[
         "Stored documents that could not be applied.",
     ),
     gauge(
+        "switchyard_registry_outdated_documents",
+        &[],
+        "Registry documents whose secrets are not encrypted with the current key, when last counted.",
+    ),
+    gauge(
+        "switchyard_registry_missing_key_documents",
+        &["key"],
+        "Registry documents with a secret that is encrypted with a key this replica lacks, by key id.",
+    ),
+    gauge(
         "switchyard_registry_unreadable_documents",
         &["family"],
         "Stored documents that this replica cannot read; events of their installations wait.",
@@ -369,6 +379,11 @@ pub const FAMILIES: &[MetricFamily] = &[
         "switchyard_streams_recreated_total",
         &["stream"],
         "Streams that were deleted while a router ran and were created again, empty.",
+    ),
+    counter(
+        "switchyard_config_reloads_total",
+        &["result"],
+        "Changed files of the configuration that were read again, by result.",
     ),
     counter(
         "switchyard_managed_broker_restarts_total",

@@ -7,7 +7,7 @@ import { admin, server } from "./server.mjs";
 
 await admin("PUT", "/apps/com.example.jirajs", { kind: "connect", baseUrl: "http://127.0.0.1:9", scopes: ["READ"] });
 await admin("PUT", "/installations/jirajs", { app: "com.example.jirajs", cloudId: "site-jirajs",
-  product: "jira", clientKey: "jirajs-tenant", sharedSecret: "s" });
+  product: "jira", clientKey: "jirajs-tenant", sharedSecret: "secret-of-a-jira-tenant-0123456789" });
 await admin("PUT", "/oauth-clients/jirajs", { token: "jirajs-token", user: "u", installation: "jirajs" });
 
 const client = createClient({ host: server, auth: { type: "bearer", token: "jirajs-token" } });

@@ -16,7 +16,7 @@ import time
 import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
-TOKEN = "clients-admin-token"
+TOKEN = "clients-admin-token-0123456789abcdef"
 CLIENTS = ["confluence_js.mjs", "connect_express.mjs", "forge_api.mjs", "forge_manifest.mjs", "forge_remote.mjs",
            "jira_js.mjs", "python_clients.py"]
 CLIENT_TIMEOUT_S = 60

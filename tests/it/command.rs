@@ -175,3 +175,23 @@ fn standard_input_is_read_like_a_file() {
         run_with(folder.path(), &["check", "-"], "modules:\n  trigger:\n    - events: 1\n");
     assert_eq!(output.status.code(), Some(1));
 }
+
+#[test]
+fn text_of_a_file_controls_no_terminal() {
+    // Clears the screen, sets the title, and shows the rest from right to left.
+    let name = "avi:jira:\u{1b}[2J\u{1b}]0;x\u{7}\u{9b}31m\u{202e}";
+    let module = json!({"type": "trigger", "data": {"events": [name], "function": "main"}});
+    let filter = "event.\u{202e}x == '\u{1b}[2J'";
+    let folder = folder(&[("module.json", &module.to_string()), ("filter.txt", filter)]);
+    for arguments in [
+        &["check", "module.json"][..],
+        &["check", "filter.txt"],
+        &["check", "module.json", "-o", "json"],
+        &["check", "no-such-\u{1b}[2J"],
+    ] {
+        let (_, text) = run(folder.path(), arguments);
+        let is_harmful = |char: char| (char.is_control() && char != '\n') || char == '\u{202e}';
+        assert!(!text.contains(is_harmful), "{arguments:?}: {text:?}");
+        assert!(text.contains("\\u"), "{arguments:?}: {text}");
+    }
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hyper::Method;
 use serde_json::{Value, json};
+use switchyard::clock;
 
 use crate::support::raw::{RawConnection, exchange, exchange_from, status};
 use crate::support::{ADMIN_TOKEN, NatsServer, RouterProcess, Setup, WAIT_MAX, eventually};
@@ -179,6 +180,33 @@ async fn connections_of_one_address_are_bounded_and_others_are_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_clients_of_many_addresses_do_not_keep_out_others() {
+    // The fewest that can be configured; this machine has 16 more.
+    const MOST: usize = 16 + 16;
+    let nats = NatsServer::start().await;
+    let mut setup = Setup::new(&nats.url(), nats.folder().join("router"))
+        .with("SWITCHYARD_SERVER__CONNECTIONS_MAX", 16)
+        .with("SWITCHYARD_SERVER__HEADER_TIMEOUT_MS", 600_000)
+        .with("SWITCHYARD_SERVER__IDLE_TIMEOUT_MS", 600_000);
+    let router = setup.start().await;
+    let mut held = Vec::new();
+    for last in 0..MOST {
+        let last = 10 + u8::try_from(last).expect("an address");
+        let mut connection = RawConnection::open_from(setup.port, last).await;
+        connection.send("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ").await;
+        held.push(connection);
+    }
+    eventually(WAIT_MAX, "another client is answered", || async {
+        let answer = exchange_from(setup.port, 2, "GET /healthz/live HTTP/1.1", "").await;
+        (status(&answer) == 200).then_some(())
+    })
+    .await;
+    assert!(
+        router.metric(r#"switchyard_listener_closed_total{reason="header_timeout"}"#).await >= 1.0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn live_feed_outlives_the_deadlines() {
     let nats = NatsServer::start().await;
     let mut setup = Setup::new(&nats.url(), nats.folder().join("router"))
@@ -198,7 +226,13 @@ async fn live_feed_outlives_the_deadlines() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     crate::support::publish(&nats.client().await, "site-1", 7, "OPS").await;
     assert!(live.until_received("event-7", WAIT_MAX).await, "the feed is still open");
-    assert!(router.terminate().await, "an open feed does not keep the router from ending");
+    // Neither an open feed nor an unfinished request keeps the router from ending.
+    let mut partial = RawConnection::open(setup.port).await;
+    partial.send("GET / HTTP/1.1\r\nX: ").await;
+    let stopping = clock::tick();
+    assert!(router.terminate().await);
+    let took = clock::since(stopping);
+    assert!(took < Duration::from_secs(15), "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -207,7 +241,8 @@ async fn wrong_tokens_are_counted_and_limited_by_address() {
     const TRIES: usize = 200;
     let nats = NatsServer::start().await;
     let mut setup = Setup::new(&nats.url(), nats.folder().join("router"))
-        .with("SWITCHYARD_SERVER__AUTH_FAILURES_PER_MINUTE", LIMIT);
+        .with("SWITCHYARD_SERVER__AUTH_FAILURES_PER_MINUTE", LIMIT)
+        .with("SWITCHYARD_SERVER__TRUSTED_PROXIES", "127.0.0.9/32");
     let router = setup.start().await;
     let call = async |last: u8, token: &str| {
         let head = format!("GET /admin/v1/apps HTTP/1.1\r\nAuthorization: Bearer {token}");
@@ -232,6 +267,19 @@ async fn wrong_tokens_are_counted_and_limited_by_address() {
     assert_eq!(status(&call(3, "wrong").await), 401, "another address is not limited");
     let counted = r#"switchyard_auth_failures_total{api="operator",reason="unknown_token"}"#;
     assert!((router.metric(counted).await - (TRIES + 1) as f64).abs() < 0.1);
+
+    // A trusted proxy names its clients; each is limited by itself, and others cannot name any.
+    let proxied = async |last: u8, client: &str| {
+        let head = format!("GET /admin/v1/apps HTTP/1.1\r\nX-Forwarded-For: 1.1.1.1, {client}");
+        status(&exchange_from(setup.port, last, &head, "").await)
+    };
+    let mut statuses = Vec::new();
+    for _ in 0..TRIES {
+        statuses.push(proxied(9, "9.9.9.9").await);
+    }
+    assert!(statuses.ends_with(&[429]), "{statuses:?}");
+    assert_eq!(proxied(9, "9.9.9.8").await, 401);
+    assert_eq!(proxied(2, "9.9.9.7").await, 429, "the limited address of before");
 
     for (head, series) in [
         ("GET /healthz/deep HTTP/1.1", r#"{api="health",reason="no_token"}"#),

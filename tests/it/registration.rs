@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use switchyard::api::{ApiState, router};
+use switchyard::api::{AdminTokens, ApiState, router};
 use switchyard::bus::{Connections, FailedWebhookStream, Subjects, streams};
 use switchyard::config::Config;
 use switchyard::delivery::EgressGuard;
@@ -52,7 +52,7 @@ impl Replica {
         let routes = router(Arc::new(ApiState {
             registry: Arc::clone(&registry),
             matcher,
-            admin_token: Secret::new(ADMIN_TOKEN),
+            admin_tokens: AdminTokens::new(Secret::new(ADMIN_TOKEN), Vec::new()),
             body_max: 1 << 20,
             bodies: Arc::new(BodyIntake::new(&config.server)),
             failures: Arc::new(AuthFailures::new(config.server.auth_failures_per_minute)),

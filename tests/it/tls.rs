@@ -1,4 +1,5 @@
-//! TLS of the listener: certificates from files, replaced while the router runs.
+//! TLS of the listener: certificates from files, replaced while the router runs. The keys in `tests/data/tls` protect
+//! nothing: they were made for this test.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -18,7 +18,7 @@ import threading
 import time
 import urllib.parse
 
-ADMIN_TOKEN = "test-admin-token"
+ADMIN_TOKEN = "test-admin-token-0123456789abcdef"
 START_S = 60
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent

@@ -95,13 +95,14 @@ pub(in crate::api) fn verified<'p>(
     let path = parts.uri.path();
     let product = source_of_path(path).product();
     let candidates = candidates(&token, registry, product)?;
+    let now_ms = clock::now_ms();
     let signed = candidates.into_iter().find(|installation| {
-        let secret = installation.record.shared_secret.as_ref();
-        secret.is_some_and(|secret| token.is_signed_with(secret))
+        let mut accepted = installation.record.accepted_secrets(now_ms);
+        accepted.any(|secret| token.is_signed_with(secret))
     });
     let installation = signed.ok_or("signature")?;
     let query = parts.uri.query().unwrap_or_default();
-    let now_s = clock::now_ms().div_euclid(1000);
+    let now_s = now_ms.div_euclid(1000);
     token.check(now_s, parts.method.as_str(), path, query).map_err(TokenError::label)?;
     let (issued_s, accepted_until_s) = (token.issued_s(), token.accepted_until_s());
     Ok(VerifiedToken { installation, text, issued_s, accepted_until_s })

@@ -29,7 +29,7 @@ use crate::domain::{CloudId, Product};
 use crate::event::sources::SOURCES;
 use crate::event::webhook::map_webhook;
 use crate::event::{DecodeError, Envelope, HeaderLookup, Publisher};
-use crate::listener::BodyIntake;
+use crate::listener::{AuthFailures, BodyIntake, Client};
 
 #[cfg(test)]
 mod tests;
@@ -48,6 +48,8 @@ pub struct IngestState {
     pub rules: Arc<SiteRules>,
     /// Reads the bodies.
     pub bodies: Arc<BodyIntake>,
+    /// Clients that fail too often: what they ask for is not looked for at other replicas.
+    pub failures: Arc<AuthFailures>,
     /// Counts refused webhooks.
     pub refusals: Arc<IngestRefusals>,
     /// Largest body, in bytes.
@@ -93,7 +95,7 @@ async fn receive_webhook(
         let message = "the path must name a site: /ingest/jira/{cloudId}";
         return Err(refuse(false, Reason::NoSite, bad_request("SY-1021", message)));
     }
-    let is_provisioned = state.knows_site(product, &cloud_id).await;
+    let is_provisioned = state.knows_site(product, &cloud_id, client).await;
     let admitted = if is_provisioned || state.rules.is_open {
         state.rules.admit(product, &cloud_id, token.as_deref(), &headers)
     } else {
@@ -130,9 +132,12 @@ async fn receive_webhook(
 
 impl IngestState {
     /// Whether a site has an installation, on any replica.
-    async fn knows_site(&self, product: Product, site: &CloudId) -> bool {
+    async fn knows_site(&self, product: Product, site: &CloudId, client: Client) -> bool {
         if self.directory.is_provisioned(product, site) {
             return true;
+        }
+        if self.failures.record(client).is_some() {
+            return false;
         }
         // It may have been installed at another replica just now, and the sender of a webhook does not
         // repeat it after 404.

@@ -88,6 +88,9 @@ fn app_view(app: &AppRecord) -> Value {
         let mut shown = json!({"key": endpoint.key, "url": endpoint.url});
         let auth = Some(&endpoint.auth).filter(|auth| **auth != EndpointAuth::default());
         insert_some(&mut shown, "auth", auth);
+        let previous = endpoint.previous.as_ref();
+        let until = previous.and_then(|previous| rfc3339(previous.until_ms));
+        insert_some(&mut shown, "previousSecretUntil", until);
         shown
     };
     let mut view = json!({

@@ -12,7 +12,7 @@ use crate::api::error::ApiError;
 use crate::api::extract::{JsonObject, PathId};
 use crate::api::json::{insert_some, rfc3339};
 use crate::api::state::{Shared, route};
-use crate::domain::InstallationId;
+use crate::domain::{InstallationId, Secret};
 use crate::registry::{
     AppliedInstallation, EffectiveStatus, InstallationPut, InstallationSpec, ModuleRecord,
     RegistrationApi, function_subject,
@@ -33,9 +33,10 @@ async fn put_installation(
     let id = InstallationId::from(id);
     let spec: InstallationSpec = body.read()?;
     let put = state.registry.installations().put(&id, spec).await?;
-    let InstallationPut { created: is_new, token } = put;
+    let InstallationPut { created: is_new, token, warnings } = put;
     let mut answer = json!({"id": id});
-    insert_some(&mut answer, "token", token);
+    insert_some(&mut answer, "token", token.as_ref().map(Secret::reveal));
+    insert_some(&mut answer, "warnings", Some(warnings).filter(|all| !all.is_empty()));
     Ok((put_status(is_new), Json(answer)))
 }
 
@@ -91,6 +92,9 @@ fn installation_view(state: &Shared, installation: &AppliedInstallation) -> Valu
         "updatedAt": rfc3339(record.updated_ms),
     });
     insert_some(&mut view, "clientKey", record.client_key.as_ref());
+    let previous = record.previous_shared_secret.as_ref();
+    let until = previous.and_then(|previous| rfc3339(previous.until_ms));
+    insert_some(&mut view, "previousSecretUntil", until);
     insert_some(&mut view, "appAccountId", record.app_account_id.as_ref());
     let dropped = record.dropped.as_ref().map(|dropped| {
         let mut shown = json!({"at": rfc3339(dropped.at_ms), "keys": dropped.keys});

@@ -1,19 +1,23 @@
-//! Operator endpoint for OAuth clients.
+//! Operator endpoints for OAuth clients.
 
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
-use axum::routing::put;
+use axum::routing::{get, put};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
+use super::list::{next_cursor, page_params, page_view};
 use super::status::put_status;
 use crate::api::error::ApiError;
 use crate::api::extract::{JsonObject, PathId};
+use crate::api::json::insert_some;
 use crate::api::state::{Shared, route};
-use crate::registry::ClientSpec;
+use crate::registry::{ClientRecord, ClientSpec};
 
 pub(super) fn routes() -> Router<Shared> {
-    route(Router::new(), "/oauth-clients/{id}", &put(put_client))
+    let router = route(Router::new(), "/oauth-clients", &get(list_clients));
+    let one = put(put_client).get(get_client).delete(delete_client);
+    route(router, "/oauth-clients/{id}", &one)
 }
 
 async fn put_client(
@@ -22,6 +26,40 @@ async fn put_client(
     body: JsonObject,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let spec: ClientSpec = body.read()?;
-    let is_new = state.registry.clients().put(&id, spec).await?;
-    Ok((put_status(is_new), Json(json!({"id": id}))))
+    let put = state.registry.clients().put(&id, spec).await?;
+    let mut answer = json!({"id": id});
+    insert_some(&mut answer, "warnings", Some(put.warnings).filter(|all| !all.is_empty()));
+    Ok((put_status(put.created), Json(answer)))
+}
+
+async fn get_client(
+    State(state): State<Shared>,
+    PathId(id): PathId,
+) -> Result<Json<Value>, ApiError> {
+    let client = state.registry.client(&id).ok_or(ApiError::NotFound)?;
+    Ok(Json(client_view(&client)))
+}
+
+/// Renders a client without its token, of which only a digest is stored.
+fn client_view(client: &ClientRecord) -> Value {
+    json!({"id": client.id, "user": client.user, "installation": client.installation})
+}
+
+async fn list_clients(
+    State(state): State<Shared>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, ApiError> {
+    let (after, limit) = page_params(query.as_deref())?;
+    let ids = state.registry.client_ids(after.as_deref(), limit + 1);
+    let found = ids.iter().take(limit).filter_map(|id| state.registry.client(id));
+    let items = found.map(|client| client_view(&client)).collect();
+    Ok(Json(page_view(items, next_cursor(&ids, limit, String::as_str))))
+}
+
+async fn delete_client(
+    State(state): State<Shared>,
+    PathId(id): PathId,
+) -> Result<StatusCode, ApiError> {
+    state.registry.clients().delete(&id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

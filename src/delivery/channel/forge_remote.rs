@@ -64,7 +64,7 @@ async fn post(remote: &ForgeRemote, attempt: Attempt<'_>) -> AttemptOutcome {
         // The stored keys cannot be read: no fault of the remote.
         return AttemptOutcome::failed(AttemptClass::Local, "no key to sign the invocation token");
     };
-    let mut headers = match signed_headers(&attempt, &remote.secret) {
+    let mut headers = match signed_headers(&attempt, &remote.secrets) {
         Ok(headers) => headers,
         Err(unsigned) => return unsigned,
     };
@@ -185,7 +185,7 @@ mod tests {
     fn remote() -> ForgeRemote {
         ForgeRemote {
             url: "https://example.com/remote".parse().unwrap(),
-            secret: Secret::new("whsec_MDEyMzQ1Njc4OWFiY2RlZg=="),
+            secrets: Secret::new("whsec_MDEyMzQ1Njc4OWFiY2RlZg==").into(),
             endpoint: "backend".into(),
             app_version: "2.1.0".into(),
             environment: "PRODUCTION".into(),

@@ -29,7 +29,7 @@ impl Channel for HttpHandler {
 
     fn attempt<'a>(&'a self, attempt: Attempt<'a>) -> BoxFuture<'a, AttemptOutcome> {
         Box::pin(async move {
-            match signed_headers(&attempt, &self.secret) {
+            match signed_headers(&attempt, &self.secrets) {
                 Ok(headers) => attempt.http.post(&self.url, headers, attempt.body).await,
                 Err(unsigned) => unsigned,
             }
@@ -45,7 +45,8 @@ mod tests {
     #[test]
     fn https_to_a_port_is_another_host_than_http_to_it() {
         let host = |url: &str| {
-            let handler = HttpHandler { url: url.parse().unwrap(), secret: Secret::new("s") };
+            let handler =
+                HttpHandler { url: url.parse().unwrap(), secrets: Secret::new("s").into() };
             handler.host().into_owned()
         };
         assert_ne!(host("https://a.example:8443/x"), host("http://a.example:8443/x"));

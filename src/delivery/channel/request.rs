@@ -2,8 +2,8 @@
 
 use super::contract::Attempt;
 use crate::delivery::model::{AttemptClass, AttemptOutcome};
-use crate::delivery::signature::sign;
-use crate::domain::Secret;
+use crate::delivery::signature::sign_with_all;
+use crate::domain::SigningSecrets;
 use crate::event::codec::HeaderList;
 
 /// Name of the header that a request without a body does not carry.
@@ -41,16 +41,16 @@ pub(super) fn http_headers(attempt: &Attempt<'_>) -> HeaderList {
     headers
 }
 
-/// Returns the headers of an attempt over HTTP, signed with `secret`.
+/// Returns the headers of an attempt over HTTP, signed with the secrets that are valid now.
 ///
 /// # Errors
 /// The outcome of an attempt that cannot be signed.
 pub(super) fn signed_headers(
     attempt: &Attempt<'_>,
-    secret: &Secret,
+    secrets: &SigningSecrets,
 ) -> Result<HeaderList, AttemptOutcome> {
     let (id, now_s) = (attempt.delivery.id.as_str(), attempt.now.as_second());
-    let signature = sign(secret, id, now_s, &attempt.body)
+    let signature = sign_with_all(secrets, id, now_s, &attempt.body)
         .map_err(|error| AttemptOutcome::failed(AttemptClass::Other, error.to_string()))?;
     let mut headers = http_headers(attempt);
     headers.push(("webhook-signature", signature));

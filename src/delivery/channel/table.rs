@@ -40,7 +40,7 @@ mod tests {
         };
         let remote = ForgeRemote {
             url: URL.parse().unwrap(),
-            secret: secret(),
+            secrets: secret().into(),
             endpoint: "backend".into(),
             app_version: "1.0.0".into(),
             environment: "PRODUCTION".into(),

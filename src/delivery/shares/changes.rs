@@ -82,6 +82,9 @@ pub struct ChangesDocument {
     format: u32,
     /// When it was written, milliseconds since the epoch.
     pub at_ms: i64,
+    /// Whether the replica publishes its presence, too; those of earlier releases do not.
+    #[serde(default)]
+    pub has_presence: bool,
     changes: Vec<(ShareOwner, Change)>,
 }
 
@@ -96,7 +99,7 @@ impl ChangesDocument {
             });
             changes.truncate(OWNERS_MAX);
         }
-        Self { format: FORMAT, at_ms, changes }
+        Self { format: FORMAT, at_ms, has_presence: true, changes }
     }
 
     /// Returns the changes; none of a document of a later format.

@@ -217,10 +217,14 @@ fn document_of_changes_is_a_stored_format() {
     let changes = Changes::from([(owner("a", "i", "e"), Change { messages: -1, bytes: -10 })]);
     let document = ChangesDocument::new(&changes, 7);
     let text = serde_json::to_string(&document).unwrap();
-    let expected = r#"{"format":1,"atMs":7,"changes":[[{"app":"a","installation":"i","endpoint":"e"},{"messages":-1,"bytes":-10}]]}"#;
+    let expected = r#"{"format":1,"atMs":7,"hasPresence":true,"changes":[[{"app":"a","installation":"i","endpoint":"e"},{"messages":-1,"bytes":-10}]]}"#;
     assert_eq!(text, expected);
     let read: ChangesDocument = serde_json::from_str(&text).unwrap();
-    assert_eq!(read.into_changes(), Some(changes));
+    assert_eq!(read.into_changes(), Some(changes.clone()));
+    let earlier = text.replace(r#""hasPresence":true,"#, "");
+    let earlier: ChangesDocument = serde_json::from_str(&earlier).unwrap();
+    assert!(!earlier.has_presence, "a release before presence");
+    assert_eq!(earlier.into_changes(), Some(changes));
     let later = text.replace(r#""format":1"#, r#""format":2"#);
     let later: ChangesDocument = serde_json::from_str(&later).unwrap();
     assert_eq!(later.into_changes(), None, "a later format counts as unknown");

@@ -165,15 +165,15 @@ fn drop_modules(record: &mut InstallationRecord, version: Option<String>) -> Vec
 
 /// Each part with the submitted secret, else its stored one, else a generated one.
 fn secrets(spec: &AppSpec, current: Option<&AppRecord>) -> Result<AppSecrets, RegisterError> {
-    let secret = |given: Option<&String>, old: Option<&Secret>| match (given, old) {
-        (Some(given), _) => Ok(Secret::new(given.as_str())),
+    let secret = |given: Option<&Secret>, old: Option<&Secret>| match (given, old) {
+        (Some(given), _) => Ok(given.clone()),
         (None, Some(old)) => Ok(old.clone()),
         (None, None) => credentials::new_secret(),
     };
     let known = current.map_or(&[] as &[Endpoint], |app| &app.endpoints);
     let endpoint = |endpoint: &EndpointSpec| {
         let old = known.iter().find(|known| known.key == endpoint.key);
-        Ok(endpoint.with(secret(endpoint.secret.as_ref(), old.map(|old| &old.secret))?))
+        Ok(endpoint.with(secret(endpoint.secret.as_ref(), old.map(|old| &old.secret))?, old))
     };
     let endpoints = spec.endpoints.iter().map(endpoint).collect::<Result<_, RegisterError>>()?;
     let old = current.and_then(|app| app.discovery.as_ref()).map(|old| &old.secret);

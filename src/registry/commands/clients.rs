@@ -1,21 +1,32 @@
 //! Operator commands on OAuth clients.
 
 use serde::Deserialize;
+use tracing::{info, warn};
 
 use super::context::Context;
-use crate::domain::{InstallationId, UnknownMembers};
+use crate::domain::{InstallationId, Secret, UnknownMembers};
 use crate::registry::credentials;
 use crate::registry::error::RegisterError;
 use crate::registry::model::{ClientRecord, FORMAT, Problem, code};
 use crate::registry::transaction::Mutation;
+use crate::registry::validation::{issued_secret_problem, issued_secret_warning};
 
 /// An OAuth client as an operator submits it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClientSpec {
-    token: String,
+    token: Secret,
     user: String,
     installation: InstallationId,
+}
+
+/// Result of [`Clients::put`].
+#[derive(Clone, Debug)]
+pub struct ClientPut {
+    /// Whether the client did not exist before.
+    pub created: bool,
+    /// What is questionable.
+    pub warnings: Vec<Problem>,
 }
 
 /// Operator commands on OAuth clients.
@@ -29,20 +40,21 @@ impl<'a> Clients<'a> {
         Self { context }
     }
 
-    /// Provisions an OAuth client; returns whether it did not exist before.
+    /// Provisions an OAuth client.
     ///
     /// # Errors
     /// The client is invalid, or the installation does not exist.
-    pub async fn put(self, id: &str, spec: ClientSpec) -> Result<bool, RegisterError> {
+    pub async fn put(self, id: &str, spec: ClientSpec) -> Result<ClientPut, RegisterError> {
         let installation = spec.installation.as_str();
         let state = self.context.state();
         let found = state.installation(installation);
         found.ok_or_else(|| RegisterError::not_provisioned("installation", installation))?;
-        if spec.token.is_empty() {
-            let problem = Problem::new(code::FORM, "token", "a token is a non-empty string");
+        if let Some(problem) = issued_secret_problem(Some(&spec.token), "token") {
             return Err(RegisterError::invalid(problem));
         }
-        let token_hash = credentials::digest(&spec.token);
+        let warnings: Vec<_> =
+            issued_secret_warning(Some(&spec.token), "token").into_iter().collect();
+        let token_hash = credentials::digest(spec.token.reveal());
         if state.client_by_token(&token_hash).is_some_and(|other| other.id != id) {
             let problem = Problem::new(code::DUPLICATE, "token", "another client has this token");
             return Err(RegisterError::invalid(problem));
@@ -51,7 +63,8 @@ impl<'a> Clients<'a> {
         let (id_text, unknown) = (id.to_owned(), UnknownMembers::default());
         let record =
             ClientRecord { format: FORMAT, id: id_text, token_hash, user, installation, unknown };
-        self.context
+        let created = self
+            .context
             .transactions
             .update_document(id, |current: Option<ClientRecord>| {
                 let is_new = current.is_none();
@@ -59,6 +72,26 @@ impl<'a> Clients<'a> {
                 let record = ClientRecord { unknown, ..record.clone() };
                 Ok(Mutation::Put(Box::new(record), is_new))
             })
-            .await
+            .await?;
+        if !warnings.is_empty() {
+            warn!(client = id, "the token of an OAuth client is short");
+        }
+        info!(client = id, created, "OAuth client provisioned");
+        Ok(ClientPut { created, warnings })
+    }
+
+    /// Deletes an OAuth client; its token is rejected from then on.
+    ///
+    /// # Errors
+    /// The client does not exist.
+    pub async fn delete(self, id: &str) -> Result<(), RegisterError> {
+        self.context
+            .transactions
+            .update_document(id, |current: Option<ClientRecord>| {
+                current.map(|_| Mutation::Delete(())).ok_or(RegisterError::NotFound)
+            })
+            .await?;
+        info!(client = id, "OAuth client removed");
+        Ok(())
     }
 }

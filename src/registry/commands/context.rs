@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::rate_limit::RateLimit;
+use super::rewriting::RewritingProgress;
 use crate::domain::InstallationId;
 use crate::registry::app_calls::OutboundCalls;
 use crate::registry::compile::{AppliedApp, AppliedInstallation};
@@ -26,6 +27,8 @@ pub(crate) struct Context {
     pub(crate) calls: OutboundCalls,
     /// Registration rate limit.
     pub(crate) rate_limit: RateLimit,
+    /// Progress of encrypting documents again.
+    pub(crate) rewriting: RewritingProgress,
 }
 
 /// The installation that a request is about, with its app, as applied here.
@@ -45,8 +48,9 @@ impl Context {
                 settings.limits.registration_rate,
                 settings.limits.registration_burst,
             ),
-            transactions: Transactions::new(store, replica.clone()),
+            transactions: Transactions::new(store, settings.encryption.clone(), replica.clone()),
             calls: OutboundCalls::default(),
+            rewriting: RewritingProgress::default(),
             replica,
             settings,
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::Deserialize;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::connect_lifecycle::{ConnectLifecycle, needs_acceptance};
 use super::context::Context;
@@ -14,9 +14,10 @@ use crate::registry::credentials;
 use crate::registry::error::RegisterError;
 use crate::registry::model::{
     AppKind, ClientRecord, FORMAT, InstallationRecord, InstallationState, Problem, ReplayGuard,
-    code,
+    RetiringSecret, StoredWith, code,
 };
 use crate::registry::transaction::Mutation;
+use crate::registry::validation::{issued_secret_problem, issued_secret_warning};
 
 /// Attempts to install while concurrent installs change the same record.
 const INSTALLS_MAX: u32 = 4;
@@ -29,7 +30,7 @@ pub struct InstallationSpec {
     cloud_id: CloudId,
     product: Product,
     client_key: Option<String>,
-    shared_secret: Option<String>,
+    shared_secret: Option<Secret>,
     #[serde(default = "licensed")]
     licensed: bool,
     #[serde(default = "production")]
@@ -53,7 +54,9 @@ pub struct InstallationPut {
     /// Whether the installation did not exist before.
     pub created: bool,
     /// Bearer token of a new Forge installation; it is shown only once.
-    pub token: Option<String>,
+    pub token: Option<Secret>,
+    /// What is questionable.
+    pub warnings: Vec<Problem>,
 }
 
 /// Operator commands on installations.
@@ -106,6 +109,7 @@ impl<'a> Installations<'a> {
         if !problems.is_empty() {
             return Err(RegisterError::Invalid(problems));
         }
+        let warning = issued_secret_warning(spec.shared_secret.as_ref(), "sharedSecret");
         let spec = with_secret(spec, &app, before.as_deref())?;
         let planned = match &before {
             Some(before) => changed_installation(before.as_ref().clone(), &spec),
@@ -116,10 +120,10 @@ impl<'a> Installations<'a> {
             lifecycle.request_acceptance(&app.record, &planned).await?;
         }
         let new_token = match app.record.kind {
-            AppKind::Forge => Some(credentials::new_token()?),
+            AppKind::Forge => Some(Secret::new(credentials::new_token()?)),
             AppKind::Connect => None,
         };
-        let put = self
+        let mut put = self
             .context
             .transactions
             .update_document(id.as_str(), |current: Option<InstallationRecord>| {
@@ -128,17 +132,20 @@ impl<'a> Installations<'a> {
                 }
                 let Some(current) = current else {
                     let token = new_token.clone();
-                    let record = new_installation(id, &spec, token.as_deref());
-                    return Ok(Mutation::Put(
-                        Box::new(record),
-                        InstallationPut { created: true, token },
-                    ));
+                    let record = new_installation(id, &spec, token.as_ref());
+                    let put = InstallationPut { created: true, token, warnings: Vec::new() };
+                    return Ok(Mutation::Put(Box::new(record), put));
                 };
                 check_fixed(&current, &spec)?;
                 let record = changed_installation(current, &spec);
-                Ok(Mutation::Put(Box::new(record), InstallationPut { created: false, token: None }))
+                let put = InstallationPut { created: false, token: None, warnings: Vec::new() };
+                Ok(Mutation::Put(Box::new(record), put))
             })
             .await?;
+        if let Some(warning) = warning {
+            warn!(installation = %id, "the shared secret is short");
+            put.warnings.push(warning);
+        }
         lifecycle.notify_state_change(&app.record, before.map(|before| before.state), &planned);
         info!(installation = %id, app = %spec.app, created = put.created, "installation provisioned");
         Ok(put)
@@ -223,6 +230,7 @@ fn installation_problems(
     if spec.cloud_id.as_str().is_empty() {
         problems.push(Problem::new(code::FORM, "cloudId", "a site has a non-empty id"));
     }
+    problems.extend(issued_secret_problem(spec.shared_secret.as_ref(), "sharedSecret"));
     if app.record.kind == AppKind::Connect {
         // An app with an `installed` callback gets a generated secret.
         let has_secret = spec.shared_secret.is_some()
@@ -254,7 +262,7 @@ fn with_secret(
         Some(known) => known,
         None => credentials::new_shared_secret()?,
     };
-    Ok(InstallationSpec { shared_secret: Some(secret.reveal().to_owned()), ..spec })
+    Ok(InstallationSpec { shared_secret: Some(secret), ..spec })
 }
 
 /// What the app agreed to when it accepted an installation.
@@ -282,7 +290,7 @@ fn check_fixed(current: &InstallationRecord, spec: &InstallationSpec) -> Result<
 fn new_installation(
     id: &InstallationId,
     spec: &InstallationSpec,
-    token: Option<&str>,
+    token: Option<&Secret>,
 ) -> InstallationRecord {
     let now_ms = clock::now_ms();
     let empty = InstallationRecord {
@@ -293,11 +301,12 @@ fn new_installation(
         product: spec.product,
         client_key: None,
         shared_secret: None,
+        previous_shared_secret: None,
         licensed: spec.licensed,
         environment: String::new(),
         state: spec.state,
         app_account_id: None,
-        token_hash: token.map(credentials::digest),
+        token_hash: token.map(|token| credentials::digest(token.reveal())),
         discovery: None,
         warned_until_ms: 0,
         dropped: None,
@@ -306,9 +315,20 @@ fn new_installation(
         next_order: 1,
         created_ms: now_ms,
         updated_ms: now_ms,
+        stored_with: StoredWith::default(),
         unknown: UnknownMembers::default(),
     };
     changed_installation(empty, spec)
+}
+
+/// Returns the secret that retires when `spec` replaces `record`. An app that was uninstalled, or is
+/// now, has no valid secret from before.
+fn retiring_secret(record: &InstallationRecord, spec: &InstallationSpec) -> Option<RetiringSecret> {
+    let ends = [record.state, spec.state].contains(&InstallationState::Uninstalled);
+    let (Some(old), Some(new), false) = (&record.shared_secret, &spec.shared_secret, ends) else {
+        return None;
+    };
+    RetiringSecret::after(old, record.previous_shared_secret.as_ref(), new, clock::now_ms())
 }
 
 fn changed_installation(
@@ -317,7 +337,8 @@ fn changed_installation(
 ) -> InstallationRecord {
     record.product = spec.product;
     record.client_key.clone_from(&spec.client_key);
-    record.shared_secret = spec.shared_secret.as_deref().map(Secret::new);
+    record.previous_shared_secret = retiring_secret(&record, spec);
+    record.shared_secret.clone_from(&spec.shared_secret);
     record.licensed = spec.licensed;
     record.environment.clone_from(&spec.environment);
     record.state = spec.state;

@@ -4,7 +4,8 @@
 //! [`DynamicWebhooks`], which all take the steps of [`registration`]; [`Discovery`] asks an app for
 //! its modules instead. Operators provision [`Apps`], [`Installations`] and [`Clients`],
 //! and put modules through [`ManagedModules`].
-//! [`ModuleStatusCommands`] switches modules, [`SigningKeys`] rotates keys. [`Notices`] and the
+//! [`ModuleStatusCommands`] switches modules, [`SigningKeys`] rotates keys, [`SecretRotation`] secrets,
+//! [`DocumentEncryption`] the keys that secrets are stored with. [`Notices`] and the
 //! lifecycle callbacks are what apps receive unasked.
 
 mod apps;
@@ -14,6 +15,7 @@ mod connect_modules;
 mod context;
 mod discovery;
 mod dynamic_webhooks;
+mod encryption;
 mod forge_batch;
 mod forge_modules;
 mod installations;
@@ -22,19 +24,24 @@ mod module_status;
 mod notices;
 mod rate_limit;
 mod registration;
+mod rewriting;
+mod secret_rotation;
 mod signing_keys;
 
 pub use apps::{AppPut, Apps};
-pub use clients::{ClientSpec, Clients};
+pub use clients::{ClientPut, ClientSpec, Clients};
 pub use connect_modules::ConnectModules;
 pub(crate) use context::Context;
 pub use discovery::Discovery;
 pub(crate) use discovery::DiscoveryMode;
 pub use dynamic_webhooks::{DynamicWebhooks, WebhookOwner, WebhookResult};
+pub use encryption::{DocumentEncryption, EncryptionStatus};
 pub use forge_batch::{BatchItem, BatchResult, ForgeBatches};
 pub use forge_modules::{ForgeModules, RegisteredModule};
 pub use installations::{InstallationPut, InstallationSpec, Installations};
 pub use managed_modules::ManagedModules;
 pub use module_status::ModuleStatusCommands;
 pub(crate) use notices::Notices;
+pub use rewriting::Rewriting;
+pub use secret_rotation::SecretRotation;
 pub use signing_keys::SigningKeys;

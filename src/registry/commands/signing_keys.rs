@@ -8,7 +8,7 @@ use crate::domain::UnknownMembers;
 use crate::jwt::keys::{self, is_rotation_due, retired};
 use crate::jwt::{KeyRecord, Rotation};
 use crate::registry::error::RegisterError;
-use crate::registry::model::{FORMAT, SIGNING_KEYS, SigningKeysRecord};
+use crate::registry::model::{FORMAT, SIGNING_KEYS, SigningKeysRecord, StoredWith};
 use crate::registry::transaction::Mutation;
 
 /// Commands on the signing keys.
@@ -65,6 +65,7 @@ impl<'a> SigningKeys<'a> {
                     format: FORMAT,
                     id: SIGNING_KEYS.to_owned(),
                     keys: Vec::new(),
+                    stored_with: StoredWith::default(),
                     unknown: UnknownMembers::default(),
                 });
                 let mut record = before.clone();

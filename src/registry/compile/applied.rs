@@ -79,7 +79,7 @@ impl AppliedApp {
         let endpoint = |endpoint: &Endpoint| {
             let url = Url::parse(&endpoint.url)
                 .map_err(|error| unsupported(format!("endpoint `{}`: {error}", endpoint.key)))?;
-            let handler = Handler::http(url, endpoint.secret.clone());
+            let handler = Handler::http(url, endpoint.secrets());
             Ok::<_, DocumentError>((endpoint.key.clone(), Arc::new(handler)))
         };
         let endpoints = record.endpoints.iter().map(endpoint).collect::<Result<_, _>>()?;

@@ -58,7 +58,7 @@ fn remote(
     let version = app.record.version.as_deref().unwrap_or_default();
     Ok(Some(Handler::ForgeRemote(Box::new(ForgeRemote {
         url: Url::parse(&endpoint.url).map_err(|error| error.to_string())?,
-        secret: endpoint.secret.clone(),
+        secrets: endpoint.secrets(),
         endpoint: key.into(),
         app_version: version.into(),
         environment: installation.environment.as_str().into(),

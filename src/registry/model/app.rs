@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::document::Document;
+use super::document::{Document, Secrets};
+use super::encryption::StoredWith;
+use super::retiring_secret::RetiringSecret;
 use super::secret::plaintext;
-use crate::domain::{AppId, RetryProfile, Secret, UnknownMembers};
+use crate::domain::{AppId, RetryProfile, Secret, SigningSecrets, UnknownMembers};
 
 /// Programming model of an app.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -65,6 +67,9 @@ pub struct AppRecord {
     pub created_ms: i64,
     /// Last write, milliseconds since the epoch.
     pub updated_ms: i64,
+    /// How its secrets are stored.
+    #[serde(skip)]
+    pub(crate) stored_with: StoredWith,
     /// Members that this release does not know.
     #[serde(flatten)]
     pub unknown: UnknownMembers,
@@ -126,6 +131,26 @@ impl Document for AppRecord {
     fn format(&self) -> u32 {
         self.format
     }
+
+    fn set_format(&mut self, format: u32) {
+        self.format = format;
+    }
+
+    fn secrets(&mut self) -> Option<Secrets<'_>> {
+        let mut fields = Vec::new();
+        for endpoint in &mut self.endpoints {
+            let path = |name: &str| format!("endpoints.{}.{name}", endpoint.key);
+            let (secret, previous) = (path("secret"), path("previousSecret"));
+            fields.push((secret, &mut endpoint.secret));
+            let old = endpoint.previous.as_mut();
+            fields.extend(old.map(|retiring| (previous, &mut retiring.secret)));
+        }
+        let discovery = self.discovery.as_mut();
+        fields.extend(discovery.map(|part| ("discovery.secret".to_owned(), &mut part.secret)));
+        let notices = self.notices.as_mut();
+        fields.extend(notices.map(|part| ("notices.secret".to_owned(), &mut part.secret)));
+        Some(Secrets { stored_with: &mut self.stored_with, fields })
+    }
 }
 
 /// Delivery options of the endpoints of an app.
@@ -185,6 +210,9 @@ pub struct Endpoint {
     /// Signs deliveries.
     #[serde(with = "plaintext")]
     pub secret: Secret,
+    /// Signs deliveries in addition, after `secret` replaced it.
+    #[serde(rename = "previousSecret", default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<RetiringSecret>,
     /// Tokens sent to it.
     #[serde(default, skip_serializing_if = "EndpointAuth::is_empty")]
     pub auth: EndpointAuth,
@@ -203,6 +231,16 @@ pub struct EndpointAuth {
     /// Members that this release does not know.
     #[serde(flatten)]
     pub unknown: UnknownMembers,
+}
+
+impl Endpoint {
+    /// Returns the secrets that sign deliveries.
+    #[must_use]
+    pub fn secrets(&self) -> SigningSecrets {
+        let previous = self.previous.as_ref();
+        let previous = previous.map(|previous| (previous.secret.clone(), previous.until_ms));
+        SigningSecrets { current: self.secret.clone(), previous }
+    }
 }
 
 impl EndpointAuth {
@@ -303,6 +341,7 @@ mod tests {
             key: "k".into(),
             url: "u".into(),
             secret: Secret::new("whsec_abc"),
+            previous: None,
             auth: EndpointAuth::default(),
             unknown: UnknownMembers::default(),
         };

@@ -30,4 +30,8 @@ impl Document for ClientRecord {
     fn format(&self) -> u32 {
         self.format
     }
+
+    fn set_format(&mut self, format: u32) {
+        self.format = format;
+    }
 }

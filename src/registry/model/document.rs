@@ -9,11 +9,23 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
+use super::encryption::{DecryptError, EncryptionKeys, KeyId, NotEncrypted, StoredWith};
 use super::identity::DocumentIdentity;
-use crate::domain::token;
+use crate::domain::{Secret, token};
 
-/// Version of the document formats of this program; a replica rejects documents of a later version.
+/// Version of the formats of documents with secrets in clear, or without secrets.
 pub(crate) const FORMAT: u32 = 1;
+/// Version of the formats of documents with encrypted secrets; a replica rejects documents of a later
+/// version. In memory every document has [`FORMAT`].
+const ENCRYPTED_FORMAT: u32 = 2;
+
+/// The secrets of a document, by the paths of their fields.
+pub(crate) struct Secrets<'d> {
+    /// How they are stored.
+    pub(crate) stored_with: &'d mut StoredWith,
+    /// Paths and secrets.
+    pub(crate) fields: Vec<(String, &'d mut Secret)>,
+}
 
 /// A stored document and the family of its keys.
 pub(crate) trait Document: Serialize + DeserializeOwned + Clone + Send + Sync {
@@ -28,6 +40,14 @@ pub(crate) trait Document: Serialize + DeserializeOwned + Clone + Send + Sync {
 
     /// Format version it was written in.
     fn format(&self) -> u32;
+
+    /// Sets the format version.
+    fn set_format(&mut self, format: u32);
+
+    /// Returns the secrets that are stored encrypted; none of documents that have none.
+    fn secrets(&mut self) -> Option<Secrets<'_>> {
+        None
+    }
 }
 
 /// Why a document cannot be read or written. What cannot be read may be needed for a delivery, so
@@ -38,7 +58,7 @@ pub(crate) enum DocumentError {
     #[error(transparent)]
     Invalid(#[from] serde_json::Error),
     /// A later version of this program wrote it.
-    #[error("its format is {format}, known is {FORMAT}")]
+    #[error("its format is {format}, known is {ENCRYPTED_FORMAT}")]
     NewerFormat {
         /// Its format version.
         format: u32,
@@ -46,9 +66,25 @@ pub(crate) enum DocumentError {
     /// A part of it is of a kind that this program does not know, or is invalid.
     #[error("{0}")]
     Unsupported(String),
+    /// A secret in it cannot be decrypted.
+    #[error(transparent)]
+    Encrypted(#[from] DecryptError),
+    /// A secret in it cannot be encrypted.
+    #[error(transparent)]
+    NotEncrypted(#[from] NotEncrypted),
     /// No document has keys of this family.
     #[error("no family of documents has such keys")]
     UnknownFamily,
+}
+
+impl DocumentError {
+    /// Returns the key that is missing here to decrypt a secret.
+    pub(crate) fn missing_key(&self) -> Option<&KeyId> {
+        match self {
+            Self::Encrypted(DecryptError::MissingKey(id)) => Some(id),
+            _ => None,
+        }
+    }
 }
 
 /// Returns the family of a document key.
@@ -57,29 +93,77 @@ pub(crate) fn family(key: &str) -> &str {
     key.split_once('.').map_or(key, |(family, _)| family)
 }
 
-/// Parses a stored document.
+/// Parses a document that is stored under `key`, and decrypts its secrets.
 ///
 /// # Errors
-/// It is not a document of this form, or its format is newer than [`FORMAT`].
-pub(crate) fn decode<D: Document>(value: &[u8]) -> Result<D, DocumentError> {
+/// It is not a document of this form, its format is newer than this program, or a secret cannot be
+/// decrypted.
+pub(crate) fn decode<D: Document>(
+    key: &str,
+    value: &[u8],
+    keys: &EncryptionKeys,
+) -> Result<D, DocumentError> {
+    let mut document: D = parse(value)?;
+    document.set_format(FORMAT);
+    if let Some(Secrets { stored_with, fields }) = document.secrets() {
+        for (path, secret) in fields {
+            let (clear, id) = keys.decrypt(secret, key, &path)?;
+            *secret = clear;
+            stored_with.add(id);
+        }
+    }
+    Ok(document)
+}
+
+fn parse<D: Document>(value: &[u8]) -> Result<D, DocumentError> {
     let newer = |format| Err(DocumentError::NewerFormat { format });
     match serde_json::from_slice::<D>(value) {
-        Ok(document) if document.format() > FORMAT => newer(document.format()),
+        Ok(document) if document.format() > ENCRYPTED_FORMAT => newer(document.format()),
         Ok(document) => Ok(document),
         // A newer format is the reason, if it is one, whatever the parser met first.
         Err(error) => match DocumentIdentity::of(value).format.map(u32::try_from) {
-            Some(Ok(format)) if format > FORMAT => newer(format),
+            Some(Ok(format)) if format > ENCRYPTED_FORMAT => newer(format),
             _ => Err(error.into()),
         },
     }
 }
 
-/// Serializes a document for the store.
+/// Serializes a document to be stored under `key`, with encrypted secrets if this replica encrypts;
+/// notes in the document how they are stored.
 ///
 /// # Errors
-/// It cannot be serialized.
-pub(crate) fn encode<D: Document>(document: &D) -> Result<Bytes, DocumentError> {
-    Ok(serde_json::to_vec(document)?.into())
+/// It cannot be serialized, or a secret cannot be encrypted.
+pub(crate) fn encode<D: Document>(
+    key: &str,
+    document: &mut D,
+    keys: &EncryptionKeys,
+) -> Result<Bytes, DocumentError> {
+    match encrypted(key, document, keys)? {
+        Some(encrypted) => Ok(serde_json::to_vec(&encrypted)?.into()),
+        None => Ok(serde_json::to_vec(document)?.into()),
+    }
+}
+
+/// Returns the document with encrypted secrets; none if it has none, or if they are stored in clear.
+fn encrypted<D: Document>(
+    key: &str,
+    document: &mut D,
+    keys: &EncryptionKeys,
+) -> Result<Option<D>, NotEncrypted> {
+    let Some(Secrets { stored_with, fields }) = document.secrets() else { return Ok(None) };
+    let (has_secret, writer) = (!fields.is_empty(), keys.writer());
+    *stored_with = match &writer {
+        _ if !has_secret => StoredWith::NoSecret,
+        Some(writer) => StoredWith::Key(writer.id().clone()),
+        None => StoredWith::InClear,
+    };
+    let Some(writer) = writer.filter(|_| has_secret) else { return Ok(None) };
+    let mut copy = document.clone();
+    for (path, secret) in copy.secrets().into_iter().flat_map(|secrets| secrets.fields) {
+        *secret = writer.encrypt(secret, key, &path)?;
+    }
+    copy.set_format(ENCRYPTED_FORMAT);
+    Ok(Some(copy))
 }
 
 #[cfg(test)]
@@ -87,6 +171,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::registry::model::encryption::ENCRYPTED;
     use crate::registry::model::{
         AppRecord, ClientRecord, InstallationRecord, SigningKeysRecord, SiteRecord,
     };
@@ -101,14 +186,15 @@ mod tests {
     #[test]
     fn document_of_a_later_format_is_an_error_of_its_own() {
         let mut app = crate::registry::testing::forge_app();
-        assert!(decode::<AppRecord>(&encode(&app).unwrap()).is_ok());
-        app.format = FORMAT + 1;
-        let later = decode::<AppRecord>(&encode(&app).unwrap());
-        assert!(matches!(later, Err(DocumentError::NewerFormat { format: 2 })));
-        let other = br#"{"format": 3, "kind": "later"}"#;
-        let later = decode::<AppRecord>(other);
+        let keys = EncryptionKeys::default();
+        let read = |value: &[u8]| decode::<AppRecord>("app.1", value, &keys);
+        assert!(read(&encode("app.1", &mut app, &keys).unwrap()).is_ok());
+        app.format = ENCRYPTED_FORMAT + 1;
+        let later = read(&encode("app.1", &mut app, &keys).unwrap());
         assert!(matches!(later, Err(DocumentError::NewerFormat { format: 3 })));
-        assert!(matches!(decode::<AppRecord>(b"{"), Err(DocumentError::Invalid(_))));
+        let later = read(br#"{"format": 4, "kind": "later"}"#);
+        assert!(matches!(later, Err(DocumentError::NewerFormat { format: 4 })));
+        assert!(matches!(read(b"{"), Err(DocumentError::Invalid(_))));
         assert_eq!((family("inst.a"), family("odd")), ("inst", "odd"));
     }
 
@@ -141,16 +227,48 @@ mod tests {
     }
 
     fn assert_rewritten<D: Document>(stored: Value) {
-        let document: D = decode(stored.to_string().as_bytes()).unwrap();
-        let written: Value = serde_json::from_slice(&encode(&document).unwrap()).unwrap();
+        let keys = EncryptionKeys::default();
+        let mut document: D = decode("x.1", stored.to_string().as_bytes(), &keys).unwrap();
+        let text = encode("x.1", &mut document, &keys).unwrap();
+        let written: Value = serde_json::from_slice(&text).unwrap();
         assert_eq!(written, stored);
+        assert_encrypted(document, &stored);
+    }
+
+    /// Asserts that every secret of a document is encrypted, and that nothing else changes.
+    fn assert_encrypted<D: Document>(mut document: D, stored: &Value) {
+        let keys = EncryptionKeys::parse(&data_encoding::BASE64.encode(&[1; 32])).unwrap();
+        keys.choose(|_| true);
+        let text = encode("x.1", &mut document, &keys).unwrap();
+        let written: Value = serde_json::from_slice(&text).unwrap();
+        let mut read: D = decode("x.1", &text, &keys).unwrap();
+        let count = read.secrets().map_or(0, |secrets| secrets.fields.len());
+        let found = written.to_string().matches(ENCRYPTED).count();
+        assert_eq!(found, count, "{written}");
+        assert_eq!(written["format"], if count == 0 { FORMAT } else { ENCRYPTED_FORMAT });
+        if let Some(Secrets { stored_with, fields }) = read.secrets() {
+            let id = keys.ids().next().unwrap().clone();
+            let expected =
+                if fields.is_empty() { StoredWith::NoSecret } else { StoredWith::Key(id) };
+            assert_eq!(*stored_with, expected);
+            assert_eq!(document.secrets().unwrap().stored_with, stored_with, "the cached one, too");
+        }
+        let clear = encode("x.1", &mut read, &EncryptionKeys::default()).unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&clear).unwrap(), *stored);
+        if count > 0 {
+            let moved = decode::<D>("x.2", &text, &keys).err();
+            assert!(matches!(moved, Some(DocumentError::Encrypted(DecryptError::Damaged(_)))));
+            let without = decode::<D>("x.1", &text, &EncryptionKeys::default()).err();
+            assert!(without.as_ref().is_some_and(|error| error.missing_key().is_some()));
+        }
     }
 
     #[test]
     fn stored_documents_keep_the_names_of_their_members() {
         assert_kept::<InstallationRecord>(json!({
             "format": 1, "id": "inst-c", "app": "com.example", "cloudId": "site", "product": "jira",
-            "clientKey": "k", "sharedSecret": "s", "licensed": true, "environment": "PRODUCTION",
+            "clientKey": "k", "sharedSecret": "s",
+            "previousSharedSecret": {"secret": "p", "untilMs": 1}, "licensed": true, "environment": "PRODUCTION",
             "state": "uninstalled", "appAccountId": "a", "tokenHash": "h",
             "discovery": {
                 "appUpdatedMs": 1, "fetchedMs": 2, "dueMs": 3, "askingUntilMs": 4, "failures": 5,
@@ -176,7 +294,8 @@ mod tests {
         assert_kept::<AppRecord>(json!({
             "format": 1, "id": "ari:app/1", "kind": "forge", "name": "n", "version": "v",
             "scopes": ["s"], "functions": ["f"], "baseUrl": "https://x",
-            "endpoints": [{"key": "k", "url": "u", "secret": "s", "auth": {"appSystemToken": true}}],
+            "endpoints": [{"key": "k", "url": "u", "secret": "s", "auth": {"appSystemToken": true},
+                "previousSecret": {"secret": "p", "untilMs": 1}}],
             "staticModules": {"trigger": [{"key": "k"}]}, "translations": {"en": {"k": "t"}},
             "lifecycle": {"installed": "/i", "enabled": "/e", "disabled": "/d", "uninstalled": "/u"},
             "discovery": {"use": ["trigger"], "url": "u", "secret": "s"},

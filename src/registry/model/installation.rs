@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::discovery::DiscoveryStatus;
-use super::document::Document;
+use super::document::{Document, Secrets};
+use super::encryption::StoredWith;
 use super::module::ModuleRecord;
 use super::replay_guard::ReplayGuard;
+use super::retiring_secret::RetiringSecret;
 use super::secret::plaintext_option;
 use crate::domain::{AppId, CloudId, InstallationId, ModuleKey, Product, Secret, UnknownMembers};
 
@@ -42,6 +44,9 @@ pub struct InstallationRecord {
     /// Secret shared with a Connect app.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "plaintext_option")]
     pub shared_secret: Option<Secret>,
+    /// Also accepted in requests of the app, after `shared_secret` replaced it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_shared_secret: Option<RetiringSecret>,
     /// Whether it holds an active licence.
     pub licensed: bool,
     /// `PRODUCTION`, `STAGING` or `DEVELOPMENT`.
@@ -74,6 +79,9 @@ pub struct InstallationRecord {
     pub created_ms: i64,
     /// Last write, milliseconds since the epoch.
     pub updated_ms: i64,
+    /// How its secrets are stored.
+    #[serde(skip)]
+    pub(crate) stored_with: StoredWith,
     /// Members that this release does not know.
     #[serde(flatten)]
     pub unknown: UnknownMembers,
@@ -96,6 +104,13 @@ pub struct DroppedModules {
 }
 
 impl InstallationRecord {
+    /// Returns the secrets that may sign requests of the app at a time, the newest first.
+    pub fn accepted_secrets(&self, now_ms: i64) -> impl Iterator<Item = &Secret> {
+        let previous = self.previous_shared_secret.iter();
+        let valid = previous.filter(move |previous| previous.is_valid(now_ms));
+        self.shared_secret.iter().chain(valid.map(|previous| &previous.secret))
+    }
+
     /// Returns the module with this key.
     #[must_use]
     pub fn module(&self, key: &str) -> Option<&ModuleRecord> {
@@ -108,5 +123,18 @@ impl Document for InstallationRecord {
 
     fn format(&self) -> u32 {
         self.format
+    }
+
+    fn set_format(&mut self, format: u32) {
+        self.format = format;
+    }
+
+    fn secrets(&mut self) -> Option<Secrets<'_>> {
+        let mut fields = Vec::new();
+        fields.extend(self.shared_secret.as_mut().map(|it| ("sharedSecret".to_owned(), it)));
+        let previous = self.previous_shared_secret.as_mut();
+        let path = "previousSharedSecret";
+        fields.extend(previous.map(|retiring| (path.to_owned(), &mut retiring.secret)));
+        Some(Secrets { stored_with: &mut self.stored_with, fields })
     }
 }

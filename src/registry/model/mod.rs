@@ -1,7 +1,8 @@
 //! Plain records of the registry: what is stored, and the pure functions on it.
 //!
 //! A record says what was submitted; nothing here knows the store, the applied state or the matcher.
-//! [`document`] is the single place of the stored format, [`secret`] of how secrets are stored.
+//! [`document`] is the single place of the stored format, [`secret`] and [`encryption`] of how secrets
+//! are stored.
 
 mod app;
 mod client;
@@ -10,6 +11,7 @@ mod discovery;
 mod document;
 mod due_times;
 mod dynamic_webhook;
+mod encryption;
 mod identity;
 mod installation;
 mod module;
@@ -17,6 +19,7 @@ mod module_fields;
 mod problem;
 mod quota;
 mod replay_guard;
+mod retiring_secret;
 mod secret;
 mod signing_keys;
 mod site;
@@ -31,6 +34,8 @@ pub use discovery::{DiscoveryStatus, IgnoreRule, IgnoredModule};
 pub(crate) use document::{Document, DocumentError, FORMAT, decode, encode, family};
 pub(crate) use due_times::{discovery_due_ms, expiry_warning_due_ms};
 pub use dynamic_webhook::DynamicWebhook;
+pub(crate) use encryption::{ENCRYPTED, StoredWith};
+pub use encryption::{EncryptionKeys, InvalidKeys, KeyId};
 pub(crate) use identity::DocumentIdentity;
 pub use installation::{DroppedModules, InstallationRecord, InstallationState};
 pub use module::{
@@ -42,5 +47,6 @@ pub use problem::{Problem, SourceRange, code, summary};
 pub(crate) use quota::QuotaUsage;
 pub(crate) use replay_guard::ReplayGuard;
 pub use replay_guard::{Replayed, SignedRequest};
+pub use retiring_secret::RetiringSecret;
 pub(crate) use signing_keys::{SIGNING_KEYS, SigningKeysRecord};
 pub(crate) use site::SiteRecord;

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::document::Document;
+use super::document::{Document, Secrets};
+use super::encryption::StoredWith;
 use crate::domain::UnknownMembers;
 use crate::jwt::KeyRecord;
 
@@ -19,6 +20,9 @@ pub(crate) struct SigningKeysRecord {
     pub(crate) id: String,
     /// In signing order.
     pub(crate) keys: Vec<KeyRecord>,
+    /// How they are stored.
+    #[serde(skip)]
+    pub(crate) stored_with: StoredWith,
     /// Members that this release does not know.
     #[serde(flatten)]
     pub(crate) unknown: UnknownMembers,
@@ -29,5 +33,18 @@ impl Document for SigningKeysRecord {
 
     fn format(&self) -> u32 {
         self.format
+    }
+
+    fn set_format(&mut self, format: u32) {
+        self.format = format;
+    }
+
+    fn secrets(&mut self) -> Option<Secrets<'_>> {
+        let fields = self.keys.iter_mut().map(|key| {
+            let path = format!("keys.{}", key.kid);
+            (path, key.private_half())
+        });
+        let fields = fields.collect();
+        Some(Secrets { stored_with: &mut self.stored_with, fields })
     }
 }

@@ -26,4 +26,8 @@ impl Document for SiteRecord {
     fn format(&self) -> u32 {
         self.format
     }
+
+    fn set_format(&mut self, format: u32) {
+        self.format = format;
+    }
 }

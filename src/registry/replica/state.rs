@@ -18,7 +18,7 @@ use crate::jwt::{KeyRecord, KeyRing};
 use crate::matcher::Subscription;
 use crate::registry::compile::{AppliedApp, AppliedInstallation};
 use crate::registry::model::{
-    AppRecord, ClientRecord, Counts, Document, EffectiveStatus, InstallationState,
+    AppRecord, ClientRecord, Counts, Document, EffectiveStatus, InstallationState, StoredWith,
 };
 
 /// The maps of the applied state. See the file header.
@@ -40,6 +40,8 @@ pub(crate) struct ReplicaState {
     pub(super) of_site: InstallationSets<(Product, CloudId)>,
     pub(super) keyring: Arc<KeyRing>,
     pub(super) key_records: Mutex<Vec<KeyRecord>>,
+    /// How the signing keys are stored.
+    pub(super) keys_stored_with: Mutex<StoredWith>,
     pub(super) by_status: [AtomicI64; EffectiveStatus::ALL.len()],
     /// Installations with at least one module.
     pub(super) with_modules: AtomicI64,
@@ -55,6 +57,11 @@ impl ReplicaState {
     /// Returns the stored signing keys, in signing order.
     pub(crate) fn key_records(&self) -> Vec<KeyRecord> {
         self.key_records.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns how the signing keys are stored.
+    pub(crate) fn keys_stored_with(&self) -> StoredWith {
+        self.keys_stored_with.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns an app.
@@ -132,6 +139,11 @@ impl ReplicaState {
         let belongs = |client: &ClientRecord| client.installation.as_str() == installation;
         let ids = self.clients.iter().filter(|client| belongs(client.value()));
         ids.map(|client| client.key().clone()).collect()
+    }
+
+    /// Returns the ids of all OAuth clients, sorted.
+    pub(crate) fn client_ids(&self) -> BTreeSet<String> {
+        self.clients.iter().map(|client| client.key().clone()).collect()
     }
 
     /// Returns the ids of all apps, sorted.

@@ -13,7 +13,7 @@ use crate::clock;
 use crate::domain::{AppId, CloudId, InstallationId};
 use crate::registry::metrics;
 use crate::registry::model::{
-    AppRecord, ClientRecord, Document, DocumentError, DocumentIdentity, InstallationRecord,
+    AppRecord, ClientRecord, Document, DocumentError, DocumentIdentity, InstallationRecord, KeyId,
     SigningKeysRecord, SiteRecord, family,
 };
 
@@ -48,6 +48,8 @@ pub struct UnreadableDocument {
     pub site: Option<CloudId>,
     /// Whether the record was read and only a part of it is not supported.
     pub(super) is_partly_read: bool,
+    /// The key that is missing here to decrypt a secret of it.
+    pub missing_key: Option<KeyId>,
 }
 
 /// An installation whose events wait.
@@ -184,6 +186,11 @@ impl UnreadableDocuments {
             let count = self.by_key.keys().filter(|key| label(key) == name).count();
             metrics::unreadable_documents(name, count);
         }
+        let mut by_key: BTreeMap<&KeyId, usize> = BTreeMap::new();
+        for id in self.by_key.values().filter_map(|document| document.missing_key.as_ref()) {
+            *by_key.entry(id).or_default() += 1;
+        }
+        metrics::missing_keys(by_key.into_iter().map(|(id, count)| (id.as_str(), count)));
     }
 }
 
@@ -209,6 +216,7 @@ impl UnreadableDocument {
             app: app.or_else(|| before.map(|known| known.app.clone())),
             site: site.or_else(|| before.map(|known| known.cloud_id.clone())),
             is_partly_read: false,
+            missing_key: error.missing_key().cloned(),
         }
     }
 
@@ -228,6 +236,7 @@ impl UnreadableDocument {
             app: record.map(|record| record.app.clone()),
             site: record.map(|record| record.cloud_id.clone()),
             is_partly_read: true,
+            missing_key: None,
         }
     }
 

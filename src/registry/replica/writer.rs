@@ -23,7 +23,7 @@ use crate::registry::compile::{
 use crate::registry::metrics;
 use crate::registry::model::{
     AppRecord, ClientRecord, Document, DocumentError, DynamicWebhook, EffectiveStatus,
-    InstallationRecord, SigningKeysRecord, SiteRecord, decode, discovery_due_ms,
+    EncryptionKeys, InstallationRecord, SigningKeysRecord, SiteRecord, decode, discovery_due_ms,
     expiry_warning_due_ms, family,
 };
 use crate::registry::settings::Settings;
@@ -42,6 +42,7 @@ pub(crate) struct StateWriter {
     expiries: TimerQueue,
     unreadable: Mutex<UnreadableDocuments>,
     unreadable_log: LogBudget,
+    encryption: EncryptionKeys,
     prefix: String,
     webhook_life_ms: i64,
 }
@@ -57,6 +58,7 @@ impl StateWriter {
             expiries: TimerQueue::default(),
             unreadable: Mutex::default(),
             unreadable_log: LogBudget::default(),
+            encryption: settings.encryption.clone(),
             prefix: settings.prefix.clone(),
             webhook_life_ms: settings.limits.webhook_life_ms(),
         }
@@ -95,16 +97,20 @@ impl StateWriter {
 
     fn apply_one(&self, key: &str, value: &Bytes, revision: u64) {
         let applied = match family(key) {
-            AppRecord::FAMILY => decode(value)
+            AppRecord::FAMILY => decode(key, value, &self.encryption)
                 .and_then(|record| AppliedApp::new(record, revision))
                 .map(|app| self.put_app(key, app)),
             InstallationRecord::FAMILY => self
                 .installation_record(key, value)
                 .map(|record| self.put_installation(key, record, revision)),
-            ClientRecord::FAMILY => decode(value).map(|record| self.put_client(key, record)),
-            SigningKeysRecord::FAMILY => decode(value).and_then(|record| self.put_keys(record)),
+            ClientRecord::FAMILY => {
+                decode(key, value, &self.encryption).map(|record| self.put_client(key, record))
+            }
+            SigningKeysRecord::FAMILY => {
+                decode(key, value, &self.encryption).and_then(|record| self.put_keys(record))
+            }
             // Not applied: commands read it from the store.
-            SiteRecord::FAMILY => decode::<SiteRecord>(value).map(drop),
+            SiteRecord::FAMILY => decode::<SiteRecord>(key, value, &self.encryption).map(drop),
             _ => Err(DocumentError::UnknownFamily),
         };
         match applied {
@@ -225,6 +231,9 @@ impl StateWriter {
         applied.map_err(|error| DocumentError::Unsupported(error.to_string()))?;
         let mut records = state.key_records.lock().unwrap_or_else(PoisonError::into_inner);
         *records = record.keys;
+        drop(records);
+        let mut stored = state.keys_stored_with.lock().unwrap_or_else(PoisonError::into_inner);
+        *stored = record.stored_with;
         Ok(())
     }
 
@@ -281,7 +290,8 @@ impl StateWriter {
         key: &str,
         value: &Bytes,
     ) -> Result<InstallationRecord, DocumentError> {
-        self.replica.own_writes.take(key, value).map_or_else(|| decode(value), Ok)
+        let written = self.replica.own_writes.take(key, value);
+        written.map_or_else(|| decode(key, value, &self.encryption), Ok)
     }
 
     /// Updates the indexes for an installation.

@@ -27,7 +27,7 @@ impl Replica {
 
     async fn install_connect(&self, state: &str) {
         let changes =
-            json!({"app": CONNECT, "clientKey": "k", "sharedSecret": "s", "state": state});
+            json!({"app": CONNECT, "clientKey": "k", "sharedSecret": "secret-1", "state": state});
         self.install("inst-c", changes).await.unwrap();
     }
 
@@ -162,7 +162,7 @@ async fn webhooks_have_results_of_their_own_and_ids_that_are_not_used_again() {
     assert_eq!(replica.add_webhooks(&[spec("")]).await, [Ok(3)]);
     // Another app in the same site.
     replica
-        .install("inst-d", json!({"app": CONNECT, "clientKey": "k", "sharedSecret": "s"}))
+        .install("inst-d", json!({"app": CONNECT, "clientKey": "k", "sharedSecret": "secret-1"}))
         .await
         .unwrap();
     let other = WebhookOwner { installation: "inst-d".into(), ..owner() };
@@ -293,12 +293,12 @@ async fn webhook_is_changed_in_place() {
 async fn new_shared_secret_signs_from_then_on() {
     let (replica, _store) = Replica::with_connect().await;
     replica.add_hooks(&["one"]).await.unwrap();
-    let changes = json!({"app": CONNECT, "clientKey": "k", "sharedSecret": "new"});
+    let changes = json!({"app": CONNECT, "clientKey": "k", "sharedSecret": "secret-new"});
     replica.install("inst-c", changes).await.unwrap();
     let id = SubscriptionId { installation: "inst-c".into(), key: "one".into() };
     let subscription = replica.subscription(&id).unwrap();
     let Handler::Webhook(webhook) = &*subscription.owner.settings.handler else {
         panic!("a webhook")
     };
-    assert_eq!(webhook.secret.reveal(), "new");
+    assert_eq!(webhook.secret.reveal(), "secret-new");
 }

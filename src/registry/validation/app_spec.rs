@@ -8,13 +8,14 @@ use url::Url;
 
 use super::module_key::key_problem;
 use super::program_cache::ProgramCache;
+use super::secrets::signing_secret_problem;
 use super::trigger_rules::ValidationRules;
 use super::webhook::{WebhookDefinition, is_relative};
 use crate::clock;
 use crate::domain::{AppId, Product, Secret, UnknownMembers};
 use crate::registry::model::{
     AppKind, AppRecord, DiscoveryConfig, Endpoint, EndpointAuth, FORMAT, LifecycleCallbacks,
-    NoticeEndpoint, Problem, TRIGGER, WEBHOOKS, code,
+    NoticeEndpoint, Problem, RetiringSecret, StoredWith, TRIGGER, WEBHOOKS, code,
 };
 
 /// Returns whether deliveries may be sent to an address, or the reason why not.
@@ -55,7 +56,7 @@ pub(crate) struct EndpointSpec {
     auth: EndpointAuth,
     /// Used unchanged; if absent, a known endpoint keeps its secret and a new one gets a generated
     /// one.
-    pub(crate) secret: Option<String>,
+    pub(crate) secret: Option<Secret>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -65,7 +66,7 @@ pub(crate) struct DiscoverySpec {
     types: Vec<String>,
     url: String,
     /// As for an endpoint.
-    pub(crate) secret: Option<String>,
+    pub(crate) secret: Option<Secret>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -73,7 +74,7 @@ pub(crate) struct DiscoverySpec {
 pub(crate) struct NoticesSpec {
     url: String,
     /// As for an endpoint.
-    pub(crate) secret: Option<String>,
+    pub(crate) secret: Option<Secret>,
 }
 
 fn known_auth<'de, D: Deserializer<'de>>(from: D) -> Result<EndpointAuth, D::Error> {
@@ -107,6 +108,8 @@ impl AppSpec {
             let path = format!("endpoints[{index}]");
             problems.extend(key_problem(&endpoint.key, &format!("{path}.key")));
             problems.extend(address_problem(&endpoint.url, &format!("{path}.url"), check_url));
+            let secret = endpoint.secret.as_ref();
+            problems.extend(signing_secret_problem(secret, &format!("{path}.secret")));
             if !keys.insert(&endpoint.key) {
                 let message = format!("two endpoints have the key `{}`", endpoint.key);
                 problems.push(Problem::new(code::DUPLICATE, format!("{path}.key"), message));
@@ -131,6 +134,8 @@ impl AppSpec {
         }
         if let Some(discovery) = &self.discovery {
             problems.extend(address_problem(&discovery.url, "discovery.url", check_url));
+            let secret = discovery.secret.as_ref();
+            problems.extend(signing_secret_problem(secret, "discovery.secret"));
             if self.kind != AppKind::Forge {
                 let message = "apps of kind forge alone are asked for their modules";
                 problems.push(Problem::new(code::FORM, "discovery", message));
@@ -138,6 +143,7 @@ impl AppSpec {
         }
         if let Some(notices) = &self.notices {
             problems.extend(address_problem(&notices.url, "notices.url", check_url));
+            problems.extend(signing_secret_problem(notices.secret.as_ref(), "notices.secret"));
         }
         problems.extend(self.static_problems(id, allow_unknown_events, programs));
         problems
@@ -207,6 +213,7 @@ impl AppSpec {
             delivery: self.delivery,
             created_ms: now_ms,
             updated_ms: now_ms,
+            stored_with: StoredWith::default(),
             unknown: UnknownMembers::default(),
         }
     }
@@ -237,7 +244,7 @@ impl AppSecrets {
     /// The same parts with empty secrets, to validate an app before secrets exist.
     fn empty(spec: &AppSpec) -> Self {
         let empty = || Secret::new("");
-        let endpoint = |endpoint: &EndpointSpec| endpoint.with(empty());
+        let endpoint = |endpoint: &EndpointSpec| endpoint.with(empty(), None);
         Self {
             endpoints: spec.endpoints.iter().map(endpoint).collect(),
             discovery: spec.discovery.as_ref().map(|discovery| discovery.with(empty())),
@@ -247,10 +254,13 @@ impl AppSecrets {
 }
 
 impl EndpointSpec {
-    /// Adds its secret.
-    pub(crate) fn with(&self, secret: Secret) -> Endpoint {
+    /// Adds its secret. `old` is the endpoint of this key: its secret retires if it is another one.
+    pub(crate) fn with(&self, secret: Secret, old: Option<&Endpoint>) -> Endpoint {
         let (key, url, auth) = (self.key.clone(), self.url.clone(), self.auth.clone());
-        Endpoint { key, url, secret, auth, unknown: UnknownMembers::default() }
+        let previous = old.and_then(|old| {
+            RetiringSecret::after(&old.secret, old.previous.as_ref(), &secret, clock::now_ms())
+        });
+        Endpoint { key, url, secret, previous, auth, unknown: UnknownMembers::default() }
     }
 }
 

@@ -216,7 +216,7 @@ fn spawn(folder: &Path, port: i32, max_payload: &str) -> Child {
 }
 
 /// Reads the port of the server, which writes `{"nats": ["nats://127.0.0.1:<port>"]}`.
-pub(super) async fn read_port(folder: &Path, pid: u32) -> u16 {
+pub(crate) async fn read_port(folder: &Path, pid: u32) -> u16 {
     let path = folder.join(format!("nats-server_{pid}.ports"));
     let deadline = now() + WAIT_MAX;
     loop {

@@ -17,7 +17,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use super::{WAIT_MAX, eventually};
 
 /// Operator token of every router under test.
-pub(crate) const ADMIN_TOKEN: &str = "test-admin-token";
+pub(crate) const ADMIN_TOKEN: &str = "test-admin-token-0123456789abcdef";
 
 /// Settings of a router process.
 pub(crate) struct Setup {
@@ -30,6 +30,8 @@ pub(crate) struct Setup {
     pub(crate) variables: Vec<(String, String)>,
     /// Limit of descriptors, soft and hard.
     pub(crate) descriptors_max: Option<u32>,
+    /// File for the log; without it the log goes to that of the test.
+    pub(crate) log: Option<PathBuf>,
 }
 
 impl Setup {
@@ -40,6 +42,7 @@ impl Setup {
             port: 0,
             variables: Vec::new(),
             descriptors_max: None,
+            log: None,
         }
     }
 
@@ -57,6 +60,11 @@ impl Setup {
         shell
     }
 
+    fn log_output(&self) -> Stdio {
+        let open = |path| std::fs::File::create(path).expect("a log file").into();
+        self.log.as_ref().map_or_else(Stdio::inherit, open)
+    }
+
     /// Starts the program and waits until it is ready.
     pub(crate) async fn start(&mut self) -> RouterProcess {
         // A restart uses the port of before, which a connection of another test may use for a moment.
@@ -72,7 +80,7 @@ impl Setup {
             .await;
         self.port = address.port();
         let api = ApiClient::at(&format!("http://{address}"), ADMIN_TOKEN).expect("a client");
-        let router = RouterProcess { child, api, _stdout: stdout };
+        let router = RouterProcess { child, api, stdout };
         router.until_ready().await;
         router
     }
@@ -96,7 +104,7 @@ impl Setup {
             .env("SWITCHYARD_LOG__FILTER", "warn")
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stderr(self.log_output())
             .kill_on_drop(true)
             .spawn()
             .expect("the switchyard binary starts");
@@ -114,8 +122,8 @@ impl Setup {
 pub(crate) struct RouterProcess {
     child: Child,
     pub(crate) api: ApiClient,
-    /// Open, since the program ends when it writes to a closed pipe.
-    _stdout: Lines<BufReader<ChildStdout>>,
+    /// Its output after the first line. Open, since the program ends when it writes to a closed pipe.
+    pub(crate) stdout: Lines<BufReader<ChildStdout>>,
 }
 
 impl RouterProcess {

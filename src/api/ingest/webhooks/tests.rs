@@ -18,6 +18,7 @@ fn state(stream: &Arc<MemoryStream>, rules: Arc<SiteRules>) -> IngestState {
         directory: Arc::new(KnownSites(None)),
         rules,
         bodies: intake(),
+        failures: Arc::new(AuthFailures::new(1)),
         refusals: Arc::default(),
         body_bytes_max: 64 * 1024,
     }
