@@ -509,15 +509,15 @@ TEXTS = {"switchyard-dlq-last-error"}
 NOT_LOADED = {"Nats-Expected-Last-Subject-Sequence"}
 
 
-# The message id of a parked record as earlier versions wrote it. This one adds the due time; only the
-# broker's deduplication reads it.
-EARLIER_PARKED_ID = re.compile(r"dlv_[a-z2-7]{26}/\d+/\d+")
-ADDED_DUE_TIME = "/1000000000000"
+# Message ids as earlier versions wrote them: of a parked record, and of the dead letter of an event or a
+# record. This one adds the due time or the time stored; only the broker's deduplication reads it.
+EARLIER_ID = re.compile(r"dlv_[a-z2-7]{26}/\d+/\d+|dead/(event|record)/\d+")
+ADDED_TIME = "/1000000000000"
 
 
 def as_now(name, value):
     """A header of an earlier version as this one writes it."""
-    return value + ADDED_DUE_TIME if name == "Nats-Msg-Id" and EARLIER_PARKED_ID.fullmatch(value) else value
+    return value + ADDED_TIME if name == "Nats-Msg-Id" and EARLIER_ID.fullmatch(value) else value
 
 
 def form(record, is_earlier=False):
