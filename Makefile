@@ -169,8 +169,13 @@ sim-mutants: cargo ## Check that the simulator catches each deliberate fault
 bounds: cargo tools ## Lose nothing of 50,000 events at the bounds, with kills; minutes
 	cargo test --release --locked --test it -- --ignored --nocapture at_the_bounds_at_full_size
 
-attack: build tools ## Attack the listener of a router as a stranger would, at full size; a minute
+# What docs/security.md lists; `make test` runs the same attacks in small.
+attack: build tools ## Attack a router as strangers and hostile tenants would, at full size; minutes
 	python3 tests/tools/attack_listener.py --binary $(TARGET)/release/switchyard --nats $(NATS_SERVER)
+	cargo bench --locked --bench registration -- --only-attack --installations 100 --modules 10 --samples 800
+	for culprit in costly flood flood-matched; do \
+	  cargo bench --locked --bench isolation -- --only $$culprit; \
+	done
 
 clean: ## Remove the build, the tools and the demo's data
 	cargo clean
