@@ -5,6 +5,7 @@ use toml::{Table, Value};
 use super::error::ConfigError;
 use super::secret_length;
 use super::sections::{IngestConfig, IngestSiteConfig};
+use crate::domain::Secret;
 
 /// Most characters of a token in a path.
 const TOKEN_CHARS_MAX: usize = 128;
@@ -14,7 +15,7 @@ const TOKEN_CHARS_MAX: usize = 128;
 pub(super) fn set_site(table: &mut Table, keys: &[&str], text: &str) -> Result<bool, String> {
     let ["ingest", product, site, key] = keys else { return Ok(false) };
     let value = match *key {
-        "secret" | "token" => Value::String(text.into()),
+        "secret" | "token" | "previous_secret" | "previous_token" => Value::String(text.into()),
         "unsigned" => match text.trim().parse() {
             Ok(unsigned) => Value::Boolean(unsigned),
             Err(_) => return Err(format!("`{text}` is not a boolean")),
@@ -46,7 +47,16 @@ pub(super) fn check(config: &IngestConfig) -> Result<(), ConfigError> {
 }
 
 fn check_site(path: &str, settings: &IngestSiteConfig) -> Result<(), String> {
-    let IngestSiteConfig { secret, token, unsigned } = settings;
+    let IngestSiteConfig { secret, token, previous_secret, previous_token, unsigned } = settings;
+    for (key, current, previous) in
+        [("secret", secret, previous_secret), ("token", token, previous_token)]
+    {
+        if previous.is_some() && current.is_none() {
+            return Err(format!(
+                "`{path}.previous_{key}` is set without `{path}.{key}`; rename it"
+            ));
+        }
+    }
     match (secret, token, unsigned) {
         (None, None, false) => {
             return Err(format!(
@@ -61,18 +71,28 @@ fn check_site(path: &str, settings: &IngestSiteConfig) -> Result<(), String> {
             ));
         }
     }
-    if let Some(secret) = secret {
-        secret_length::check(&format!("{path}.secret"), secret)?;
-    }
-    if let Some(token) = token {
-        secret_length::check(&format!("{path}.token"), token)?;
-        let token = token.reveal();
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-        if token.len() > TOKEN_CHARS_MAX || !token.bytes().all(is_plain) {
-            return Err(format!(
-                "`{path}.token` is a part of a path; it must be at most {TOKEN_CHARS_MAX} of the characters A-Z, a-z, 0-9, _ and -, such as from `openssl rand -hex 32`"
-            ));
+    for (key, secret) in [("secret", secret), ("previous_secret", previous_secret)] {
+        if let Some(secret) = secret {
+            secret_length::check(&format!("{path}.{key}"), secret)?;
         }
+    }
+    for (key, token) in [("token", token), ("previous_token", previous_token)] {
+        if let Some(token) = token {
+            check_token(&format!("{path}.{key}"), token)?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a token that can be guessed, or that is no part of a path.
+fn check_token(path: &str, token: &Secret) -> Result<(), String> {
+    secret_length::check(path, token)?;
+    let token = token.reveal();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if token.len() > TOKEN_CHARS_MAX || !token.bytes().all(is_plain) {
+        return Err(format!(
+            "`{path}` is a part of a path; it must be at most {TOKEN_CHARS_MAX} of the characters A-Z, a-z, 0-9, _ and -, such as from `openssl rand -hex 32`"
+        ));
     }
     Ok(())
 }

@@ -157,6 +157,12 @@ pub struct IngestSiteConfig {
     /// Token in the path, `/ingest/<product>/<cloudId>/<token>`, for webhooks without a signature.
     #[serde(default)]
     pub token: Option<Secret>,
+    /// A further secret that is accepted, while the sender changes from one to the other.
+    #[serde(default)]
+    pub previous_secret: Option<Secret>,
+    /// A further token that is accepted, likewise.
+    #[serde(default)]
+    pub previous_token: Option<Secret>,
     /// Accepts every webhook to `/ingest/<product>/<cloudId>`.
     #[serde(default)]
     pub unsigned: bool,

@@ -16,6 +16,7 @@ use crate::api::{self, AdminTokens, ApiState, OwnHosts};
 use crate::config::{Config, ServerConfig};
 use crate::console::{self, Console};
 use crate::delivery::{EgressGuard, FailedWebhooks, Shares};
+use crate::domain::Secret;
 use crate::event::Publisher;
 use crate::event::sources::SOURCES;
 use crate::listener::{self, AuthFailures, BodyIntake, Listener};
@@ -182,6 +183,10 @@ fn events_state(
     }
 }
 
+fn both(current: &Option<Secret>, previous: &Option<Secret>) -> Vec<Secret> {
+    current.iter().chain(previous).cloned().collect()
+}
+
 /// Returns what authenticates the webhooks of each site.
 fn site_rules(config: &Config, is_open: bool) -> SiteRules {
     let sites = SOURCES.iter().flat_map(|source| {
@@ -189,8 +194,8 @@ fn site_rules(config: &Config, is_open: bool) -> SiteRules {
         debug_assert!(sites.is_some(), "the section [ingest.{}]", source.name());
         sites.into_iter().flatten().map(|(site, settings)| {
             let access = SiteAccess {
-                secret: settings.secret.clone(),
-                token: settings.token.clone(),
+                secrets: both(&settings.secret, &settings.previous_secret),
+                tokens: both(&settings.token, &settings.previous_token),
                 unsigned: settings.unsigned,
             };
             ((source.product(), site.as_str().into()), access)

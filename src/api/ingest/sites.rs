@@ -26,10 +26,10 @@ const SHA256_BYTES: usize = 32;
 /// What authenticates the webhooks of one site.
 #[derive(Clone, Debug, Default)]
 pub struct SiteAccess {
-    /// Signs the body.
-    pub secret: Option<Secret>,
-    /// Last part of the path of webhooks without a signature.
-    pub token: Option<Secret>,
+    /// Any of them signs the body: two while one replaces the other.
+    pub secrets: Vec<Secret>,
+    /// Any of them is the last part of the path of webhooks without a signature.
+    pub tokens: Vec<Secret>,
     /// Everybody may send.
     pub unsigned: bool,
 }
@@ -67,8 +67,8 @@ impl SiteDirectory for Registry {
 pub(super) enum Verification {
     /// Nothing: a token authenticated the webhook, or none is needed.
     Done,
-    /// The signature of the body.
-    Signature { secret: Secret, claimed: [u8; SHA256_BYTES] },
+    /// The signature of the body, by any of the secrets.
+    Signature { secrets: Vec<Secret>, claimed: [u8; SHA256_BYTES] },
 }
 
 impl SiteRules {
@@ -81,14 +81,15 @@ impl SiteRules {
         headers: &HeaderMap,
     ) -> Result<Verification, Reason> {
         let access = self.access(product, site);
-        let expected_token = access.and_then(|access| access.token.as_ref());
         if let Some(token) = token {
-            let is_right = expected_token.is_some_and(|expected| is_token(expected, token));
+            let mut expected = access.iter().flat_map(|access| &access.tokens);
+            let is_right = expected.any(|expected| is_token(expected, token));
             return if is_right { Ok(Verification::Done) } else { Err(Reason::WrongToken) };
         }
-        if let Some(secret) = access.and_then(|access| access.secret.clone()) {
+        let secrets = access.map(|access| access.secrets.clone()).unwrap_or_default();
+        if !secrets.is_empty() {
             let claimed = claimed_signature(headers)?;
-            return Ok(Verification::Signature { secret, claimed });
+            return Ok(Verification::Signature { secrets, claimed });
         }
         match access {
             Some(access) if !access.unsigned => Err(Reason::WrongToken),
@@ -110,14 +111,20 @@ impl Verification {
     pub(super) fn verify(&self, body: &[u8]) -> Result<(), Reason> {
         match self {
             Self::Done => Ok(()),
-            Self::Signature { secret, claimed } => {
-                let mac = Hmac::<Sha256>::new_from_slice(secret.reveal().as_bytes());
-                let mut mac = mac.map_err(|_| Reason::WrongSignature)?;
-                mac.update(body);
-                mac.verify_slice(claimed).map_err(|_| Reason::WrongSignature)
+            Self::Signature { secrets, claimed } => {
+                let is_right = secrets.iter().any(|secret| is_signed_by(secret, claimed, body));
+                if is_right { Ok(()) } else { Err(Reason::WrongSignature) }
             }
         }
     }
+}
+
+fn is_signed_by(secret: &Secret, claimed: &[u8; SHA256_BYTES], body: &[u8]) -> bool {
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.reveal().as_bytes()) else {
+        return false;
+    };
+    mac.update(body);
+    mac.verify_slice(claimed).is_ok()
 }
 
 /// Returns the signature that a webhook claims to have.
@@ -159,7 +166,7 @@ mod tests {
     use super::*;
 
     fn signed_by(secret: &str, signature: &str, body: &[u8]) -> Result<(), Reason> {
-        let access = SiteAccess { secret: Some(Secret::new(secret)), ..SiteAccess::default() };
+        let access = SiteAccess { secrets: vec![Secret::new(secret)], ..SiteAccess::default() };
         let rules = rules_of(Product::Jira, "c1", access);
         let mut headers = HeaderMap::new();
         headers.insert(SIGNATURE, HeaderValue::from_str(signature).unwrap());
@@ -188,6 +195,26 @@ mod tests {
     }
 
     #[test]
+    fn signatures_by_the_secret_and_the_previous_one_are_accepted() {
+        let secrets = ["new", "previous"].map(Secret::new).to_vec();
+        let access = SiteAccess { secrets, ..SiteAccess::default() };
+        let rules = rules_of(Product::Jira, "c1", access);
+        let verified = |secret: &str| {
+            let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+            mac.update(b"body");
+            let hex = HEXLOWER_PERMISSIVE.encode(&mac.finalize().into_bytes());
+            let value = HeaderValue::from_str(&format!("sha256={hex}")).unwrap();
+            let mut headers = HeaderMap::new();
+            headers.insert(SIGNATURE, value);
+            let admitted = rules.admit(Product::Jira, &"c1".into(), None, &headers).unwrap();
+            admitted.verify(b"body")
+        };
+        assert_eq!(verified("new"), Ok(()));
+        assert_eq!(verified("previous"), Ok(()));
+        assert_eq!(verified("another"), Err(Reason::WrongSignature));
+    }
+
+    #[test]
     fn each_site_is_authenticated_as_its_settings_say() {
         let secret = || Some(Secret::new("0123456789abcdef0123456789abcdef"));
         let headers = HeaderMap::new();
@@ -196,7 +223,19 @@ mod tests {
             rules.admit(Product::Jira, &"c1".into(), token, &headers).err()
         };
         let (right, wrong) = (Some("0123456789abcdef0123456789abcdef"), Some("x"));
-        let of = |secret, token, unsigned| SiteAccess { secret, token, unsigned };
+        let of = |secret: Option<Secret>, token: Option<Secret>, unsigned| SiteAccess {
+            secrets: secret.into_iter().collect(),
+            tokens: token.into_iter().collect(),
+            unsigned,
+        };
+        let two = SiteAccess {
+            tokens: ["a", "b"].map(Secret::new).into(),
+            secrets: ["c", "d"].map(Secret::new).into(),
+            unsigned: false,
+        };
+        assert_eq!(admit(two.clone(), Some("a")), None);
+        assert_eq!(admit(two.clone(), Some("b")), None);
+        assert_eq!(admit(two, Some("c")), Some(Reason::WrongToken));
         assert_eq!(admit(of(None, None, true), None), None);
         assert_eq!(admit(of(None, None, true), right), Some(Reason::WrongToken));
         let page = HeaderMap::from_iter([(header::ORIGIN, HeaderValue::from_static("null"))]);

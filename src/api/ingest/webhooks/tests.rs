@@ -27,7 +27,7 @@ fn state(stream: &Arc<MemoryStream>, rules: Arc<SiteRules>) -> IngestState {
 /// An API that knows every site; unsigned webhooks are accepted, except for Jira's `c1` with a secret.
 fn ingest_api(stream: &Arc<MemoryStream>, secret: Option<&str>) -> Router {
     let secret = secret
-        .map(|secret| SiteAccess { secret: Some(Secret::new(secret)), ..SiteAccess::default() });
+        .map(|secret| SiteAccess { secrets: vec![Secret::new(secret)], ..SiteAccess::default() });
     let sites = secret.map(|access| ((Product::Jira, "c1".into()), access));
     let rules = SiteRules { sites: sites.into_iter().collect(), is_open: true };
     webhook_routes(state(stream, Arc::new(rules)))
@@ -199,7 +199,7 @@ async fn site_without_an_installation_or_settings_is_refused_unread_and_counted(
 async fn token_in_the_path_replaces_a_signature() {
     let stream = Arc::new(MemoryStream::default());
     let token = Some(Secret::new("0123456789abcdef0123456789abcdef"));
-    let access = SiteAccess { token, ..SiteAccess::default() };
+    let access = SiteAccess { tokens: token.into_iter().collect(), ..SiteAccess::default() };
     let routes = webhook_routes(state(&stream, rules_of(Product::Jira, "c1", access)));
     let body = r#"{"webhookEvent":"jira:issue_created","timestamp":1800000000000}"#;
     for (path, status) in [
