@@ -460,7 +460,8 @@ pub const CODES: &[CodeEntry] = &[
         "SY-5023",
         "a stored record cannot be read",
         "The stored record that the request changes is of a newer format, or damaged. It is not\n\
-         changed; events of its installation wait.",
+         changed; events of its installation wait. Or a secret would have to be stored in clear, since this\n\
+         replica lacks the key that others are encrypted with.",
         "",
         "Operators: `GET /admin/v1/problems` lists such records; the runbook says what to do.",
     ),

@@ -263,6 +263,11 @@ fn from_register_error(error: RegisterError) -> ErrorResponse {
             ErrorResponse::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5023", message)
                 .with_retry_after(UNREADABLE_RETRY)
         }
+        RegisterError::NotEncrypted { ref reason, .. } => {
+            error!(%error, "record with a secret not stored");
+            ErrorResponse::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5023", reason.as_str())
+                .with_retry_after(UNREADABLE_RETRY)
+        }
         RegisterError::Randomness(_) | RegisterError::NoKey => {
             error!(%error, "registration failed");
             ErrorResponse::new(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL)

@@ -66,6 +66,14 @@ pub enum RegisterError {
         /// The reason.
         reason: String,
     },
+    /// A secret of a document cannot be stored encrypted, so the document is not stored.
+    #[error("document {key}: {reason}")]
+    NotEncrypted {
+        /// Its key.
+        key: String,
+        /// The reason; it has no secret.
+        reason: String,
+    },
 }
 
 impl RegisterError {
@@ -90,5 +98,9 @@ impl RegisterError {
 
 /// A document that cannot be encoded or decoded, with its key.
 pub(crate) fn document_error(key: &str, error: &DocumentError) -> RegisterError {
-    RegisterError::Document { key: key.to_owned(), reason: error.to_string() }
+    let (key, reason) = (key.to_owned(), error.to_string());
+    match error {
+        DocumentError::NotEncrypted(_) => RegisterError::NotEncrypted { key, reason },
+        _ => RegisterError::Document { key, reason },
+    }
 }

@@ -14,7 +14,7 @@ use tracing::debug;
 use super::document_turns::DocumentTurns;
 use super::error::{RegisterError, document_error};
 use super::metrics;
-use super::model::{EncryptionKeys, StoredWith, decode, encode};
+use super::model::{EncryptionKeys, KeyId, StoredWith, decode, encode};
 use super::replica::{ReadBarrier, ReplicaHandle, Replicated};
 use super::store::{Store, StoreError, StoredDocument};
 use crate::clock;
@@ -121,10 +121,10 @@ impl Transactions {
     ) -> Result<bool, RegisterError> {
         self.update_document(id, |current: Option<D>| {
             let Some(mut document) = current else { return Ok(Mutation::Keep(false)) };
-            let is_outdated = document
+            let is_rewritable = document
                 .secrets()
-                .is_some_and(|secrets| is_outdated(secrets.stored_with, &self.encryption));
-            Ok(match is_outdated {
+                .is_some_and(|secrets| is_rewritable(secrets.stored_with, &self.encryption));
+            Ok(match is_rewritable {
                 true => Mutation::Put(Box::new(document), true),
                 false => Mutation::Keep(false),
             })
@@ -211,9 +211,19 @@ impl Transactions {
     }
 }
 
-/// Whether secrets that are stored like this are to be stored again.
+/// Whether this replica would store secrets that are stored like this with another key.
+pub(crate) fn is_rewritable(stored: &StoredWith, encryption: &EncryptionKeys) -> bool {
+    differs_from(stored, encryption.writes_with())
+}
+
+/// Whether secrets that are stored like this are not encrypted with the newest key of this replica: until
+/// then no earlier key may be removed.
 pub(crate) fn is_outdated(stored: &StoredWith, encryption: &EncryptionKeys) -> bool {
-    match (stored, encryption.writes_with()) {
+    differs_from(stored, encryption.newest())
+}
+
+fn differs_from(stored: &StoredWith, key: Option<&KeyId>) -> bool {
+    match (stored, key) {
         (StoredWith::NoSecret, _) | (_, None) => false,
         (StoredWith::Key(id), Some(current)) => id != current,
         (StoredWith::InClear | StoredWith::SeveralKeys, Some(_)) => true,

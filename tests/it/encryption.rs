@@ -155,6 +155,17 @@ async fn stored_secrets_are_encrypted_rotated_and_wait_for_a_missing_key() {
     .await;
     assert_eq!(world.sink.received_at("/hook").len(), 2);
     assert!(router.terminate().await);
+
+    // Without any key no secret is stored in clear, since others are encrypted.
+    let router = world.router("r", &[]).await;
+    let app = json!({ "kind": "forge", "endpoints":
+        [{ "key": "hook", "url": world.sink.url("/hook"), "secret": SECRET }] });
+    let refused = router.api.send(Method::PUT, "/admin/v1/apps/new", &[], &app).await;
+    let error = format!("{:#}", refused.expect_err("the app is not stored"));
+    assert!(error.contains("not stored in clear"), "{error}");
+    assert!(!world.registry().await.contains(SECRET));
+    assert!(status(&router).await["documents"]["unreadable"].as_u64() > Some(2));
+    assert!(router.terminate().await);
     let router = world.router("r", &[2]).await;
     world.until_delivered(3).await;
     assert!(router.terminate().await);

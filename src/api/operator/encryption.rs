@@ -37,7 +37,7 @@ fn view(status: &EncryptionStatus) -> Value {
         "keys": status.keys.iter().map(KeyId::as_str).collect::<Vec<_>>(),
         "writesWith": status.writes_with.as_ref().map(KeyId::as_str),
         "documents": {"inClear": status.in_clear, "withKey": with_key.collect::<Map<_, _>>(),
-            "outdated": status.outdated},
+            "outdated": status.outdated, "unreadable": status.unreadable},
         "rewriting": progress,
     })
 }

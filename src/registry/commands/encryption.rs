@@ -13,7 +13,7 @@ use crate::registry::model::{
     AppRecord, EncryptionKeys, InstallationRecord, KeyId, SIGNING_KEYS, SigningKeysRecord,
     StoredWith,
 };
-use crate::registry::transaction::is_outdated;
+use crate::registry::transaction::{is_outdated, is_rewritable};
 
 /// Documents with secrets, by how they are stored.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -26,8 +26,10 @@ pub struct EncryptionStatus {
     pub in_clear: usize,
     /// Documents by key.
     pub with_key: BTreeMap<KeyId, usize>,
-    /// Documents that are to be rewritten.
+    /// Documents that are not encrypted with the newest key of this replica.
     pub outdated: usize,
+    /// Documents that this replica cannot decrypt.
+    pub unreadable: usize,
     /// The rewriting that runs, or the last one.
     pub rewriting: Rewriting,
 }
@@ -71,6 +73,9 @@ impl<'a> DocumentEncryption<'a> {
                 StoredWith::Key(id) => *status.with_key.entry(id.clone()).or_default() += 1,
             }
         });
+        let unreadable = self.context.state().unreadable();
+        let missing = unreadable.documents.iter().filter(|one| one.missing_key.is_some());
+        status.unreadable = missing.count();
         metrics::outdated_documents(status.outdated);
         status
     }
@@ -96,10 +101,13 @@ impl<'a> DocumentEncryption<'a> {
     pub async fn rewrite(self) {
         let mut outdated = Vec::new();
         self.each(|stored, name| {
-            if is_outdated(stored, self.keys()) {
+            if is_rewritable(stored, self.keys()) {
                 outdated.push(name());
             }
         });
+        if outdated.is_empty() {
+            return;
+        }
         if !self.context.rewriting.begin(outdated.len()) {
             return;
         }

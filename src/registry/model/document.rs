@@ -151,13 +151,15 @@ fn encrypted<D: Document>(
     keys: &EncryptionKeys,
 ) -> Result<Option<D>, NotEncrypted> {
     let Some(Secrets { stored_with, fields }) = document.secrets() else { return Ok(None) };
-    let (has_secret, writer) = (!fields.is_empty(), keys.writer());
-    *stored_with = match &writer {
-        _ if !has_secret => StoredWith::NoSecret,
-        Some(writer) => StoredWith::Key(writer.id().clone()),
-        None => StoredWith::InClear,
+    if fields.is_empty() {
+        *stored_with = StoredWith::NoSecret;
+        return Ok(None);
+    }
+    let Some(writer) = keys.writer()? else {
+        *stored_with = StoredWith::InClear;
+        return Ok(None);
     };
-    let Some(writer) = writer.filter(|_| has_secret) else { return Ok(None) };
+    *stored_with = StoredWith::Key(writer.id().clone());
     let mut copy = document.clone();
     for (path, secret) in copy.secrets().into_iter().flat_map(|secrets| secrets.fields) {
         *secret = writer.encrypt(secret, key, &path)?;

@@ -23,6 +23,9 @@ const KEYS_MAX: usize = 16;
 const KEY_ID_BYTES: usize = 8;
 /// In place of an index: secrets are written in clear.
 const IN_CLEAR: usize = usize::MAX;
+/// In place of an index: no secret is written, because stored ones are encrypted with a key that this
+/// replica does not have.
+const REFUSED: usize = usize::MAX - 1;
 
 /// The id of a key: the first 16 hexadecimal digits of its SHA-256.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -73,7 +76,7 @@ impl StoredWith {
 #[derive(Clone, Debug)]
 pub struct EncryptionKeys {
     keys: Arc<[Key]>,
-    /// Index of the key to write with, or [`IN_CLEAR`].
+    /// Index of the key to write with, [`IN_CLEAR`] or [`REFUSED`].
     writes_with: Arc<AtomicUsize>,
 }
 
@@ -106,10 +109,18 @@ pub(crate) enum DecryptError {
     Damaged(String),
 }
 
-/// A secret cannot be encrypted, so its document is not written.
+/// Why a secret is not encrypted, so that its document is not written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-#[error("a secret cannot be encrypted: the system provides no random bytes")]
-pub(crate) struct NotEncrypted;
+pub(crate) enum NotEncrypted {
+    /// The system has no random bytes for the nonce.
+    #[error("a secret cannot be encrypted: the system provides no random bytes")]
+    NoRandomBytes,
+    /// Encryption has begun, and this replica has no key that all replicas can read.
+    #[error(
+        "a secret is not stored in clear, since others are stored encrypted and this replica has no key that every replica can read; add their key to secrets.key_file"
+    )]
+    NoKey,
+}
 
 impl Default for EncryptionKeys {
     fn default() -> Self {
@@ -144,7 +155,13 @@ impl EncryptionKeys {
         self.keys.iter().map(|key| &key.id)
     }
 
-    /// Returns the id of the key that secrets are written with; none = in clear.
+    /// Returns the id of the key that secrets are to be written with once every replica has it.
+    #[must_use]
+    pub fn newest(&self) -> Option<&KeyId> {
+        self.keys.first().map(|key| &key.id)
+    }
+
+    /// Returns the id of the key that secrets are written with; none = in clear, or not at all.
     #[must_use]
     pub fn writes_with(&self) -> Option<&KeyId> {
         self.writing_key().map(|key| &key.id)
@@ -162,8 +179,26 @@ impl EncryptionKeys {
     }
 
     /// Returns the key to encrypt a document with; none if secrets are written in clear.
-    pub(super) fn writer(&self) -> Option<KeyWriter<'_>> {
-        self.writing_key().map(KeyWriter)
+    ///
+    /// # Errors
+    /// Encryption has begun with a key that this replica does not have.
+    pub(super) fn writer(&self) -> Result<Option<KeyWriter<'_>>, NotEncrypted> {
+        match self.writes_with.load(Relaxed) {
+            IN_CLEAR => Ok(None),
+            index => self.keys.get(index).map(KeyWriter).map(Some).ok_or(NotEncrypted::NoKey),
+        }
+    }
+
+    /// Notes that a secret was encrypted with a key: with the one at `index`, or with one that this
+    /// replica does not have. From then on no secret is written in clear.
+    fn note_encrypted(&self, index: Option<usize>) {
+        let next = |current: usize| match (current, index) {
+            (IN_CLEAR | REFUSED, Some(index)) => Some(index),
+            (IN_CLEAR, None) => Some(REFUSED),
+            _ => None,
+        };
+        // An error says that nothing changed.
+        let _ = self.writes_with.fetch_update(Relaxed, Relaxed, next);
     }
 
     /// Returns a stored secret in clear, with the id of the key that it was encrypted with. A replica
@@ -180,14 +215,13 @@ impl EncryptionKeys {
         let damaged = || DecryptError::Damaged(field.to_owned());
         let (id, text) = rest.split_once(':').ok_or_else(damaged)?;
         let key = self.keys.iter().enumerate().find(|(_, key)| key.id.as_str() == id);
-        let (index, key) = key.ok_or_else(|| DecryptError::MissingKey(KeyId(id.into())))?;
+        self.note_encrypted(key.map(|(index, _)| index));
+        let (_, key) = key.ok_or_else(|| DecryptError::MissingKey(KeyId(id.into())))?;
         let mut bytes = BASE64.decode(text.as_bytes()).map_err(|_| damaged())?;
         let (nonce, sealed) = bytes.split_at_mut_checked(NONCE_LEN).ok_or_else(damaged)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| damaged())?;
         let opened = key.cipher.open_in_place(nonce, place(document, field), sealed);
         let text = str::from_utf8(opened.map_err(|_| damaged())?).map_err(|_| damaged())?;
-        // Encryption was begun, by this replica before its start or by another.
-        let _ = self.writes_with.compare_exchange(IN_CLEAR, index, Relaxed, Relaxed);
         Ok((Secret::new(text), Some(key.id.clone())))
     }
 }
@@ -214,7 +248,7 @@ impl KeyWriter<'_> {
     ) -> Result<Secret, NotEncrypted> {
         let mut text = secret.reveal().as_bytes().to_vec();
         let nonce = self.0.cipher.seal_in_place_append_tag(place(document, field), &mut text);
-        let nonce = nonce.map_err(|_| NotEncrypted)?;
+        let nonce = nonce.map_err(|_| NotEncrypted::NoRandomBytes)?;
         let bytes = [nonce.as_ref().as_slice(), &text].concat();
         Ok(Secret::new(format!("{ENCRYPTED}{}:{}", self.id(), BASE64.encode(&bytes))))
     }
@@ -259,7 +293,7 @@ mod tests {
 
     fn encrypted(keys: &EncryptionKeys) -> Secret {
         keys.choose(|_| true);
-        let writer = keys.writer().unwrap();
+        let writer = keys.writer().unwrap().unwrap();
         writer.encrypt(&Secret::new("hidden text"), "inst.a", "sharedSecret").unwrap()
     }
 
@@ -286,6 +320,21 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_written_in_clear_once_a_secret_was_encrypted() {
+        let stored = encrypted(&keys(&[1]));
+        for lacking in [EncryptionKeys::default(), keys(&[2])] {
+            assert!(lacking.writer().unwrap().is_none(), "encryption has not begun");
+            assert!(lacking.decrypt(&stored, "inst.a", "sharedSecret").is_err());
+            assert_eq!(lacking.writer().err(), Some(NotEncrypted::NoKey));
+            assert!(!lacking.choose(|_| false));
+            assert_eq!(lacking.writer().err(), Some(NotEncrypted::NoKey));
+        }
+        let another = keys(&[2]);
+        assert!(another.decrypt(&stored, "inst.a", "sharedSecret").is_err());
+        assert!(another.choose(|_| true) && another.writer().unwrap().is_some());
+    }
+
+    #[test]
     fn every_key_is_read_and_a_missing_one_is_named() {
         let old = keys(&[1]);
         let stored = encrypted(&old);
@@ -309,7 +358,7 @@ mod tests {
         let ids: Vec<KeyId> = keys.ids().cloned().collect();
         assert_eq!(keys.writes_with(), None);
         assert!(!keys.choose(|_| false));
-        assert!(keys.writer().is_none());
+        assert!(keys.writer().unwrap().is_none());
         assert!(keys.choose(|id| *id == ids[1]) && !keys.choose(|id| *id == ids[1]));
         assert_eq!(keys.writes_with(), Some(&ids[1]));
         assert!(keys.clone().choose(|_| true));
