@@ -23,6 +23,8 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(20);
 /// Maximum message size; an event of 1 MiB with its headers fits.
 const MAX_PAYLOAD: &str = "2MB";
+/// What a data folder has.
+const DATA_FILES: &[&str] = &["nats", "secrets.key", "secrets.key.new"];
 /// The configuration of the server, which names the public key of its clients.
 const CONFIG: &str = "nats-server.conf";
 /// The process id of the server.
@@ -54,8 +56,8 @@ impl DataFolder {
     /// lock that excludes other routers.
     pub(super) fn open(data_dir: &Path) -> Result<(Self, File), ManagedError> {
         let inner = data_dir.join("nats");
-        for folder in [data_dir, &inner] {
-            private_folder(folder)
+        for (folder, own) in [(data_dir, Some(DATA_FILES)), (&inner, None)] {
+            private_folder(folder, own)
                 .map_err(|source| ManagedError::Folder { path: folder.to_owned(), source })?;
         }
         let failed = |source| ManagedError::Folder { path: inner.clone(), source };
