@@ -35,12 +35,15 @@ impl OwnHosts {
     pub fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), ClientRefusal> {
         let named = headers.get(header::HOST).and_then(|value| value.to_str().ok());
         let host = uri.authority().map(|authority| authority.as_str()).or(named);
-        if !host.is_some_and(|host| self.is_own(without_port(host))) {
+        let host = host.map(without_port).filter(|host| self.is_own(host));
+        let is_ambiguous = headers.get_all(header::HOST).iter().count() > 1;
+        let Some(host) = host.filter(|_| !is_ambiguous) else {
             return Err(ClientRefusal::UnknownHost);
-        }
+        };
         let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
         let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
-        match origin.is_some_and(|(_, host)| self.is_own(without_port(host))) {
+        let is_own_page = |page: &str| page.eq_ignore_ascii_case(host) || self.is_name(page);
+        match origin.is_some_and(|(_, page)| is_own_page(without_port(page))) {
             true => Ok(()),
             false => Err(ClientRefusal::ForeignOrigin),
         }
@@ -52,8 +55,12 @@ impl OwnHosts {
             Some(address) => address.parse::<Ipv6Addr>().is_ok(),
             None => host.parse::<IpAddr>().is_ok(),
         };
+        is_address || self.is_name(host)
+    }
+
+    fn is_name(&self, host: &str) -> bool {
         let name = host.trim_end_matches('.').to_ascii_lowercase();
-        is_address || name.ends_with(".localhost") || self.0.contains(&name)
+        name.ends_with(".localhost") || self.0.contains(&name)
     }
 }
 
@@ -127,7 +134,13 @@ mod tests {
         ] {
             assert!(matches!(check(host, None), Err(ClientRefusal::UnknownHost)), "{host}");
         }
-        for origin in ["http://evil.example", "null", "", "http://localhost.evil.example:8089"] {
+        for origin in [
+            "http://evil.example",
+            "null",
+            "",
+            "http://localhost.evil.example:8089",
+            "http://203.0.113.7",
+        ] {
             let refused = check("localhost", Some(origin));
             assert!(matches!(refused, Err(ClientRefusal::ForeignOrigin)), "{origin}");
         }

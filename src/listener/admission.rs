@@ -56,7 +56,8 @@ impl Admission {
         let is_limited = !self.trusted.contains(peer);
         let owners = is_limited.then(|| Owner::Address(limited_address(peer)));
         let mut part = self.shares.part(owners.into_iter().collect());
-        let is_local = peer.to_canonical().is_loopback();
+        // What a trusted proxy on this machine forwards is not of this machine.
+        let is_local = is_limited && peer.to_canonical().is_loopback();
         part.raise_to(1, if is_local { LOCAL_RESERVE } else { 0 })?;
         metrics::connections_open(self.listener, self.shares.used());
         let shares = Arc::clone(&self.shares);
