@@ -31,7 +31,7 @@ use tokio_util::task::TaskTracker;
 use ack_deadline::AckDeadline;
 use examine::{Examined, Examiner, Unfinished, Wait, Work, WorkerState};
 use fan_out::FanOut;
-use in_flight::{InFlightLimit, InFlightPermit, SiteLoads};
+use in_flight::{InFlightLimit, InFlightPermit};
 use load::WorkerLoads;
 use parked::ParkedDeliveries;
 use redelivery::{Redeliveries, Taken, Verdict};
@@ -88,7 +88,6 @@ pub struct Router {
     deadline: AckDeadline,
     pause: Arc<PauseGate>,
     events_in_flight: InFlightLimit,
-    sites_in_flight: Arc<SiteLoads>,
     parked_in_flight: InFlightLimit,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -152,7 +151,6 @@ impl Router {
             deadline: AckDeadline::new(ack_wait),
             pause,
             events_in_flight: InFlightLimit::new(messages, bytes),
-            sites_in_flight: Arc::new(SiteLoads::new(messages, bytes)),
             parked_in_flight: InFlightLimit::new(share(messages), share(bytes)),
             stop,
             tasks: TaskTracker::new(),
@@ -207,9 +205,7 @@ impl Router {
             Worker { number, state: self.examiner.new_worker(), work: self.pause.work() };
         let mut yielded_ms = clock::uptime_ms();
         loop {
-            loads.waits(number);
-            let Some(message) = self.pull(&mut source).await else { break };
-            loads.works(number);
+            let Some(message) = loads.waiting(number, self.pull(&mut source)).await else { break };
             let now_ms = clock::uptime_ms();
             if !self.may_start(&worker.work, now_ms).await {
                 drop(message);
@@ -318,14 +314,9 @@ impl Router {
             }
         };
         let (router, paused) = (Arc::clone(self), worker.work.clone());
-        let now_ms = clock::uptime_ms();
-        let bytes = message.payload().len();
-        let site_load =
-            work.site().map(|site| self.sites_in_flight.enter(site.as_str(), bytes, now_ms));
         self.tasks.spawn(async move {
-            let is_crowded = site_load.as_ref().is_some_and(|site| site.is_crowded);
             let mut is_matched = true;
-            let delivered = async { is_matched = router.deliver(&message, work, is_crowded).await };
+            let delivered = async { is_matched = router.deliver(&message, work).await };
             let settled = router.deadline.settle_then_ack(&message, &paused, delivered);
             let settled = AssertUnwindSafe(settled).catch_unwind().await;
             match settled {
@@ -342,7 +333,7 @@ impl Router {
                     router.redeliveries.record_panic(&message).await;
                 }
             }
-            drop((permit, site_load));
+            drop(permit);
         });
         true
     }
@@ -447,7 +438,7 @@ impl Router {
     }
 
     /// Completes once the event is accounted for; returns whether there was anything to do.
-    async fn deliver<M: Message>(&self, message: &M, work: Work, is_crowded: bool) -> bool {
+    async fn deliver<M: Message>(&self, message: &M, work: Work) -> bool {
         let work = match work {
             // Boxed: most events are examined by their worker.
             Work::Finish(unfinished) => match Box::pin(self.finish(unfinished)).await {
@@ -458,13 +449,13 @@ impl Router {
         };
         match work {
             Work::Deliver { prepared, matches } => {
-                self.fan_out.deliver_all(&prepared, matches, is_crowded).await;
+                self.fan_out.deliver_all(&prepared, matches).await;
             }
             Work::Wait(wait) => {
                 let Wait { event, waiting, postponed, matched } = *wait;
                 let deliver = async {
                     if let Some((prepared, matches)) = matched {
-                        self.fan_out.deliver_all(&prepared, matches, is_crowded).await;
+                        self.fan_out.deliver_all(&prepared, matches).await;
                     }
                 };
                 tokio::join!(self.waiting.park(&event, waiting, postponed), deliver);

@@ -114,18 +114,6 @@ impl Unfinished {
     }
 }
 
-impl Work {
-    /// The site of its event; none if that cannot be read.
-    pub(super) fn site(&self) -> Option<&CloudId> {
-        match self {
-            Self::Deliver { prepared, .. } => Some(&prepared.event.envelope.cloud_id),
-            Self::Wait(wait) => Some(&wait.event.envelope.cloud_id),
-            Self::Finish(unfinished) => Some(unfinished.site()),
-            Self::DeadLetter { .. } => None,
-        }
-    }
-}
-
 /// The matches of an event.
 pub(super) type Matched = (Arc<PreparedEvent>, Vec<Match>);
 

@@ -20,9 +20,6 @@ const DELIVERIES_MAX: usize = 16_384;
 const WIDE_DELIVERIES_MAX: usize = DELIVERIES_MAX / 4 * 3;
 /// Most deliveries of an event that needs no limits of its own.
 const NARROW_MAX: usize = 8;
-/// Divisor of the time that deliveries wait for a permit, for a site with most of the events in flight:
-/// others need the places that its events hold.
-const CROWDED_DIVISOR: u32 = 10;
 /// After this time, deliveries of an event that have no permit yet are parked without waiting.
 const EVENT_WORK_MAX: Duration = Duration::from_secs(30);
 
@@ -43,14 +40,8 @@ impl FanOut {
         }
     }
 
-    /// Completes once every delivery of the event is accounted for. Those of a crowded site wait for
-    /// their permits for a short time only.
-    pub(super) async fn deliver_all(
-        &self,
-        prepared: &Arc<PreparedEvent>,
-        matches: Vec<Match>,
-        is_crowded: bool,
-    ) {
+    /// Completes once every delivery of the event is accounted for.
+    pub(super) async fn deliver_all(&self, prepared: &Arc<PreparedEvent>, matches: Vec<Match>) {
         let (started, now) = (clock::tick(), clock::broker_now());
         let mut planned = coalesce(matches);
         let wide = (planned.len() > NARROW_MAX).then_some(&self.wide_deliveries);
@@ -64,11 +55,7 @@ impl FanOut {
             };
             let _slot = self.deliveries.acquire().await;
             let late = clock::since(started) >= EVENT_WORK_MAX;
-            let queue_timeout = match is_crowded {
-                _ if late => Duration::ZERO,
-                true => self.dispatcher.park_after() / CROWDED_DIVISOR,
-                false => self.dispatcher.park_after(),
-            };
+            let queue_timeout = if late { Duration::ZERO } else { self.dispatcher.park_after() };
             let delivery = planned.into_delivery(prepared, now);
             // Boxed: a delivery that waits for its slot takes almost no memory.
             Box::pin(self.dispatcher.deliver(delivery, queue_timeout, share.as_ref())).await

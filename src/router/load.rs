@@ -1,7 +1,11 @@
 //! How busy the workers are: whether others wait while one installation evaluates.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::Poll;
 use std::time::{Duration, Instant};
+
+use futures_util::poll;
 
 use super::slow_lane::SlowLane;
 use crate::clock;
@@ -33,19 +37,21 @@ impl WorkerLoads {
         Self { started: clock::tick(), workers }
     }
 
-    /// Notes that a worker waits for its next event.
-    pub(super) fn waits(&self, worker: usize) {
-        if let Some(worker) = self.workers.get(worker) {
-            worker.waits_since_us.store(self.now_us() + 1, Relaxed);
+    /// Measures how long a worker waits for its next event, which is `next`. An event that is there
+    /// already costs nothing.
+    pub(super) async fn waiting<T>(&self, worker: usize, next: impl Future<Output = T>) -> T {
+        let mut next = pin!(next);
+        if let Poll::Ready(event) = poll!(&mut next) {
+            return event;
         }
-    }
-
-    /// Notes that a worker has its next event.
-    pub(super) fn works(&self, worker: usize) {
-        let Some(worker) = self.workers.get(worker) else { return };
-        let since_us = worker.waits_since_us.swap(0, Relaxed).saturating_sub(1);
+        let Some(worker) = self.workers.get(worker) else { return next.await };
+        let since_us = self.now_us();
+        worker.waits_since_us.store(since_us + 1, Relaxed);
+        let event = next.await;
         let waited_us = self.now_us().saturating_sub(since_us);
+        worker.waits_since_us.store(0, Relaxed);
         worker.idle_us.store(worker.idle_us.load(Relaxed) + waited_us, Relaxed);
+        event
     }
 
     /// Reports several times a second whether others wait, until the future is dropped.

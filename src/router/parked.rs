@@ -115,7 +115,7 @@ impl ParkedDeliveries {
     ) -> bool {
         match self.waiting.match_late(parked).await {
             Ok(LateMatch::Matched(prepared, matches)) => {
-                self.fan_out.deliver_all(&prepared, matches, false).await;
+                self.fan_out.deliver_all(&prepared, matches).await;
             }
             Ok(LateMatch::Unmatched) => {}
             Ok(LateMatch::NoSubscription) => {
