@@ -105,4 +105,13 @@ mod tests {
         assert_eq!(peer("::1").err(), Some(ShareLevel::All));
         drop(local);
     }
+
+    #[test]
+    fn clients_of_a_proxy_on_this_machine_have_no_reserve() {
+        let admission = admission(2, 100, "127.0.0.1/32");
+        let peer = |text: &str| admission.admit(text.parse().unwrap());
+        let _proxied = [peer("127.0.0.1").unwrap(), peer("127.0.0.1").unwrap()];
+        assert_eq!(peer("127.0.0.1").err(), Some(ShareLevel::All));
+        assert!(peer("127.0.0.2").is_ok(), "a probe of this machine");
+    }
 }
