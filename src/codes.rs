@@ -202,14 +202,14 @@ pub const CODES: &[CodeEntry] = &[
         "too many bytes at once",
         "The bodies of all requests, of those of this address, or of the webhooks of this site are more than the router keeps in memory: `server.body_bytes_max`, `server.body_bytes_per_address_max`, `server.body_bytes_per_site_max`.",
         "",
-        "Send the request again after the time of `Retry-After`, with fewer requests at a time. Behind a proxy, list it in `server.trusted_proxies`, so that its clients are told apart.",
+        "Send the request again after the time of `Retry-After`, with fewer requests at a time. Behind a proxy, list it in `server.trusted_proxies`, so that its clients are distinguished.",
     ),
     entry(
         "SY-1112",
         "too many failed authentications",
         "This address sent more than `server.auth_failures_per_minute` requests with missing or wrong credentials. A request with the right ones is answered all the same.",
         "",
-        "Correct the token or the signature. Behind a proxy, list it in `server.trusted_proxies`, so that its clients are told apart.",
+        "Correct the token or the signature. Behind a proxy, list it in `server.trusted_proxies`, so that its clients are distinguished.",
     ),
     entry(
         "SY-1113",
