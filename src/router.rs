@@ -231,11 +231,11 @@ impl Router {
     async fn route_one<M: Message>(self: &Arc<Self>, worker: &mut Worker, message: M) -> bool {
         worker.state.metrics.count(&message);
         match self.examiner.examine(&mut worker.state, &message) {
-            Examined::Crashed => {
+            Some(examined) => self.settle(worker, message, examined).await,
+            None => {
                 self.redeliveries.record_panic(&message).await;
                 true
             }
-            examined => self.settle(worker, message, examined).await,
         }
     }
 
@@ -249,10 +249,7 @@ impl Router {
         let state = &mut worker.state;
         let examine = |message: &M| {
             state.metrics.count(message);
-            match self.examiner.examine(state, message) {
-                Examined::Crashed => None,
-                examined => Some(examined),
-            }
+            self.examiner.examine(state, message)
         };
         let examined = self.redeliveries.examine(worker.number, taken.redelivered, examine).await;
         for (message, verdict) in examined {
@@ -292,7 +289,6 @@ impl Router {
                 metrics.unmatched.increment(1);
                 return true;
             }
-            Examined::Crashed => return true,
             Examined::Work(work) => {
                 let acked = match &work {
                     Work::Deliver { .. } | Work::Wait(_) => metrics.matched.clone(),
@@ -443,7 +439,7 @@ impl Router {
             // Boxed: most events are examined by their worker.
             Work::Finish(unfinished) => match Box::pin(self.finish(unfinished)).await {
                 Examined::Work(work) => work,
-                Examined::Unmatched | Examined::Crashed => return false,
+                Examined::Unmatched => return false,
             },
             work => work,
         };

@@ -49,8 +49,6 @@ pub(super) enum Examined {
     Unmatched,
     /// There is work to do before the acknowledgement.
     Work(Work),
-    /// Decoding or matching panicked.
-    Crashed,
 }
 
 /// What is done for an event before it is acknowledged.
@@ -155,18 +153,22 @@ impl Examiner {
         }
     }
 
-    /// Decodes and matches a message. A panic costs the event one of its redeliveries and is
-    /// contained.
-    pub(super) fn examine<M: Message>(&self, worker: &mut WorkerState, message: &M) -> Examined {
+    /// Decodes and matches a message; returns none if that panicked. A panic costs the event one of its
+    /// redeliveries and is contained.
+    pub(super) fn examine<M: Message>(
+        &self,
+        worker: &mut WorkerState,
+        message: &M,
+    ) -> Option<Examined> {
         let examined = catch_unwind(AssertUnwindSafe(|| self.decode_and_match(worker, message)));
-        examined.unwrap_or_else(|_| {
+        if examined.is_err() {
             tracing::error!(
                 sequence = message.sequence(),
                 "decoding or matching panicked; event left for redelivery"
             );
             *worker = self.new_worker();
-            Examined::Crashed
-        })
+        }
+        examined.ok()
     }
 
     fn decode_and_match<M: Message>(&self, worker: &mut WorkerState, message: &M) -> Examined {

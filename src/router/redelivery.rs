@@ -176,7 +176,7 @@ mod tests {
     use bytes::Bytes;
     use futures_util::future::{BoxFuture, ready};
 
-    use super::super::examine::{Examined, Examiner};
+    use super::super::examine::Examiner;
     use super::*;
     use crate::delivery::SubscriptionDirectory;
     use crate::domain::SubscriptionId;
@@ -328,16 +328,13 @@ mod tests {
         let mut state = examiner.new_worker();
         let mut verdicts = Vec::new();
         for message in messages(CULPRIT, 1) {
-            if matches!(examiner.examine(&mut state, &message), Examined::Crashed) {
+            if examiner.examine(&mut state, &message).is_none() {
                 redeliveries.record_panic(&message).await;
                 verdicts.push("panic".into());
             }
         }
         for delivery_count in 2..=8 {
-            let examine = |message: &TestMessage| match examiner.examine(&mut state, message) {
-                Examined::Crashed => None,
-                examined => Some(examined),
-            };
+            let examine = |message: &TestMessage| examiner.examine(&mut state, message);
             let examined =
                 redeliveries.examine(0, messages(CULPRIT, delivery_count), examine).await;
             assert_eq!(examined.len(), 5, "every event has a verdict");
