@@ -20,6 +20,6 @@ pub use ids::{
 };
 pub use product::Product;
 pub use retry_profile::RetryProfile;
-pub use secret::{ISSUED_SECRET_CHARS_MIN, SECRET_CHARS_MIN, Secret};
+pub use secret::{ISSUED_SECRET_CHARS_MIN, SECRET_CHARS_MIN, Secret, without_value};
 pub use signing_secrets::SigningSecrets;
 pub use unknown_members::UnknownMembers;

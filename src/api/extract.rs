@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::error::ApiError;
 use super::state::Shared;
+use crate::domain::without_value;
 use crate::registry::{Problem, code};
 
 /// The id in a path, percent-decoded; 404 if it is not UTF-8.
@@ -59,10 +60,11 @@ impl FromRequest<Shared> for JsonObject {
 }
 
 impl JsonObject {
-    /// Deserializes the object; the error names the member that is wrong.
+    /// Deserializes the object; the error names the member that is wrong, and no value: it
+    /// may be a secret.
     pub(super) fn read<T: DeserializeOwned>(self) -> Result<T, ApiError> {
         serde_json::from_value(Value::Object(self.0)).map_err(|error| {
-            let text = error.to_string();
+            let text = without_value(&error.to_string());
             let code = match text.split_whitespace().next() {
                 Some("unknown") if text.starts_with("unknown field") => code::UNKNOWN_MEMBER,
                 Some("missing") => code::MISSING,

@@ -4,16 +4,18 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::domain::without_value;
+
 /// Why the configuration is rejected; the message says where, and what to write instead.
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read the configuration file {path}: {source}")]
+    #[error("cannot read the configuration file {path}: {cause}")]
     Read {
         /// The file.
         path: PathBuf,
         /// The error of the system.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// A key that does not exist.
     #[error("{origin}: unknown key `{path}`{excerpt}\nhelp: {help}")]
@@ -62,16 +64,9 @@ pub(super) fn syntax_error(origin: &str, error: &toml::de::Error) -> ConfigError
     ConfigError::Invalid { origin: origin.into(), message }
 }
 
-/// Returns the error of a value of the wrong type, without the value if it is a text.
+/// Returns the error of a value of the wrong type, without the value.
 pub(super) fn type_error(origin: &str, error: &toml::de::Error) -> ConfigError {
-    let text = error.to_string();
-    let message = match (text.find("string \""), text.rfind("\", expected")) {
-        (Some(from), Some(to)) if from < to => {
-            let (before, after) = (text.get(..from), text.get(to + 1..));
-            format!("{}a text{}", before.unwrap_or(""), after.unwrap_or(""))
-        }
-        _ => text,
-    };
+    let message = without_value(&error.to_string());
     ConfigError::Invalid { origin: origin.into(), message }
 }
 

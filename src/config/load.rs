@@ -59,7 +59,7 @@ impl Config {
         let mut table = defaults.clone();
         if let Some(path) = file {
             let text = std::fs::read_to_string(path)
-                .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+                .map_err(|cause| ConfigError::Read { path: path.to_owned(), cause })?;
             let origin = path.display().to_string();
             overlay(&mut table, parse(&origin, &text)?, &origin, "")
                 .map_err(|error| error.with_excerpt(&text))?;

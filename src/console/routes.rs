@@ -9,9 +9,10 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use super::state::Console;
+use super::state::{Console, Visitor};
 use super::{live, pages};
-use crate::api::{AdminTokens, ApiError, AuthFailure, client_of, refused, require_own_host};
+use crate::api::{ApiError, AuthFailure, client_of, refused, require_own_host};
+use crate::domain::Secret;
 
 /// Forbids inline scripts and resources of other origins.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
@@ -46,12 +47,14 @@ async fn add_policy(mut response: Response) -> Result<Response, Infallible> {
 
 async fn authorize(
     State(console): State<Console>,
-    request: axum::extract::Request,
+    mut request: axum::extract::Request,
     next: Next,
 ) -> Response {
-    let admitted =
-        console.tokens.as_ref().is_none_or(|tokens| password(request.headers(), tokens).is_some());
-    if admitted {
+    let visitor = password(request.headers()).map(Visitor);
+    if console.admits(visitor.as_ref()) {
+        if let Some(visitor) = visitor {
+            request.extensions_mut().insert(visitor);
+        }
         return next.run(request).await;
     }
     if request.headers().contains_key(header::AUTHORIZATION) {
@@ -67,12 +70,12 @@ async fn authorize(
     (StatusCode::UNAUTHORIZED, challenge, "The password is the admin token.").into_response()
 }
 
-/// Returns some if the basic-auth password is a token of operators.
-fn password(headers: &HeaderMap, tokens: &AdminTokens) -> Option<()> {
+/// Returns the password of basic authentication.
+fn password(headers: &HeaderMap) -> Option<Secret> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let encoded = value.strip_prefix("Basic ")?;
     let decoded = data_encoding::BASE64.decode(encoded.as_bytes()).ok()?;
     let text = String::from_utf8(decoded).ok()?;
     let (_, password) = text.split_once(':')?;
-    tokens.accepts(password).then_some(())
+    Some(Secret::new(password))
 }

@@ -48,6 +48,28 @@ impl Secret {
     }
 }
 
+/// Returns the message of a serde error of a wrong type or value without the value, which may be a
+/// secret in the wrong place: "invalid type: string \"abc\", expected a map" names "a text".
+#[must_use]
+pub fn without_value(message: &str) -> String {
+    let Some((label, rest)) = ["invalid type: ", "invalid value: "]
+        .into_iter()
+        .find_map(|label| message.split_once(label).map(|(_, rest)| (label, rest)))
+    else {
+        return message.to_owned();
+    };
+    let kind = match rest.split([' ', ',']).next() {
+        Some("string") => "a text",
+        Some("integer" | "floating") => "a number",
+        Some("byte" | "character") => "a value",
+        _ => return message.to_owned(),
+    };
+    let before = message.split(label).next().unwrap_or_default();
+    // The value may have these words, too; what serde adds comes last.
+    let after = rest.rfind(", expected ").and_then(|at| rest.get(at..)).unwrap_or_default();
+    format!("{before}{label}{kind}{after}")
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(..)")
@@ -76,6 +98,22 @@ mod tests {
         assert_eq!(secret.reveal(), "hidden text");
         for shown in [format!("{secret:?}"), format!("{secret:#?}"), format!("{secret}")] {
             assert!(!shown.contains("hidden"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn errors_of_wrong_types_show_no_value() {
+        let hidden = "a hidden, expected secret";
+        for value in
+            [serde_json::json!(hidden), serde_json::json!(4_711_4711), serde_json::json!(4711.5)]
+        {
+            let error = serde_json::from_value::<Vec<u8>>(value).unwrap_err().to_string();
+            let shown = without_value(&error);
+            assert!(!shown.contains("hidden") && !shown.contains("4711"), "{shown}");
+            assert!(shown.ends_with("expected a sequence"), "{shown}");
+        }
+        for kept in ["missing field `key`", "invalid type: null, expected a map"] {
+            assert_eq!(without_value(kept), kept);
         }
     }
 

@@ -23,12 +23,12 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 #[derive(Debug, Error)]
 pub enum TlsError {
     /// A file cannot be read.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}: {cause}")]
     Read {
         /// The file.
         path: PathBuf,
         /// The error of the system.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// A file has no certificate or key in PEM.
     #[error("{path} has no {what} in PEM: {reason}")]
@@ -41,14 +41,14 @@ pub enum TlsError {
         reason: String,
     },
     /// Certificate and key do not belong together, or are of an unsupported kind.
-    #[error("{cert} and {key} cannot be used: {source}")]
+    #[error("{cert} and {key} cannot be used: {cause}")]
     Unusable {
         /// File of the certificates.
         cert: PathBuf,
         /// File of the key.
         key: PathBuf,
         /// The reason of the library.
-        source: rustls::Error,
+        cause: rustls::Error,
     },
 }
 
@@ -117,7 +117,7 @@ impl Files {
     async fn read(&self) -> Result<Contents, TlsError> {
         let read = async |path: &Path| {
             let read = tokio::fs::read(path).await;
-            read.map_err(|source| TlsError::Read { path: path.to_owned(), source })
+            read.map_err(|cause| TlsError::Read { path: path.to_owned(), cause })
         };
         Ok((read(&self.cert).await?, read(&self.key).await?))
     }
@@ -140,10 +140,10 @@ impl Files {
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .and_then(|config| config.with_no_client_auth().with_single_cert(certificates, key));
-        let mut config = config.map_err(|source| TlsError::Unusable {
+        let mut config = config.map_err(|cause| TlsError::Unusable {
             cert: self.cert.clone(),
             key: self.key.clone(),
-            source,
+            cause,
         })?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Arc::new(config))

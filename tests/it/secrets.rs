@@ -4,11 +4,13 @@
 use std::fs::{read_to_string, write};
 use std::path::Path;
 
+use data_encoding::BASE64;
 use hyper::Method;
 use serde_json::{Value, json};
 use switchyard::domain::Secret;
 use switchyard::jwt::qsh;
 
+use crate::support::raw::{exchange, status};
 use crate::support::{
     ADMIN_TOKEN, NatsServer, RouterProcess, Setup, Sink, WAIT_MAX, app_token, eventually, publish,
     register,
@@ -226,27 +228,33 @@ async fn operator_tokens_of_a_file_are_rotated_without_a_restart() {
     let file = nats.folder().join("tokens");
     let next = "operator-token-of-next-week-0123456789";
     write(&file, FILE_TOKEN).unwrap();
-    let router = Setup::new(&nats.url(), nats.folder().join("router"))
-        .with("SWITCHYARD_ADMIN__TOKEN_FILE", file.display())
-        .start()
-        .await;
+    let mut setup = Setup::new(&nats.url(), nats.folder().join("router"))
+        .with("SWITCHYARD_ADMIN__TOKEN_FILE", file.display());
+    let router = setup.start().await;
     let is_accepted = async |token: &str| {
         let client = router.api.with_token(token);
         client.send(Method::GET, "/admin/v1/apps", &[], &Value::Null).await.is_ok()
     };
     assert!(is_accepted(ADMIN_TOKEN).await && is_accepted(FILE_TOKEN).await);
+    let password = BASE64.encode(format!("operator:{FILE_TOKEN}").as_bytes());
+    let port = setup.port;
+    let feed = tokio::spawn(async move {
+        exchange(port, &format!("GET /live HTTP/1.1\r\nAuthorization: Basic {password}"), "").await
+    });
     replace_file(&file, &format!("{FILE_TOKEN}\n{next}\n"));
     eventually(WAIT_MAX, "the new token is accepted", || async {
         is_accepted(next).await.then_some(())
     })
     .await;
-    assert!(is_accepted(FILE_TOKEN).await, "both are valid");
+    assert!(is_accepted(FILE_TOKEN).await && !feed.is_finished(), "both are valid");
     replace_file(&file, next);
     eventually(WAIT_MAX, "the old token is refused", || async {
         (!is_accepted(FILE_TOKEN).await).then_some(())
     })
     .await;
     assert!(is_accepted(next).await && is_accepted(ADMIN_TOKEN).await);
+    let feed = tokio::time::timeout(WAIT_MAX, feed).await.expect("the open feed ends").unwrap();
+    assert_eq!(status(&feed), 200, "{feed}");
     assert!(router.metric("switchyard_config_reloads_total{result=\"ok\"}").await > 1.5);
 }
 

@@ -58,9 +58,9 @@ impl DataFolder {
         let inner = data_dir.join("nats");
         for (folder, own) in [(data_dir, Some(DATA_FILES)), (&inner, None)] {
             private_folder(folder, own)
-                .map_err(|source| ManagedError::Folder { path: folder.to_owned(), source })?;
+                .map_err(|cause| ManagedError::Folder { path: folder.to_owned(), cause })?;
         }
-        let failed = |source| ManagedError::Folder { path: inner.clone(), source };
+        let failed = |cause| ManagedError::Folder { path: inner.clone(), cause };
         let path = inner.canonicalize().map_err(failed)?;
         let lock = lock(&path)?;
         // After the lock: two routers that start at once must not both generate a key.
@@ -77,8 +77,8 @@ impl DataFolder {
         self.file(&format!("nats-server_{pid}.ports"))
     }
 
-    fn folder_error(&self, source: io::Error) -> ManagedError {
-        ManagedError::Folder { path: self.path.clone(), source }
+    fn folder_error(&self, cause: io::Error) -> ManagedError {
+        ManagedError::Folder { path: self.path.clone(), cause }
     }
 
     pub(super) fn not_started(&self, binary: &Path, reason: String) -> ManagedError {
@@ -183,7 +183,7 @@ impl DataFolder {
 }
 
 fn lock(folder: &Path) -> Result<File, ManagedError> {
-    let failed = |source| ManagedError::Folder { path: folder.to_owned(), source };
+    let failed = |cause| ManagedError::Folder { path: folder.to_owned(), cause };
     let file = File::create(folder.join("owner.lock")).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),

@@ -14,12 +14,12 @@ pub enum ManagedError {
     )]
     NotFound,
     /// The data folder cannot be used.
-    #[error("data folder {path}: {source}")]
+    #[error("data folder {path}: {cause}")]
     Folder {
         /// The folder.
         path: PathBuf,
         /// The error of the operating system.
-        source: io::Error,
+        cause: io::Error,
     },
     /// Another router uses the folder.
     #[error("data folder {0} is in use by another switchyard")]
