@@ -61,6 +61,17 @@ unit: cargo tools
 	  set -x; cargo test --workspace --locked; \
 	fi
 
+# Cases that wait out the broker's duplicate window are left to `make test-all`.
+WILD = python3 tests/tools/wild_cases.py --binary $(TARGET)/debug/switchyard --nats-server $(NATS_SERVER)
+
+wild: cargo tools ## Run the cases of public payloads, descriptors and filters
+	cargo build --locked
+	$(WILD) --quick
+
+wild-slow: cargo tools
+	cargo build --locked
+	$(WILD) --slow
+
 oracle: build ## Compare the matcher with an independent evaluator, at full size
 	python3 tests/tools/oracle.py --binary $(TARGET)/release/switchyard --threads 2 \
 	  --triggers 5000 --events 20000 --seeds 1,2,3
