@@ -13,7 +13,10 @@ mod unknown_members;
 
 pub use fair_turns::{FairTurns, TurnOwner};
 pub use filter::{FilterError, OnError};
-pub use handler::{ForgeRemote, FunctionHandler, Handler, HttpHandler, WebhookHandler};
+pub use handler::{
+    DynamicWebhookId, ForgeRemote, FunctionHandler, Handler, HttpHandler, WebhookHandler,
+    WebhookSigner,
+};
 pub use ids::{
     AppId, CloudId, DeliveryId, EventId, EventType, InstallationId, ModuleKey, SubscriptionId,
     token,

@@ -14,7 +14,9 @@ use crate::api::error::ApiError;
 use crate::api::metrics;
 use crate::api::state::{ApiState, Shared};
 use crate::domain::Product;
-use crate::registry::{AppliedInstallation, InstallationState, Registry, WebhookOwner, digest};
+use crate::registry::{
+    AppliedInstallation, ClientUser, InstallationState, Registry, WebhookOwner, digest,
+};
 
 /// An authenticated app, with the owner of its webhooks.
 pub(super) struct WebhookCaller {
@@ -51,22 +53,23 @@ fn check(parts: &Parts, state: &ApiState) -> Result<(), &'static str> {
     }
 }
 
-/// Returns the installation of an OAuth client, and the user that it acts for.
+/// Returns the installation of an OAuth client, and the owner of its webhooks.
 fn by_bearer(
     token: &str,
     registry: &Registry,
-) -> Result<(Arc<AppliedInstallation>, String), &'static str> {
+) -> Result<(Arc<AppliedInstallation>, ClientUser), &'static str> {
     let client = registry.client_by_token(&digest(token)).ok_or("unknown_token")?;
     let installation = registry.installation(client.installation.as_str());
-    Ok((installation.ok_or("no_installation")?, client.user.clone()))
+    let owner = ClientUser { client: client.id.clone(), user: client.user.clone() };
+    Ok((installation.ok_or("no_installation")?, owner))
 }
 
 fn webhook_caller(parts: &Parts, state: &Shared) -> Result<WebhookCaller, &'static str> {
     let registry = &state.registry;
-    let (installation, user, signed) = match bearer(&parts.headers) {
+    let (installation, client, signed) = match bearer(&parts.headers) {
         Some(token) => {
-            let (installation, user) = by_bearer(token, registry)?;
-            (installation, Some(user), None)
+            let (installation, client) = by_bearer(token, registry)?;
+            (installation, Some(client), None)
         }
         None => {
             let (installation, signed) = connect_installation(parts, registry)?;
@@ -77,6 +80,6 @@ fn webhook_caller(parts: &Parts, state: &Shared) -> Result<WebhookCaller, &'stat
     if record.state != InstallationState::Enabled || record.product != Product::Jira {
         return Err("not_enabled");
     }
-    let owner = WebhookOwner { installation: record.id.clone(), user, signed };
+    let owner = WebhookOwner { installation: record.id.clone(), client, signed };
     Ok(WebhookCaller { installation, owner })
 }

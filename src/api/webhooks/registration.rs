@@ -74,8 +74,9 @@ pub(super) async fn list(
 fn webhook_view(webhook: &DynamicWebhook) -> Value {
     let mut shown = json!(webhook);
     if let Value::Object(members) = &mut shown {
-        // The caller is this user.
+        // The caller is this client, for this user.
         members.remove("user");
+        members.remove("client");
     }
     shown
 }

@@ -1,5 +1,6 @@
 //! Operator commands on installations: provision, change, rotate the token, uninstall.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -307,6 +308,7 @@ fn new_installation(
         state: spec.state,
         app_account_id: None,
         token_hash: token.map(|token| credentials::digest(token.reveal())),
+        oauth_clients: BTreeMap::new(),
         discovery: None,
         warned_until_ms: 0,
         dropped: None,

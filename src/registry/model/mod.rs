@@ -28,7 +28,7 @@ pub use app::{
     AppKind, AppRecord, BodyLayout, DeliveryOptions, DiscoveryConfig, Endpoint, EndpointAuth,
     LifecycleCallbacks, NoticeEndpoint, RequestStyle,
 };
-pub use client::ClientRecord;
+pub use client::{ClientRecord, ClientSecret, ClientUser};
 pub use counts::Counts;
 pub use discovery::{DiscoveryStatus, IgnoreRule, IgnoredModule};
 pub(crate) use document::{Document, DocumentError, FORMAT, decode, encode, family};

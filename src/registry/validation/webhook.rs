@@ -47,6 +47,10 @@ pub struct WebhookDefinition {
     pub requires_licence: bool,
     /// Id of a dynamic webhook.
     pub number: Option<u64>,
+    /// User for whom an OAuth client registered a dynamic webhook.
+    pub user: Option<String>,
+    /// OAuth client that registered a dynamic webhook.
+    pub client: Option<String>,
 }
 
 impl From<DynamicWebhook> for WebhookDefinition {
@@ -58,6 +62,8 @@ impl From<DynamicWebhook> for WebhookDefinition {
             field_ids: stored.field_ids_filter.unwrap_or_default(),
             property_keys: stored.issue_property_keys_filter.unwrap_or_default(),
             number: Some(stored.id),
+            user: stored.user,
+            client: stored.client,
             ..Self::default()
         }
     }
