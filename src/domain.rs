@@ -6,6 +6,7 @@ mod filter;
 mod handler;
 mod ids;
 mod product;
+mod property_path;
 mod retry_profile;
 mod secret;
 mod signing_secrets;
@@ -22,6 +23,7 @@ pub use ids::{
     token,
 };
 pub use product::Product;
+pub use property_path::PropertyPath;
 pub use retry_profile::RetryProfile;
 pub use secret::{ISSUED_SECRET_CHARS_MIN, SECRET_CHARS_MIN, Secret};
 pub use signing_secrets::SigningSecrets;

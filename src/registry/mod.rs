@@ -73,7 +73,7 @@ pub use replica::{UnreadableDocument, WaitingInstallation};
 pub use settings::Settings;
 pub use store::{Store, StoreError, StoredDocument, WatchEvent};
 pub use validation::{
-    AppSpec, CheckUrl, ConnectModule, FilterCost, HandlerRef, ModuleSpec, ProgramCache, Trigger,
-    TriggerEvent, TriggerFilter, ValidatedTrigger, ValidationRules, WebhookDefinition, WebhookSpec,
-    catalog, key_problem,
+    AppSpec, CheckUrl, ConnectModule, DeclaredProperty, FilterCost, HandlerRef, ModuleSpec,
+    ProgramCache, Trigger, TriggerEvent, TriggerFilter, ValidatedTrigger, ValidationRules,
+    WebhookDefinition, WebhookSpec, catalog, key_problem,
 };

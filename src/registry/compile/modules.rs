@@ -10,12 +10,14 @@ use super::conditions::EventConditionsCache;
 use super::handlers;
 use crate::clock;
 use crate::domain::{Handler, ModuleKey, Product, RetryProfile, SubscriptionId};
-use crate::matcher::{DeliverySettings, EventSubscriptions, Owner, Subscription};
+use crate::matcher::{DeliverySettings, EventSubscriptions, IncludedProperty, Owner, Subscription};
 use crate::registry::model::{
     AppKind, DYNAMIC_WEBHOOK, DynamicWebhook, EffectiveStatus, InstallationRecord,
     InstallationState, ModuleFields, ModuleStatus, RegistrationApi, TRIGGER, WEBHOOKS, summary,
 };
-use crate::registry::validation::{ProgramCache, Trigger, WebhookDefinition, is_known_type};
+use crate::registry::validation::{
+    DeclaredProperty, ProgramCache, Trigger, WebhookDefinition, is_known_type,
+};
 use crate::telemetry::SubscriptionStats;
 
 /// Compiles the modules of one installation for the matcher.
@@ -79,6 +81,7 @@ struct CompiledModule {
     event_subscriptions: EventSubscriptions,
     handler: Arc<Handler>,
     include_fields: Box<[Box<str>]>,
+    include_properties: Box<[IncludedProperty]>,
     profile: RetryProfile,
 }
 
@@ -261,6 +264,7 @@ impl ModuleCompiler<'_> {
         let settings = DeliverySettings {
             handler: compiled.handler,
             include_fields: compiled.include_fields,
+            include_properties: compiled.include_properties,
             profile: compiled.profile,
             is_paused: declared.status == ModuleStatus::Paused,
         };
@@ -286,6 +290,7 @@ impl ModuleCompiler<'_> {
             event_subscriptions: subscriptions.map_err(Unsupported)?,
             handler: handler.map_err(Inactive)?,
             include_fields: trigger.fields.into_iter().map(String::into_boxed_str).collect(),
+            include_properties: included(trigger.property_paths),
             profile: app.delivery.profile(),
         })
     }
@@ -327,7 +332,20 @@ impl ModuleCompiler<'_> {
             event_subscriptions: subscriptions.map_err(Unsupported)?,
             handler: handlers::of_webhook(app, self.installation, webhook).map_err(Inactive)?,
             include_fields: Box::default(),
+            include_properties: Box::default(),
             profile: app.delivery.profile(),
         })
     }
+}
+
+/// Returns each declared property once.
+fn included(declared: Vec<DeclaredProperty>) -> Box<[IncludedProperty]> {
+    let mut included: Vec<IncludedProperty> = Vec::with_capacity(declared.len());
+    for property in declared {
+        let property = IncludedProperty::new(&property.path.value, property.event_type);
+        if !included.contains(&property) {
+            included.push(property);
+        }
+    }
+    included.into()
 }

@@ -34,6 +34,6 @@ pub(crate) use module_types::is_known_type;
 pub use program_cache::ProgramCache;
 pub(crate) use quotas::{WebhookQuota, check_connect_modules, check_modules, check_property_paths};
 pub(crate) use secrets::{issued_secret_problem, issued_secret_warning, signing_secret_problem};
-pub use trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
+pub use trigger::{DeclaredProperty, HandlerRef, Trigger, TriggerEvent, TriggerFilter};
 pub use trigger_rules::{FilterCost, ValidatedTrigger, ValidationRules};
 pub use webhook::WebhookDefinition;
