@@ -8,6 +8,7 @@ use crate::domain::{
     AppId, CloudId, EventType, Handler, InstallationId, ModuleKey, OnError, PropertyPath,
     RetryProfile, SubscriptionId,
 };
+use crate::event::Permissions;
 use crate::telemetry::SubscriptionStats;
 
 /// Whose a subscription is and where its matches go: one record for all subscriptions of an
@@ -24,6 +25,8 @@ pub struct Owner {
     pub cloud_id: CloudId,
     /// Whether the installation has an active licence.
     pub licensed: bool,
+    /// The permissions of the app in the installation, which filters read; none if unknown.
+    pub permissions: Option<Arc<Permissions>>,
     /// How matches are delivered.
     pub settings: DeliverySettings,
 }

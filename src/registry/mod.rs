@@ -62,7 +62,7 @@ pub use dry_run::event_subscriptions;
 pub use error::RegisterError;
 pub use facade::Registry;
 pub use model::{
-    AppKind, AppRecord, BodyLayout, ClientRecord, ClientSecret, ClientUser, Counts,
+    AppKind, AppPermissions, AppRecord, BodyLayout, ClientRecord, ClientSecret, ClientUser, Counts,
     DYNAMIC_WEBHOOK, DeliveryOptions, DiscoveryConfig, DiscoveryStatus, DroppedModules,
     DynamicWebhook, EffectiveStatus, EncryptionKeys, Endpoint, EndpointAuth, IgnoreRule,
     IgnoredModule, InstallationRecord, InstallationState, InvalidKeys, KeyId, LifecycleCallbacks,

@@ -153,6 +153,7 @@ impl ModuleCompiler<'_> {
             app_account_id: installation.app_account_id.as_deref().map(Box::from),
             cloud_id: installation.cloud_id.clone(),
             licensed: installation.licensed,
+            permissions: self.app.map(|app| Arc::clone(&app.permissions)),
             settings,
         };
         let owner = owners.get(&owner).map_or_else(|| Arc::new(owner), Arc::clone);

@@ -296,7 +296,7 @@ mod tests {
         }));
         assert_kept::<AppRecord>(json!({
             "format": 1, "id": "ari:app/1", "kind": "forge", "name": "n", "version": "v",
-            "scopes": ["s"], "functions": ["f"], "baseUrl": "https://x",
+            "scopes": ["s"], "permissions": {"external": {"fetch": {"backend": ["*.x"]}}}, "functions": ["f"], "baseUrl": "https://x",
             "endpoints": [{"key": "k", "url": "u", "secret": "s", "auth": {"appSystemToken": true},
                 "previousSecret": {"secret": "p", "untilMs": 1}}],
             "staticModules": {"trigger": [{"key": "k"}]}, "translations": {"en": {"k": "t"}},

@@ -25,8 +25,8 @@ mod signing_keys;
 mod site;
 
 pub use app::{
-    AppKind, AppRecord, BodyLayout, DeliveryOptions, DiscoveryConfig, Endpoint, EndpointAuth,
-    LifecycleCallbacks, NoticeEndpoint, RequestStyle,
+    AppKind, AppPermissions, AppRecord, BodyLayout, DeliveryOptions, DiscoveryConfig, Endpoint,
+    EndpointAuth, LifecycleCallbacks, NoticeEndpoint, RequestStyle,
 };
 pub use client::{ClientRecord, ClientSecret, ClientUser};
 pub use counts::Counts;

@@ -14,9 +14,13 @@ use super::webhook::{WebhookDefinition, is_relative};
 use crate::clock;
 use crate::domain::{AppId, Product, Secret, UnknownMembers};
 use crate::registry::model::{
-    AppKind, AppRecord, DiscoveryConfig, Endpoint, EndpointAuth, FORMAT, LifecycleCallbacks,
-    NoticeEndpoint, Problem, RetiringSecret, StoredWith, TRIGGER, WEBHOOKS, code,
+    AppKind, AppPermissions, AppRecord, DiscoveryConfig, Endpoint, EndpointAuth, FORMAT,
+    LifecycleCallbacks, NoticeEndpoint, Problem, RetiringSecret, StoredWith, TRIGGER, WEBHOOKS,
+    code,
 };
+
+/// Largest scopes and permissions of an app, in bytes of JSON.
+const PERMISSIONS_BYTES_MAX: usize = 64 * 1024;
 
 /// Returns whether deliveries may be sent to an address, or the reason why not.
 pub type CheckUrl = dyn Fn(&Url) -> Result<(), String> + Send + Sync;
@@ -30,6 +34,8 @@ pub struct AppSpec {
     version: Option<String>,
     #[serde(default)]
     scopes: Vec<String>,
+    #[serde(default, deserialize_with = "known_permissions")]
+    permissions: Option<AppPermissions>,
     #[serde(default)]
     functions: Vec<String>,
     #[serde(default)]
@@ -80,6 +86,14 @@ pub(crate) struct NoticesSpec {
 fn known_auth<'de, D: Deserializer<'de>>(from: D) -> Result<EndpointAuth, D::Error> {
     let auth = EndpointAuth::deserialize(from)?;
     refuse_unknown(&auth.unknown).map(|()| auth)
+}
+
+fn known_permissions<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<AppPermissions>, D::Error> {
+    let permissions = Option::<AppPermissions>::deserialize(from)?;
+    let unknown = permissions.as_ref().map_or(Ok(()), |known| refuse_unknown(&known.unknown));
+    unknown.map(|()| permissions)
 }
 
 fn known_lifecycle<'de, D: Deserializer<'de>>(from: D) -> Result<LifecycleCallbacks, D::Error> {
@@ -145,8 +159,23 @@ impl AppSpec {
             problems.extend(address_problem(&notices.url, "notices.url", check_url));
             problems.extend(signing_secret_problem(notices.secret.as_ref(), "notices.secret"));
         }
+        problems.extend(self.permissions_problem());
         problems.extend(self.static_problems(id, allow_unknown_events, programs));
         problems
+    }
+
+    /// Filters of every event may read the permissions, so they have a bound of their own.
+    fn permissions_problem(&self) -> Option<Problem> {
+        let external = self.permissions.as_ref().and_then(|known| known.external.as_ref());
+        let bytes = |value: &Value| value.to_string().len();
+        let size = bytes(&Value::from(self.scopes.as_slice()))
+            + external.map_or(0, |external| bytes(&Value::Object(external.clone())));
+        (size > PERMISSIONS_BYTES_MAX).then(|| {
+            let message = format!(
+                "scopes and permissions have {size} bytes of JSON, the limit is {PERMISSIONS_BYTES_MAX}"
+            );
+            Problem::new(code::FORM, "permissions", message)
+        })
     }
 
     fn static_problems(
@@ -202,6 +231,7 @@ impl AppSpec {
             name: self.name,
             version: self.version,
             scopes: self.scopes,
+            permissions: self.permissions,
             functions: self.functions,
             endpoints,
             base_url: self.base_url,
