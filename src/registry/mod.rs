@@ -74,6 +74,6 @@ pub use settings::Settings;
 pub use store::{Store, StoreError, StoredDocument, WatchEvent};
 pub use validation::{
     AppSpec, CheckUrl, ConnectModule, DeclaredProperty, FilterCost, HandlerRef, ModuleSpec,
-    ProgramCache, Trigger, TriggerEvent, TriggerFilter, ValidatedTrigger, ValidationRules,
-    WebhookDefinition, WebhookSpec, catalog, key_problem,
+    ProgramCache, StaticModules, Trigger, TriggerEvent, TriggerFilter, ValidatedTrigger,
+    ValidationRules, WebhookDefinition, WebhookSpec, catalog, key_problem,
 };

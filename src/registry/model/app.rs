@@ -297,6 +297,9 @@ pub struct LifecycleCallbacks {
     /// Called when an installation is uninstalled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uninstalled: Option<String>,
+    /// Called by the vendor when a site moves to another region; stored and never called.
+    #[serde(rename = "dare-migration", default, skip_serializing_if = "Option::is_none")]
+    pub dare_migration: Option<String>,
     /// Members that this release does not know.
     #[serde(flatten)]
     pub unknown: UnknownMembers,
@@ -304,12 +307,13 @@ pub struct LifecycleCallbacks {
 
 impl LifecycleCallbacks {
     /// Callbacks by name.
-    pub(crate) fn paths(&self) -> [(&'static str, Option<&str>); 4] {
+    pub(crate) fn paths(&self) -> [(&'static str, Option<&str>); 5] {
         [
             ("installed", self.installed.as_deref()),
             ("enabled", self.enabled.as_deref()),
             ("disabled", self.disabled.as_deref()),
             ("uninstalled", self.uninstalled.as_deref()),
+            ("dare-migration", self.dare_migration.as_deref()),
         ]
     }
 

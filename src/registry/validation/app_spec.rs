@@ -9,6 +9,7 @@ use url::Url;
 use super::module_key::key_problem;
 use super::program_cache::ProgramCache;
 use super::secrets::signing_secret_problem;
+use super::static_modules::StaticModules;
 use super::trigger_rules::ValidationRules;
 use super::webhook::{WebhookDefinition, is_relative};
 use crate::clock;
@@ -42,7 +43,7 @@ pub struct AppSpec {
     pub(crate) endpoints: Vec<EndpointSpec>,
     base_url: Option<String>,
     #[serde(default)]
-    static_modules: BTreeMap<String, Vec<Map<String, Value>>>,
+    static_modules: StaticModules,
     #[serde(default)]
     translations: BTreeMap<String, BTreeMap<String, String>>,
     #[serde(default, deserialize_with = "known_lifecycle")]
@@ -191,13 +192,13 @@ impl AppSpec {
             problems.push(Problem::new(code::FORM, "delivery", reason));
         }
         let rules = ValidationRules { app: Some(&app), allow_unknown_events, programs };
-        for (module_type, modules) in &self.static_modules {
+        for (module_type, modules) in &app.static_modules {
             for (index, data) in modules.iter().enumerate() {
-                let path = format!("staticModules.{module_type}[{index}]");
+                let path = self.static_modules.path(module_type, index);
                 let key_path = format!("{path}.key");
                 match data.get("key").and_then(Value::as_str) {
                     None => {
-                        let message = "a module of an app has a key";
+                        let message = "a module of an app has a key, a string";
                         problems.push(Problem::new(code::MISSING, key_path, message));
                     }
                     Some(key) if !keys.insert(key) => {
@@ -235,7 +236,7 @@ impl AppSpec {
             functions: self.functions,
             endpoints,
             base_url: self.base_url,
-            static_modules: self.static_modules,
+            static_modules: self.static_modules.stored(self.kind),
             translations: self.translations,
             lifecycle: self.lifecycle,
             discovery,
