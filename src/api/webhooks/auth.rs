@@ -5,8 +5,10 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::response::IntoResponse;
+use percent_encoding::percent_decode_str;
 
 use super::error::WebhookError;
+use super::paths::site_of;
 use crate::api::admit::{ApiCallers, AuthFailure};
 use crate::api::auth::bearer;
 use crate::api::connect::{connect_installation, verified};
@@ -48,7 +50,8 @@ pub(super) const WEBHOOK_APPS: ApiCallers = ApiCallers {
 /// Checks the credentials of a request, which do not depend on its body.
 fn check(parts: &Parts, state: &ApiState) -> Result<(), &'static str> {
     match bearer(&parts.headers) {
-        Some(token) => by_bearer(token, &state.registry).map(drop),
+        Some(token) => by_bearer(token, parts, &state.registry).map(drop),
+        None if site_of(parts.uri.path()).is_some() => Err("no_token"),
         None => verified(parts, &state.registry).map(drop),
     }
 }
@@ -56,19 +59,27 @@ fn check(parts: &Parts, state: &ApiState) -> Result<(), &'static str> {
 /// Returns the installation of an OAuth client, and the owner of its webhooks.
 fn by_bearer(
     token: &str,
+    parts: &Parts,
     registry: &Registry,
 ) -> Result<(Arc<AppliedInstallation>, ClientUser), &'static str> {
     let client = registry.client_by_token(&digest(token)).ok_or("unknown_token")?;
     let installation = registry.installation(client.installation.as_str());
+    let installation = installation.ok_or("no_installation")?;
+    if let Some(site) = site_of(parts.uri.path()) {
+        let site = percent_decode_str(site).decode_utf8().map_err(|_| "site")?;
+        if *site != *installation.record.cloud_id.as_str() {
+            return Err("site");
+        }
+    }
     let owner = ClientUser { client: client.id.clone(), user: client.user.clone() };
-    Ok((installation.ok_or("no_installation")?, owner))
+    Ok((installation, owner))
 }
 
 fn webhook_caller(parts: &Parts, state: &Shared) -> Result<WebhookCaller, &'static str> {
     let registry = &state.registry;
     let (installation, client, signed) = match bearer(&parts.headers) {
         Some(token) => {
-            let (installation, client) = by_bearer(token, registry)?;
+            let (installation, client) = by_bearer(token, parts, registry)?;
             (installation, Some(client), None)
         }
         None => {
