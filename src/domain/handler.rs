@@ -85,6 +85,8 @@ pub struct WebhookHandler {
     pub signer: WebhookSigner,
     /// Whether it is posted without a body.
     pub excludes_body: bool,
+    /// Keys of the issue properties that bodies include.
+    pub property_keys: Box<[Box<str>]>,
     /// Set for a dynamic webhook.
     pub dynamic: Option<DynamicWebhookId>,
 }

@@ -35,6 +35,7 @@ mod tests {
             names: Box::default(),
             signer: WebhookSigner::Tenant { client_key: "tenant-1".into(), secret: secret() },
             excludes_body: false,
+            property_keys: Box::default(),
             dynamic: None,
         };
         let remote = ForgeRemote {

@@ -3,6 +3,7 @@
 //! **Source:** Atlassian Connect, "Webhooks"; Jira Cloud platform, "Webhooks": URL variables, the
 //! headers `X-Atlassian-Webhook-*` and `X-Hub-Signature`, authentication of OAuth 2.0 apps.
 
+mod properties;
 mod url_template;
 
 use std::borrow::Cow;
@@ -17,6 +18,7 @@ use serde_json::json;
 use sha2::Sha256;
 use url::Url;
 
+use self::properties::with_properties;
 use self::url_template::{covered_path, is_within_template, resolve};
 use super::contract::{Attempt, Channel, CoalesceKey, HandlerDescription, origin};
 use super::request::{CONTENT_TYPE, http_headers};
@@ -67,7 +69,8 @@ impl Channel for WebhookHandler {
         let event = &delivery.prepared.event;
         let matched = matched_ids(delivery, self);
         let members = members(event);
-        render(event, &members, matched.as_deref(), || subscribed_name(delivery, &members))
+        let keys = &self.property_keys;
+        render(event, &members, matched.as_deref(), keys, || subscribed_name(delivery, &members))
     }
 
     fn attempt<'a>(&'a self, attempt: Attempt<'a>) -> BoxFuture<'a, AttemptOutcome> {
@@ -82,6 +85,10 @@ impl Channel for WebhookHandler {
             headers.push((dead_letter::WEBHOOK_EVENT, subscribed_name(delivery, &members)));
             headers
                 .extend(matched_ids(delivery, self).map(|ids| (dead_letter::WEBHOOK_MATCHED, ids)));
+            if !self.property_keys.is_empty() {
+                let keys = json!(self.property_keys).to_string();
+                headers.push((dead_letter::WEBHOOK_PROPERTIES, keys));
+            }
         }
         headers
     }
@@ -191,11 +198,12 @@ fn webhook_headers(delivery: &Delivery) -> HeaderList {
 }
 
 /// Renders the webhook of an event: as it arrived, or under a name of the app; with the ids of the
-/// matching dynamic webhooks, a JSON list.
+/// matching dynamic webhooks, a JSON list, and with the issue properties of these keys.
 pub(in crate::delivery) fn render(
     event: &Event,
     members: &Members<'_>,
     matched: Option<&str>,
+    property_keys: &[Box<str>],
     name: impl FnOnce() -> String,
 ) -> Bytes {
     let arrived = event.envelope.webhook.as_deref();
@@ -204,7 +212,8 @@ pub(in crate::delivery) fn render(
         let time_ms = event.envelope.time.map(Timestamp::as_millisecond);
         reverse::body(&name(), &event.envelope.event_type, members, time_ms, matched)
     });
-    body.into()
+    let event_type = &event.envelope.event_type;
+    with_properties(&body, event_type, members, property_keys).unwrap_or(body).into()
 }
 
 /// Returns the event name that the app subscribed with.

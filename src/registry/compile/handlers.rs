@@ -85,6 +85,7 @@ pub(super) fn of_webhook(
         base: base.ok_or("the app has no base URL")?,
         signer: signer(installation, webhook.client.as_deref())?,
         excludes_body: webhook.excludes_body,
+        property_keys: webhook.included_properties.iter().map(|key| key.as_str().into()).collect(),
         dynamic: webhook.number.map(|number| {
             let owner = webhook.user.as_ref().map(|_| webhook.client.as_deref());
             DynamicWebhookId { number, delivery_key: delivery_key(owner, address) }

@@ -21,6 +21,7 @@ fn webhook(address: &str, number: Option<u64>) -> WebhookHandler {
         names: ["jira:issue_created".into()].into(),
         signer: tenant(),
         excludes_body: false,
+        property_keys: Box::default(),
         dynamic: number.map(|number| DynamicWebhookId { number, delivery_key: "app".into() }),
     }
 }
