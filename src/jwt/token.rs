@@ -226,7 +226,7 @@ pub fn sign(secret: &Secret, issuer: &str, qsh: &str, now_s: i64) -> Result<Stri
 }
 
 /// Returns a bearer token for the receiver of a webhook, valid from `now_s`. It has no audience and
-/// no issuer: none is documented, and libraries reject one that they are not told to expect.
+/// no issuer: none is documented, and libraries reject one that they do not expect.
 ///
 /// **Source:** Jira Cloud platform, "Webhooks": authentication of webhooks of OAuth 2.0 apps.
 ///

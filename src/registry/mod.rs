@@ -66,8 +66,9 @@ pub use model::{
     DYNAMIC_WEBHOOK, DeliveryOptions, DiscoveryConfig, DiscoveryStatus, DroppedModules,
     DynamicWebhook, EffectiveStatus, EncryptionKeys, Endpoint, EndpointAuth, IgnoreRule,
     IgnoredModule, InstallationRecord, InstallationState, InvalidKeys, KeyId, LifecycleCallbacks,
-    ModuleFields, ModuleRecord, ModuleStatus, NoticeEndpoint, Problem, RegistrationApi, Replayed,
-    RequestStyle, RetiringSecret, SignedRequest, SourceRange, TRIGGER, WEBHOOKS, code, summary,
+    ModuleFields, ModuleRecord, ModuleStatus, NoticeEndpoint, PendingNotice, Problem,
+    RegistrationApi, Replayed, RequestStyle, RetiringSecret, SignedRequest, SourceRange, TRIGGER,
+    WEBHOOKS, code, summary,
 };
 pub use replica::{UnreadableDocument, WaitingInstallation};
 pub use settings::Settings;

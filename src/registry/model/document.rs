@@ -282,6 +282,9 @@ mod tests {
             "spent": {
                 "floorS": 1, "requests": [{"digest": "d", "issuedS": 2, "goodUntilS": 3}],
             },
+            "notices": [
+                {"id": "n", "type": "t", "data": {"a": 1}, "atMs": 1, "dueMs": 2, "attempts": 3},
+            ],
             "modules": [
                 {
                     "key": "a", "type": "trigger", "data": {"key": "a"}, "door": "forge_v2",
@@ -296,7 +299,8 @@ mod tests {
         }));
         assert_kept::<AppRecord>(json!({
             "format": 1, "id": "ari:app/1", "kind": "forge", "name": "n", "version": "v",
-            "scopes": ["s"], "permissions": {"external": {"fetch": {"backend": ["*.x"]}}}, "functions": ["f"], "baseUrl": "https://x",
+            "scopes": ["s"], "permissions": {"external": {"fetch": {"backend": ["*.x"]}}},
+            "functions": ["f"], "baseUrl": "https://x",
             "endpoints": [{"key": "k", "url": "u", "secret": "s", "auth": {"appSystemToken": true},
                 "previousSecret": {"secret": "p", "untilMs": 1}}],
             "staticModules": {"trigger": [{"key": "k"}]}, "translations": {"en": {"k": "t"}},

@@ -9,6 +9,7 @@ use super::discovery::DiscoveryStatus;
 use super::document::{Document, Secrets};
 use super::encryption::StoredWith;
 use super::module::ModuleRecord;
+use super::notice::PendingNotice;
 use super::replay_guard::ReplayGuard;
 use super::retiring_secret::RetiringSecret;
 use super::secret::plaintext_option;
@@ -77,6 +78,9 @@ pub struct InstallationRecord {
     /// Signed requests that were accepted.
     #[serde(rename = "spent", default, skip_serializing_if = "ReplayGuard::is_empty")]
     pub(crate) replay_guard: ReplayGuard,
+    /// Notices that the app has not received yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<PendingNotice>,
     /// Registered modules, in the order of registration.
     pub modules: Vec<ModuleRecord>,
     /// Order number of the next module; never decreases, so that paging never skips one.

@@ -16,6 +16,8 @@ mod identity;
 mod installation;
 mod module;
 mod module_fields;
+mod notice;
+mod notice_queue;
 mod problem;
 mod quota;
 mod replay_guard;
@@ -43,6 +45,8 @@ pub use module::{
     WEBHOOKS,
 };
 pub use module_fields::ModuleFields;
+pub use notice::PendingNotice;
+pub(crate) use notice_queue::NoticeOutcome;
 pub use problem::{Problem, SourceRange, code, summary};
 pub(crate) use quota::QuotaUsage;
 pub(crate) use replay_guard::ReplayGuard;

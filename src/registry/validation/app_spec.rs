@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::module_key::key_problem;
+use super::module_key::{key_problem, stored_key_problem};
 use super::program_cache::ProgramCache;
 use super::secrets::signing_secret_problem;
 use super::static_modules::StaticModules;
@@ -204,6 +204,9 @@ impl AppSpec {
                     Some(key) if !keys.insert(key) => {
                         let message = format!("two modules have the key `{key}`");
                         problems.push(Problem::new(code::DUPLICATE, key_path, message));
+                    }
+                    Some(key) if self.kind == AppKind::Connect && module_type != WEBHOOKS => {
+                        problems.extend(stored_key_problem(key, &key_path));
                     }
                     Some(key) => problems.extend(key_problem(key, &key_path)),
                 }
