@@ -233,6 +233,13 @@ pub const CODES: &[CodeEntry] = &[
         "Set `metrics.token` and give it to the scraper (`authorization` in Prometheus), or set `metrics.listen`, a listener of its own for metrics and probes.",
     ),
     entry(
+        "SY-1116",
+        "a body of another media type",
+        "The header `Content-Type` of a request to a JSON API names another media type than `application/json`.",
+        "POST /forge/installation/v2/dynamic/module\nContent-Type: text/plain\n\n{\"type\": \"trigger\", \"data\": {\"function\": \"main\", \"events\": [\"avi:jira:created:issue\"]}}",
+        "Send the body as JSON with `Content-Type: application/json`. `curl -d` sends a form unless `-H 'Content-Type: application/json'` is given.",
+    ),
+    entry(
         "SY-2001",
         "a required member is missing",
         "A required member is missing.",

@@ -6,6 +6,7 @@ mod filter;
 mod handler;
 mod ids;
 mod product;
+mod property_path;
 mod retry_profile;
 mod secret;
 mod signing_secrets;
@@ -13,12 +14,16 @@ mod unknown_members;
 
 pub use fair_turns::{FairTurns, TurnOwner};
 pub use filter::{FilterError, OnError};
-pub use handler::{ForgeRemote, FunctionHandler, Handler, HttpHandler, WebhookHandler};
+pub use handler::{
+    DynamicWebhookId, ForgeRemote, FunctionHandler, Handler, HttpHandler, WebhookHandler,
+    WebhookSigner,
+};
 pub use ids::{
     AppId, CloudId, DeliveryId, EventId, EventType, InstallationId, ModuleKey, SubscriptionId,
     token,
 };
 pub use product::Product;
+pub use property_path::PropertyPath;
 pub use retry_profile::RetryProfile;
 pub use secret::{ISSUED_SECRET_CHARS_MIN, SECRET_CHARS_MIN, Secret, without_value};
 pub use signing_secrets::SigningSecrets;

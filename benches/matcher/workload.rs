@@ -192,6 +192,7 @@ fn subscriptions_in(
             app_account_id: None,
             cloud_id: cloud.clone(),
             licensed: true,
+            permissions: None,
             settings: DeliverySettings::new(Arc::new(handler)),
         });
         let modules = filters.iter().enumerate().map(|(at, text)| {

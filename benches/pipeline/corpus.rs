@@ -88,6 +88,7 @@ pub(crate) fn subscription_to_all(url: url::Url) -> Arc<Subscription> {
             app_account_id: None,
             cloud_id: SITE.into(),
             licensed: true,
+            permissions: None,
             settings: DeliverySettings::new(Arc::new(Handler::http(url, Secret::new(SECRET)))),
         }),
         key: "trigger-1".into(),

@@ -21,14 +21,17 @@ pub(crate) use extract::conjuncts_of;
 pub use crate::builtin::MethodTest;
 pub use crate::value::Literal as Constant;
 
+/// Members of `event` whose values depend on the app, or on its installation.
+pub const APP_SPECIFIC_MEMBERS: [&str; 2] = ["selfGenerated", "permissions"];
+
 /// What is known about an expression without evaluating it. `C` and `N` are as in [`Condition`].
 #[derive(Clone, Debug)]
 pub struct Facts<C = Constant, N = f64> {
     /// The filter as far as an index can use it.
     pub condition: Condition<C, N>,
-    /// Whether the result may depend on `event.selfGenerated`: it is read, or `event` is read in a
-    /// way that cannot be analysed.
-    pub reads_self_generated: bool,
+    /// Whether the result may depend on the app that registered it: it reads one of
+    /// [`APP_SPECIFIC_MEMBERS`], or `event` in a way that cannot be analysed.
+    pub is_app_specific: bool,
     /// Distinct entity properties, in order of first use.
     pub property_paths: Vec<PropertyPath>,
     /// Steps that an evaluation may use in addition to those that the length of the source bounds,
@@ -205,10 +208,9 @@ pub enum Resolved {
 }
 
 impl Path {
-    /// Whether it reads `event.selfGenerated`. Its value depends on the app, so an index shared by
-    /// apps cannot use it.
+    /// Whether it reads one of [`APP_SPECIFIC_MEMBERS`]. An index shared by apps cannot use it.
     pub fn is_app_specific(&self) -> bool {
-        self.steps.first().is_some_and(|step| &*step.name == "selfGenerated")
+        self.steps.first().is_some_and(|step| APP_SPECIFIC_MEMBERS.contains(&&*step.name))
     }
 
     /// Resolves the path exactly as evaluation does.
@@ -413,7 +415,7 @@ impl Facts<TemplateOperand, TemplateOperand> {
     pub(crate) fn with_parameters(&self, parameters: &Parameters) -> Facts {
         Facts {
             condition: self.condition.with_parameters(parameters),
-            reads_self_generated: self.reads_self_generated,
+            is_app_specific: self.is_app_specific,
             property_paths: self.property_paths.clone(),
             extra_steps: self.extra_steps,
             index_size: self.index_size,

@@ -191,9 +191,9 @@ impl Program {
         conjuncts.map(|expr| conjunct(expr.to_string())).collect()
     }
 
-    /// Whether the result may depend on `event.selfGenerated`, see [`Facts`].
-    pub fn reads_self_generated(&self) -> bool {
-        self.template.facts.reads_self_generated
+    /// Whether the result may depend on the app that registered it, see [`Facts`].
+    pub fn is_app_specific(&self) -> bool {
+        self.template.facts.is_app_specific
     }
 
     /// Heap bytes that the program does not share.

@@ -44,10 +44,12 @@ pub(super) fn dry_run(
     let sample = sample(event)?;
     let subscriptions = event_subscriptions(trigger)
         .map_err(|reason| Problem::new(code::FORM, "data.filter", reason))?;
+    let app = state.registry.app(installation.app.as_str());
     let subscriber = Subscriber {
         app: &installation.app,
         app_account_id: installation.app_account_id.as_deref(),
         is_licensed: installation.licensed,
+        permissions: app.as_ref().map(|app| &*app.permissions),
     };
     let key = sample.event().envelope.routing_key();
     let decision = state.matcher.dry_run(&subscriptions, subscriber, key, sample.decoder());

@@ -58,6 +58,8 @@ pub enum ApiError {
     Client(ClientRefusal),
     /// The request is well-formed but not valid.
     Invalid(Vec<Problem>),
+    /// The body is declared as something else than JSON.
+    NotJson,
     /// The record does not exist.
     NotFound,
     /// The path does not exist.

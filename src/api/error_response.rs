@@ -95,6 +95,11 @@ impl From<ApiError> for ErrorResponse {
                 "SY-1102",
                 format!("the request body is larger than {max} bytes"),
             ),
+            ApiError::NotJson => Self::coded(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "SY-1116",
+                "the body has the Content-Type application/json",
+            ),
             ApiError::Webhook(refusal) => from_webhook_refusal(refusal),
             ApiError::Client(refusal) => from_client_refusal(refusal),
             ApiError::Invalid(problems) => Self::invalid(problems),

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::content_type::is_json;
 use super::error::ApiError;
 use super::state::Shared;
 use crate::domain::without_value;
@@ -44,6 +45,9 @@ impl FromRequest<Shared> for JsonObject {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &Shared) -> Result<Self, ApiError> {
+        if !is_json(request.headers()) {
+            return Err(ApiError::NotJson);
+        }
         let body = Bytes::from_request(request, state).await.map_err(|rejection| {
             let reason = rejection.body_text();
             match rejection.into_response().status() {
@@ -60,17 +64,19 @@ impl FromRequest<Shared> for JsonObject {
 }
 
 impl JsonObject {
-    /// Deserializes the object; the error names the member that is wrong, and no value: it
-    /// may be a secret.
+    /// Deserializes the object; the error has the path of the member that is wrong, and no value:
+    /// it may be a secret.
     pub(super) fn read<T: DeserializeOwned>(self) -> Result<T, ApiError> {
-        serde_json::from_value(Value::Object(self.0)).map_err(|error| {
-            let text = without_value(&error.to_string());
+        serde_path_to_error::deserialize(Value::Object(self.0)).map_err(|error| {
+            let path = error.path().to_string();
+            let text = without_value(&error.into_inner().to_string());
             let code = match text.split_whitespace().next() {
                 Some("unknown") if text.starts_with("unknown field") => code::UNKNOWN_MEMBER,
                 Some("missing") => code::MISSING,
                 _ => code::FORM,
             };
-            Problem::new(code, "", text).into()
+            let path = if path == "." { String::new() } else { path };
+            Problem::new(code, path, text).into()
         })
     }
 }

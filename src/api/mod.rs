@@ -19,6 +19,7 @@ mod admin_tokens;
 mod admit;
 mod auth;
 mod connect;
+mod content_type;
 mod discovery_view;
 mod dry_run;
 mod error;

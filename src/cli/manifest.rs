@@ -30,6 +30,7 @@ const APP_MEMBERS: &[&str] = &[
     "name",
     "version",
     "scopes",
+    "permissions",
     "functions",
     "endpoints",
     "baseUrl",

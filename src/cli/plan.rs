@@ -1,8 +1,10 @@
 //! The steps that bring a router to the state of a manifest.
 
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::manifest::{Manifest, ManifestModule, ResourceKind, is_empty};
+use crate::registry::{AppKind, StaticModules};
 
 /// A step that brings the router to the state of a manifest.
 #[derive(Clone, PartialEq, Debug)]
@@ -71,10 +73,23 @@ fn differing(
     };
     let value = |spec: &Map<String, Value>, name: &str| {
         let given = spec.get(name).filter(|value| !is_empty(value)).cloned();
+        let given = given.map(|value| match name {
+            "staticModules" => stored_modules(spec, value),
+            _ => value,
+        });
         without_secrets(given.unwrap_or_else(|| default(name)))
     };
     let differs = |name: &&&str| value(wanted, name) != value(current, name);
     kind.members().iter().filter(differs).map(|name| (*name).to_owned()).collect()
+}
+
+/// Returns static modules as the router stores them.
+fn stored_modules(app: &Map<String, Value>, modules: Value) -> Value {
+    let kind = app.get("kind").map(AppKind::deserialize);
+    match (kind, StaticModules::deserialize(&modules)) {
+        (Some(Ok(kind)), Ok(read)) => json!(read.stored(kind)),
+        _ => modules,
+    }
 }
 
 /// Removes secrets, which the router does not return, so that they are not compared.
@@ -137,6 +152,20 @@ mod tests {
         );
         assert!(plan(&current, Some(&current), true).is_empty());
         assert_eq!(plan(&wanted, None, true).len(), 3);
+    }
+
+    #[test]
+    fn static_modules_are_compared_as_the_router_stores_them() {
+        let app = |modules: Value| -> Manifest {
+            let spec = json!({"kind": "connect", "staticModules": modules});
+            serde_json::from_value(json!({"resource": "app", "id": "a", "spec": spec})).unwrap()
+        };
+        let wanted = app(json!({"configurePage": {"key": "c"}, "webhooks": [{"event": "e"}]}));
+        let shown = StaticModules::deserialize(&wanted.spec["staticModules"]).unwrap();
+        let current = app(json!(shown.stored(AppKind::Connect)));
+        assert!(plan(&wanted, Some(&current), true).is_empty());
+        let other = app(json!({"configurePage": {"key": "d"}, "webhooks": [{"event": "e"}]}));
+        assert_eq!(plan(&other, Some(&current), true).len(), 1);
     }
 
     #[test]

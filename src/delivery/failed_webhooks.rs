@@ -55,7 +55,10 @@ impl FailedWebhook {
             let body = std::str::from_utf8(&event.body).ok();
             let members = body.and_then(|body| Members::parse(body).ok()).unwrap_or_default();
             let matched = text(dead_letter::WEBHOOK_MATCHED);
-            let sent = webhook::render(&event, &members, matched.as_deref(), || name);
+            let keys = text(dead_letter::WEBHOOK_PROPERTIES);
+            let keys: Vec<Box<str>> =
+                keys.and_then(|keys| serde_json::from_str(&keys).ok()).unwrap_or_default();
+            let sent = webhook::render(&event, &members, matched.as_deref(), &keys, || name);
             String::from_utf8_lossy(&sent).into_owned()
         });
         Some(Self { id, url, body: sent, failed_ms })

@@ -24,14 +24,14 @@ pub struct PlannedDelivery {
 #[must_use]
 pub fn coalesce(matches: Vec<Match>) -> Vec<PlannedDelivery> {
     let mut planned: Vec<PlannedDelivery> = Vec::with_capacity(matches.len());
-    let mut groups: HashMap<(InstallationId, &'static str, Box<str>), usize> = HashMap::new();
+    let mut groups: HashMap<(InstallationId, Box<str>, Box<str>), usize> = HashMap::new();
     for mut found in matches {
         let Some(key) = coalesce_key(&found.subscription) else {
             planned.push(PlannedDelivery { matched: found, coalesced_with: Vec::new() });
             continue;
         };
         let installation = found.subscription.owner.id.clone();
-        let (rank, group) = (key.rank, (installation, key.module_key, key.group.into()));
+        let (rank, group) = (key.rank, (installation, key.module_key.into(), key.group.into()));
         let known = groups.get(&group).and_then(|at| planned.get_mut(*at));
         let Some(first) = known else {
             groups.insert(group, planned.len());

@@ -36,6 +36,7 @@ pub(super) fn delivery_to(installation: &str, handler: Handler, event: &str) -> 
             app_account_id: None,
             cloud_id: "site-1".into(),
             licensed: true,
+            permissions: None,
             settings: DeliverySettings::new(Arc::new(handler)),
         }),
         key: "k1".into(),

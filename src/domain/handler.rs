@@ -81,12 +81,42 @@ pub struct WebhookHandler {
     pub address: Box<str>,
     /// Event names that the app subscribed with, such as `jira:issue_created`.
     pub names: Box<[Box<str>]>,
-    /// Client key of the tenant, the issuer of the request's token.
-    pub client_key: Box<str>,
-    /// Secret shared by tenant and app.
-    pub secret: Secret,
+    /// Who signs its requests.
+    pub signer: WebhookSigner,
     /// Whether it is posted without a body.
     pub excludes_body: bool,
-    /// Id of a dynamic webhook. All dynamic webhooks that match an event share one delivery.
-    pub number: Option<u64>,
+    /// Keys of the issue properties that bodies include.
+    pub property_keys: Box<[Box<str>]>,
+    /// Set for a dynamic webhook.
+    pub dynamic: Option<DynamicWebhookId>,
+}
+
+/// Identity of a dynamic webhook. All that match an event and have one owner and one address share
+/// one delivery.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct DynamicWebhookId {
+    /// Its id, unique in the site.
+    pub number: u64,
+    /// Names its owner and its address: the delivery id is derived from it, so it differs between
+    /// deliveries of one event.
+    pub delivery_key: Box<str>,
+}
+
+/// Who signs the requests of a webhook.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum WebhookSigner {
+    /// The tenant, for a Connect app: `Authorization: JWT`.
+    Tenant {
+        /// Client key of the tenant, the issuer of the token.
+        client_key: Box<str>,
+        /// Secret shared by tenant and app.
+        secret: Secret,
+    },
+    /// An OAuth 2.0 client: `Authorization: Bearer`.
+    OauthClient {
+        /// Id of the client.
+        client: Box<str>,
+        /// Its secrets.
+        secrets: SigningSecrets,
+    },
 }

@@ -14,7 +14,7 @@ use super::projection::{
     FieldId, JsonValue, ProjectedValues, Projection, ProjectionBuffer, ProjectionBuilder, extract,
 };
 use super::scan::Scan;
-use super::view::EventView;
+use super::view::{AppValues, EventView};
 use crate::domain::AppId;
 
 /// Maximum nesting depth of an event body.
@@ -183,7 +183,13 @@ impl Decoder {
     /// Returns the decoded body as filters see it, with the derived `event.selfGenerated`.
     #[must_use]
     pub fn view(&self, self_generated: bool) -> EventView<'_> {
-        EventView::new(self.tape(), self_generated)
+        self.view_of(AppValues { self_generated, permissions: None })
+    }
+
+    /// Returns the decoded body as the filters of an app see it.
+    #[must_use]
+    pub fn view_of<'a>(&'a self, values: AppValues<'a>) -> EventView<'a> {
+        EventView::new(self.tape(), values)
     }
 
     /// Extracts the values of `projection` from the decoded body into `buffer`.

@@ -15,4 +15,4 @@ pub mod system;
 mod token;
 
 pub use keys::{KeyRecord, KeyRing, Rotation};
-pub use token::{ConnectToken, TokenError, sign};
+pub use token::{ConnectToken, TokenError, sign, sign_bearer};

@@ -216,13 +216,31 @@ fn decoded(part: &str) -> Result<Vec<u8>, TokenError> {
 /// # Errors
 /// The secret cannot be a key; HMAC accepts keys of any length.
 pub fn sign(secret: &Secret, issuer: &str, qsh: &str, now_s: i64) -> Result<String, InvalidLength> {
+    sign_claims(
+        secret,
+        &json!({
+            "iss": issuer, "iat": now_s, "exp": now_s.saturating_add(OWN_LIFE_S), "qsh": qsh,
+            "switchyard": OWN,
+        }),
+    )
+}
+
+/// Returns a bearer token for the receiver of a webhook, valid from `now_s`. It has no audience and
+/// no issuer: none is documented, and libraries reject one that they do not expect.
+///
+/// **Source:** Jira Cloud platform, "Webhooks": authentication of webhooks of OAuth 2.0 apps.
+///
+/// # Errors
+/// The secret cannot be a key; HMAC accepts keys of any length.
+pub fn sign_bearer(secret: &Secret, now_s: i64) -> Result<String, InvalidLength> {
+    let expires_s = now_s.saturating_add(OWN_LIFE_S);
+    sign_claims(secret, &json!({"iat": now_s, "exp": expires_s, "switchyard": OWN}))
+}
+
+fn sign_claims(secret: &Secret, claims: &serde_json::Value) -> Result<String, InvalidLength> {
     let header = json!({"typ": "JWT", "alg": ALGORITHM});
-    let claims = json!({
-        "iss": issuer, "iat": now_s, "exp": now_s.saturating_add(OWN_LIFE_S), "qsh": qsh,
-        "switchyard": OWN,
-    });
     let part = |value: &serde_json::Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
-    let signed = format!("{}.{}", part(&header), part(&claims));
+    let signed = format!("{}.{}", part(&header), part(claims));
     let signature = mac(secret, &signed)?.finalize().into_bytes();
     let signature = BASE64URL_NOPAD.encode(&signature);
     Ok(format!("{signed}.{signature}"))

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::sync::mpsc;
+use tracing::warn;
 
 use super::app_calls::AppCalls;
 use super::background::Background;
@@ -70,7 +71,9 @@ pub(super) async fn report_exceeded_shares(registry: Arc<Registry>, matcher: Arc
     loop {
         tokio::time::sleep(REPORT_INTERVAL).await;
         for exceeded in matcher.shares().take_reports() {
-            registry.notify_share_exceeded(&exceeded);
+            if let Err(error) = registry.notify_share_exceeded(&exceeded).await {
+                warn!(installation = %exceeded.installation, %error, "app not notified");
+            }
         }
     }
 }

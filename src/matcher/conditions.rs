@@ -2,9 +2,10 @@
 
 use super::{EventConditions, Owner, Subscription};
 use crate::domain::AppId;
-use crate::event::{Decoder, RoutingKey};
+use crate::event::{AppValues, Decoder, Permissions, RoutingKey};
 
-/// The properties of an installation that conditions and `event.selfGenerated` depend on.
+/// The properties of an installation that conditions, `event.selfGenerated` and `event.permissions`
+/// depend on.
 #[derive(Clone, Copy, Debug)]
 pub struct Subscriber<'a> {
     /// The app; decides `ignoreSelf`.
@@ -13,6 +14,8 @@ pub struct Subscriber<'a> {
     pub app_account_id: Option<&'a str>,
     /// Whether the installation has an active licence.
     pub is_licensed: bool,
+    /// The permissions of the app; none leaves `event.permissions` to the event.
+    pub permissions: Option<&'a Permissions>,
 }
 
 impl<'a> From<&'a Owner> for Subscriber<'a> {
@@ -21,6 +24,7 @@ impl<'a> From<&'a Owner> for Subscriber<'a> {
             app: &owner.app,
             app_account_id: owner.app_account_id.as_deref(),
             is_licensed: owner.licensed,
+            permissions: owner.permissions.as_deref(),
         }
     }
 }
@@ -31,10 +35,16 @@ impl<'a> From<&'a Subscription> for Subscriber<'a> {
     }
 }
 
-impl Subscriber<'_> {
+impl<'a> Subscriber<'a> {
     /// Whether the app caused the event, which `decoder` holds.
     pub(super) fn is_self_generated(self, routing_key: RoutingKey<'_>, decoder: &Decoder) -> bool {
         decoder.is_self_generated(routing_key, self.app, self.app_account_id)
+    }
+
+    /// Returns what its filters read of the event in addition to the body.
+    pub(super) fn values(self, routing_key: RoutingKey<'_>, decoder: &Decoder) -> AppValues<'a> {
+        let self_generated = self.is_self_generated(routing_key, decoder);
+        AppValues { self_generated, permissions: self.permissions }
     }
 }
 

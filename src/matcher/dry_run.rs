@@ -72,9 +72,9 @@ impl Matcher {
         }
         let Some(program) = program else { return TriggerDecision::NoExpression };
         let env = Env { now_ms: clock::broker_now_ms(), steps_max: self.steps_max() };
-        let is_own = || is_own(subscriber);
-        let verdict = evaluate::verdict(program, decoder, is_own, &env, &mut EvalScratch::new());
-        let explained = explain(&program.source(), &decoder.view(is_own()), &env);
+        let values = subscriber.values(routing_key, decoder);
+        let verdict = evaluate::verdict(program, decoder, || values, &env, &mut EvalScratch::new());
+        let explained = explain(&program.source(), &decoder.view_of(values), &env);
         debug_assert!(explained.is_ok(), "the source of a compiled program compiles");
         let explanation = explained.ok().map(Box::new);
         TriggerDecision::Evaluated { verdict, on_error: conditions.on_error, explanation }
@@ -90,7 +90,7 @@ mod tests {
 
     use super::*;
     use crate::domain::AppId;
-    use crate::event::{Attributes, Event, HeaderLookup};
+    use crate::event::{Attributes, Event, HeaderLookup, Permissions};
     use crate::matcher::EventConditions;
 
     const TYPE: &str = "avi:jira:updated:issue";
@@ -123,8 +123,13 @@ mod tests {
     fn run(trigger: &[EventSubscription], text: &'static str) -> TriggerDecision {
         let (decoder, event) = decoded(text);
         let app = AppId::from("app");
-        let subscriber =
-            Subscriber { app: &app, app_account_id: Some("own-account"), is_licensed: false };
+        let permissions = Permissions::new(&["read:jira-work".to_owned()], None);
+        let subscriber = Subscriber {
+            app: &app,
+            app_account_id: Some("own-account"),
+            is_licensed: false,
+            permissions: Some(&permissions),
+        };
         Matcher::default().dry_run(trigger, subscriber, event.envelope.routing_key(), &decoder)
     }
 
@@ -178,6 +183,17 @@ mod tests {
         let trigger = trigger(Some("event.selfGenerated == true"), any);
         assert!(run(&trigger, r#"{"atlassianId":"own-account"}"#).is_delivered());
         assert!(!run(&trigger, r#"{"atlassianId":"another"}"#).is_delivered());
+    }
+
+    #[test]
+    fn expression_sees_the_permissions_of_the_app() {
+        let any = || EventConditions::unconditional(TYPE.into());
+        let body = r#"{"permissions":{"scopes":["admin"]}}"#;
+        let reads = |scope: &str| {
+            let text = format!("event.permissions.scopes.includes('{scope}')");
+            run(&trigger(Some(&text), any()), body).is_delivered()
+        };
+        assert!(reads("read:jira-work") && !reads("admin"));
     }
 
     #[test]

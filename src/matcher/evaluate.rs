@@ -13,7 +13,7 @@ use super::partition::{Partition, SegmentWithDeletes};
 use super::{Owner, Subscriber};
 use crate::clock;
 use crate::domain::FilterError;
-use crate::event::{Decoder, RoutingKey};
+use crate::event::{AppValues, Decoder, RoutingKey};
 use crate::telemetry::LogBudget;
 
 /// Steps from which on an evaluation is charged; cheaper ones cost less than the charge.
@@ -115,7 +115,7 @@ pub(super) fn match_partition(
     }
     let mut previous = None;
     for (number, segment) in (0..).zip(&partition.segments) {
-        // The lookup takes `selfGenerated` for false: filters that read it are evaluated one by one.
+        // The lookup knows no app: filters that depend on theirs are evaluated one by one.
         let found = segment.index.find(decoder, &context.env, previous, expression, lookup);
         if let Err(error) = found {
             outcome.index_errors += 1;
@@ -238,16 +238,16 @@ fn passes_conditions(listener: &Listener, context: &EventContext<'_>) -> bool {
     unmet.is_none()
 }
 
-/// Evaluates a filter on the event that `decoder` holds.
-pub(super) fn verdict(
+/// Evaluates a filter on the event that `decoder` holds; `values` are those of its app.
+pub(super) fn verdict<'e>(
     program: &Program,
-    decoder: &Decoder,
-    is_self_generated: impl FnOnce() -> bool,
+    decoder: &'e Decoder,
+    values: impl FnOnce() -> AppValues<'e>,
     env: &Env,
     scratch: &mut switchyard_expr::EvalScratch,
 ) -> Verdict {
-    let self_generated = program.reads_self_generated() && is_self_generated();
-    program.verdict(&decoder.view(self_generated), env, scratch)
+    let values = if program.is_app_specific() { values() } else { AppValues::default() };
+    program.verdict(&decoder.view_of(values), env, scratch)
 }
 
 /// Evaluates the filter of a group once for all of its listeners.
@@ -268,10 +268,11 @@ fn evaluate(
         let subscription = &listener.subscription;
         let subscriber = Subscriber::from(&**subscription);
         let is_own = || subscriber.is_self_generated(context.routing_key, context.decoder);
-        // A filter that reads `selfGenerated` shares its group only with listeners of its own
-        // installation, for which the flag is the same; other filters do not depend on it.
+        // A filter that depends on the app shares its group only with listeners of its own
+        // installation, for which the values are the same.
+        let values = || subscriber.values(context.routing_key, context.decoder);
         let holds = holds.get_or_insert_with(|| {
-            match verdict(program, context.decoder, is_own, &context.env, scratch) {
+            match verdict(program, context.decoder, values, &context.env, scratch) {
                 Verdict::Match => Ok(true),
                 Verdict::NoMatch => Ok(false),
                 Verdict::Failed(error) => Err(filter_error(program, &error)),

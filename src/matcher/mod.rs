@@ -29,7 +29,8 @@ pub use matches::{EvaluationCounts, FilterFailure, Match, Matches};
 pub use one_by_one::LateMatches;
 pub use snapshot::Matcher;
 pub use subscription::{
-    DeliverySettings, EventConditions, EventSubscription, EventSubscriptions, Owner, Subscription,
+    DeliverySettings, EventConditions, EventSubscription, EventSubscriptions, IncludedProperty,
+    Owner, Subscription,
 };
 
 #[cfg(test)]

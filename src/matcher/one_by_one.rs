@@ -52,8 +52,8 @@ impl Matcher {
             }
             let verdict = match &event.program {
                 Some(program) => {
-                    let own = || is_own(subscriber);
-                    let verdict = evaluate::verdict(program, decoder, own, &env, &mut scratch);
+                    let values = || subscriber.values(routing_key, decoder);
+                    let verdict = evaluate::verdict(program, decoder, values, &env, &mut scratch);
                     let steps = u64::from(scratch.steps());
                     subscription.stats.steps.fetch_add(steps, Relaxed);
                     late.steps += steps;

@@ -5,9 +5,10 @@ use std::slice;
 use std::sync::Arc;
 
 use crate::domain::{
-    AppId, CloudId, EventType, Handler, InstallationId, ModuleKey, OnError, RetryProfile,
-    SubscriptionId,
+    AppId, CloudId, EventType, Handler, InstallationId, ModuleKey, OnError, PropertyPath,
+    RetryProfile, SubscriptionId,
 };
+use crate::event::Permissions;
 use crate::telemetry::SubscriptionStats;
 
 /// Whose a subscription is and where its matches go: one record for all subscriptions of an
@@ -24,6 +25,8 @@ pub struct Owner {
     pub cloud_id: CloudId,
     /// Whether the installation has an active licence.
     pub licensed: bool,
+    /// The permissions of the app in the installation, which filters read; none if unknown.
+    pub permissions: Option<Arc<Permissions>>,
     /// How matches are delivered.
     pub settings: DeliverySettings,
 }
@@ -59,6 +62,8 @@ pub struct DeliverySettings {
     pub handler: Arc<Handler>,
     /// Top-level issue fields kept in the delivered body (`payload.include.fields`); empty = all.
     pub include_fields: Box<[Box<str>]>,
+    /// Entity properties that deliveries include (`payload.include.propertyPaths`).
+    pub include_properties: Box<[IncludedProperty]>,
     /// How failed attempts are classified and retried.
     pub profile: RetryProfile,
     /// Whether deliveries are parked instead of attempted.
@@ -72,9 +77,29 @@ impl DeliverySettings {
         Self {
             handler,
             include_fields: Box::default(),
+            include_properties: Box::default(),
             profile: RetryProfile::default(),
             is_paused: false,
         }
+    }
+}
+
+/// An entity property that deliveries include.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct IncludedProperty {
+    /// The path as the app declares it; its name in deliveries.
+    pub declared: Box<str>,
+    /// The path; none if it is not one of an entity property, and has no value.
+    pub path: Option<PropertyPath>,
+    /// The event type whose deliveries include it; none = all of the trigger.
+    pub event_type: Option<EventType>,
+}
+
+impl IncludedProperty {
+    /// Parses a declared path.
+    #[must_use]
+    pub fn new(declared: &str, event_type: Option<EventType>) -> Self {
+        Self { declared: declared.into(), path: PropertyPath::parse(declared), event_type }
     }
 }
 

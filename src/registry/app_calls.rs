@@ -1,29 +1,15 @@
 //! Calls to apps other than deliveries: install callbacks, discovery requests, notices.
-//!
-//! Notices wait in a bounded queue in memory. An app can query everything a notice says, so no
-//! registration waits for one.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use thiserror::Error;
-use tokio::sync::{Mutex, mpsc};
-use tokio::task::JoinSet;
-use tracing::{info, warn};
 use url::Url;
 
 use super::metrics;
 use crate::domain::Secret;
-
-/// Queue capacity; a further notice is dropped and counted.
-const NOTICES_MAX: usize = 1024;
-/// Concurrent notices.
-const SENDING_MAX: usize = 8;
-/// Pauses between the attempts of a notice; after the last attempt it is dropped.
-const PAUSES: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
 
 /// Calls apps over HTTP; implemented outside of the registry.
 pub trait AppCaller: Send + Sync {
@@ -72,18 +58,10 @@ pub enum CallAuth {
 #[error("{0}")]
 pub struct CallError(pub String);
 
-/// The caller and the queue of notices.
+/// The caller of apps.
+#[derive(Default)]
 pub(crate) struct OutboundCalls {
     caller: OnceLock<Arc<dyn AppCaller>>,
-    notices: mpsc::Sender<AppCall>,
-    waiting: Mutex<mpsc::Receiver<AppCall>>,
-}
-
-impl Default for OutboundCalls {
-    fn default() -> Self {
-        let (notices, waiting) = mpsc::channel(NOTICES_MAX);
-        Self { caller: OnceLock::new(), notices, waiting: Mutex::new(waiting) }
-    }
 }
 
 impl OutboundCalls {
@@ -101,46 +79,5 @@ impl OutboundCalls {
         let answer = caller.call(call).await;
         metrics::app_called(kind, answer.is_ok());
         answer
-    }
-
-    /// Queues a notice.
-    pub(super) fn notify(&self, call: AppCall) {
-        let kind = call.kind;
-        if self.notices.try_send(call).is_err() {
-            metrics::app_called(kind, false);
-            warn!(kind, "notice dropped: the queue holds {NOTICES_MAX}");
-        }
-    }
-
-    /// Sends queued notices until the future is dropped.
-    pub(super) async fn send_notices(&self) {
-        let mut waiting = self.waiting.lock().await;
-        let mut sending = JoinSet::new();
-        while let Some(notice) = waiting.recv().await {
-            if sending.len() >= SENDING_MAX {
-                sending.join_next().await;
-            }
-            while sending.try_join_next().is_some() {}
-            if let Some(caller) = self.caller.get() {
-                sending.spawn(send(Arc::clone(caller), notice));
-            }
-        }
-    }
-}
-
-async fn send(caller: Arc<dyn AppCaller>, notice: AppCall) {
-    let (kind, id) = (notice.kind, notice.id.clone());
-    let mut pauses = PAUSES.iter();
-    loop {
-        let answer = caller.call(notice.clone()).await;
-        metrics::app_called(kind, answer.is_ok());
-        match (answer, pauses.next()) {
-            (Ok(_), _) => return,
-            (Err(_), Some(pause)) => tokio::time::sleep(*pause).await,
-            (Err(error), None) => {
-                info!(kind, id, %error, "notice dropped after its last attempt");
-                return;
-            }
-        }
     }
 }

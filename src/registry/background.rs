@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | discovery of the modules of an installation | its stored due time | [`Discovery`] |
 //! | warning of webhooks that expire soon | the last tenth of their lifetime | [`Notices`] |
-//! | sending of notices and lifecycle callbacks | at once, with retries | [`OutboundCalls`](super::app_calls::OutboundCalls) |
+//! | sending of notices and lifecycle callbacks | at once, with retries | [`Notices`] |
 //! | rotation of signing keys | every ten minutes, if due | [`SigningKeys`] |
 //! | removal of expired webhooks from the matcher | every second | [`watch`](super::replica), since only the writer may |
 //! | removal of used requests whose tokens expired | with the next signed request | [`ReplayGuard`](super::model::ReplayGuard) |
@@ -32,11 +32,7 @@ const KEYS_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Runs all background tasks until the future is dropped.
 pub(super) async fn run(context: Arc<Context>) {
-    tokio::join!(
-        run_due_installations(Arc::clone(&context)),
-        context.calls.send_notices(),
-        maintain_signing_keys(&context),
-    );
+    tokio::join!(run_due_installations(Arc::clone(&context)), maintain_signing_keys(&context),);
 }
 
 /// Runs the due work of installations, as their wakeup timers say.
@@ -61,7 +57,11 @@ async fn run_due(context: &Context, id: &InstallationId) {
         context.replica.wakeups.set(id, Some(at_ms));
         return;
     }
-    let mut done = Notices::new(context).warn_of_expiring_webhooks(id).await;
+    let notices = Notices::new(context);
+    let mut done = notices.warn_of_expiring_webhooks(id).await;
+    if done.is_ok() {
+        done = notices.send_due(id).await;
+    }
     if done.is_ok() {
         done = Discovery::new(context).discover(id, DiscoveryMode::WhenDue).await;
     }

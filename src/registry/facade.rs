@@ -226,8 +226,14 @@ impl Registry {
 
     /// Notifies the app of an installation whose events are postponed, because its filters cost more
     /// than its share of evaluation.
-    pub fn notify_share_exceeded(&self, exceeded: &ExceededShare) {
-        Notices::new(&self.context).share_exceeded(exceeded);
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn notify_share_exceeded(
+        &self,
+        exceeded: &ExceededShare,
+    ) -> Result<(), RegisterError> {
+        Notices::new(&self.context).share_exceeded(exceeded).await
     }
 
     /// Returns the documents that this replica cannot read, by key.

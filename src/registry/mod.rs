@@ -62,18 +62,19 @@ pub use dry_run::event_subscriptions;
 pub use error::RegisterError;
 pub use facade::Registry;
 pub use model::{
-    AppKind, AppRecord, BodyLayout, ClientRecord, Counts, DYNAMIC_WEBHOOK, DeliveryOptions,
-    DiscoveryConfig, DiscoveryStatus, DroppedModules, DynamicWebhook, EffectiveStatus,
-    EncryptionKeys, Endpoint, EndpointAuth, IgnoreRule, IgnoredModule, InstallationRecord,
-    InstallationState, InvalidKeys, KeyId, LifecycleCallbacks, ModuleFields, ModuleRecord,
-    ModuleStatus, NoticeEndpoint, Problem, RegistrationApi, Replayed, RequestStyle, RetiringSecret,
-    SignedRequest, SourceRange, TRIGGER, WEBHOOKS, code, summary,
+    AppKind, AppPermissions, AppRecord, BodyLayout, ClientRecord, ClientSecret, ClientUser, Counts,
+    DYNAMIC_WEBHOOK, DeliveryOptions, DiscoveryConfig, DiscoveryStatus, DroppedModules,
+    DynamicWebhook, EffectiveStatus, EncryptionKeys, Endpoint, EndpointAuth, IgnoreRule,
+    IgnoredModule, InstallationRecord, InstallationState, InvalidKeys, KeyId, LifecycleCallbacks,
+    ModuleFields, ModuleRecord, ModuleStatus, NoticeEndpoint, PendingNotice, Problem,
+    RegistrationApi, Replayed, RequestStyle, RetiringSecret, SignedRequest, SourceRange, TRIGGER,
+    WEBHOOKS, code, summary,
 };
 pub use replica::{UnreadableDocument, WaitingInstallation};
 pub use settings::Settings;
 pub use store::{Store, StoreError, StoredDocument, WatchEvent};
 pub use validation::{
-    AppSpec, CheckUrl, ConnectModule, FilterCost, HandlerRef, ModuleSpec, ProgramCache, Trigger,
-    TriggerEvent, TriggerFilter, ValidatedTrigger, ValidationRules, WebhookDefinition, WebhookSpec,
-    catalog, key_problem,
+    AppSpec, CheckUrl, ConnectModule, DeclaredProperty, FilterCost, HandlerRef, ModuleSpec,
+    ProgramCache, StaticModules, Trigger, TriggerEvent, TriggerFilter, ValidatedTrigger,
+    ValidationRules, WebhookDefinition, WebhookSpec, catalog, key_problem,
 };

@@ -102,6 +102,7 @@ impl TriggerReader {
                 app_account_id: None,
                 cloud_id: registration.cloud_id,
                 licensed: registration.licensed,
+                permissions: None,
                 settings: self.settings.clone(),
             }),
             key: registration.key,

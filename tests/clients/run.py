@@ -17,8 +17,10 @@ import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
 TOKEN = "clients-admin-token-0123456789abcdef"
-CLIENTS = ["confluence_js.mjs", "connect_express.mjs", "forge_api.mjs", "forge_manifest.mjs", "forge_remote.mjs",
-           "jira_js.mjs", "python_clients.py"]
+# Signs the webhooks of the site `site-dc`.
+DC_SECRET = "clients-data-center-secret-0123456789"
+CLIENTS = ["confluence_js.mjs", "connect_express.mjs", "data_center.py", "forge_api.mjs", "forge_manifest.mjs",
+           "forge_remote.mjs", "jira_js.mjs", "oauth_receiver.mjs", "python_clients.py"]
 CLIENT_TIMEOUT_S = 60
 READY_TIMEOUT_S = 30
 
@@ -27,7 +29,7 @@ def start(router, folder):
     """The router and the address it listens on."""
     environment = {**os.environ, "SWITCHYARD_ADMIN_TOKEN": TOKEN, "SWITCHYARD_DELIVERY__ALLOW_HTTP": "true",
                    "SWITCHYARD_DELIVERY__ALLOW_CIDRS": "127.0.0.0/8", "SWITCHYARD_DELIVERY__ALLOW_PORTS": "any",
-                   "SWITCHYARD_LOG__FILTER": "warn"}
+                   "SWITCHYARD_INGEST__JIRA__SITE-DC__SECRET": DC_SECRET, "SWITCHYARD_LOG__FILTER": "warn"}
     process = subprocess.Popen([router, "serve", "--listen", "127.0.0.1:0", "--data-dir", folder],
                                env=environment, stdout=subprocess.PIPE, text=True)
     address = process.stdout.readline().removeprefix("listening on ").strip()
@@ -54,7 +56,8 @@ def main():
         try:
             for client in options.clients:
                 program = options.python if client.endswith(".py") else "node"
-                environment = {**os.environ, "SWITCHYARD_SERVER": address, "SWITCHYARD_TOKEN": TOKEN}
+                environment = {**os.environ, "SWITCHYARD_SERVER": address, "SWITCHYARD_TOKEN": TOKEN,
+                               "SWITCHYARD_DC_SECRET": DC_SECRET}
                 try:
                     ended = subprocess.run([program, HERE / client], env=environment, timeout=CLIENT_TIMEOUT_S)
                     code = ended.returncode

@@ -178,6 +178,7 @@ impl Rig {
                 app_account_id: None,
                 cloud_id: SITE.into(),
                 licensed: true,
+                permissions: None,
                 settings: DeliverySettings::new(Arc::new(handler)),
             }),
             key: id.key.clone(),

@@ -1,5 +1,7 @@
 //! The scenario of the Forge RFC, from registration to the update that the handler itself makes.
 
+use std::time::Duration;
+
 use data_encoding::BASE64;
 use hmac::{Hmac, KeyInit, Mac};
 use hyper::Method;
@@ -271,4 +273,37 @@ async fn app_is_notified_once_that_a_limit_is_near() {
     assert_eq!(notice.json()["type"], "switchyard.modules.near_limit");
     assert_eq!(notice.json()["data"], json!({"used": 9, "max": 10}));
     assert_eq!(sink.received_at("/notices").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn notice_that_waits_survives_the_end_of_the_router() {
+    let nats = NatsServer::start().await;
+    let sink = Sink::start().await;
+    let mut setup = Setup::new(&nats.url(), nats.folder().join("router"))
+        .with("SWITCHYARD_LIMITS__MODULES_PER_INSTALLATION", 1);
+    let router = setup.start().await;
+    let app = router.provision(APP, "inst-1", SITE, &sink.url("/hook")).await;
+    let version = json!({"kind": "forge", "endpoints": [{"key": "hook", "url": sink.url("/hook")}],
+        "notices": {"url": sink.url("/notices")}});
+    router.put(&format!("/admin/v1/apps/{APP}"), version).await;
+    // The app receives the notice and does not answer before the router is killed.
+    sink.hold("/notices");
+    register(&app, json!({"endpoint": "hook", "events": ["avi:jira:updated:issue"]})).await;
+    let sent = async || sink.received_at("/notices").first().cloned();
+    eventually(WAIT_MAX, "the notice is sent", sent).await;
+    assert_eq!(router.get("/admin/v1/installations/inst-1").await.unwrap()["noticesWaiting"], 1);
+    router.kill().await;
+    sink.release("/notices");
+    let router = setup.start().await;
+    let again = async || sink.received_at("/notices").get(1).cloned();
+    // The claim of the router that was killed ends after a minute.
+    let notice = eventually(WAIT_MAX + Duration::from_secs(90), "it is sent again", again).await;
+    assert_eq!(notice.json()["type"], "switchyard.modules.near_limit");
+    let [first, second] = [0, 1].map(|at| sink.received_at("/notices")[at].clone());
+    assert_eq!(first.header("webhook-id"), second.header("webhook-id"), "one notice");
+    let settled = async || {
+        let shown = router.get("/admin/v1/installations/inst-1").await.unwrap();
+        shown.get("noticesWaiting").is_none().then_some(())
+    };
+    eventually(WAIT_MAX, "none waits", settled).await;
 }

@@ -19,6 +19,7 @@ use crate::support::{
 const ENDPOINT_SECRET: &str = "whsec_RW5kcG9pbnQgc2VjcmV0IG51bWJlciBvbmUgISE=";
 const SHARED_SECRET: &str = "shared-secret-of-a-tenant-0123456789";
 const OAUTH_TOKEN: &str = "token-of-an-oauth-client-0123456789";
+const CLIENT_SECRET: &str = "secret-of-an-oauth-client-0123456789";
 const FILE_TOKEN: &str = "further-operator-token-0123456789abcdef";
 
 /// Registers apps and installations with every kind of secret; returns the Forge token.
@@ -42,7 +43,8 @@ async fn register_all(router: &RouterProcess, sink: &Sink) -> Vec<String> {
     let installation = json!({"app": "connect-app", "cloudId": "site", "product": "jira",
         "clientKey": "tenant", "sharedSecret": SHARED_SECRET});
     router.put("/admin/v1/installations/inst-c", installation).await;
-    let client = json!({"token": OAUTH_TOKEN, "user": "u", "installation": "inst-c"});
+    let client = json!({"token": OAUTH_TOKEN, "user": "u", "installation": "inst-c",
+        "clientSecret": CLIENT_SECRET});
     router.put("/admin/v1/oauth-clients/client", client).await;
     shown
 }
@@ -65,6 +67,7 @@ async fn logs_at_every_level_and_answers_have_no_secret() {
             ENDPOINT_SECRET,
             SHARED_SECRET,
             OAUTH_TOKEN,
+            CLIENT_SECRET,
             FILE_TOKEN,
             "password-in-the-url",
         ]
@@ -212,7 +215,20 @@ async fn secrets_that_can_be_guessed_are_refused_or_warned_of() {
     assert_eq!(warned["warnings"][0]["path"], "token");
 
     let listed = router.get("/admin/v1/oauth-clients").await.unwrap();
-    assert_eq!(listed["items"], json!([{"id": "client", "user": "u", "installation": "inst-c"}]));
+    let shown = json!({"id": "client", "user": "u", "installation": "inst-c",
+        "signsWebhooks": true});
+    assert_eq!(listed["items"], json!([shown]));
+    let mut rotated = client("long-enough-for-a-token");
+    rotated["clientSecret"] = json!("short77");
+    let error = refused("/admin/v1/oauth-clients/client", rotated.clone()).await;
+    assert!(error.contains("clientSecret") && !error.contains("short77"), "{error}");
+    rotated["clientSecret"] = json!("another-secret-of-the-client-01234567");
+    router.put("/admin/v1/oauth-clients/client", rotated).await;
+    let of_client = "/admin/v1/oauth-clients/client";
+    assert!(router.get(of_client).await.unwrap()["previousSecretUntil"].is_string());
+    let retire = format!("{of_client}/previous-secret");
+    router.api.send(Method::DELETE, &retire, &[], &Value::Null).await.unwrap();
+    assert!(router.get(of_client).await.unwrap().get("previousSecretUntil").is_none());
     router
         .api
         .send(Method::DELETE, "/admin/v1/oauth-clients/client", &[], &Value::Null)

@@ -74,7 +74,7 @@ async fn send(router: &RouterProcess, name: &str, sample: &Value) -> usize {
 
 /// Whether a delivered body has all members of the published one, unchanged.
 fn holds(delivered: &Value, published: &Value) -> bool {
-    let derived = ["selfGenerated", "context", "retryContext"];
+    let derived = ["selfGenerated", "context", "retryContext", "runtime"];
     let published = published.as_object().expect("an object");
     published
         .iter()

@@ -23,6 +23,7 @@ pub(crate) fn subscriptions(scenario: &Scenario) -> Vec<Arc<Subscription>> {
             app_account_id: None,
             cloud_id: "site-1".into(),
             licensed: true,
+            permissions: None,
             settings: DeliverySettings::new(Arc::new(Handler::function("fn"))),
         })
     };

@@ -529,6 +529,9 @@ def form(record, is_earlier=False):
     headers = [(name, "" if name in TEXTS else NUMBERS.sub("*", fixed(value)) if name in NUMBERED else fixed(value))
                for name, value in named]
     body = record.get("body")
+    if record["subject"].startswith("$KV.") and not is_earlier:
+        # New: the client that registered a webhook. Earlier versions keep the member.
+        body = body and body.replace('"client":"oauth-1",', "")
     if record["subject"].startswith("$KV."):
         headers = [(name, value) for name, value in headers if name not in NOT_LOADED]
     return json.dumps([fixed(record["subject"]), headers, record.get("bodyBase64") if body is None else fixed(body)])

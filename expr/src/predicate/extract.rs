@@ -5,8 +5,8 @@ use crate::builtin::{IndexTest, Member, MethodTest};
 use crate::limits::{STEPS_PER_ERROR, STEPS_PER_REMAINDER};
 use crate::parameter_slots::ParameterSlots;
 use crate::predicate::{
-    Condition, Constant, Facts, IndexSize, ItemTest, Order, Path, PropertyPath, Step,
-    TemplateOperand,
+    APP_SPECIFIC_MEMBERS, Condition, Constant, Facts, IndexSize, ItemTest, Order, Path,
+    PropertyPath, Step, TemplateOperand,
 };
 use crate::span::to_u32;
 use crate::typed::{
@@ -42,7 +42,7 @@ impl Facts<TemplateOperand, TemplateOperand> {
         let extractor = Extractor { typed, slots };
         let mut facts = Facts {
             condition: Condition::default(),
-            reads_self_generated: false,
+            is_app_specific: false,
             property_paths: Vec::new(),
             extra_steps: 0,
             index_size: IndexSize::default(),
@@ -335,7 +335,7 @@ impl Extractor<'_> {
     fn expr(&self, expr: &Expr, facts: &mut Facts<TemplateOperand, TemplateOperand>) {
         match &expr.kind {
             // `event` as a value may be read anywhere.
-            ExprKind::Variable(_) => facts.reads_self_generated |= self.is_event(expr),
+            ExprKind::Variable(_) => facts.is_app_specific |= self.is_event(expr),
             ExprKind::Template(parts) => {
                 for part in parts {
                     if let Part::Placeholder(expr) = part {
@@ -381,9 +381,9 @@ impl Extractor<'_> {
         facts: &mut Facts<TemplateOperand, TemplateOperand>,
     ) {
         if self.is_event(head) {
-            facts.reads_self_generated |= match links.first().map(|link| &link.kind) {
+            facts.is_app_specific |= match links.first().map(|link| &link.kind) {
                 Some(LinkKind::Member { name, .. }) => {
-                    &*name.text == "selfGenerated" || is_data_member(name)
+                    APP_SPECIFIC_MEMBERS.contains(&&*name.text) || is_data_member(name)
                 }
                 _ => true,
             };

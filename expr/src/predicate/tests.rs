@@ -169,7 +169,7 @@ fn index_keys_end_at_the_first_operand_that_may_fail() {
 }
 
 #[test]
-fn detects_filters_that_read_self_generated() {
+fn detects_filters_that_depend_on_the_app() {
     for source in [
         "event.selfGenerated",
         "event['selfGenerated'] == true",
@@ -178,11 +178,13 @@ fn detects_filters_that_read_self_generated() {
         "event.get('selfGenerated')",
         "let e = event; e.selfGenerated",
         "[1].some(x => event?.selfGenerated)",
+        "event.permissions.scopes.includes('a')",
+        "event['permissions'] == null",
     ] {
-        assert!(facts(source).reads_self_generated, "{source}");
+        assert!(facts(source).is_app_specific, "{source}");
     }
-    for source in ["event.issue.key == 'A'", "typeof event == 'Map'", "event.a.selfGenerated"] {
-        assert!(!facts(source).reads_self_generated, "{source}");
+    for source in ["event.issue.key == 'A'", "typeof event == 'Map'", "event.a.permissions"] {
+        assert!(!facts(source).is_app_specific, "{source}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Schemas of Confluence events. An id is a number or a string, depending on the entity, even
 //! within one payload.
 
-use super::shape::{FREE, MapShape, Shape, UnlistedMembers, always, maybe};
+use super::shape::{FREE, MapShape, PERMISSIONS, Shape, UnlistedMembers, always, maybe};
 
 use Shape::{Any, Boolean, Map, Number, String};
 
@@ -27,6 +27,7 @@ static ON_CONTENT: MapShape = MapShape {
     fields: &[
         always("eventType", String),
         always("selfGenerated", Boolean),
+        always("permissions", Map(&PERMISSIONS)),
         always("eventCreatedDate", String),
         maybe("atlassianId", String),
         maybe("suppressNotifications", Boolean),
@@ -46,6 +47,7 @@ static ON_SPACE: MapShape = MapShape {
     fields: &[
         always("eventType", String),
         always("selfGenerated", Boolean),
+        always("permissions", Map(&PERMISSIONS)),
         always("eventCreatedDate", String),
         maybe("atlassianId", String),
         always("space", Map(&SPACE)),

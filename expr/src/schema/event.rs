@@ -1,6 +1,6 @@
 //! Schemas by event type.
 
-use super::shape::{FieldLookup, MapShape, Shape, UnlistedMembers, always};
+use super::shape::{FieldLookup, MapShape, PERMISSIONS, Shape, UnlistedMembers, always};
 use super::{confluence, jira};
 
 /// The schema of an event type; of any event if the type is unknown.
@@ -62,6 +62,7 @@ static ANY_EVENT: MapShape = MapShape {
     fields: &[
         always("eventType", Shape::String),
         always("selfGenerated", Shape::Boolean),
+        always("permissions", Shape::Map(&PERMISSIONS)),
         always("timestamp", Shape::String),
         always("atlassianId", Shape::String),
         always("issue", Shape::Map(&jira::ISSUE)),

@@ -1,6 +1,8 @@
 //! Schemas of the events of Jira, Jira Software and Jira Service Management.
 
-use super::shape::{FREE, Field, MapShape, Shape, UnlistedMembers, always, closed, maybe};
+use super::shape::{
+    FREE, Field, MapShape, PERMISSIONS, Shape, UnlistedMembers, always, closed, maybe,
+};
 
 use Shape::{Any, Boolean, List, Map, Number, String};
 
@@ -43,6 +45,7 @@ macro_rules! event {
             fields: &[
                 always("eventType", String),
                 always("selfGenerated", Boolean),
+                always("permissions", Map(&PERMISSIONS)),
                 maybe("timestamp", String),
                 maybe("atlassianId", String),
                 maybe("associatedUsers", Any),

@@ -127,6 +127,14 @@ pub(super) const fn closed(title: &'static str, fields: &'static [Field]) -> Map
     MapShape { title, fields, others: UnlistedMembers::None }
 }
 
+/// The permissions of the app, which the router supplies.
+///
+/// **Source:** Forge, "App-managed permissions".
+pub(super) static PERMISSIONS: MapShape = closed(
+    "the permissions",
+    &[always("scopes", Shape::List(&Shape::String)), maybe("external", Shape::Map(&FREE))],
+);
+
 /// A map whose members are not documented.
 pub(super) static FREE: MapShape =
     MapShape { title: "it", fields: &[], others: UnlistedMembers::Free };

@@ -18,8 +18,8 @@ fn misfits(shape: Shape, value: &Value, path: &str, out: &mut Vec<String>) {
                 let path = format!("{path}.{}", field.name);
                 match object.get(field.name) {
                     None | Some(Value::Null) if field.may_be_missing => {}
-                    // The router writes the one and resolves the other.
-                    None if matches!(field.name, "selfGenerated" | "runtime") => {}
+                    // The router supplies them.
+                    None if matches!(field.name, "selfGenerated" | "permissions" | "runtime") => {}
                     None | Some(Value::Null) => out.push(format!("{path} is missing")),
                     Some(value) => misfits(field.shape, value, &path, out),
                 }

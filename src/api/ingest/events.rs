@@ -35,6 +35,7 @@ use self::line_reader::{Line, LineReader};
 use super::body::read_body;
 use super::parsing;
 use crate::api::admit::client_of;
+use crate::api::content_type::is_json;
 use crate::api::error::ApiError;
 use crate::api::error::{self, publish_code, publish_retry};
 use crate::api::query_params::QueryParams;
@@ -108,6 +109,9 @@ async fn publish_events(
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let is_file = content_type
         .is_some_and(|name| name.to_ascii_lowercase().starts_with("application/x-ndjson"));
+    if !is_file && !is_json(&headers) {
+        return Err(ApiError::NotJson);
+    }
     let report = if is_file {
         store_ndjson(&state, body).await?
     } else {

@@ -103,6 +103,7 @@ fn app_view(app: &AppRecord) -> Value {
         "createdAt": rfc3339(app.created_ms),
         "updatedAt": rfc3339(app.updated_ms),
     });
+    insert_some(&mut view, "permissions", app.permissions.as_ref());
     insert_some(&mut view, "name", app.name.as_ref());
     insert_some(&mut view, "version", app.version.as_ref());
     insert_some(&mut view, "baseUrl", app.base_url.as_ref());

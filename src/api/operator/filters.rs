@@ -82,9 +82,10 @@ async fn test(State(state): State<Shared>, body: JsonObject) -> Result<Json<Valu
     let key = sample.event().envelope.routing_key();
     let conditions = Arc::new(EventConditions::unconditional(key.event_type.into()));
     let subscription = EventSubscription { conditions, program: Some(program) };
-    // No app: only the event itself can say that it is self-generated.
+    // No app: only the event itself can say that it is self-generated, and what is permitted.
     let app = AppId::from("");
-    let subscriber = Subscriber { app: &app, app_account_id: None, is_licensed: true };
+    let subscriber =
+        Subscriber { app: &app, app_account_id: None, is_licensed: true, permissions: None };
     let decision = state.matcher.dry_run(&[subscription], subscriber, key, sample.decoder());
     match decision {
         TriggerDecision::Evaluated { explanation: Some(explanation), .. } => {

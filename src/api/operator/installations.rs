@@ -102,6 +102,8 @@ fn installation_view(state: &Shared, installation: &AppliedInstallation) -> Valu
         shown
     });
     insert_some(&mut view, "dropped", dropped);
+    let waiting = Some(record.notices.len()).filter(|count| *count > 0);
+    insert_some(&mut view, "noticesWaiting", waiting);
     view
 }
 

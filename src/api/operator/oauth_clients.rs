@@ -2,7 +2,7 @@
 
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
-use axum::routing::{get, put};
+use axum::routing::{delete, get, put};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
@@ -10,14 +10,15 @@ use super::list::{next_cursor, page_params, page_view};
 use super::status::put_status;
 use crate::api::error::ApiError;
 use crate::api::extract::{JsonObject, PathId};
-use crate::api::json::insert_some;
+use crate::api::json::{insert_some, rfc3339};
 use crate::api::state::{Shared, route};
 use crate::registry::{ClientRecord, ClientSpec};
 
 pub(super) fn routes() -> Router<Shared> {
     let router = route(Router::new(), "/oauth-clients", &get(list_clients));
     let one = put(put_client).get(get_client).delete(delete_client);
-    route(router, "/oauth-clients/{id}", &one)
+    let router = route(router, "/oauth-clients/{id}", &one);
+    route(router, "/oauth-clients/{id}/previous-secret", &delete(retire_secret))
 }
 
 async fn put_client(
@@ -37,12 +38,21 @@ async fn get_client(
     PathId(id): PathId,
 ) -> Result<Json<Value>, ApiError> {
     let client = state.registry.client(&id).ok_or(ApiError::NotFound)?;
-    Ok(Json(client_view(&client)))
+    Ok(Json(client_view(&state, &client)))
 }
 
-/// Renders a client without its token, of which only a digest is stored.
-fn client_view(client: &ClientRecord) -> Value {
-    json!({"id": client.id, "user": client.user, "installation": client.installation})
+/// Renders a client without its token, of which only a digest is stored, and without its secret.
+fn client_view(state: &Shared, client: &ClientRecord) -> Value {
+    let installation = state.registry.installation(client.installation.as_str());
+    let record = installation.as_ref().map(|installation| &installation.record);
+    let signing = record.and_then(|record| record.oauth_clients.get(&client.id));
+    let mut view =
+        json!({"id": client.id, "user": client.user, "installation": client.installation});
+    insert_some(&mut view, "signsWebhooks", signing.map(|_| true));
+    let previous = signing.and_then(|signing| signing.previous.as_ref());
+    let until = previous.and_then(|previous| rfc3339(previous.until_ms));
+    insert_some(&mut view, "previousSecretUntil", until);
+    view
 }
 
 async fn list_clients(
@@ -52,7 +62,7 @@ async fn list_clients(
     let (after, limit) = page_params(query.as_deref())?;
     let ids = state.registry.client_ids(after.as_deref(), limit + 1);
     let found = ids.iter().take(limit).filter_map(|id| state.registry.client(id));
-    let items = found.map(|client| client_view(&client)).collect();
+    let items = found.map(|client| client_view(&state, &client)).collect();
     Ok(Json(page_view(items, next_cursor(&ids, limit, String::as_str))))
 }
 
@@ -61,5 +71,13 @@ async fn delete_client(
     PathId(id): PathId,
 ) -> Result<StatusCode, ApiError> {
     state.registry.clients().delete(&id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn retire_secret(
+    State(state): State<Shared>,
+    PathId(id): PathId,
+) -> Result<StatusCode, ApiError> {
+    state.registry.clients().retire_secret(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::response::IntoResponse;
+use percent_encoding::percent_decode_str;
 
 use super::error::WebhookError;
+use super::paths::site_of;
 use crate::api::admit::{ApiCallers, AuthFailure};
 use crate::api::auth::bearer;
 use crate::api::connect::{connect_installation, verified};
@@ -14,7 +16,9 @@ use crate::api::error::ApiError;
 use crate::api::metrics;
 use crate::api::state::{ApiState, Shared};
 use crate::domain::Product;
-use crate::registry::{AppliedInstallation, InstallationState, Registry, WebhookOwner, digest};
+use crate::registry::{
+    AppliedInstallation, ClientUser, InstallationState, Registry, WebhookOwner, digest,
+};
 
 /// An authenticated app, with the owner of its webhooks.
 pub(super) struct WebhookCaller {
@@ -46,27 +50,37 @@ pub(super) const WEBHOOK_APPS: ApiCallers = ApiCallers {
 /// Checks the credentials of a request, which do not depend on its body.
 fn check(parts: &Parts, state: &ApiState) -> Result<(), &'static str> {
     match bearer(&parts.headers) {
-        Some(token) => by_bearer(token, &state.registry).map(drop),
+        Some(token) => by_bearer(token, parts, &state.registry).map(drop),
+        None if site_of(parts.uri.path()).is_some() => Err("no_token"),
         None => verified(parts, &state.registry).map(drop),
     }
 }
 
-/// Returns the installation of an OAuth client, and the user that it acts for.
+/// Returns the installation of an OAuth client, and the owner of its webhooks.
 fn by_bearer(
     token: &str,
+    parts: &Parts,
     registry: &Registry,
-) -> Result<(Arc<AppliedInstallation>, String), &'static str> {
+) -> Result<(Arc<AppliedInstallation>, ClientUser), &'static str> {
     let client = registry.client_by_token(&digest(token)).ok_or("unknown_token")?;
     let installation = registry.installation(client.installation.as_str());
-    Ok((installation.ok_or("no_installation")?, client.user.clone()))
+    let installation = installation.ok_or("no_installation")?;
+    if let Some(site) = site_of(parts.uri.path()) {
+        let site = percent_decode_str(site).decode_utf8().map_err(|_| "site")?;
+        if *site != *installation.record.cloud_id.as_str() {
+            return Err("site");
+        }
+    }
+    let owner = ClientUser { client: client.id.clone(), user: client.user.clone() };
+    Ok((installation, owner))
 }
 
 fn webhook_caller(parts: &Parts, state: &Shared) -> Result<WebhookCaller, &'static str> {
     let registry = &state.registry;
-    let (installation, user, signed) = match bearer(&parts.headers) {
+    let (installation, client, signed) = match bearer(&parts.headers) {
         Some(token) => {
-            let (installation, user) = by_bearer(token, registry)?;
-            (installation, Some(user), None)
+            let (installation, client) = by_bearer(token, parts, registry)?;
+            (installation, Some(client), None)
         }
         None => {
             let (installation, signed) = connect_installation(parts, registry)?;
@@ -77,6 +91,6 @@ fn webhook_caller(parts: &Parts, state: &Shared) -> Result<WebhookCaller, &'stat
     if record.state != InstallationState::Enabled || record.product != Product::Jira {
         return Err("not_enabled");
     }
-    let owner = WebhookOwner { installation: record.id.clone(), user, signed };
+    let owner = WebhookOwner { installation: record.id.clone(), client, signed };
     Ok(WebhookCaller { installation, owner })
 }

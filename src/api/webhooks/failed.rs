@@ -23,7 +23,7 @@ pub(super) async fn list_failed(
     caller: WebhookCaller,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, WebhookError> {
-    if caller.owner.user.is_some() {
+    if caller.owner.client.is_some() {
         return Err(ApiError::NotAnApp.into());
     }
     let query = QueryParams::parse(query.as_deref());

@@ -1,7 +1,9 @@
 //! Handlers that register, list, change, refresh and remove dynamic webhooks.
 
+use std::collections::HashMap;
+
 use axum::Json;
-use axum::extract::{RawQuery, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 use url::Url;
@@ -10,7 +12,7 @@ use super::auth::WebhookCaller;
 use super::error::WebhookError;
 use super::paths::RESULTS_MAX;
 use crate::api::error::ApiError;
-use crate::api::extract::{JsonObject, PathId};
+use crate::api::extract::JsonObject;
 use crate::api::query_params::QueryParams;
 use crate::api::state::Shared;
 use crate::delivery::EgressRefusal;
@@ -74,8 +76,9 @@ pub(super) async fn list(
 fn webhook_view(webhook: &DynamicWebhook) -> Value {
     let mut shown = json!(webhook);
     if let Value::Object(members) = &mut shown {
-        // The caller is this user.
+        // The caller is this client, for this user.
         members.remove("user");
+        members.remove("client");
     }
     shown
 }
@@ -106,11 +109,12 @@ pub(super) async fn refresh(
 pub(super) async fn change(
     State(state): State<Shared>,
     caller: WebhookCaller,
-    PathId(id): PathId,
+    Path(names): Path<HashMap<String, String>>,
     body: Result<JsonObject, ApiError>,
 ) -> Result<Json<Value>, WebhookError> {
     let JsonObject(body) = body?;
     state.registry.check_rate_limit(&caller.installation.record.id)?;
+    let id = names.get("id").ok_or(ApiError::NotFound)?;
     let id = id.parse().map_err(|_| ApiError::NotFound)?;
     let spec = WebhookSpec::read(&Value::Object(body)).map_err(|problems| {
         let problem = |message| Problem::new(code::FORM, "", message);

@@ -6,7 +6,7 @@ use axum::routing::{get, put};
 
 use super::auth::WEBHOOK_APPS;
 use super::failed::list_failed;
-use super::paths::PATHS;
+use super::paths::patterns;
 use super::registration::{change, list, refresh, register, remove};
 use crate::api::admit::admitted;
 use crate::api::metrics;
@@ -15,8 +15,8 @@ use crate::api::state::{Shared, route};
 /// Returns the routes of all versions.
 pub(in crate::api) fn routes(state: &Shared) -> Router<Shared> {
     let mut router = Router::new();
-    for path in PATHS {
-        router = route(router, path, &get(list).post(register).delete(remove));
+    for path in patterns() {
+        router = route(router, &path, &get(list).post(register).delete(remove));
         router = route(router, &format!("{path}/refresh"), &put(refresh));
         router = route(router, &format!("{path}/failed"), &get(list_failed));
         router = route(router, &format!("{path}/{{id}}"), &put(change));

@@ -27,6 +27,7 @@ pub(super) fn warning(body: &PayloadRequest, sample: &Sample) -> Option<Problem>
         self_generated: false,
         filter_error: None,
         include_fields: &fields,
+        include_properties: &[],
         retry: None,
     });
     let bytes = rendered.len();

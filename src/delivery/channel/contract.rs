@@ -97,5 +97,5 @@ pub struct CoalesceKey<'a> {
     pub rank: u64,
     /// Module key that the delivery id is derived from, since it must not depend on which of the
     /// group match.
-    pub module_key: &'static str,
+    pub module_key: &'a str,
 }

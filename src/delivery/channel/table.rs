@@ -23,7 +23,7 @@ pub fn describe(handler: &Handler) -> HandlerDescription {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{ForgeRemote, Product, Secret, WebhookHandler};
+    use crate::domain::{ForgeRemote, Product, Secret, WebhookHandler, WebhookSigner};
 
     const URL: &str = "https://app.example.com/hook";
 
@@ -33,10 +33,10 @@ mod tests {
             base: "https://app.example.com/base".parse().unwrap(),
             address: "/hook".into(),
             names: Box::default(),
-            client_key: "tenant-1".into(),
-            secret: secret(),
+            signer: WebhookSigner::Tenant { client_key: "tenant-1".into(), secret: secret() },
             excludes_body: false,
-            number: None,
+            property_keys: Box::default(),
+            dynamic: None,
         };
         let remote = ForgeRemote {
             url: URL.parse().unwrap(),

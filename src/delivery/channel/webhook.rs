@@ -1,8 +1,9 @@
-//! Channel of webhooks of Connect apps: a POST signed by the tenant, with a webhook as body.
+//! Channel of webhooks of Connect apps and OAuth clients: a signed POST with a webhook as body.
 //!
 //! **Source:** Atlassian Connect, "Webhooks"; Jira Cloud platform, "Webhooks": URL variables, the
-//! headers `X-Atlassian-Webhook-*` and `X-Hub-Signature`.
+//! headers `X-Atlassian-Webhook-*` and `X-Hub-Signature`, authentication of OAuth 2.0 apps.
 
+mod properties;
 mod url_template;
 
 use std::borrow::Cow;
@@ -17,12 +18,16 @@ use serde_json::json;
 use sha2::Sha256;
 use url::Url;
 
+use self::properties::with_properties;
 use self::url_template::{covered_path, is_within_template, resolve};
 use super::contract::{Attempt, Channel, CoalesceKey, HandlerDescription, origin};
 use super::request::{CONTENT_TYPE, http_headers};
 use super::table::channel_of;
-use crate::delivery::model::{AttemptClass, AttemptOutcome, Delivery, Transport};
-use crate::domain::{Secret, WebhookHandler};
+use crate::clock;
+use crate::delivery::model::{
+    AttemptClass, AttemptOutcome, DeadLetterReason, Delivery, NextStep, Transport,
+};
+use crate::domain::{DynamicWebhookId, Secret, WebhookHandler, WebhookSigner};
 use crate::event::Event;
 use crate::event::codec::HeaderList;
 use crate::event::codec::names::dead_letter;
@@ -30,8 +35,9 @@ use crate::event::members::Members;
 use crate::event::webhook::{delta, reverse};
 use crate::jwt::{self, qsh};
 
-/// Module key of the one delivery of all dynamic webhooks of an installation.
-const DYNAMIC: &str = "dynamicWebhook";
+/// Answer of a receiver that does not accept a token.
+const UNAUTHORIZED: u16 = 401;
+const NO_RESPONSE: &str = "no complete response before the deadline";
 
 impl Channel for WebhookHandler {
     fn transport(&self) -> Transport {
@@ -48,7 +54,10 @@ impl Channel for WebhookHandler {
 
     fn describe(&self) -> HandlerDescription {
         let address = self.address.to_string();
-        let members = vec![("base", self.base.to_string()), ("url", address.clone())];
+        let mut members = vec![("base", self.base.to_string()), ("url", address.clone())];
+        if let WebhookSigner::OauthClient { client, .. } = &self.signer {
+            members.push(("signedBy", format!("OAuth client {client}")));
+        }
         HandlerDescription { address, members }
     }
 
@@ -60,7 +69,8 @@ impl Channel for WebhookHandler {
         let event = &delivery.prepared.event;
         let matched = matched_ids(delivery, self);
         let members = members(event);
-        render(event, &members, matched.as_deref(), || subscribed_name(delivery, &members))
+        let keys = &self.property_keys;
+        render(event, &members, matched.as_deref(), keys, || subscribed_name(delivery, &members))
     }
 
     fn attempt<'a>(&'a self, attempt: Attempt<'a>) -> BoxFuture<'a, AttemptOutcome> {
@@ -75,14 +85,18 @@ impl Channel for WebhookHandler {
             headers.push((dead_letter::WEBHOOK_EVENT, subscribed_name(delivery, &members)));
             headers
                 .extend(matched_ids(delivery, self).map(|ids| (dead_letter::WEBHOOK_MATCHED, ids)));
+            if !self.property_keys.is_empty() {
+                let keys = json!(self.property_keys).to_string();
+                headers.push((dead_letter::WEBHOOK_PROPERTIES, keys));
+            }
         }
         headers
     }
 
-    /// All dynamic webhooks of an installation that share a URL make one delivery.
+    /// All dynamic webhooks of an app, or of an OAuth client, that share a URL make one delivery.
     fn coalesce_key(&self) -> Option<CoalesceKey<'_>> {
-        let rank = self.number?;
-        Some(CoalesceKey { group: &self.address, rank, module_key: DYNAMIC })
+        let DynamicWebhookId { number, delivery_key } = self.dynamic.as_ref()?;
+        Some(CoalesceKey { group: &self.address, rank: *number, module_key: delivery_key })
     }
 
     fn event_names(&self) -> &[Box<str>] {
@@ -96,16 +110,31 @@ async fn post(webhook: &WebhookHandler, attempt: Attempt<'_>) -> AttemptOutcome 
         Ok(url) => url,
         Err(error) => return AttemptOutcome::failed(AttemptClass::Blocked, error),
     };
-    let signed = match tenant_headers(webhook, attempt.delivery, &url, &attempt.body, attempt.now) {
-        Ok(signed) => signed,
+    let mut common = http_headers(&attempt);
+    if webhook.excludes_body {
+        common.retain(|(name, _)| *name != CONTENT_TYPE);
+    }
+    common.extend(webhook_headers(attempt.delivery));
+    let authentications = match authentications(webhook, &url, &attempt.body, attempt.now) {
+        Ok(authentications) => authentications,
         Err(error) => return failed(error.to_string()),
     };
-    let mut headers = http_headers(&attempt);
-    if webhook.excludes_body {
-        headers.retain(|(name, _)| *name != CONTENT_TYPE);
+    let mut outcome = failed("the webhook has no secret".to_owned());
+    let start = clock::tick();
+    for authentication in authentications {
+        let mut headers = common.clone();
+        headers.extend(authentication);
+        let left = attempt.timeout.saturating_sub(clock::since(start));
+        let exchange = attempt.http.post(&url, headers, attempt.body.clone());
+        outcome = match tokio::time::timeout(left, exchange).await {
+            Ok(outcome) => outcome,
+            Err(_) => return AttemptOutcome::failed(AttemptClass::Timeout, NO_RESPONSE),
+        };
+        if outcome.next != NextStep::DeadLetter(DeadLetterReason::Rejected(UNAUTHORIZED)) {
+            break;
+        }
     }
-    headers.extend(signed);
-    attempt.http.post(&url, headers, attempt.body).await
+    outcome
 }
 
 /// Returns the URL that a delivery is posted to.
@@ -122,39 +151,59 @@ fn post_url(webhook: &WebhookHandler, delivery: &Delivery) -> Result<Url, String
     }
 }
 
-/// Returns the headers in addition to those of all attempts: signatures of the tenant, identity.
+/// Returns the headers that authenticate an attempt: one list for each secret that is valid now, the
+/// newest first. A request carries one token, so the receiver gets another request with the next
+/// one after it answered 401.
 ///
 /// # Errors
-/// The secret cannot be a key.
-fn tenant_headers(
+/// A secret cannot be a key.
+fn authentications(
     webhook: &WebhookHandler,
-    delivery: &Delivery,
     url: &Url,
     body: &[u8],
     now: Timestamp,
-) -> Result<HeaderList, InvalidLength> {
-    let path = covered_path(&webhook.base, url);
-    let hash = qsh::hash("POST", path, url.query().unwrap_or_default());
-    let token = jwt::sign(&webhook.secret, &webhook.client_key, &hash, now.as_second())?;
+) -> Result<Vec<HeaderList>, InvalidLength> {
+    let signed = |authorization: String, secret: &Secret| {
+        let signature = hub_signature(secret, body)?;
+        Ok(vec![("authorization", authorization), ("x-hub-signature", signature)])
+    };
+    match &webhook.signer {
+        WebhookSigner::Tenant { client_key, secret } => {
+            let path = covered_path(&webhook.base, url);
+            let hash = qsh::hash("POST", path, url.query().unwrap_or_default());
+            let token = jwt::sign(secret, client_key, &hash, now.as_second())?;
+            Ok(vec![signed(format!("JWT {token}"), secret)?])
+        }
+        WebhookSigner::OauthClient { secrets, .. } => secrets
+            .at(now.as_millisecond())
+            .map(|secret| {
+                let token = jwt::sign_bearer(secret, now.as_second())?;
+                signed(format!("Bearer {token}"), secret)
+            })
+            .collect(),
+    }
+}
+
+/// Returns the headers that every attempt of a webhook has in addition: identity and retries.
+fn webhook_headers(delivery: &Delivery) -> HeaderList {
     let mut headers = vec![
-        ("authorization", format!("JWT {token}")),
         ("x-atlassian-webhook-identifier", delivery.id.to_string()),
         ("x-atlassian-webhook-flow", "Primary".to_owned()),
-        ("x-hub-signature", hub_signature(&webhook.secret, body)?),
     ];
     if delivery.progress.attempt > 1 {
         let retries = delivery.progress.attempt - 1;
         headers.push(("x-atlassian-webhook-retry", retries.to_string()));
     }
-    Ok(headers)
+    headers
 }
 
 /// Renders the webhook of an event: as it arrived, or under a name of the app; with the ids of the
-/// matching dynamic webhooks, a JSON list.
+/// matching dynamic webhooks, a JSON list, and with the issue properties of these keys.
 pub(in crate::delivery) fn render(
     event: &Event,
     members: &Members<'_>,
     matched: Option<&str>,
+    property_keys: &[Box<str>],
     name: impl FnOnce() -> String,
 ) -> Bytes {
     let arrived = event.envelope.webhook.as_deref();
@@ -163,7 +212,8 @@ pub(in crate::delivery) fn render(
         let time_ms = event.envelope.time.map(Timestamp::as_millisecond);
         reverse::body(&name(), &event.envelope.event_type, members, time_ms, matched)
     });
-    body.into()
+    let event_type = &event.envelope.event_type;
+    with_properties(&body, event_type, members, property_keys).unwrap_or(body).into()
 }
 
 /// Returns the event name that the app subscribed with.
@@ -179,7 +229,7 @@ fn subscribed_name(delivery: &Delivery, members: &Members<'_>) -> String {
 
 /// Returns the ids of the dynamic webhooks that share a delivery, a JSON list.
 fn matched_ids(delivery: &Delivery, webhook: &WebhookHandler) -> Option<String> {
-    webhook.number?;
+    webhook.dynamic.as_ref()?;
     let keys = delivery
         .subscriptions()
         .filter_map(|s| channel_of(&s.owner.settings.handler).coalesce_key());

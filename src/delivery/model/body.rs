@@ -10,12 +10,18 @@ use std::ops::Range;
 use bytes::Bytes;
 use thiserror::Error;
 
-use crate::domain::{FilterError, SubscriptionId};
+use super::included_properties;
+use crate::domain::{EventType, FilterError, SubscriptionId};
 use crate::event::Event;
 use crate::event::members::{MemberSpans, Members};
+use crate::matcher::IncludedProperty;
 
 /// Members that the router sets, whatever the publisher wrote.
-const OWN_MEMBERS: [&str; 4] = ["selfGenerated", "context", "retryContext", "filterError"];
+const OWN_MEMBERS: [&str; 5] = ["selfGenerated", "context", "retryContext", "filterError", RUNTIME];
+
+/// Member with the entity properties that a publisher supplies: filters read it, handlers do not get
+/// it.
+const RUNTIME: &str = "runtime";
 
 /// Capacity reserved for them, in bytes.
 const ROOM_FOR_OWN: usize = 512;
@@ -35,7 +41,10 @@ impl NotAnObject {
 #[derive(Clone, Debug)]
 pub struct BodyTemplate {
     body: Bytes,
+    event_type: EventType,
     runs: Vec<Run>,
+    /// Range of the member `runtime`.
+    runtime: Option<Range<usize>>,
     /// Members that the publisher left out, as JSON text to append.
     missing: String,
     cloud_id: String,
@@ -45,8 +54,17 @@ pub struct BodyTemplate {
 #[derive(Clone, Debug)]
 struct Run {
     text: Range<usize>,
-    /// Range of the value if the run is the member `issue`.
-    issue: Option<Range<usize>>,
+    kind: RunKind,
+}
+
+#[derive(Clone, Debug)]
+enum RunKind {
+    /// Members that every delivery copies.
+    Plain,
+    /// The member `issue`, with the range of its value.
+    Issue(Range<usize>),
+    /// Properties that the publisher included: those of a trigger that asks for some replace them.
+    IncludedProperties,
 }
 
 /// What differs between the deliveries of one event.
@@ -60,6 +78,8 @@ pub struct DeliveryContext<'a> {
     pub filter_error: Option<&'a FilterError>,
     /// Fields of the issue to keep; empty keeps all.
     pub include_fields: &'a [Box<str>],
+    /// Entity properties to include.
+    pub include_properties: &'a [IncludedProperty],
     /// Set on every attempt after the first.
     pub retry: Option<RetryContext<'a>>,
 }
@@ -98,7 +118,15 @@ impl BodyTemplate {
             put_text(&mut missing, "timestamp", &time.as_millisecond().to_string());
         }
         let cloud_id = quoted(event.envelope.cloud_id.as_str());
-        Self { body: event.body.clone(), runs: runs(&event.body, outline), missing, cloud_id }
+        let runtime = outline.iter().rfind(|(name, _)| *name == RUNTIME);
+        Self {
+            body: event.body.clone(),
+            event_type: event.envelope.event_type.clone(),
+            runs: runs(&event.body, outline),
+            runtime: runtime.map(|(_, value)| value.clone()),
+            missing,
+            cloud_id,
+        }
     }
 
     /// Renders the body of one delivery.
@@ -106,11 +134,13 @@ impl BodyTemplate {
     pub fn render(&self, context: &DeliveryContext<'_>) -> Bytes {
         let mut out = Object::with_capacity(self.body.len() + ROOM_FOR_OWN);
         let include = context.include_fields;
+        let properties = self.included_properties(context.include_properties);
         for run in &self.runs {
-            match &run.issue {
-                Some(issue) if !include.is_empty() => {
+            match &run.kind {
+                RunKind::Issue(issue) if !include.is_empty() => {
                     out.put("issue", &trim_issue(&self.body.slice(issue.clone()), include));
                 }
+                RunKind::IncludedProperties if properties.is_some() => {}
                 _ => out.put_raw(span(&self.body, run.text.clone())),
             }
         }
@@ -119,6 +149,9 @@ impl BodyTemplate {
         let key = quoted(context.subscription.key.as_str());
         let ours = format!(r#"{{"cloudId":{},"moduleKey":{key}}}"#, self.cloud_id);
         out.put("context", ours.as_bytes());
+        if let Some(properties) = properties {
+            out.put(included_properties::MEMBER, properties.as_bytes());
+        }
         if let Some(retry) = context.retry {
             out.put("retryContext", retry.to_json().as_bytes());
         }
@@ -126,6 +159,12 @@ impl BodyTemplate {
             out.put("filterError", error.to_json().as_bytes());
         }
         out.finish()
+    }
+
+    fn included_properties(&self, included: &[IncludedProperty]) -> Option<String> {
+        let runtime = self.runtime.clone().map(|range| span(&self.body, range));
+        let runtime = runtime.and_then(|json| std::str::from_utf8(json).ok());
+        included_properties::render(included, &self.event_type, runtime)
     }
 }
 
@@ -152,12 +191,16 @@ fn runs(body: &[u8], outline: &MemberSpans<'_>) -> Vec<Run> {
         match (&**name, runs.last_mut()) {
             (name, _) if OWN_MEMBERS.contains(&name) => extends_run = false,
             ("issue", _) => {
-                runs.push(Run { text: start..behind, issue: Some(value.clone()) });
+                runs.push(Run { text: start..behind, kind: RunKind::Issue(value.clone()) });
+                extends_run = false;
+            }
+            (included_properties::MEMBER, _) => {
+                runs.push(Run { text: start..behind, kind: RunKind::IncludedProperties });
                 extends_run = false;
             }
             (_, Some(run)) if extends_run => run.text.end = behind,
             _ => {
-                runs.push(Run { text: start..behind, issue: None });
+                runs.push(Run { text: start..behind, kind: RunKind::Plain });
                 extends_run = true;
             }
         }
@@ -303,6 +346,7 @@ mod tests {
             self_generated: false,
             filter_error: None,
             include_fields: &[],
+            include_properties: &[],
             retry: None,
         }
     }
@@ -333,11 +377,14 @@ mod tests {
     #[test]
     fn publisher_cannot_set_our_members() {
         let id = subscription();
-        let body = r#"{"selfGenerated":true,"context":{"cloudId":"other"},"retryContext":1,"filterError":2}"#;
+        let body = r#"{"selfGenerated":true,"context":{"cloudId":"other"},"retryContext":1,"filterError":2,
+            "runtime":{"issue":{}}}"#;
         let value: Value = serde_json::from_str(&text(body, &plain(&id))).unwrap();
         assert_eq!(value["selfGenerated"], false);
         assert_eq!(value["context"], json!({"cloudId": "cloud-1", "moduleKey": "k"}));
-        assert!(value.get("retryContext").is_none() && value.get("filterError").is_none());
+        for absent in ["retryContext", "filterError", "runtime"] {
+            assert!(value.get(absent).is_none(), "{absent}");
+        }
     }
 
     #[test]
@@ -372,6 +419,21 @@ mod tests {
             value["issue"],
             json!({"key": "A-1", "fields": {"summary": "s", "priority": {"id": "2"}}})
         );
+    }
+
+    #[test]
+    fn properties_asked_for_are_included_without_runtime() {
+        let id = subscription();
+        let asked = [IncludedProperty::new("issue.properties['k'].a", None)];
+        let context = DeliveryContext { include_properties: &asked, ..plain(&id) };
+        let body = r#"{"runtime":{"issue":{"properties":{"k":{"a":1}}}},"issue":{"key":"A-1"},
+            "payloadIncludeProperties":{"b":1},"runtime":{"issue":{"properties":{"k":{"a":[2]}}}}}"#;
+        let value: Value = serde_json::from_str(&text(body, &context)).unwrap();
+        let expected = json!({"issue.properties['k'].a": [2]});
+        assert_eq!(value["payloadIncludeProperties"], expected, "the last `runtime` counts");
+        assert!(value.get("runtime").is_none() && value["issue"]["key"] == "A-1");
+        let value: Value = serde_json::from_str(&text(body, &plain(&id))).unwrap();
+        assert_eq!(value["payloadIncludeProperties"], json!({"b": 1}), "those of the publisher");
     }
 
     #[test]

@@ -134,6 +134,7 @@ impl Delivery {
             self_generated: self.self_generated,
             filter_error: self.filter_error.as_ref(),
             include_fields: &self.subscription.owner.settings.include_fields,
+            include_properties: &self.subscription.owner.settings.include_properties,
             retry,
         })
     }

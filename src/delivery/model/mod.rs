@@ -3,6 +3,7 @@
 mod attempt;
 mod body;
 mod delivery;
+mod included_properties;
 mod outcome;
 mod retry_request;
 

@@ -101,4 +101,6 @@ pub mod dead_letter {
     pub const WEBHOOK_EVENT: &str = "switchyard-webhook-event";
     /// Ids of the dynamic webhooks it was for, a JSON list.
     pub const WEBHOOK_MATCHED: &str = "switchyard-webhook-matched";
+    /// Keys of the issue properties that the body of a webhook includes, a JSON list.
+    pub const WEBHOOK_PROPERTIES: &str = "switchyard-webhook-properties";
 }

@@ -19,6 +19,7 @@ fn owner(id: &str) -> Arc<Owner> {
         app_account_id: None,
         cloud_id: "site".into(),
         licensed: true,
+        permissions: None,
         settings: DeliverySettings::new(Arc::new(Handler::function("main"))),
     })
 }

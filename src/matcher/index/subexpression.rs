@@ -47,7 +47,7 @@ pub(super) fn conjuncts(program: &Program, count: usize) -> Vec<Conjunct> {
 /// Compiles a conjunct; none if its value differs between apps.
 pub(super) fn compiled(text: &str) -> Option<Program> {
     let program = compile(text, CheckProfile::Filter).ok()?.program;
-    (!program.reads_self_generated()).then_some(program)
+    (!program.is_app_specific()).then_some(program)
 }
 
 impl SharedSubexpression {

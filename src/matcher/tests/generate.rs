@@ -61,6 +61,7 @@ fn path() -> impl Strategy<Value = String> {
         "event.list",
         "event.toString",
         "event.selfGenerated",
+        "event.permissions.scopes[0]",
         "event.missing",
         "event.missing.deep",
         "event.missing?.deep",
@@ -139,6 +140,7 @@ fn unindexed() -> impl Strategy<Value = String> {
         "event.list.map(l => l == event.a).includes(true)",
         "event.list.some(l => l == event.a)",
         "event.selfGenerated != event.a",
+        "event.permissions.scopes.includes('scope-1')",
         "event.a.repeat(5000).length > 1",
     ])
 }

@@ -11,7 +11,7 @@ use switchyard_expr::{CheckProfile, Env, Program, Value, compile};
 
 use super::generate::Act;
 use crate::domain::{Handler, OnError, SubscriptionId};
-use crate::event::{Attributes, DecodeError, Decoder, Event, HeaderLookup};
+use crate::event::{AppValues, Attributes, DecodeError, Decoder, Event, HeaderLookup, Permissions};
 use crate::matcher::index::Defect;
 use crate::matcher::indexer::BuildSegment;
 use crate::matcher::{
@@ -257,6 +257,7 @@ impl World {
                     .then(|| format!("acc-{}", installation % 2).into()),
                 cloud_id: SITE.into(),
                 licensed: installation.is_multiple_of(2),
+                permissions: Some(permissions(installation)),
                 settings: DeliverySettings::new(Arc::new(Handler::function("f"))),
             }),
             key: id.key,
@@ -330,7 +331,7 @@ impl World {
                     *self.undecided.entry(id).or_default() += 1;
                     continue;
                 }
-                match text.as_deref().map_or(Ok(true), |text| self.alone(text, own)) {
+                match text.as_deref().map_or(Ok(true), |text| self.alone(text, own, subscription)) {
                     Ok(true) => {
                         outcomes.insert((id, "match", String::new()));
                     }
@@ -347,10 +348,16 @@ impl World {
         outcomes
     }
 
-    fn alone(&self, text: &str, self_generated: bool) -> Result<bool, String> {
+    fn alone(
+        &self,
+        text: &str,
+        self_generated: bool,
+        subscription: &Subscription,
+    ) -> Result<bool, String> {
         let tree = Arc::clone(&self.trees[text]);
         let env = Env { now_ms: 0, steps_max: self.steps_max };
-        let view = self.decoder.view(self_generated);
+        let permissions = subscription.owner.permissions.as_deref();
+        let view = self.decoder.view_of(AppValues { self_generated, permissions });
         match tree.eval(&view, &env).0 {
             Ok(Value::Bool(truth)) => Ok(truth),
             Ok(_) => {
@@ -378,6 +385,12 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// Different ones for installations of one app, and equal ones for installations of two.
+fn permissions(installation: usize) -> Arc<Permissions> {
+    let scopes: Vec<String> = (0..installation % 3).map(|at| format!("scope-{at}")).collect();
+    Arc::new(Permissions::new(&scopes, None))
 }
 
 fn worded(error: &switchyard_expr::EvalError) -> String {

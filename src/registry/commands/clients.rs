@@ -4,20 +4,29 @@ use serde::Deserialize;
 use tracing::{info, warn};
 
 use super::context::Context;
+use crate::clock;
 use crate::domain::{InstallationId, Secret, UnknownMembers};
 use crate::registry::credentials;
-use crate::registry::error::RegisterError;
-use crate::registry::model::{ClientRecord, FORMAT, Problem, code};
+use crate::registry::error::{RegisterError, document_error};
+use crate::registry::model::{
+    ClientRecord, ClientSecret, ClientUser, Document, DynamicWebhook, FORMAT, InstallationRecord,
+    ModuleRecord, Problem, code,
+};
 use crate::registry::transaction::Mutation;
 use crate::registry::validation::{issued_secret_problem, issued_secret_warning};
 
+/// Clients of an installation that sign their webhooks.
+const CLIENT_SECRETS_MAX: usize = 100;
+
 /// An OAuth client as an operator submits it.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ClientSpec {
     token: Secret,
     user: String,
     installation: InstallationId,
+    /// Signs its webhooks; without one the secret of before stays.
+    client_secret: Option<Secret>,
 }
 
 /// Result of [`Clients::put`].
@@ -49,16 +58,24 @@ impl<'a> Clients<'a> {
         let state = self.context.state();
         let found = state.installation(installation);
         found.ok_or_else(|| RegisterError::not_provisioned("installation", installation))?;
-        if let Some(problem) = issued_secret_problem(Some(&spec.token), "token") {
-            return Err(RegisterError::invalid(problem));
+        let secrets = [(Some(&spec.token), "token"), (spec.client_secret.as_ref(), "clientSecret")];
+        let problems: Vec<_> = secrets
+            .into_iter()
+            .filter_map(|(secret, path)| issued_secret_problem(secret, path))
+            .collect();
+        if !problems.is_empty() {
+            return Err(RegisterError::Invalid(problems));
         }
-        let warnings: Vec<_> =
-            issued_secret_warning(Some(&spec.token), "token").into_iter().collect();
+        let warnings: Vec<_> = secrets
+            .into_iter()
+            .filter_map(|(secret, path)| issued_secret_warning(secret, path))
+            .collect();
         let token_hash = credentials::digest(spec.token.reveal());
         if state.client_by_token(&token_hash).is_some_and(|other| other.id != id) {
             let problem = Problem::new(code::DUPLICATE, "token", "another client has this token");
             return Err(RegisterError::invalid(problem));
         }
+        self.put_secret(id, &spec).await?;
         let (user, installation) = (spec.user, spec.installation);
         let (id_text, unknown) = (id.to_owned(), UnknownMembers::default());
         let record =
@@ -74,17 +91,118 @@ impl<'a> Clients<'a> {
             })
             .await?;
         if !warnings.is_empty() {
-            warn!(client = id, "the token of an OAuth client is short");
+            warn!(client = id, "a secret of an OAuth client is short");
         }
         info!(client = id, created, "OAuth client provisioned");
         Ok(ClientPut { created, warnings })
     }
 
-    /// Deletes an OAuth client; its token is rejected from then on.
+    /// Stores the secret that signs the webhooks of a client in the document of its installation. A
+    /// client that changes its installation takes its secret with it, and leaves its webhooks.
+    async fn put_secret(&self, id: &str, spec: &ClientSpec) -> Result<(), RegisterError> {
+        let before = self.context.state().client(id);
+        let left = before.filter(|before| before.installation != spec.installation);
+        let mut taken = None;
+        if let Some(left) = left {
+            taken = self.remove_from(&left.installation, id).await?;
+        }
+        let owner = ClientUser { client: id.to_owned(), user: spec.user.clone() };
+        let is_only = self.is_only_client_of(spec, id);
+        let update = |current: Option<InstallationRecord>| {
+            let not_provisioned =
+                || RegisterError::not_provisioned("installation", spec.installation.as_str());
+            let mut record = current.ok_or_else(not_provisioned)?;
+            // The client is named from now on.
+            let adopted = match is_only {
+                true => adopt(&mut record, &owner)?,
+                false => false,
+            };
+            let known = record.oauth_clients.get(id).or(taken.as_ref());
+            let signing = match &spec.client_secret {
+                Some(new) => Some(ClientSecret::replaced(known, new, clock::now_ms())),
+                None => known.cloned(),
+            };
+            if !adopted && signing.as_ref() == record.oauth_clients.get(id) {
+                return Ok(Mutation::Keep(()));
+            }
+            if let Some(signing) = signing {
+                record.oauth_clients.insert(id.to_owned(), signing);
+            }
+            if record.oauth_clients.len() > CLIENT_SECRETS_MAX {
+                let message = format!(
+                    "at most {CLIENT_SECRETS_MAX} clients of an installation have a secret"
+                );
+                let problem = Problem::new(code::FORM, "clientSecret", message);
+                return Err(RegisterError::invalid(problem.with_help("delete a client")));
+            }
+            record.updated_ms = clock::now_ms();
+            Ok(Mutation::Put(Box::new(record), ()))
+        };
+        self.context.transactions.update_document(spec.installation.as_str(), update).await
+    }
+
+    /// Whether no other client acts for the user in the installation.
+    fn is_only_client_of(&self, spec: &ClientSpec, id: &str) -> bool {
+        let state = self.context.state();
+        let others = state.clients_of(spec.installation.as_str());
+        let others = others.iter().filter(|other| *other != id);
+        !others.filter_map(|other| state.client(other)).any(|other| other.user == spec.user)
+    }
+
+    /// Removes the secret and the webhooks of a client from its installation; returns the secret.
+    async fn remove_from(
+        &self,
+        installation: &InstallationId,
+        id: &str,
+    ) -> Result<Option<ClientSecret>, RegisterError> {
+        let update = |current: Option<InstallationRecord>| {
+            let Some(mut record) = current else { return Ok(Mutation::Keep(None)) };
+            let removed = record.oauth_clients.remove(id);
+            let before = record.modules.len();
+            let is_meant = |module: &ModuleRecord| {
+                let webhook = DynamicWebhook::of_module(module);
+                webhook.and_then(|webhook| webhook.client).is_some_and(|client| client == id)
+            };
+            record.modules.retain(|module| !is_meant(module));
+            let webhooks = before - record.modules.len();
+            if removed.is_none() && webhooks == 0 {
+                return Ok(Mutation::Keep(None));
+            }
+            info!(client = id, %installation, webhooks, "OAuth client removed from installation");
+            record.updated_ms = clock::now_ms();
+            Ok(Mutation::Put(Box::new(record), removed))
+        };
+        self.context.transactions.update_document(installation.as_str(), update).await
+    }
+
+    /// Ends the validity of the previous secret of a client.
+    ///
+    /// # Errors
+    /// The client does not exist.
+    pub async fn retire_secret(self, id: &str) -> Result<(), RegisterError> {
+        let client = self.context.state().client(id).ok_or(RegisterError::NotFound)?;
+        let update = |current: Option<InstallationRecord>| {
+            let mut record = current.ok_or(RegisterError::NotFound)?;
+            let signing = record.oauth_clients.get_mut(id);
+            if signing.and_then(|signing| signing.previous.take()).is_none() {
+                return Ok(Mutation::Keep(()));
+            }
+            record.updated_ms = clock::now_ms();
+            Ok(Mutation::Put(Box::new(record), ()))
+        };
+        self.context.transactions.update_document(client.installation.as_str(), update).await?;
+        info!(client = id, "previous secret of the OAuth client retired");
+        Ok(())
+    }
+
+    /// Deletes an OAuth client with its webhooks; its token is rejected from then on.
     ///
     /// # Errors
     /// The client does not exist.
     pub async fn delete(self, id: &str) -> Result<(), RegisterError> {
+        if let Some(client) = self.context.state().client(id) {
+            self.remove_from(&client.installation, id).await?;
+        }
         self.context
             .transactions
             .update_document(id, |current: Option<ClientRecord>| {
@@ -94,4 +212,19 @@ impl<'a> Clients<'a> {
         info!(client = id, "OAuth client removed");
         Ok(())
     }
+}
+
+/// Names the client in the webhooks of its user that were registered before clients were stored;
+/// returns whether there were any.
+fn adopt(record: &mut InstallationRecord, owner: &ClientUser) -> Result<bool, RegisterError> {
+    let key = InstallationRecord::key(record.id.as_str());
+    let mut is_changed = false;
+    for (module, webhook) in record.webhooks_of(Some(owner)) {
+        if webhook.client.is_none() {
+            let named = DynamicWebhook { client: Some(owner.client.clone()), ..webhook };
+            module.set_webhook(&named).map_err(|error| document_error(&key, &error))?;
+            is_changed = true;
+        }
+    }
+    Ok(is_changed)
 }

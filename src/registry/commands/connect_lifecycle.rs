@@ -19,10 +19,15 @@ use crate::event::sources::source_of;
 use crate::jwt::{self, qsh};
 use crate::registry::app_calls::{AppCall, CallAuth};
 use crate::registry::error::RegisterError;
-use crate::registry::model::{AppKind, AppRecord, InstallationRecord, InstallationState};
+use crate::registry::metrics;
+use crate::registry::model::{
+    AppKind, AppRecord, InstallationRecord, InstallationState, PendingNotice,
+};
 
 /// Lifetime of callback tokens, in seconds; the same as the vendor's.
 const TOKEN_LIFE_S: i64 = 180;
+/// Prefix of the types of notices that are callbacks.
+const CALLBACK: &str = "lifecycle.";
 const SERVER_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The lifecycle event that a change of an installation causes.
@@ -35,6 +40,8 @@ enum LifecycleEvent {
 }
 
 impl LifecycleEvent {
+    const ALL: [Self; 4] = [Self::Installed, Self::Enabled, Self::Disabled, Self::Uninstalled];
+
     fn name(self) -> &'static str {
         match self {
             Self::Installed => "installed",
@@ -89,12 +96,13 @@ impl<'a> ConnectLifecycle<'a> {
         }
     }
 
-    /// Queues the callback for a changed installation state.
-    pub(super) fn notify_state_change(
+    /// Adds the callback for a changed state to the record that is about to be stored, if the app
+    /// declares it.
+    pub(super) fn add_callback(
         self,
         app: &AppRecord,
         before: Option<InstallationState>,
-        after: &InstallationRecord,
+        after: &mut InstallationRecord,
     ) {
         let event = match after.state {
             state if before == Some(state) => return,
@@ -102,11 +110,32 @@ impl<'a> ConnectLifecycle<'a> {
             InstallationState::Disabled => LifecycleEvent::Disabled,
             InstallationState::Uninstalled => LifecycleEvent::Uninstalled,
         };
-        match self.callback(app, after, event) {
-            Ok(Some(call)) => self.context.calls.notify(call),
-            Ok(None) => {}
-            Err(error) => warn!(installation = %after.id, %error, "lifecycle callback not sent"),
+        if app.kind != AppKind::Connect || app.lifecycle.path(event.name()).is_none() {
+            return;
         }
+        let kind = format!("{CALLBACK}{}", event.name());
+        if let Some(replaced) = after.add_notice(&kind, Value::Null) {
+            metrics::app_called("notice", false);
+            warn!(installation = %after.id, kind = replaced, "notice dropped: too many wait");
+        }
+    }
+
+    /// Returns the request of a notice that is a lifecycle callback; none if it is another notice. The
+    /// inner value is none if the app no longer declares the callback.
+    pub(super) fn pending_callback(
+        self,
+        app: &AppRecord,
+        record: &InstallationRecord,
+        notice: &PendingNotice,
+    ) -> Option<Option<AppCall>> {
+        let name = notice.kind.strip_prefix(CALLBACK)?;
+        let event = LifecycleEvent::ALL.into_iter().find(|event| event.name() == name);
+        let call = event.map_or(Ok(None), |event| self.callback(app, record, event));
+        let call = call.unwrap_or_else(|error| {
+            warn!(installation = %record.id, %error, "lifecycle callback not sent");
+            None
+        });
+        Some(call.map(|call| AppCall { id: notice.id.clone(), ..call }))
     }
 
     /// Builds the callback for `event`; none if the app does not declare it.

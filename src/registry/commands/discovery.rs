@@ -161,11 +161,18 @@ impl<'a> Discovery<'a> {
                 }
                 let known = self.next_status(app, &before, ignored, rejected.as_deref());
                 record.discovery = Some(known.clone());
-                Ok(Mutation::Put(record, (before, known)))
+                if is_news(&before, &known) {
+                    Notices::new(self.context).discovery_ignored(&mut record);
+                }
+                Ok(Mutation::Put(record, known))
             })
             .await?;
-        if let Some((before, known)) = changed {
-            self.report(id, app, &before, &known);
+        if let Some(known) = changed {
+            for ignored in &known.ignored {
+                metrics::module_ignored(ignored.rule.label());
+            }
+            let (ignored, error) = (known.ignored.len(), known.error.as_deref());
+            info!(installation = %id, ignored, error, "modules discovered");
         }
         Ok(())
     }
@@ -250,28 +257,12 @@ impl<'a> Discovery<'a> {
             unknown: before.unknown.clone(),
         }
     }
+}
 
-    /// Counts and logs ignored modules, and notifies the app if they changed.
-    fn report(
-        &self,
-        id: &InstallationId,
-        app: &AppRecord,
-        before: &DiscoveryStatus,
-        known: &DiscoveryStatus,
-    ) {
-        for ignored in &known.ignored {
-            metrics::module_ignored(ignored.rule.label());
-        }
-        let (ignored, error) = (known.ignored.len(), known.error.as_deref());
-        info!(installation = %id, ignored, error, "modules discovered");
-        if (&before.ignored, &before.error) == (&known.ignored, &known.error) {
-            return;
-        }
-        if !known.ignored.is_empty() || known.error.is_some() {
-            let data = json!({"ignored": known.ignored, "error": known.error});
-            Notices::new(self.context).send(app, id, "switchyard.discovery.ignored", data);
-        }
-    }
+/// Whether modules are ignored, or none could be had, and the app was not notified of it yet.
+fn is_news(before: &DiscoveryStatus, known: &DiscoveryStatus) -> bool {
+    let is_changed = (&before.ignored, &before.error) != (&known.ignored, &known.error);
+    is_changed && (!known.ignored.is_empty() || known.error.is_some())
 }
 
 /// Copies status, times, revision and order of the previous module with the same key.

@@ -15,8 +15,8 @@ use crate::domain::{CloudId, InstallationId, Product, UnknownMembers};
 use crate::registry::compile::AppliedApp;
 use crate::registry::error::{RegisterError, document_error};
 use crate::registry::model::{
-    Document, DocumentError, DynamicWebhook, FORMAT, InstallationRecord, ModuleRecord, Problem,
-    SignedRequest, SiteRecord, code,
+    ClientUser, Document, DocumentError, DynamicWebhook, FORMAT, InstallationRecord, ModuleRecord,
+    Problem, SignedRequest, SiteRecord, code,
 };
 use crate::registry::transaction::Mutation;
 use crate::registry::validation::{WebhookDefinition, WebhookQuota, WebhookSpec};
@@ -24,13 +24,16 @@ use crate::registry::validation::{WebhookDefinition, WebhookQuota, WebhookSpec};
 /// Time an expired webhook stays visible, in milliseconds: three months.
 const EXPIRED_KEPT_MS: i64 = 90 * 24 * 3600 * 1000;
 
+/// The vendor's words for a second address.
+const ONE_ADDRESS: &str = "Only a single URL per app is allowed to be registered";
+
 /// Owner of dynamic webhooks; others cannot see them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WebhookOwner {
     /// Installation of the app.
     pub installation: InstallationId,
-    /// User for whom an OAuth app acts; none for a Connect app.
-    pub user: Option<String>,
+    /// OAuth client and the user that it acts for; none for a Connect app.
+    pub client: Option<ClientUser>,
     /// The signed request, if there is one; a replay changes nothing.
     pub signed: Option<SignedRequest>,
 }
@@ -103,7 +106,7 @@ impl<'a> DynamicWebhooks<'a> {
             .update_installation(&owner.installation, |mut record| {
                 let is_meant = |module: &ModuleRecord| {
                     DynamicWebhook::of_module(module)
-                        .is_some_and(|w| w.user == owner.user && ids.contains(&w.id))
+                        .is_some_and(|w| w.is_of(owner.client.as_ref()) && ids.contains(&w.id))
                 };
                 let before = record.modules.len();
                 record.modules.retain(|module| !is_meant(module));
@@ -123,14 +126,14 @@ impl<'a> DynamicWebhooks<'a> {
     /// The installation is not enabled.
     pub async fn refresh(self, owner: &WebhookOwner, ids: &[u64]) -> Result<i64, RegisterError> {
         let expires_ms = self.expires_ms();
-        let user = owner.user.as_deref();
+        let client = owner.client.as_ref();
         let limits = &self.context.settings.limits;
         self.context
             .update_installation(&owner.installation, |mut record| {
-                let mut quota = WebhookQuota::of(&record, user, limits);
-                let mut address = address_of(&record);
+                let mut quota = WebhookQuota::of(&record, client, limits);
+                let mut address = address_of(&record, client);
                 let (now_ms, mut is_changed) = (clock::broker_now_ms(), false);
-                for (module, webhook) in record.webhooks_of(user) {
+                for (module, webhook) in record.webhooks_of(client) {
                     if !ids.contains(&webhook.id) {
                         continue;
                     }
@@ -160,7 +163,7 @@ impl<'a> DynamicWebhooks<'a> {
         let installation = self.context.state().installation(owner.installation.as_str());
         let modules = installation.iter().flat_map(|found| &found.record.modules);
         let webhooks = modules.filter_map(DynamicWebhook::of_module);
-        webhooks.filter(|webhook| webhook.user == owner.user).collect()
+        webhooks.filter(|webhook| webhook.is_of(owner.client.as_ref())).collect()
     }
 
     fn expires_ms(&self) -> i64 {
@@ -214,9 +217,9 @@ impl Registration for NewWebhooks<'_> {
         record: &mut InstallationRecord,
     ) -> Result<RegistrationOutcome<Vec<WebhookResult>>, RegisterError> {
         remove_long_expired(record);
-        check_one_address(record, self.url)?;
-        let user = self.owner.user.as_deref();
-        let mut quota = WebhookQuota::of(record, user, &context.settings.limits);
+        let client = self.owner.client.as_ref();
+        check_one_address(record, client, self.url)?;
+        let mut quota = WebhookQuota::of(record, client, &context.settings.limits);
         let mut next_id = self.first_id;
         let mut results: Vec<WebhookResult> = Vec::with_capacity(validated.len());
         for checked in validated {
@@ -233,7 +236,7 @@ impl Registration for NewWebhooks<'_> {
                 results.push(Err(problems));
                 continue;
             }
-            let webhook = checked.spec.clone().webhook(id, self.url, user, self.expires_ms);
+            let webhook = checked.spec.clone().webhook(id, self.url, client, self.expires_ms);
             let added = record.add_webhook(&webhook);
             added.map_err(|error| self.owner.document_error(&error))?;
             results.push(Ok(id));
@@ -272,10 +275,10 @@ impl Registration for ChangedWebhook<'_> {
         checked: &CheckedWebhook,
         record: &mut InstallationRecord,
     ) -> Result<RegistrationOutcome<DynamicWebhook>, RegisterError> {
-        let user = self.owner.user.as_deref();
-        let found = record.webhooks_of(user).find(|(_, webhook)| webhook.id == self.id);
+        let client = self.owner.client.as_ref();
+        let found = record.webhooks_of(client).find(|(_, webhook)| webhook.id == self.id);
         let (module, old) = found.ok_or(RegisterError::NotFound)?;
-        let new = checked.spec.clone().webhook(self.id, &old.url, user, old.expiration_date);
+        let new = checked.spec.clone().webhook(self.id, &old.url, client, old.expiration_date);
         module.set_webhook(&new).map_err(|error| self.owner.document_error(&error))?;
         self.owner.record_once(record)?;
         Ok(RegistrationOutcome::Changed { answer: new, usage: None })
@@ -289,7 +292,7 @@ fn check_webhook(
     owner: &WebhookOwner,
     url: &str,
 ) -> Result<CheckedWebhook, Vec<Problem>> {
-    let webhook = spec.clone().webhook(0, url, owner.user.as_deref(), 0);
+    let webhook = spec.clone().webhook(0, url, owner.client.as_ref(), 0);
     let programs = &context.replica.programs;
     let programs =
         WebhookDefinition::from(webhook).compile(programs, Product::Jira, "jqlFilter")?;
@@ -360,17 +363,28 @@ fn check_address(app: &AppliedApp, url: &str) -> Result<(), RegisterError> {
     Err(RegisterError::invalid(Problem::new(code::ADDRESS, "url", message)))
 }
 
-/// Address of the webhooks of an installation that have not expired.
-fn address_of(record: &InstallationRecord) -> Option<String> {
+/// Address of the webhooks of an owner that have not expired.
+fn address_of(record: &InstallationRecord, owner: Option<&ClientUser>) -> Option<String> {
     let now_ms = clock::broker_now_ms();
     let mut webhooks = record.modules.iter().filter_map(DynamicWebhook::of_module);
-    webhooks.find(|webhook| webhook.expiration_date > now_ms).map(|webhook| webhook.url)
+    let is_live = |w: &DynamicWebhook| w.is_of(owner) && w.expiration_date > now_ms;
+    webhooks.find(is_live).map(|webhook| webhook.url)
 }
 
-fn check_one_address(record: &InstallationRecord, url: &str) -> Result<(), RegisterError> {
-    if address_of(record).is_none_or(|address| address == url) {
+/// Requires one address: of a Connect app, or of each user of an OAuth client.
+fn check_one_address(
+    record: &InstallationRecord,
+    owner: Option<&ClientUser>,
+    url: &str,
+) -> Result<(), RegisterError> {
+    let Some(address) = address_of(record, owner).filter(|address| address != url) else {
         return Ok(());
-    }
-    let message = "Only a single URL per app is allowed to be registered";
+    };
+    let message = match owner {
+        None => ONE_ADDRESS.to_owned(),
+        Some(ClientUser { client, user }) => format!(
+            "{ONE_ADDRESS}: the webhooks of client {client} for user {user} go to {address}; delete them to register another URL"
+        ),
+    };
     Err(RegisterError::invalid(Problem::new(code::ADDRESS, "", message)))
 }

@@ -1,5 +1,6 @@
 //! Operator commands on installations: provision, change, rotate the token, uninstall.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -132,12 +133,15 @@ impl<'a> Installations<'a> {
                 }
                 let Some(current) = current else {
                     let token = new_token.clone();
-                    let record = new_installation(id, &spec, token.as_ref());
+                    let mut record = new_installation(id, &spec, token.as_ref());
+                    lifecycle.add_callback(&app.record, None, &mut record);
                     let put = InstallationPut { created: true, token, warnings: Vec::new() };
                     return Ok(Mutation::Put(Box::new(record), put));
                 };
                 check_fixed(&current, &spec)?;
-                let record = changed_installation(current, &spec);
+                let before = current.state;
+                let mut record = changed_installation(current, &spec);
+                lifecycle.add_callback(&app.record, Some(before), &mut record);
                 let put = InstallationPut { created: false, token: None, warnings: Vec::new() };
                 Ok(Mutation::Put(Box::new(record), put))
             })
@@ -146,7 +150,6 @@ impl<'a> Installations<'a> {
             warn!(installation = %id, "the shared secret is short");
             put.warnings.push(warning);
         }
-        lifecycle.notify_state_change(&app.record, before.map(|before| before.state), &planned);
         info!(installation = %id, app = %spec.app, created = put.created, "installation provisioned");
         Ok(put)
     }
@@ -181,20 +184,19 @@ impl<'a> Installations<'a> {
         if !app.as_ref().is_some_and(|app| app.record.kind == AppKind::Connect) {
             return self.purge(id).await;
         }
-        let after = self
-            .context
+        self.context
             .transactions
             .update_document(id, |current: Option<InstallationRecord>| {
                 let mut record = current.ok_or(RegisterError::NotFound)?;
-                record.state = InstallationState::Uninstalled;
+                let before = std::mem::replace(&mut record.state, InstallationState::Uninstalled);
                 record.updated_ms = clock::now_ms();
-                Ok(Mutation::Put(Box::new(record.clone()), record))
+                if let Some(app) = &app {
+                    let lifecycle = ConnectLifecycle::new(self.context);
+                    lifecycle.add_callback(&app.record, Some(before), &mut record);
+                }
+                Ok(Mutation::Put(Box::new(record), ()))
             })
             .await?;
-        if let Some(app) = app {
-            let lifecycle = ConnectLifecycle::new(self.context);
-            lifecycle.notify_state_change(&app.record, Some(before.record.state), &after);
-        }
         info!(installation = id, "installation uninstalled, its modules are kept");
         Ok(())
     }
@@ -307,10 +309,12 @@ fn new_installation(
         state: spec.state,
         app_account_id: None,
         token_hash: token.map(|token| credentials::digest(token.reveal())),
+        oauth_clients: BTreeMap::new(),
         discovery: None,
         warned_until_ms: 0,
         dropped: None,
         replay_guard: ReplayGuard::default(),
+        notices: Vec::new(),
         modules: Vec::new(),
         next_order: 1,
         created_ms: now_ms,

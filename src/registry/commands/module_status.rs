@@ -60,13 +60,13 @@ impl<'a> ModuleStatusCommands<'a> {
                     return Ok(Mutation::Keep(false));
                 };
                 set_status(module, ModuleStatus::EndpointGone);
+                let reason = "its endpoint returned HTTP 410";
+                Notices::new(self.context).inactive(&mut record, id.key.as_str(), reason);
                 Ok(Mutation::Put(record, true))
             })
             .await?;
         if is_disabled == Some(true) {
             warn!(%id, "endpoint returned 410, module disabled");
-            let reason = "its endpoint returned HTTP 410";
-            Notices::new(self.context).inactive(&id.installation, id.key.as_str(), reason);
         }
         Ok(())
     }

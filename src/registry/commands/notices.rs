@@ -1,25 +1,32 @@
 //! Notices to apps: ignored modules, quotas that are nearly used up, webhooks that expire soon, filters
-//! that cost more than the installation may use.
+//! that cost more than the installation may use. Lifecycle callbacks of Connect apps are sent as
+//! notices, too.
 //!
 //! A notice is posted to the address in the app record (`notices.url`) and signed like a delivery; an
-//! app without one gets none.
+//! app without one gets none. It waits in the record of the installation until the app has it.
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use serde_json::{Value, json};
-use tracing::error;
+use tracing::{error, info, warn};
 use url::Url;
-use uuid::Uuid;
 
+use super::connect_lifecycle::ConnectLifecycle;
 use super::context::Context;
 use crate::clock;
 use crate::domain::InstallationId;
 use crate::matcher::ExceededShare;
 use crate::registry::app_calls::{AppCall, CallAuth};
 use crate::registry::error::RegisterError;
+use crate::registry::metrics;
 use crate::registry::model::{
-    AppRecord, DynamicWebhook, InstallationRecord, QuotaUsage, expiry_warning_due_ms,
+    AppRecord, DynamicWebhook, InstallationRecord, NoticeOutcome, PendingNotice, QuotaUsage,
+    expiry_warning_due_ms,
 };
 use crate::registry::transaction::Mutation;
+
+/// Type of the notice of modules that discovery ignored; its data are those of the record.
+const DISCOVERY_IGNORED: &str = "switchyard.discovery.ignored";
 
 /// Notices to apps.
 #[derive(Clone, Copy)]
@@ -32,54 +39,62 @@ impl<'a> Notices<'a> {
         Self { context }
     }
 
-    /// Queues a notice about an installation, if the app has an address for notices.
-    pub(super) fn send(self, app: &AppRecord, id: &InstallationId, kind: &str, data: Value) {
-        let Some(notices) = &app.notices else { return };
-        let url = match Url::parse(&notices.url) {
-            Ok(url) => url,
-            Err(error) => {
-                error!(app = %app.id, kind, %error, "stored address for notices is invalid");
-                return;
-            }
-        };
-        let at = clock::now().to_string();
-        let body = json!({"type": kind, "timestamp": at, "installationId": id, "data": data});
-        self.context.calls.notify(AppCall {
-            kind: "notice",
-            id: Uuid::new_v4().to_string(),
-            url,
-            auth: CallAuth::Signature(notices.secret.clone()),
-            body: Bytes::from(body.to_string()),
-        });
-    }
-
-    /// Notifies the app if a change crossed the quota threshold.
-    pub(super) fn near_limit(self, id: &InstallationId, usage: QuotaUsage) {
-        if !usage.crossed_threshold() {
+    /// Adds a notice to the record that is about to be stored, if the app has an address for notices.
+    fn add(self, record: &mut InstallationRecord, kind: &str, data: Value) {
+        let app = self.context.state().app(record.app.as_str());
+        if app.is_none_or(|app| app.record.notices.is_none()) {
             return;
         }
-        let Ok(target) = self.context.target(id) else { return };
-        let data = json!({"used": usage.after, "max": usage.max});
-        self.send(&target.app.record, id, "switchyard.modules.near_limit", data);
+        if let Some(replaced) = record.add_notice(kind, data) {
+            metrics::app_called("notice", false);
+            warn!(installation = %record.id, kind = replaced, "notice dropped: too many wait");
+        }
     }
 
-    /// Notifies the app that one of its modules receives no more events.
-    pub(super) fn inactive(self, id: &InstallationId, key: &str, reason: &str) {
-        let Ok(target) = self.context.target(id) else { return };
+    /// Adds a notice if a change crosses the quota threshold.
+    pub(super) fn near_limit(self, record: &mut InstallationRecord, usage: QuotaUsage) {
+        if usage.crossed_threshold() {
+            let data = json!({"used": usage.after, "max": usage.max});
+            self.add(record, "switchyard.modules.near_limit", data);
+        }
+    }
+
+    /// Adds the notice that a module receives no more events.
+    pub(super) fn inactive(self, record: &mut InstallationRecord, key: &str, reason: &str) {
         let data = json!({"key": key, "reason": reason});
-        self.send(&target.app.record, id, "switchyard.module.inactive", data);
+        self.add(record, "switchyard.module.inactive", data);
+    }
+
+    /// Adds the notice that discovery ignored modules; one that waits already is enough.
+    pub(super) fn discovery_ignored(self, record: &mut InstallationRecord) {
+        if !record.notices.iter().any(|notice| notice.kind == DISCOVERY_IGNORED) {
+            self.add(record, DISCOVERY_IGNORED, Value::Null);
+        }
     }
 
     /// Notifies the app that events of an installation are postponed, because its filters cost more
     /// than its share of evaluation.
-    pub(crate) fn share_exceeded(self, exceeded: &ExceededShare) {
-        let id = &exceeded.installation;
-        let Ok(target) = self.context.target(id) else { return };
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub(crate) async fn share_exceeded(
+        self,
+        exceeded: &ExceededShare,
+    ) -> Result<(), RegisterError> {
         let data = json!({
             "stepsPerEvent": exceeded.steps_per_event,
             "stepsPerSecondMax": exceeded.steps_per_second,
         });
-        self.send(&target.app.record, id, "switchyard.evaluation.share_exceeded", data);
+        let noted = self.context.update_if_enabled(&exceeded.installation, |mut record| {
+            let before = record.notices.len();
+            self.add(&mut record, "switchyard.evaluation.share_exceeded", data.clone());
+            Ok(if record.notices.len() == before {
+                Mutation::Keep(())
+            } else {
+                Mutation::Put(record, ())
+            })
+        });
+        noted.await.map(drop)
     }
 
     /// Warns the app of webhooks that expire soon; each expiry is announced once over all replicas.
@@ -101,24 +116,115 @@ impl<'a> Notices<'a> {
             return Ok(());
         }
         let soon_ms = clock::broker_now_ms().saturating_add(life_ms / 10);
-        let expiring = self
-            .context
+        self.context
             .transactions
             .update_document(id.as_str(), |current: Option<InstallationRecord>| {
                 let Some(mut record) = current.filter(is_due) else {
-                    return Ok(Mutation::Keep(Vec::new()));
+                    return Ok(Mutation::Keep(()));
                 };
                 let webhooks = expiring_webhooks(&record, soon_ms);
                 record.warned_until_ms = soon_ms;
-                Ok(Mutation::Put(Box::new(record), webhooks))
+                if !webhooks.is_empty() {
+                    let data = json!({"webhooks": webhooks});
+                    self.add(&mut record, "switchyard.webhook.expiring", data);
+                }
+                Ok(Mutation::Put(Box::new(record), ()))
             })
-            .await?;
-        if !expiring.is_empty() {
-            let data = json!({"webhooks": expiring});
-            self.send(app, id, "switchyard.webhook.expiring", data);
+            .await
+    }
+
+    /// Sends the notices of an installation that are due; one replica at a time sends a notice.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub(crate) async fn send_due(self, id: &InstallationId) -> Result<(), RegisterError> {
+        let Ok(target) = self.context.target(id) else { return Ok(()) };
+        let is_due = |record: &InstallationRecord| {
+            record.notice_due_ms().is_some_and(|due_ms| due_ms <= clock::broker_now_ms())
+        };
+        if !is_due(&target.installation.record) {
+            return Ok(());
+        }
+        let claim = |current: Option<InstallationRecord>| {
+            let Some(mut record) = current.filter(is_due) else { return Ok(Mutation::Keep(None)) };
+            let claimed = record.claim_notices(clock::broker_now_ms());
+            let answer = Some((record.clone(), claimed));
+            Ok(Mutation::Put(Box::new(record), answer))
+        };
+        let claimed = self.context.transactions.update_document(id.as_str(), claim).await?;
+        let Some((record, claimed)) = claimed else { return Ok(()) };
+        let mut outcomes = Vec::with_capacity(claimed.len());
+        for notice in &claimed {
+            outcomes.push((&notice.id, self.send(&target.app.record, &record, notice).await));
+        }
+        let settle = |current: Option<InstallationRecord>| {
+            let Some(mut record) = current else { return Ok(Mutation::Keep(0)) };
+            let now_ms = clock::broker_now_ms();
+            let mut dropped = 0_usize;
+            for (notice, outcome) in &outcomes {
+                dropped += usize::from(record.settle_notice(notice, *outcome, now_ms));
+            }
+            Ok(Mutation::Put(Box::new(record), dropped))
+        };
+        let dropped = self.context.transactions.update_document(id.as_str(), settle).await?;
+        if dropped > 0 {
+            info!(installation = %id, dropped, "notices dropped after their last attempt");
         }
         Ok(())
     }
+
+    async fn send(
+        self,
+        app: &AppRecord,
+        record: &InstallationRecord,
+        notice: &PendingNotice,
+    ) -> NoticeOutcome {
+        let call = match ConnectLifecycle::new(self.context).pending_callback(app, record, notice) {
+            Some(call) => call,
+            None => notice_call(app, record, notice),
+        };
+        // An app that no longer has an address gets none.
+        let Some(call) = call else { return NoticeOutcome::Sent };
+        match self.context.calls.call(call).await {
+            Ok(_) => NoticeOutcome::Sent,
+            Err(error) => {
+                let (id, kind) = (&notice.id, &notice.kind);
+                info!(installation = %record.id, id, kind, %error, "notice not sent");
+                NoticeOutcome::Failed
+            }
+        }
+    }
+}
+
+/// Builds the request of a notice; none if the app has no address for notices.
+fn notice_call(
+    app: &AppRecord,
+    record: &InstallationRecord,
+    notice: &PendingNotice,
+) -> Option<AppCall> {
+    let notices = app.notices.as_ref()?;
+    let url = match Url::parse(&notices.url) {
+        Ok(url) => url,
+        Err(error) => {
+            error!(app = %app.id, %error, "stored address for notices is invalid");
+            return None;
+        }
+    };
+    let data = match (&*notice.kind, &record.discovery) {
+        (DISCOVERY_IGNORED, Some(known)) => json!({"ignored": known.ignored, "error": known.error}),
+        _ => notice.data.clone(),
+    };
+    let at = Timestamp::from_millisecond(notice.at_ms).ok().map(|at| at.to_string());
+    let body = json!({
+        "type": notice.kind, "timestamp": at, "installationId": record.id, "data": data,
+    });
+    Some(AppCall {
+        kind: "notice",
+        id: notice.id.clone(),
+        url,
+        auth: CallAuth::Signature(notices.secret.clone()),
+        body: Bytes::from(body.to_string()),
+    })
 }
 
 /// The webhooks that expire until `soon_ms` and were not announced.

@@ -92,20 +92,19 @@ pub(super) async fn register<R: Registration>(
     let target = context.target(id)?;
     let validated = request.validate(context, &target)?;
     request.reserve(context, &target, &validated).await?;
-    let (answer, usage) = context
+    context
         .update_installation(id, |mut record| {
             Ok(match request.apply(context, &target, &validated, &mut record)? {
                 RegistrationOutcome::Changed { answer, usage } => {
-                    Mutation::Put(record, (answer, usage))
+                    if let Some(usage) = usage {
+                        Notices::new(context).near_limit(&mut record, usage);
+                    }
+                    Mutation::Put(record, answer)
                 }
-                RegistrationOutcome::Unchanged(answer) => Mutation::Keep((answer, None)),
+                RegistrationOutcome::Unchanged(answer) => Mutation::Keep(answer),
             })
         })
-        .await?;
-    if let Some(usage) = usage {
-        Notices::new(context).near_limit(id, usage);
-    }
-    Ok(answer)
+        .await
 }
 
 /// Takes the same steps on a copy of the applied record, and stores nothing.

@@ -7,6 +7,7 @@ use serde_json::Value;
 use url::Url;
 
 use crate::domain::{Handler, ModuleKey, SubscriptionId};
+use crate::event::Permissions;
 use crate::matcher::Subscription;
 use crate::registry::model::{
     AppRecord, DeliveryOptions, DocumentError, EffectiveStatus, Endpoint, InstallationRecord,
@@ -57,6 +58,8 @@ pub struct AppliedApp {
     pub revision: u64,
     /// Its delivery options.
     pub(crate) delivery: DeliveryOptions,
+    /// Its permissions, as filters read them; the same in all installations.
+    pub permissions: Arc<Permissions>,
     pub(crate) endpoints: HashMap<String, Arc<Handler>>,
     pub(crate) statics: Vec<StaticModule>,
 }
@@ -99,7 +102,9 @@ impl AppliedApp {
         }
         let delivery = record.delivery();
         let delivery = delivery.map_err(|reason| unsupported(format!("delivery: {reason}")))?;
-        Ok(Self { record, revision, delivery, endpoints, statics })
+        let external = record.permissions.as_ref().and_then(|one| one.external.as_ref());
+        let permissions = Arc::new(Permissions::new(&record.scopes, external));
+        Ok(Self { record, revision, delivery, permissions, endpoints, statics })
     }
 
     /// Whether the app declares no discovery.

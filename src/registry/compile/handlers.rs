@@ -7,8 +7,10 @@ use std::sync::Arc;
 use url::Url;
 
 use super::applied::AppliedApp;
-use crate::domain::{self, ForgeRemote, Handler, InstallationId};
-use crate::registry::model::{BodyLayout, InstallationRecord, RequestStyle};
+use crate::domain::{
+    DynamicWebhookId, ForgeRemote, Handler, InstallationId, WebhookHandler, WebhookSigner,
+};
+use crate::registry::model::{BodyLayout, DYNAMIC_WEBHOOK, InstallationRecord, RequestStyle};
 use crate::registry::validation::{HandlerRef, WebhookDefinition};
 
 /// Returns the NATS subject on which a function of an installation is called.
@@ -77,14 +79,47 @@ pub(super) fn of_webhook(
     installation: &InstallationRecord,
     webhook: &WebhookDefinition,
 ) -> Result<Arc<Handler>, String> {
+    let address = webhook.address.as_str();
     let base = app.record.base_url.as_deref().and_then(|base| Url::parse(base).ok());
-    Ok(Arc::new(Handler::Webhook(domain::WebhookHandler {
+    Ok(Arc::new(Handler::Webhook(WebhookHandler {
         base: base.ok_or("the app has no base URL")?,
+        signer: signer(installation, webhook.client.as_deref())?,
+        excludes_body: webhook.excludes_body,
+        property_keys: webhook.included_properties.iter().map(|key| key.as_str().into()).collect(),
+        dynamic: webhook.number.map(|number| {
+            let owner = webhook.user.as_ref().map(|_| webhook.client.as_deref());
+            DynamicWebhookId { number, delivery_key: delivery_key(owner, address) }
+        }),
+        names: webhook.events.iter().map(|name| name.as_str().into()).collect(),
+        address: address.into(),
+    })))
+}
+
+/// Returns who signs a webhook: the OAuth client that registered it if its secret is known, else the
+/// tenant.
+fn signer(
+    installation: &InstallationRecord,
+    client: Option<&str>,
+) -> Result<WebhookSigner, &'static str> {
+    let signing = client.and_then(|client| installation.oauth_clients.get_key_value(client));
+    if let Some((client, signing)) = signing {
+        let client = client.as_str().into();
+        return Ok(WebhookSigner::OauthClient { client, secrets: signing.secrets() });
+    }
+    Ok(WebhookSigner::Tenant {
         client_key: installation.client_key.as_deref().ok_or("no client key")?.into(),
         secret: installation.shared_secret.clone().ok_or("no shared secret")?,
-        excludes_body: webhook.excludes_body,
-        number: webhook.number,
-        names: webhook.events.iter().map(|name| name.as_str().into()).collect(),
-        address: webhook.address.as_str().into(),
-    })))
+    })
+}
+
+/// Returns what the id of a delivery of dynamic webhooks is derived from. A Connect app has one
+/// address; the users of OAuth clients have one each. The client is not known of webhooks that were
+/// registered before clients were stored.
+fn delivery_key(user_of: Option<Option<&str>>, address: &str) -> Box<str> {
+    match user_of {
+        None => DYNAMIC_WEBHOOK.into(),
+        Some(client) => {
+            format!("{DYNAMIC_WEBHOOK}/{}/{address}", client.unwrap_or_default()).into()
+        }
+    }
 }

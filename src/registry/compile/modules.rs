@@ -10,12 +10,14 @@ use super::conditions::EventConditionsCache;
 use super::handlers;
 use crate::clock;
 use crate::domain::{Handler, ModuleKey, Product, RetryProfile, SubscriptionId};
-use crate::matcher::{DeliverySettings, EventSubscriptions, Owner, Subscription};
+use crate::matcher::{DeliverySettings, EventSubscriptions, IncludedProperty, Owner, Subscription};
 use crate::registry::model::{
     AppKind, DYNAMIC_WEBHOOK, DynamicWebhook, EffectiveStatus, InstallationRecord,
     InstallationState, ModuleFields, ModuleStatus, RegistrationApi, TRIGGER, WEBHOOKS, summary,
 };
-use crate::registry::validation::{ProgramCache, Trigger, WebhookDefinition, is_known_type};
+use crate::registry::validation::{
+    DeclaredProperty, ProgramCache, Trigger, WebhookDefinition, is_known_type,
+};
 use crate::telemetry::SubscriptionStats;
 
 /// Compiles the modules of one installation for the matcher.
@@ -79,6 +81,7 @@ struct CompiledModule {
     event_subscriptions: EventSubscriptions,
     handler: Arc<Handler>,
     include_fields: Box<[Box<str>]>,
+    include_properties: Box<[IncludedProperty]>,
     profile: RetryProfile,
 }
 
@@ -131,6 +134,7 @@ impl ModuleCompiler<'_> {
             && (old.licensed, &old.app_account_id) == (new.licensed, &new.app_account_id)
             && (&old.client_key, &old.shared_secret) == (&new.client_key, &new.shared_secret)
             && (old.product, &old.environment) == (new.product, &new.environment)
+            && old.oauth_clients == new.oauth_clients
     }
 
     /// Owners of the previous subscriptions, for reuse if they are unchanged.
@@ -149,6 +153,7 @@ impl ModuleCompiler<'_> {
             app_account_id: installation.app_account_id.as_deref().map(Box::from),
             cloud_id: installation.cloud_id.clone(),
             licensed: installation.licensed,
+            permissions: self.app.map(|app| Arc::clone(&app.permissions)),
             settings,
         };
         let owner = owners.get(&owner).map_or_else(|| Arc::new(owner), Arc::clone);
@@ -260,6 +265,7 @@ impl ModuleCompiler<'_> {
         let settings = DeliverySettings {
             handler: compiled.handler,
             include_fields: compiled.include_fields,
+            include_properties: compiled.include_properties,
             profile: compiled.profile,
             is_paused: declared.status == ModuleStatus::Paused,
         };
@@ -285,6 +291,7 @@ impl ModuleCompiler<'_> {
             event_subscriptions: subscriptions.map_err(Unsupported)?,
             handler: handler.map_err(Inactive)?,
             include_fields: trigger.fields.into_iter().map(String::into_boxed_str).collect(),
+            include_properties: included(trigger.property_paths),
             profile: app.delivery.profile(),
         })
     }
@@ -326,7 +333,20 @@ impl ModuleCompiler<'_> {
             event_subscriptions: subscriptions.map_err(Unsupported)?,
             handler: handlers::of_webhook(app, self.installation, webhook).map_err(Inactive)?,
             include_fields: Box::default(),
+            include_properties: Box::default(),
             profile: app.delivery.profile(),
         })
     }
+}
+
+/// Returns each declared property once.
+fn included(declared: Vec<DeclaredProperty>) -> Box<[IncludedProperty]> {
+    let mut included: Vec<IncludedProperty> = Vec::with_capacity(declared.len());
+    for property in declared {
+        let property = IncludedProperty::new(&property.path.value, property.event_type);
+        if !included.contains(&property) {
+            included.push(property);
+        }
+    }
+    included.into()
 }

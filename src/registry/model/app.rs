@@ -39,6 +39,9 @@ pub struct AppRecord {
     pub version: Option<String>,
     /// Granted scopes; empty = not declared, and none is checked.
     pub scopes: Vec<String>,
+    /// Permissions in addition to scopes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<AppPermissions>,
     /// Functions that a trigger may name.
     pub functions: Vec<String>,
     /// Endpoints that a trigger may name.
@@ -88,6 +91,9 @@ impl AppRecord {
             }
         }
         if let (Some(new), Some(old)) = (&mut self.discovery, &before.discovery) {
+            new.unknown.clone_from(&old.unknown);
+        }
+        if let (Some(new), Some(old)) = (&mut self.permissions, &before.permissions) {
             new.unknown.clone_from(&old.unknown);
         }
         if let (Some(new), Some(old)) = (&mut self.notices, &before.notices) {
@@ -151,6 +157,17 @@ impl Document for AppRecord {
         fields.extend(notices.map(|part| ("notices.secret".to_owned(), &mut part.secret)));
         Some(Secrets { stored_with: &mut self.stored_with, fields })
     }
+}
+
+/// Permissions of an app in addition to its scopes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AppPermissions {
+    /// What the app may call and load, as in a Forge manifest: `{"fetch": {"backend": [..]}}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<Map<String, Value>>,
+    /// Members that this release does not know.
+    #[serde(flatten)]
+    pub unknown: UnknownMembers,
 }
 
 /// Delivery options of the endpoints of an app.
@@ -280,6 +297,9 @@ pub struct LifecycleCallbacks {
     /// Called when an installation is uninstalled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uninstalled: Option<String>,
+    /// Called by the vendor when a site moves to another region; stored and never called.
+    #[serde(rename = "dare-migration", default, skip_serializing_if = "Option::is_none")]
+    pub dare_migration: Option<String>,
     /// Members that this release does not know.
     #[serde(flatten)]
     pub unknown: UnknownMembers,
@@ -287,12 +307,13 @@ pub struct LifecycleCallbacks {
 
 impl LifecycleCallbacks {
     /// Callbacks by name.
-    pub(crate) fn paths(&self) -> [(&'static str, Option<&str>); 4] {
+    pub(crate) fn paths(&self) -> [(&'static str, Option<&str>); 5] {
         [
             ("installed", self.installed.as_deref()),
             ("enabled", self.enabled.as_deref()),
             ("disabled", self.disabled.as_deref()),
             ("uninstalled", self.uninstalled.as_deref()),
+            ("dare-migration", self.dare_migration.as_deref()),
         ]
     }
 

@@ -200,8 +200,8 @@ mod tests {
         assert_eq!((family("inst.a"), family("odd")), ("inst", "odd"));
     }
 
-    /// Members whose members are names that apps choose, with values of one type.
-    const NAMED_BY_APPS: [&str; 3] = ["translations", "staticModules", "en"];
+    /// Members whose members are names that apps or operators choose, with values of one type.
+    const NAMED_BY_APPS: [&str; 4] = ["translations", "staticModules", "en", "oauthClients"];
 
     /// Adds a member that no release knows to every object of a document.
     fn add_unknown(value: &mut Value, name: &str) {
@@ -272,6 +272,7 @@ mod tests {
             "clientKey": "k", "sharedSecret": "s",
             "previousSharedSecret": {"secret": "p", "untilMs": 1}, "licensed": true, "environment": "PRODUCTION",
             "state": "uninstalled", "appAccountId": "a", "tokenHash": "h",
+            "oauthClients": {"c": {"secret": "s", "previousSecret": {"secret": "p", "untilMs": 1}}},
             "discovery": {
                 "appUpdatedMs": 1, "fetchedMs": 2, "dueMs": 3, "askingUntilMs": 4, "failures": 5,
                 "error": "e",
@@ -281,6 +282,9 @@ mod tests {
             "spent": {
                 "floorS": 1, "requests": [{"digest": "d", "issuedS": 2, "goodUntilS": 3}],
             },
+            "notices": [
+                {"id": "n", "type": "t", "data": {"a": 1}, "atMs": 1, "dueMs": 2, "attempts": 3},
+            ],
             "modules": [
                 {
                     "key": "a", "type": "trigger", "data": {"key": "a"}, "door": "forge_v2",
@@ -295,7 +299,8 @@ mod tests {
         }));
         assert_kept::<AppRecord>(json!({
             "format": 1, "id": "ari:app/1", "kind": "forge", "name": "n", "version": "v",
-            "scopes": ["s"], "functions": ["f"], "baseUrl": "https://x",
+            "scopes": ["s"], "permissions": {"external": {"fetch": {"backend": ["*.x"]}}},
+            "functions": ["f"], "baseUrl": "https://x",
             "endpoints": [{"key": "k", "url": "u", "secret": "s", "auth": {"appSystemToken": true},
                 "previousSecret": {"secret": "p", "untilMs": 1}}],
             "staticModules": {"trigger": [{"key": "k"}]}, "translations": {"en": {"k": "t"}},

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::client::ClientUser;
 use super::document::DocumentError;
 use super::installation::InstallationRecord;
 use super::module::{DYNAMIC_WEBHOOK, ModuleRecord, ModuleStatus, RegistrationApi};
@@ -33,6 +34,9 @@ pub struct DynamicWebhook {
     /// User for whom an OAuth app registered it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// OAuth client that registered it; none in records of before clients were stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
     /// Members that this release does not know.
     #[serde(flatten)]
     pub unknown: UnknownMembers,
@@ -56,6 +60,16 @@ impl DynamicWebhook {
 
     pub(crate) fn of_module(module: &ModuleRecord) -> Option<Self> {
         (module.api == RegistrationApi::Webhook).then(|| Self::read(&module.data).ok()).flatten()
+    }
+
+    /// Whether it belongs to an OAuth client and its user, or to the Connect app if none.
+    #[must_use]
+    pub fn is_of(&self, owner: Option<&ClientUser>) -> bool {
+        let same_client = match (&self.client, owner) {
+            (Some(client), Some(owner)) => *client == owner.client,
+            _ => true,
+        };
+        same_client && self.user.as_ref() == owner.map(|owner| &owner.user)
     }
 
     fn data(&self) -> Result<ModuleFields, DocumentError> {
@@ -86,14 +100,14 @@ impl InstallationRecord {
         Ok(())
     }
 
-    /// Returns the webhooks registered for `user`, with their modules.
+    /// Returns the webhooks of an owner, with their modules.
     pub(crate) fn webhooks_of<'r>(
         &'r mut self,
-        user: Option<&'r str>,
+        owner: Option<&'r ClientUser>,
     ) -> impl Iterator<Item = (&'r mut ModuleRecord, DynamicWebhook)> {
         self.modules.iter_mut().filter_map(move |module| {
             let webhook = DynamicWebhook::of_module(module)?;
-            (webhook.user.as_deref() == user).then_some((module, webhook))
+            webhook.is_of(owner).then_some((module, webhook))
         })
     }
 }

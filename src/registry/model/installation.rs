@@ -1,11 +1,15 @@
 //! Installation records: one app in one site, with the modules it registered.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+use super::client::ClientSecret;
 use super::discovery::DiscoveryStatus;
 use super::document::{Document, Secrets};
 use super::encryption::StoredWith;
 use super::module::ModuleRecord;
+use super::notice::PendingNotice;
 use super::replay_guard::ReplayGuard;
 use super::retiring_secret::RetiringSecret;
 use super::secret::plaintext_option;
@@ -59,6 +63,9 @@ pub struct InstallationRecord {
     /// SHA-256 of its bearer token, in hex; the token itself is not stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_hash: Option<String>,
+    /// Secrets that sign the webhooks of OAuth clients, by client.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub oauth_clients: BTreeMap<String, ClientSecret>,
     /// Discovery status; none before the first request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discovery: Option<DiscoveryStatus>,
@@ -71,6 +78,9 @@ pub struct InstallationRecord {
     /// Signed requests that were accepted.
     #[serde(rename = "spent", default, skip_serializing_if = "ReplayGuard::is_empty")]
     pub(crate) replay_guard: ReplayGuard,
+    /// Notices that the app has not received yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<PendingNotice>,
     /// Registered modules, in the order of registration.
     pub modules: Vec<ModuleRecord>,
     /// Order number of the next module; never decreases, so that paging never skips one.
@@ -135,6 +145,13 @@ impl Document for InstallationRecord {
         let previous = self.previous_shared_secret.as_mut();
         let path = "previousSharedSecret";
         fields.extend(previous.map(|retiring| (path.to_owned(), &mut retiring.secret)));
+        for (client, signing) in &mut self.oauth_clients {
+            let path = |name: &str| format!("oauthClients.{client}.{name}");
+            let (secret, previous) = (path("secret"), path("previousSecret"));
+            fields.push((secret, &mut signing.secret));
+            let old = signing.previous.as_mut();
+            fields.extend(old.map(|retiring| (previous, &mut retiring.secret)));
+        }
         Some(Secrets { stored_with: &mut self.stored_with, fields })
     }
 }

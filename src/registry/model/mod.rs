@@ -16,6 +16,8 @@ mod identity;
 mod installation;
 mod module;
 mod module_fields;
+mod notice;
+mod notice_queue;
 mod problem;
 mod quota;
 mod replay_guard;
@@ -25,10 +27,10 @@ mod signing_keys;
 mod site;
 
 pub use app::{
-    AppKind, AppRecord, BodyLayout, DeliveryOptions, DiscoveryConfig, Endpoint, EndpointAuth,
-    LifecycleCallbacks, NoticeEndpoint, RequestStyle,
+    AppKind, AppPermissions, AppRecord, BodyLayout, DeliveryOptions, DiscoveryConfig, Endpoint,
+    EndpointAuth, LifecycleCallbacks, NoticeEndpoint, RequestStyle,
 };
-pub use client::ClientRecord;
+pub use client::{ClientRecord, ClientSecret, ClientUser};
 pub use counts::Counts;
 pub use discovery::{DiscoveryStatus, IgnoreRule, IgnoredModule};
 pub(crate) use document::{Document, DocumentError, FORMAT, decode, encode, family};
@@ -43,6 +45,8 @@ pub use module::{
     WEBHOOKS,
 };
 pub use module_fields::ModuleFields;
+pub use notice::PendingNotice;
+pub(crate) use notice_queue::NoticeOutcome;
 pub use problem::{Problem, SourceRange, code, summary};
 pub(crate) use quota::QuotaUsage;
 pub(crate) use replay_guard::ReplayGuard;

@@ -424,7 +424,8 @@ impl StateWriter {
         self.expiries.set(&record.id, times.filter(|at_ms| *at_ms > now_ms).min());
         let due_ms = app.and_then(|app| {
             let warning_ms = expiry_warning_due_ms(&app.record, record, self.webhook_life_ms);
-            discovery_due_ms(&app.record, record).into_iter().chain(warning_ms).min()
+            let due_ms = discovery_due_ms(&app.record, record).into_iter();
+            due_ms.chain(warning_ms).chain(record.notice_due_ms()).min()
         });
         self.replica.wakeups.set(&record.id, due_ms);
     }

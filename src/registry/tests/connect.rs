@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::clock;
-use crate::registry::{ConnectModule, DynamicWebhook, SignedRequest, WebhookOwner, WebhookSpec};
+use crate::domain::{Secret, WebhookSigner};
+use crate::registry::{
+    ClientPut, ClientUser, ConnectModule, DynamicWebhook, SignedRequest, WebhookOwner, WebhookSpec,
+};
 
 const CONNECT: &str = "com.example";
 const ADDRESS: &str = "https://c.example/base/hooks";
@@ -72,8 +75,12 @@ fn signed(keys: &[&str]) -> SignedRequest {
     )
 }
 
+fn client_user(client: &str, user: &str) -> ClientUser {
+    ClientUser { client: client.into(), user: user.into() }
+}
+
 fn owner() -> WebhookOwner {
-    WebhookOwner { installation: "inst-c".into(), user: None, signed: None }
+    WebhookOwner { installation: "inst-c".into(), client: None, signed: None }
 }
 
 fn spec(jql: &str) -> Value {
@@ -196,7 +203,7 @@ async fn webhook_address_is_one_and_under_the_base_of_the_app() {
 #[tokio::test]
 async fn users_of_an_oauth_app_have_their_own_webhooks_and_bound() {
     let (replica, _store) = Replica::with_connect().await;
-    let user = |name: &str| WebhookOwner { user: Some(name.into()), ..owner() };
+    let user = |name: &str| WebhookOwner { client: Some(client_user("c", name)), ..owner() };
     let put = async |name: &str| {
         let specs = vec![WebhookSpec::read(&spec("")); 4];
         let results =
@@ -209,6 +216,130 @@ async fn users_of_an_oauth_app_have_their_own_webhooks_and_bound() {
     let first_of_b = replica.dynamic_webhooks().list(&user("b"))[0].id;
     replica.dynamic_webhooks().remove(&user("a"), &[first_of_b]).await.unwrap();
     assert_eq!(replica.dynamic_webhooks().list(&user("b")).len(), 4);
+}
+
+impl Replica {
+    async fn put_client(&self, id: &str, members: Value) -> Result<ClientPut, RegisterError> {
+        let mut client = json!({"token": format!("token-of-client-{id}"), "user": "u",
+            "installation": "inst-c"});
+        for (name, value) in members.as_object().unwrap() {
+            client[name] = value.clone();
+        }
+        self.clients().put(id, serde_json::from_value(client).unwrap()).await
+    }
+
+    async fn hook_of(&self, client: &str, url: &str) -> Result<u64, RegisterError> {
+        let owner = WebhookOwner { client: Some(client_user(client, "u")), ..owner() };
+        let specs = vec![WebhookSpec::read(&spec("project = A"))];
+        let results = self.dynamic_webhooks().register(&owner, url, specs).await?;
+        Ok(results.into_iter().next().unwrap().unwrap())
+    }
+
+    /// Who signs a dynamic webhook: `tenant`, or the secrets of a client, the newest first.
+    fn signer_of(&self, number: u64) -> String {
+        let key = format!("webhook-{number}");
+        let id = SubscriptionId { installation: "inst-c".into(), key: key.as_str().into() };
+        let subscription = self.subscription(&id).unwrap();
+        let Handler::Webhook(webhook) = &*subscription.owner.settings.handler else {
+            panic!("a webhook")
+        };
+        match &webhook.signer {
+            WebhookSigner::Tenant { .. } => "tenant".to_owned(),
+            WebhookSigner::OauthClient { client, secrets } => {
+                let secrets: Vec<_> = secrets.at(clock::now_ms()).map(Secret::reveal).collect();
+                format!("{client}: {}", secrets.join(" "))
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn secret_of_an_oauth_client_signs_its_webhooks_and_is_replaced_by_the_next() {
+    let (replica, store) = Replica::with_connect().await;
+    replica.put_client("a", json!({"clientSecret": "secret-of-a-1"})).await.unwrap();
+    replica.put_client("b", json!({})).await.unwrap();
+    let of_a = replica.hook_of("a", ADDRESS).await.unwrap();
+    let of_b = replica.hook_of("b", ADDRESS).await.unwrap();
+    assert_eq!(replica.signer_of(of_a), "a: secret-of-a-1");
+    assert_eq!(replica.signer_of(of_b), "tenant");
+    // A record without a secret keeps it, another secret replaces it, two are valid.
+    replica.put_client("a", json!({})).await.unwrap();
+    assert_eq!(replica.signer_of(of_a), "a: secret-of-a-1");
+    replica.put_client("a", json!({"clientSecret": "secret-of-a-2"})).await.unwrap();
+    assert_eq!(replica.signer_of(of_a), "a: secret-of-a-2 secret-of-a-1");
+    replica.clients().retire_secret("a").await.unwrap();
+    assert_eq!(replica.signer_of(of_a), "a: secret-of-a-2");
+    replica.put_client("b", json!({"clientSecret": "secret-of-b-1"})).await.unwrap();
+    assert_eq!(replica.signer_of(of_b), "b: secret-of-b-1");
+    let again = Replica::over(&store).await;
+    assert_eq!(again.signer_of(of_b), "b: secret-of-b-1");
+    for short in ["", "short"] {
+        assert!(replica.put_client("a", json!({"clientSecret": short})).await.is_err());
+    }
+    let put = replica.put_client("a", json!({"clientSecret": "eight888"})).await.unwrap();
+    assert!(put.warnings.iter().any(|warning| warning.path == "clientSecret"));
+}
+
+#[tokio::test]
+async fn deleted_oauth_client_leaves_neither_webhooks_nor_a_secret() {
+    let (replica, _store) = Replica::with_connect().await;
+    for id in ["a", "b"] {
+        replica.put_client(id, json!({"clientSecret": "a-secret-of-it"})).await.unwrap();
+        replica.hook_of(id, ADDRESS).await.unwrap();
+    }
+    replica.clients().delete("a").await.unwrap();
+    assert_eq!(replica.keys(), ["webhook-2"]);
+    let record = replica.installation("inst-c").unwrap().record.clone();
+    assert_eq!(record.oauth_clients.keys().collect::<Vec<_>>(), ["b"]);
+    // Another installation gets the secret of the client, not its webhooks.
+    let other = json!({"app": CONNECT, "clientKey": "l", "sharedSecret": "secret-2",
+        "cloudId": "cloud-2"});
+    replica.install("inst-d", other).await.unwrap();
+    replica.put_client("b", json!({"installation": "inst-d"})).await.unwrap();
+    assert!(replica.keys().is_empty());
+    let record = replica.installation("inst-d").unwrap().record.clone();
+    assert_eq!(record.oauth_clients["b"].secret.reveal(), "a-secret-of-it");
+}
+
+#[tokio::test]
+async fn each_user_of_each_oauth_client_has_one_address() {
+    let (replica, _store) = Replica::with_connect().await;
+    let (one, two) = ("https://c.example/base/one", "https://c.example/base/two");
+    replica.add_webhooks(&[spec("")]).await;
+    for client in ["a", "b"] {
+        replica.put_client(client, json!({})).await.unwrap();
+    }
+    replica.hook_of("a", one).await.unwrap();
+    replica.hook_of("a", one).await.unwrap();
+    replica.hook_of("b", two).await.unwrap();
+    let refused = replica.hook_of("a", two).await.unwrap_err().to_string();
+    for part in ["Only a single URL per app is allowed", "client a", "user u", one] {
+        assert!(refused.contains(part), "{refused}");
+    }
+    let other = WebhookOwner { client: Some(client_user("a", "other")), ..owner() };
+    let specs = vec![WebhookSpec::read(&spec(""))];
+    assert!(replica.dynamic_webhooks().register(&other, two, specs).await.is_ok());
+}
+
+#[tokio::test]
+async fn webhooks_of_before_clients_were_stored_belong_to_the_client_of_their_user() {
+    let (replica, store) = Replica::with_connect().await;
+    replica.put_client("a", json!({})).await.unwrap();
+    let number = replica.hook_of("a", ADDRESS).await.unwrap();
+    let stored = crate::registry::Store::get(&*store, "inst.inst-c").await.unwrap().unwrap();
+    let mut document: Value = serde_json::from_slice(&stored.value).unwrap();
+    document["modules"][0]["data"].as_object_mut().unwrap().remove("client").unwrap();
+    let value = serde_json::to_vec(&document).unwrap().into();
+    crate::registry::Store::put(&*store, "inst.inst-c", value, Some(stored.revision))
+        .await
+        .unwrap();
+    let replica = Replica::over(&store).await;
+    let owner = WebhookOwner { client: Some(client_user("a", "u")), ..owner() };
+    assert_eq!(replica.dynamic_webhooks().list(&owner).len(), 1);
+    assert_eq!(replica.signer_of(number), "tenant");
+    replica.put_client("a", json!({"clientSecret": "secret-of-a"})).await.unwrap();
+    assert_eq!(replica.signer_of(number), "a: secret-of-a");
+    assert_eq!(replica.dynamic_webhooks().list(&owner)[0].client.as_deref(), Some("a"));
 }
 
 /// Sets the expiry of all webhooks directly in the store.
@@ -245,7 +376,7 @@ async fn webhook_expires_by_itself_and_a_refresh_restores_it() {
 #[tokio::test]
 async fn expired_webhooks_are_restored_only_within_the_limits_for_new_ones() {
     let (replica, store) = Replica::with_connect().await;
-    let user = WebhookOwner { user: Some("a".into()), ..owner() };
+    let user = WebhookOwner { client: Some(client_user("c", "a")), ..owner() };
     let add = async |url: &str, count: usize| {
         let specs = vec![WebhookSpec::read(&spec("")); count];
         replica.dynamic_webhooks().register(&user, url, specs).await.map(|results| results.len())
@@ -300,5 +431,6 @@ async fn new_shared_secret_signs_from_then_on() {
     let Handler::Webhook(webhook) = &*subscription.owner.settings.handler else {
         panic!("a webhook")
     };
-    assert_eq!(webhook.secret.reveal(), "secret-new");
+    let WebhookSigner::Tenant { secret, .. } = &webhook.signer else { panic!("the tenant signs") };
+    assert_eq!(secret.reveal(), "secret-new");
 }

@@ -6,17 +6,22 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::module_key::key_problem;
+use super::module_key::{key_problem, stored_key_problem};
 use super::program_cache::ProgramCache;
 use super::secrets::signing_secret_problem;
+use super::static_modules::StaticModules;
 use super::trigger_rules::ValidationRules;
 use super::webhook::{WebhookDefinition, is_relative};
 use crate::clock;
 use crate::domain::{AppId, Product, Secret, UnknownMembers};
 use crate::registry::model::{
-    AppKind, AppRecord, DiscoveryConfig, Endpoint, EndpointAuth, FORMAT, LifecycleCallbacks,
-    NoticeEndpoint, Problem, RetiringSecret, StoredWith, TRIGGER, WEBHOOKS, code,
+    AppKind, AppPermissions, AppRecord, DiscoveryConfig, Endpoint, EndpointAuth, FORMAT,
+    LifecycleCallbacks, NoticeEndpoint, Problem, RetiringSecret, StoredWith, TRIGGER, WEBHOOKS,
+    code,
 };
+
+/// Largest scopes and permissions of an app, in bytes of JSON.
+const PERMISSIONS_BYTES_MAX: usize = 64 * 1024;
 
 /// Returns whether deliveries may be sent to an address, or the reason why not.
 pub type CheckUrl = dyn Fn(&Url) -> Result<(), String> + Send + Sync;
@@ -30,13 +35,15 @@ pub struct AppSpec {
     version: Option<String>,
     #[serde(default)]
     scopes: Vec<String>,
+    #[serde(default, deserialize_with = "known_permissions")]
+    permissions: Option<AppPermissions>,
     #[serde(default)]
     functions: Vec<String>,
     #[serde(default)]
     pub(crate) endpoints: Vec<EndpointSpec>,
     base_url: Option<String>,
     #[serde(default)]
-    static_modules: BTreeMap<String, Vec<Map<String, Value>>>,
+    static_modules: StaticModules,
     #[serde(default)]
     translations: BTreeMap<String, BTreeMap<String, String>>,
     #[serde(default, deserialize_with = "known_lifecycle")]
@@ -80,6 +87,14 @@ pub(crate) struct NoticesSpec {
 fn known_auth<'de, D: Deserializer<'de>>(from: D) -> Result<EndpointAuth, D::Error> {
     let auth = EndpointAuth::deserialize(from)?;
     refuse_unknown(&auth.unknown).map(|()| auth)
+}
+
+fn known_permissions<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<AppPermissions>, D::Error> {
+    let permissions = Option::<AppPermissions>::deserialize(from)?;
+    let unknown = permissions.as_ref().map_or(Ok(()), |known| refuse_unknown(&known.unknown));
+    unknown.map(|()| permissions)
 }
 
 fn known_lifecycle<'de, D: Deserializer<'de>>(from: D) -> Result<LifecycleCallbacks, D::Error> {
@@ -145,8 +160,23 @@ impl AppSpec {
             problems.extend(address_problem(&notices.url, "notices.url", check_url));
             problems.extend(signing_secret_problem(notices.secret.as_ref(), "notices.secret"));
         }
+        problems.extend(self.permissions_problem());
         problems.extend(self.static_problems(id, allow_unknown_events, programs));
         problems
+    }
+
+    /// Filters of every event may read the permissions, so they have a bound of their own.
+    fn permissions_problem(&self) -> Option<Problem> {
+        let external = self.permissions.as_ref().and_then(|known| known.external.as_ref());
+        let bytes = |value: &Value| value.to_string().len();
+        let size = bytes(&Value::from(self.scopes.as_slice()))
+            + external.map_or(0, |external| bytes(&Value::Object(external.clone())));
+        (size > PERMISSIONS_BYTES_MAX).then(|| {
+            let message = format!(
+                "scopes and permissions have {size} bytes of JSON, the limit is {PERMISSIONS_BYTES_MAX}"
+            );
+            Problem::new(code::FORM, "permissions", message)
+        })
     }
 
     fn static_problems(
@@ -162,18 +192,21 @@ impl AppSpec {
             problems.push(Problem::new(code::FORM, "delivery", reason));
         }
         let rules = ValidationRules { app: Some(&app), allow_unknown_events, programs };
-        for (module_type, modules) in &self.static_modules {
+        for (module_type, modules) in &app.static_modules {
             for (index, data) in modules.iter().enumerate() {
-                let path = format!("staticModules.{module_type}[{index}]");
+                let path = self.static_modules.path(module_type, index);
                 let key_path = format!("{path}.key");
                 match data.get("key").and_then(Value::as_str) {
                     None => {
-                        let message = "a module of an app has a key";
+                        let message = "a module of an app has a key, a string";
                         problems.push(Problem::new(code::MISSING, key_path, message));
                     }
                     Some(key) if !keys.insert(key) => {
                         let message = format!("two modules have the key `{key}`");
                         problems.push(Problem::new(code::DUPLICATE, key_path, message));
+                    }
+                    Some(key) if self.kind == AppKind::Connect && module_type != WEBHOOKS => {
+                        problems.extend(stored_key_problem(key, &key_path));
                     }
                     Some(key) => problems.extend(key_problem(key, &key_path)),
                 }
@@ -202,10 +235,11 @@ impl AppSpec {
             name: self.name,
             version: self.version,
             scopes: self.scopes,
+            permissions: self.permissions,
             functions: self.functions,
             endpoints,
             base_url: self.base_url,
-            static_modules: self.static_modules,
+            static_modules: self.static_modules.stored(self.kind),
             translations: self.translations,
             lifecycle: self.lifecycle,
             discovery,

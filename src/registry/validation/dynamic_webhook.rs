@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::domain::UnknownMembers;
-use crate::registry::model::DynamicWebhook;
+use crate::registry::model::{ClientUser, DynamicWebhook};
 
 /// Longest JQL filter, in characters.
 const FILTER_CHARS_MAX: usize = 10_000;
@@ -75,7 +75,7 @@ impl WebhookSpec {
         self,
         id: u64,
         url: &str,
-        user: Option<&str>,
+        owner: Option<&ClientUser>,
         expires_ms: i64,
     ) -> DynamicWebhook {
         DynamicWebhook {
@@ -87,7 +87,8 @@ impl WebhookSpec {
             field_ids_filter: self.field_ids_filter,
             issue_property_keys_filter: self.issue_property_keys_filter,
             expiration_date: expires_ms,
-            user: user.map(str::to_owned),
+            user: owner.map(|owner| owner.user.clone()),
+            client: owner.map(|owner| owner.client.clone()),
         }
     }
 }

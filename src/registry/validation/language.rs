@@ -6,6 +6,7 @@ use switchyard_expr::{
     CheckProfile, Complexity, Diagnostic, Program, Severity, TemplateCache, Usage,
 };
 
+use crate::domain::PropertyPath;
 use crate::registry::model::{Problem, SourceRange};
 
 /// An accepted filter with its warnings.
@@ -67,16 +68,8 @@ pub(crate) fn properties(program: &Program) -> impl Iterator<Item = String> {
 /// **Source:** Forge trigger filters, entity properties.
 pub(crate) fn property(text: &str) -> String {
     let text = text.strip_prefix("event.runtime.").unwrap_or(text);
-    let Some((entity, rest)) = text.split_once(".properties") else { return text.to_owned() };
-    let (key, path) = match rest.strip_prefix(['.', '[']).map(|rest| (rest, rest.get(..1))) {
-        Some((rest, Some(quote @ ("'" | "\"")))) => {
-            rest.get(1..).and_then(|rest| rest.split_once(quote)).unwrap_or((rest, ""))
-        }
-        Some((rest, _)) => rest.split_at(rest.find(['.', '[']).unwrap_or(rest.len())),
-        None => (rest, ""),
-    };
-    let parts = path.split(['.', '[', ']', '\'', '"']).filter(|part| !part.is_empty());
-    spell(entity, key, &parts.collect::<Vec<_>>().join("."))
+    let Some(path) = PropertyPath::parse(text) else { return text.to_owned() };
+    spell(&path.entity, &path.key, &path.names.join("."))
 }
 
 fn spell(entity: &str, key: &str, path: &str) -> String {

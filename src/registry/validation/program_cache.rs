@@ -48,7 +48,7 @@ impl ProgramCache {
         let expressions = trigger.filters.iter().filter_map(|filter| filter.expression.as_ref());
         let programs = expressions.filter_map(|text| self.get(&text.value).ok());
         let mut paths: BTreeSet<String> =
-            trigger.property_paths.iter().map(|path| language::property(&path.value)).collect();
+            trigger.property_paths.iter().map(|one| language::property(&one.path.value)).collect();
         for program in programs {
             paths.extend(language::properties(&program));
         }

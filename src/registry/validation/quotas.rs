@@ -13,8 +13,8 @@ use crate::clock;
 use crate::config::LimitsConfig;
 use crate::domain::ModuleKey;
 use crate::registry::model::{
-    AppRecord, DynamicWebhook, InstallationRecord, Problem, QuotaUsage, RegistrationApi, TRIGGER,
-    code,
+    AppRecord, ClientUser, DynamicWebhook, InstallationRecord, Problem, QuotaUsage,
+    RegistrationApi, TRIGGER, code,
 };
 
 /// Requires a quota for one more Forge module.
@@ -90,20 +90,20 @@ pub(crate) struct WebhookQuota {
 }
 
 impl WebhookQuota {
-    /// Computes the quota of `user`, or of the Connect app if none; expired webhooks are not
-    /// counted.
+    /// Computes the quota of an OAuth client and its user, or of the Connect app if none; expired
+    /// webhooks are not counted.
     pub(crate) fn of(
         record: &InstallationRecord,
-        user: Option<&str>,
+        owner: Option<&ClientUser>,
         limits: &LimitsConfig,
     ) -> Self {
-        let max = match user {
+        let max = match owner {
             None => limits.webhooks_per_app,
             Some(_) => limits.webhooks_per_user,
         };
         let now_ms = clock::broker_now_ms();
         let webhooks = record.modules.iter().filter_map(DynamicWebhook::of_module);
-        let is_used = |w: &DynamicWebhook| w.user.as_deref() == user && w.expiration_date > now_ms;
+        let is_used = |w: &DynamicWebhook| w.is_of(owner) && w.expiration_date > now_ms;
         Self { left: max.saturating_sub(webhooks.filter(is_used).count()), max }
     }
 

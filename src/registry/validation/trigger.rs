@@ -20,7 +20,7 @@ pub struct Trigger {
     /// Handler of its matches.
     pub handler: HandlerRef,
     /// Entity properties to include in deliveries.
-    pub property_paths: Vec<Located<String>>,
+    pub property_paths: Vec<DeclaredProperty>,
     /// Top-level issue fields kept in the delivered body; empty = all.
     pub fields: Vec<String>,
 }
@@ -47,6 +47,15 @@ pub struct TriggerFilter {
     pub on_error: Option<OnError>,
     /// Its path in the request.
     pub path: String,
+}
+
+/// An entity property to include in deliveries.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeclaredProperty {
+    /// Its path, as submitted.
+    pub path: Located<String>,
+    /// The event type that it is declared for; none = all of the trigger.
+    pub event_type: Option<EventType>,
 }
 
 /// Handler named by a trigger.
@@ -128,7 +137,7 @@ struct TriggerParser {
 /// Content of `payload.include`.
 #[derive(Default)]
 struct PayloadInclude {
-    property_paths: Vec<Located<String>>,
+    property_paths: Vec<DeclaredProperty>,
     fields: Vec<String>,
 }
 
@@ -260,7 +269,13 @@ impl TriggerParser {
         read: &mut ParsedEvents,
     ) {
         self.members(event, EVENT_MEMBERS, &path);
-        read.includes.push(self.include(event, &path));
+        let mut include = self.include(event, &path);
+        if let Some(name) = event.get("eventType").and_then(Value::as_str) {
+            for property in &mut include.property_paths {
+                property.event_type = Some(name.into());
+            }
+        }
+        read.includes.push(include);
         let filter = self.optional_filter(event, &path);
         if !event.contains_key("filter") {
             self.missing(format!("{path}.filter"), "an event in this form has a filter");
@@ -375,7 +390,10 @@ impl TriggerParser {
         }
         let fields = self.texts(include, "fields", &path);
         PayloadInclude {
-            property_paths,
+            property_paths: property_paths
+                .into_iter()
+                .map(|path| DeclaredProperty { path, event_type: None })
+                .collect(),
             fields: fields.into_iter().map(|field| field.value).collect(),
         }
     }

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use switchyard_expr::{Program, quoted};
 
@@ -41,12 +42,18 @@ pub struct WebhookDefinition {
     pub field_ids: Vec<String>,
     /// Issue properties of which one must have been set or deleted; empty = any.
     pub property_keys: Vec<String>,
+    /// Keys of the issue properties that bodies include.
+    pub included_properties: Vec<String>,
     /// Whether the request is sent without a body.
     pub excludes_body: bool,
     /// Excludes installations without an active licence.
     pub requires_licence: bool,
     /// Id of a dynamic webhook.
     pub number: Option<u64>,
+    /// User for whom an OAuth client registered a dynamic webhook.
+    pub user: Option<String>,
+    /// OAuth client that registered a dynamic webhook.
+    pub client: Option<String>,
 }
 
 impl From<DynamicWebhook> for WebhookDefinition {
@@ -58,6 +65,8 @@ impl From<DynamicWebhook> for WebhookDefinition {
             field_ids: stored.field_ids_filter.unwrap_or_default(),
             property_keys: stored.issue_property_keys_filter.unwrap_or_default(),
             number: Some(stored.id),
+            user: stored.user,
+            client: stored.client,
             ..Self::default()
         }
     }
@@ -89,11 +98,12 @@ impl WebhookDefinition {
         } else if jql.chars().count() > FILTER_CHARS_MAX {
             parser.wrong("filter", format!("a filter has at most {FILTER_CHARS_MAX} characters"));
         }
-        parser.property_keys();
+        let included_properties = parser.property_keys();
         let webhook = Self {
             events: vec![event],
             address,
             jql,
+            included_properties,
             excludes_body: parser.flag("excludeBody"),
             requires_licence: parser.requires_licence(),
             ..Self::default()
@@ -253,13 +263,12 @@ impl WebhookParser<'_> {
         }
     }
 
-    /// Stored with the module. Events carry no entity properties that could be included.
-    fn property_keys(&mut self) {
-        match self.data.get("propertyKeys") {
-            None => {}
-            Some(Value::Array(keys)) if keys.iter().all(Value::is_string) => {}
-            Some(_) => self.wrong("propertyKeys", "this is a list of property keys"),
-        }
+    fn property_keys(&mut self) -> Vec<String> {
+        let Some(keys) = self.data.get("propertyKeys") else { return Vec::new() };
+        Vec::deserialize(keys).unwrap_or_else(|_| {
+            self.wrong("propertyKeys", "this is a list of property keys");
+            Vec::new()
+        })
     }
 
     /// Conditions on users and entities cannot be decided here, and a webhook that fires although

@@ -5,19 +5,24 @@ use serde_json::Value;
 use super::*;
 use crate::delivery::plan::coalesce;
 use crate::delivery::testing::delivery_to;
-use crate::domain::Handler;
+use crate::domain::{Handler, SigningSecrets};
 use crate::jwt::ConnectToken;
 use crate::matcher::Match;
+
+fn tenant() -> WebhookSigner {
+    let secret = Secret::new("It's a Secret to Everybody");
+    WebhookSigner::Tenant { client_key: "tenant-1".into(), secret }
+}
 
 fn webhook(address: &str, number: Option<u64>) -> WebhookHandler {
     WebhookHandler {
         base: Url::parse("https://app.example.com/base/").unwrap(),
         address: address.into(),
         names: ["jira:issue_created".into()].into(),
-        client_key: "tenant-1".into(),
-        secret: Secret::new("It's a Secret to Everybody"),
+        signer: tenant(),
         excludes_body: false,
-        number,
+        property_keys: Box::default(),
+        dynamic: number.map(|number| DynamicWebhookId { number, delivery_key: "app".into() }),
     }
 }
 
@@ -93,20 +98,80 @@ fn token_covers_the_path_as_the_app_sees_it() {
     let delivery = delivery(&webhook);
     let (url, now) =
         (post_url(&webhook, &delivery).unwrap(), "2026-11-21T08:00:00Z".parse().unwrap());
-    let headers = tenant_headers(&webhook, &delivery, &url, b"Hello World!", now).unwrap();
+    let [headers]: [HeaderList; 1] =
+        authentications(&webhook, &url, b"Hello World!", now).unwrap().try_into().unwrap();
     let get = |name: &str| headers.iter().find(|(at, _)| *at == name).map(|(_, value)| &**value);
     let token =
         ConnectToken::parse(get("authorization").unwrap().strip_prefix("JWT ").unwrap()).unwrap();
     assert_eq!(token.issuer(), "tenant-1");
-    assert!(token.is_signed_with(&webhook.secret));
+    assert!(token.is_signed_with(&Secret::new("It's a Secret to Everybody")));
     assert_eq!(token.check(now.as_second(), "POST", "/hook", "a=ABC-1"), Ok(()));
     // The example of the vendor's guide.
     assert_eq!(
         get("x-hub-signature").unwrap(),
         "sha256=a4771c39fbe90f317c7824e83ddef3caae9cb3d976c214ace1f2937e133263c9"
     );
-    assert_eq!(get("x-atlassian-webhook-identifier"), Some(delivery.id.as_str()));
-    assert_eq!(get("x-atlassian-webhook-retry"), None);
+    let identity = webhook_headers(&delivery);
+    let identifier = ("x-atlassian-webhook-identifier", delivery.id.to_string());
+    assert!(identity.contains(&identifier));
+    assert!(!identity.iter().any(|(name, _)| *name == "x-atlassian-webhook-retry"));
+}
+
+/// Verifies a bearer token as a receiver does: HS256 by the secret's bytes, whole-number times.
+fn is_bearer_by(authorization: &str, secret: &str, now_s: i64) -> bool {
+    let token = authorization.strip_prefix("Bearer ").unwrap();
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(signed.as_bytes());
+    let claims = signed.split_once('.').unwrap().1;
+    let claims = data_encoding::BASE64URL_NOPAD.decode(claims.as_bytes()).unwrap();
+    let claims: Value = serde_json::from_slice(&claims).unwrap();
+    let (issued, expires) = (claims["iat"].as_i64().unwrap(), claims["exp"].as_i64().unwrap());
+    let signature = data_encoding::BASE64URL_NOPAD.decode(signature.as_bytes()).unwrap();
+    mac.verify_slice(&signature).is_ok() && issued <= now_s && now_s < expires
+}
+
+#[test]
+fn oauth_client_signs_with_each_valid_secret_the_newest_first() {
+    let now: Timestamp = "2026-11-21T08:00:00Z".parse().unwrap();
+    let until_ms = now.as_millisecond() + 1000;
+    let previous = Some((Secret::new("secret of before é"), until_ms));
+    let secrets = SigningSecrets { current: Secret::new("a new secret"), previous };
+    let signer = WebhookSigner::OauthClient { client: "c".into(), secrets };
+    let webhook = WebhookHandler { signer, ..webhook("https://app.example.com/h", Some(1)) };
+    let url = post_url(&webhook, &delivery(&webhook)).unwrap();
+    let at = |now: Timestamp| {
+        let lists = authentications(&webhook, &url, b"{}", now).unwrap();
+        lists.into_iter().map(|headers| headers[0].1.clone()).collect::<Vec<_>>()
+    };
+    let both = at(now);
+    assert_eq!(both.len(), 2);
+    assert!(is_bearer_by(&both[0], "a new secret", now.as_second()));
+    assert!(is_bearer_by(&both[1], "secret of before é", now.as_second()));
+    assert!(!is_bearer_by(&both[0], "secret of before é", now.as_second()));
+    assert_eq!(at(now + std::time::Duration::from_secs(2)).len(), 1, "it has retired");
+    let shown = webhook.describe().members;
+    assert!(shown.contains(&("signedBy", "OAuth client c".into())), "{shown:?}");
+}
+
+#[test]
+fn webhooks_of_different_owners_are_different_deliveries() {
+    let of = |key: &str, number| {
+        let dynamic = Some(DynamicWebhookId { number, delivery_key: key.into() });
+        WebhookHandler { dynamic, ..webhook("https://app.example.com/base/h", None) }
+    };
+    let planned = coalesce(vec![
+        matched(&of("app", 1), "a"),
+        matched(&of("client", 2), "a"),
+        matched(&of("client", 3), "a"),
+    ]);
+    assert_eq!(planned.len(), 2);
+    let prepared = &delivery(&of("app", 1)).prepared;
+    let ids: std::collections::HashSet<_> = planned
+        .into_iter()
+        .map(|planned| planned.into_delivery(prepared, Timestamp::UNIX_EPOCH).id)
+        .collect();
+    assert_eq!(ids.len(), 2);
 }
 
 #[test]
@@ -114,9 +179,7 @@ fn retries_are_counted() {
     let webhook = webhook("/hook", None);
     let mut delivery = delivery(&webhook);
     delivery.progress.attempt = 3;
-    let url = post_url(&webhook, &delivery).unwrap();
-    let headers = tenant_headers(&webhook, &delivery, &url, b"", Timestamp::UNIX_EPOCH).unwrap();
-    assert!(headers.contains(&("x-atlassian-webhook-retry", "2".to_owned())));
+    assert!(webhook_headers(&delivery).contains(&("x-atlassian-webhook-retry", "2".to_owned())));
 }
 
 #[test]

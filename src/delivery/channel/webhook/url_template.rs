@@ -33,7 +33,7 @@ pub(super) fn is_within_template(webhook: &WebhookHandler, url: &Url) -> bool {
     let with_plain_values = Url::parse(&replaced(webhook, |_| "0".to_owned()));
     let keeps_shape = with_plain_values
         .is_ok_and(|plain| plain.origin() == url.origin() && segments(&plain) == segments(url));
-    let is_absolute = webhook.number.is_some();
+    let is_absolute = webhook.dynamic.is_some();
     keeps_shape && (is_absolute || is_below(&webhook.base, url))
 }
 
@@ -45,11 +45,11 @@ fn is_below(base: &Url, url: &Url) -> bool {
 
 fn replaced(webhook: &WebhookHandler, value: impl Fn(&str) -> String) -> String {
     let mut text = String::new();
-    if webhook.number.is_none() {
+    if webhook.dynamic.is_none() {
         text.push_str(webhook.base.as_str().trim_end_matches('/'));
         text.push('/');
     }
-    let mut rest = match webhook.number {
+    let mut rest = match webhook.dynamic {
         None => webhook.address.trim_start_matches('/'),
         Some(_) => &webhook.address,
     };

@@ -15,6 +15,7 @@ const EVENT_ONLY: &[&str] = &[
     "retryContext",
     "filterError",
     "runtime",
+    "payloadIncludeProperties",
     "webhookTraceValue",
 ];
 

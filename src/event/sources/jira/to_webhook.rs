@@ -18,6 +18,7 @@ const EVENT_ONLY: &[&str] = &[
     "associatedUsers",
     "associatedStatuses",
     "runtime",
+    "payloadIncludeProperties",
     "webhookTraceValue",
 ];
 

@@ -185,7 +185,7 @@ impl FilterCompiler<'_> {
     }
 
     fn one_of(&mut self, path: &Path, constants: &[Constant]) -> Result<Option<Test>, BuildError> {
-        // The value of `selfGenerated` differs from app to app, so it cannot be looked up once for all.
+        // The value differs from app to app, so it cannot be looked up once for all.
         if path.is_app_specific() {
             let cannot_fail = path.steps.len() == 1;
             return Ok(cannot_fail.then_some(Test::Unknown));

@@ -48,12 +48,12 @@ impl FilterGroup {
 }
 
 /// Sorts listeners by filter and returns the range of each group. Equal filters are one program; those
-/// that read `event.selfGenerated`, whose value differs between apps, are grouped by installation.
+/// that depend on the app, such as those that read `event.permissions`, are grouped by installation.
 /// Filters that are not in the index are groups of their own.
 pub(super) fn group_by_filter(listeners: &mut [Listener]) -> Vec<Range<usize>> {
     let key = |listener: &Listener| -> (usize, bool, Option<InstallationId>) {
         let program = listener.program();
-        let own = program.is_some_and(|program| program.reads_self_generated());
+        let own = program.is_some_and(|program| program.is_app_specific());
         let installation = own.then(|| listener.subscription.owner.id.clone());
         let program = program.map_or(0, |program| Arc::as_ptr(program) as usize);
         (program, listener.is_indexed, installation)
