@@ -215,17 +215,24 @@ impl Counter<'_> {
 
     fn access(&mut self, head: &Expr, links: &[Link]) -> Sum {
         let mut sum = self.expr(head);
+        // A list that is made of another one and is not longer has the same variable.
+        let mut base: Option<Span> = None;
         for (at, link) in links.iter().enumerate() {
             sum.add(Sum::constant(2));
             match &link.kind {
-                LinkKind::Member { .. } => {}
-                LinkKind::Index { index, .. } => sum.add(self.expr(index)),
+                LinkKind::Member { called: true, .. } => {}
+                LinkKind::Member { .. } => base = None,
+                LinkKind::Index { index, .. } => {
+                    base = None;
+                    sum.add(self.expr(index));
+                }
                 LinkKind::Call { arguments, .. } => {
                     let method = at.checked_sub(1).and_then(|at| links.get(at));
                     let receiver = match at.checked_sub(2).and_then(|at| links.get(at)) {
-                        Some(link) => link.span,
+                        Some(link) => base.unwrap_or(link.span),
                         None => head.span,
                     };
+                    base = keeps_length(method).then_some(receiver);
                     for argument in arguments {
                         let walks = walks_list(method).then_some(&argument.kind);
                         if let Some(ExprKind::Lambda(id)) = walks {
@@ -262,6 +269,12 @@ impl Counter<'_> {
     }
 }
 
+/// Whether the result is a list that is not longer than the receiver.
+fn keeps_length(method: Option<&Link>) -> bool {
+    let Some(LinkKind::Member { name, .. }) = method.map(|link| &link.kind) else { return false };
+    matches!(&*name.text, "map" | "filter" | "slice" | "sort")
+}
+
 /// Whether the method calls its argument for each element.
 fn walks_list(method: Option<&Link>) -> bool {
     let Some(LinkKind::Member { name, .. }) = method.map(|link| &link.kind) else { return false };
@@ -270,10 +283,15 @@ fn walks_list(method: Option<&Link>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::{CheckProfile, Usage, compile_for};
+    use crate::{CheckProfile, Code, Usage, compile, compile_for};
 
     fn complexity(source: &str) -> super::Complexity {
-        compile_for(source, CheckProfile::Filter, &Usage::default()).unwrap().complexity
+        compile(source, CheckProfile::Filter).unwrap().complexity
+    }
+
+    fn refused(source: &str) -> bool {
+        let found = compile_for(source, CheckProfile::Filter, &Usage::default());
+        found.is_err_and(|e| e.diagnostics.iter().any(|found| found.code == Code::TooComplex))
     }
 
     #[test]
@@ -299,9 +317,32 @@ mod tests {
         assert!(complexity(four).refusal().unwrap().contains("4 lists"));
         let nested = "event.a.some(a => a.b.some(b => b.c.some(c => c == 1)))";
         assert_eq!(complexity(nested).refusal(), None);
-        let usage = Usage::default();
-        let warnings = compile_for(four, CheckProfile::Filter, &usage).unwrap().warnings;
-        assert!(warnings.iter().any(|warning| warning.code.to_string() == "SY-3306"));
+        assert!(refused(four) && !refused(nested));
+    }
+
+    #[test]
+    fn four_walks_inside_of_each_other_are_refused_whatever_list_they_walk() {
+        let walks = |lists: [&str; 4]| {
+            let [a, b, c, d] = lists;
+            format!("{a}.map(w => {b}.map(x => {c}.map(y => {d}.map(z => 1)))).length > 0")
+        };
+        let items = "event.changelog.items";
+        assert!(refused(&walks([items; 4])));
+        assert!(refused(&walks(["event.a", "event.b", "event.c", "event.d"])));
+        assert!(refused(&walks(["event.a", "w", "x", "y"])));
+        assert!(!refused(&walks([items, items, items, "[1, 2]"])));
+        assert!(compile(&walks([items; 4]), CheckProfile::Filter).is_ok());
+    }
+
+    #[test]
+    fn a_list_made_of_another_has_the_same_variable() {
+        let chained = "event.xs.filter(x => x > 1).map(x => x + 1).sort((a, b) => a - b)\
+            .slice(1).some(x => x == 2)";
+        let found = complexity(chained);
+        assert_eq!(found.lists, ["event.xs"]);
+        assert!(!refused(chained));
+        assert_eq!(complexity("event.xs.flatMap(x => x).some(x => x)").lists.len(), 2);
+        assert_eq!(complexity("event.xs.filter(x => x)[0].ys.some(x => x)").lists.len(), 2);
     }
 
     #[test]
