@@ -37,6 +37,7 @@ mod error;
 mod facade;
 mod metrics;
 mod model;
+mod module_review;
 pub mod offline;
 mod replica;
 pub mod review;
@@ -75,5 +76,5 @@ pub use store::{Store, StoreError, StoredDocument, WatchEvent};
 pub use validation::{
     AppSpec, CheckUrl, ConnectModule, FilterCost, HandlerRef, ModuleSpec, ProgramCache, Trigger,
     TriggerEvent, TriggerFilter, ValidatedTrigger, ValidationRules, WebhookDefinition, WebhookSpec,
-    catalog, key_problem,
+    catalog, key_problem, normal_jql,
 };

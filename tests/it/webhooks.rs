@@ -270,7 +270,7 @@ async fn app_is_notified_once_of_a_webhook_that_expires_soon() {
         "notices": {"url": world.sink.url("/notices")}});
     world._router.put(&format!("/admin/v1/apps/{APP}"), body).await;
     let hooks = json!({"url": world.sink.url("/base/hooks"),
-        "webhooks": [{"events": ["jira:issue_updated"], "jqlFilter": ""}]});
+        "webhooks": [{"events": ["jira:issue_updated"], "jqlFilter": "project != EMPTY"}]});
     let (_, answer) = world.app.call(Method::POST, WEBHOOKS, &hooks).await;
     let notice = arrived(&world.sink, "/notices", 1).await.remove(0).json();
     assert_eq!(notice["type"], "switchyard.webhook.expiring");
