@@ -98,7 +98,7 @@ pub fn compile_for(
     let (typed, mut findings) = parse_and_check(source, profile)?;
     let complexity = Complexity::of(&typed);
     if profile == CheckProfile::Filter {
-        findings.extend(complexity.refusal().map(|why| too_complex(source, &why)));
+        findings.extend(too_complex(source, &complexity));
         lint::lint(&typed, usage, &mut findings);
         findings.sort_by_key(|finding| (finding.span.start, finding.code));
     }
@@ -110,16 +110,21 @@ pub fn compile_for(
     Ok(Compiled { program: generate(&typed).0, warnings: findings, complexity })
 }
 
-/// A filter beyond the limits of the vendor's static analysis.
+/// The finding about a filter whose estimated cost exceeds the limits of the vendor.
 ///
 /// **Source:** Forge events page, "Filter out events": the cost is estimated at deployment, and
 /// what may exceed the limit is refused.
-fn too_complex(source: &str, why: &str) -> Diagnostic {
+fn too_complex(source: &str, complexity: &Complexity) -> Option<Diagnostic> {
     let span = Span::new(0, source.len());
-    Diagnostic::error(Code::TooComplex, span, format!("the filter may cost too much: {why}"))
-        .with_help(
+    if let Some(why) = complexity.refusal() {
+        let message = format!("the filter may cost too much: {why}");
+        return Some(Diagnostic::error(Code::TooComplex, span, message).with_help(
             "walk fewer lists, or walk them one after the other instead of inside each other",
-        )
+        ));
+    }
+    let message = format!("the vendor may refuse this filter: {}", complexity.doubt()?);
+    let help = "it works here, within 50,000 steps an event; list fewer constants to be portable";
+    Some(Diagnostic::warning(Code::TooComplex, span, message).with_help(help))
 }
 
 /// Parses and checks what an author wrote.

@@ -56,6 +56,7 @@ const ABOUT_EVENTS: &[(&str, &[&str])] = &[
     ("event.issue.key.match(/ops/i) != null", EVENTS),
     ("event.issue.fields.summary.includes('crash') ? true", EVENTS),
     ("event.issue.fields.resolution is not null", EVENTS),
+    ("false", EVENTS),
     ("'urgent' in event.issue.fields.labels", EVENTS),
     ("event.issue.fields.status.name not in ['Done', 'Closed']", EVENTS),
     ("event.issue.fields.reporter.accountId == context.accountId", EVENTS),
@@ -98,8 +99,11 @@ const QUERIES: &[&str] = &[
 ];
 
 /// Queries with warnings.
-const DOUBTFUL_QUERIES: &[&str] =
-    &["assignee = \"Ada Lampwright\"", "project = OPS AND status = Open AND project = WEB"];
+const DOUBTFUL_QUERIES: &[&str] = &[
+    "assignee = \"Ada Lampwright\"",
+    "project = OPS AND status = Open AND project = WEB",
+    "project = EMPTY",
+];
 
 fn findings(source: &str, events: &[&str]) -> Vec<Diagnostic> {
     let usage = Usage { events, delivers_on_error: false };

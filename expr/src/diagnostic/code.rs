@@ -323,8 +323,8 @@ codes! {
     TooComplex = 3306 {
         title: "more complex than allowed",
         cause: "The cost of a filter is estimated when it is registered, as the vendor does. \
-            Refused are more than three lists, three combinations of lists, three lists inside \
-            of each other, or a constant part over 10,000.",
+            Rejected are more than three lists, three combinations of lists, or three lists inside \
+            of each other. A constant part over 10,000, which the vendor may reject, is a warning.",
         example: "event.a.map(a => a.b.map(b => b.c.map(c => c.d.map(d => d)))).length > 0",
         fix: "Test the cheap conditions first, and iterate over fewer lists.",
     }

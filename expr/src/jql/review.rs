@@ -28,7 +28,7 @@ fn no_account(clause: &Clause) -> Option<Diagnostic> {
     Some(Diagnostic::warning(Code::UnlikelyValue, clause.span, message).with_help(help))
 }
 
-/// Reports `a = 1 AND a = 2`, which no issue satisfies.
+/// Reports what no issue satisfies: `a = 1 AND a = 2`, `project = EMPTY`.
 fn contradictions(tree: &QueryTree, found: &mut Vec<Diagnostic>) {
     match tree {
         QueryTree::And(trees) => {
@@ -38,6 +38,7 @@ fn contradictions(tree: &QueryTree, found: &mut Vec<Diagnostic>) {
                     contradictions(tree, found);
                     continue;
                 };
+                found.extend(never_empty(clause));
                 let Some(values) = comparable_values(clause) else { continue };
                 let differs = |other: &&&Clause| {
                     other.field == clause.field
@@ -58,9 +59,25 @@ fn contradictions(tree: &QueryTree, found: &mut Vec<Diagnostic>) {
             }
         }
         QueryTree::Or(trees) => trees.iter().for_each(|tree| contradictions(tree, found)),
+        QueryTree::Clause(clause) => found.extend(never_empty(clause)),
         // Never true inside of NOT is always true.
-        QueryTree::Not(_) | QueryTree::Clause(_) => {}
+        QueryTree::Not(_) => {}
     }
+}
+
+/// Reports `project = EMPTY`: every issue has a key, a project, a type and a status.
+fn never_empty(clause: &Clause) -> Option<Diagnostic> {
+    let is_required = matches!(
+        clause.field,
+        QueryField::Issue | QueryField::Project | QueryField::Named("issuetype" | "status")
+    );
+    let only_empty = clause.values.iter().all(|value| *value == QueryValue::Empty);
+    (is_required && only_empty && !clause.is_negated).then(|| {
+        let name = &clause.name;
+        let message = format!("this is never true: every issue has a value of `{name}`");
+        Diagnostic::warning(Code::Constant, clause.span, message)
+            .with_help(format!("for every issue write `{name} != EMPTY`"))
+    })
 }
 
 /// The values of a clause, if two different texts among them cannot be the same value: an id and a

@@ -87,6 +87,16 @@ fn queries_match_as_in_jira() {
         ("issue.property[app.x].state.size in (4, 5)", false),
         ("issue.property[\"it's\"].a = true", true),
         ("issue.property['app.x'].state.name != off", true),
+        ("cf[10010] in (Blue, Red, 3)", true),
+        ("cf[10010] = EMPTY", false),
+    ] {
+        assert_eq!(holds(query), expected, "{query}");
+    }
+}
+
+#[test]
+fn lists_in_properties_are_found_by_any_element() {
+    for (query, expected) in [
         ("issue.property[shelf].colours = amber", true),
         ("issue.property[shelf].colours = am", false),
         ("issue.property[shelf].colours != rose", true),
@@ -113,8 +123,6 @@ fn queries_match_as_in_jira() {
         ("issue.property[set] = EMPTY", true),
         ("issue.property[shelf].get != EMPTY", false),
         ("issue.property[other].x != a", false),
-        ("cf[10010] in (Blue, Red, 3)", true),
-        ("cf[10010] = EMPTY", false),
     ] {
         assert_eq!(holds(query), expected, "{query}");
     }
@@ -365,6 +373,11 @@ fn warnings_name_what_never_matches() {
         ("status = 3 AND status = Done", vec![]),
         ("(project = A OR (type = a AND type = b))", vec!["SY-3209 type"]),
         ("NOT (type = a AND type = b)", vec![]),
+        ("project = EMPTY", vec!["SY-3209 project"]),
+        ("assignee = u-1 AND status in (null, EMPTY)", vec!["SY-3209 status"]),
+        ("project in (A, EMPTY)", vec![]),
+        ("NOT project = EMPTY", vec![]),
+        ("priority = EMPTY", vec![]),
     ] {
         assert_eq!(warnings(query), expected, "{query}");
     }

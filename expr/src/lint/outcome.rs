@@ -3,11 +3,11 @@
 //!
 //! **Source:** Forge, "Atlassian app events": any outcome but a Boolean is an error.
 
-use super::{InferredValue, Linter, NotBoolean};
+use super::{InferredValue, Linter, NotBoolean, literal};
 use crate::ast::BinaryOp;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::typed::{Body, Expr};
-use crate::value::Type;
+use crate::value::{Literal, Type};
 
 impl Linter<'_> {
     /// Checks the outcome of the filter.
@@ -18,6 +18,10 @@ impl Linter<'_> {
         let Body::Expr(expr) = &self.typed.main.body.body else {
             return self.may_not_be_boolean(known.not_boolean);
         };
+        if matches!(literal(expr), Some(Literal::Bool(false))) {
+            let message = "this filter is always false: no event is delivered";
+            return self.report(Diagnostic::warning(Code::Constant, expr.span, message));
+        }
         let Some(ty) = known.ty.filter(|ty| *ty != Type::Boolean) else {
             let not_boolean = self.last_operand(expr, known);
             return self.may_not_be_boolean(not_boolean);

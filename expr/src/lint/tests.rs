@@ -174,6 +174,7 @@ fn warns_about_constant_conditions() {
         ("'A' && event.issue.key == 'A-1'", vec!["SY-3209 'A'"]),
         ("true ? event.issue.key == 'A-1' : false", vec!["SY-3209 true"]),
         ("true", vec![]),
+        ("false", vec!["SY-3209 false"]),
     ] {
         assert_eq!(findings(source, ISSUE), expected, "{source}");
     }

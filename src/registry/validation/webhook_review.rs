@@ -168,7 +168,7 @@ mod tests {
             ("comment_created", "project = OPS"),
             ("issue_property_set", "project = OPS"),
             ("worklog_updated", ""),
-            ("worklog_updated", "project = EMPTY"),
+            ("worklog_updated", "assignee = EMPTY"),
             ("jira:version_released", ""),
             ("jira:issue_updated", "cf[10011] = x"),
             ("page_created", ""),
