@@ -147,7 +147,7 @@ impl Reviewer {
         };
         let located = |found: Vec<Problem>| found.into_iter().map(|p| p.inside(path)).collect();
         match spec.validate(&self.programs, &self.settings.registry.epic_fields) {
-            Ok((_, warnings)) => Review { warnings: located(warnings), ..Review::default() },
+            Ok(valid) => Review { warnings: located(valid.warnings), ..Review::default() },
             Err(problems) => Review { problems: located(problems), ..Review::default() },
         }
     }

@@ -286,8 +286,8 @@ impl Registration for ChangedWebhook<'_> {
 fn check_webhook(context: &Context, spec: WebhookSpec) -> Result<CheckedWebhook, Vec<Problem>> {
     let epic_fields = &context.settings.registry.epic_fields;
     // The vendor's answer has no room for warnings; they are shown with the subscription.
-    let (programs, _) = spec.validate(&context.replica.programs, epic_fields)?;
-    Ok(CheckedWebhook { spec, _programs: programs })
+    let validated = spec.validate(&context.replica.programs, epic_fields)?;
+    Ok(CheckedWebhook { spec, _programs: validated.programs })
 }
 
 /// Reserves `count` ids that the site never used; returns the first.

@@ -53,6 +53,14 @@ pub struct WebhookSpec {
     issue_property_keys_filter: Option<Vec<String>>,
 }
 
+/// A validated webhook.
+pub(crate) struct ValidatedWebhook {
+    /// Its programs, kept alive until the registration is applied.
+    pub(crate) programs: Vec<Arc<Program>>,
+    /// Warnings for its author.
+    pub(crate) warnings: Vec<Problem>,
+}
+
 impl WebhookSpec {
     /// Parses one element of a request.
     ///
@@ -93,15 +101,15 @@ impl WebhookSpec {
         &self,
         programs: &ProgramCache,
         epic_fields: &[String],
-    ) -> Result<(Vec<Arc<Program>>, Vec<Problem>), Vec<Problem>> {
+    ) -> Result<ValidatedWebhook, Vec<Problem>> {
         let webhook = WebhookDefinition::from(self.clone().webhook(0, "", None, 0));
         let review = WebhookReview { products: &[Product::Jira], epic_fields, path: "" };
         let refused = review.refused_fields(&webhook.jql);
         if !refused.is_empty() {
             return Err(refused);
         }
-        let compiled = webhook.compile(programs, Product::Jira, "jqlFilter")?;
-        Ok((compiled, review.warnings(&webhook)))
+        let programs = webhook.compile(programs, Product::Jira, "jqlFilter")?;
+        Ok(ValidatedWebhook { programs, warnings: review.warnings(&webhook) })
     }
 
     /// Builds the stored form of the webhook.
