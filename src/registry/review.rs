@@ -10,6 +10,7 @@ use super::settings::Settings;
 use super::validation::{
     AppSpec, ConnectModule, ModuleSpec, ProgramCache, Trigger, TriggerFilter, ValidationRules,
     WebhookDefinition, WebhookReview, WebhookSpec, key_problem, static_path_problem,
+    static_webhook_problems,
 };
 use crate::domain::{AppId, Product};
 
@@ -128,6 +129,23 @@ impl Reviewer {
         let warnings = match WebhookDefinition::parse(&module.data, &module.path, product) {
             Ok(webhook) if problems.is_empty() && module.is_webhook() => {
                 self.webhook_review(&[product], &module.path).warnings(&webhook)
+            }
+            _ => Vec::new(),
+        };
+        Review { problems, warnings, ..Review::default() }
+    }
+
+    /// Reviews a webhook of a Connect app itself, which may be installed in either product.
+    #[must_use]
+    pub fn static_webhook(&self, webhook: &Value, path: &str) -> Review {
+        let Value::Object(data) = webhook else {
+            let problems = vec![Problem::new(code::FORM, path, "a webhook is an object")];
+            return Review { problems, ..Review::default() };
+        };
+        let problems = static_webhook_problems(data, path, &self.programs);
+        let warnings = match WebhookDefinition::parse(data, path, Product::Jira) {
+            Ok(webhook) if problems.is_empty() => {
+                self.webhook_review(&Product::ALL, path).warnings(&webhook)
             }
             _ => Vec::new(),
         };

@@ -93,6 +93,9 @@ async fn list_subscriptions(
             }
             items.push(subscription_view(&state, &installation, module));
             last = Some(position);
+            // Warnings are found when they are first read: a filter may take milliseconds, a page
+            // has hundreds.
+            tokio::task::yield_now().await;
         }
     }
     Ok(Json(page_view(items, None)))

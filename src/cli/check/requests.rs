@@ -24,6 +24,8 @@ pub enum RequestApi {
     ConnectConfluence,
     /// Dynamic webhooks of Jira
     Webhooks,
+    /// Descriptor of a Connect app: its webhooks, which are static modules
+    ConnectApp,
 }
 
 impl RequestApi {
@@ -33,6 +35,9 @@ impl RequestApi {
         let is_list = |name: &str| body.get(name).is_some_and(Value::is_array);
         if body.contains_key("installationId") {
             return None;
+        }
+        if body.contains_key("baseUrl") && body.get("modules").is_some_and(Value::is_object) {
+            return Some(Self::ConnectApp);
         }
         if is_list("webhooks") && body.contains_key("url") {
             return Some(Self::Webhooks);
@@ -82,6 +87,7 @@ pub(super) fn read(
                 modules.into_iter().map(review).collect()
             })
         }
+        RequestApi::ConnectApp => Ok(descriptor(&reviewer, source, &body)),
         RequestApi::Webhooks => api::webhook_elements(&body).map(|elements| {
             let review = |(at, element)| {
                 of_review(source, reviewer.dynamic_webhook(element, &format!("webhooks[{at}]")))
@@ -94,6 +100,20 @@ pub(super) fn read(
         vec![CheckInput::of_problems(source.origin(), problems.collect())]
     });
     (inputs, reviewer)
+}
+
+/// Reviews the webhooks of a descriptor, where one webhook need not be a list.
+fn descriptor(reviewer: &Reviewer, source: &Source, body: &Map<String, Value>) -> Vec<CheckInput> {
+    let webhooks = body.get("modules").and_then(|modules| modules.get(WEBHOOKS));
+    let webhooks = match webhooks {
+        Some(Value::Array(items)) => items.as_slice(),
+        Some(one) => std::slice::from_ref(one),
+        None => &[],
+    };
+    let review = |(at, webhook): (usize, &Value)| {
+        of_review(source, reviewer.static_webhook(webhook, &format!("modules.{WEBHOOKS}[{at}]")))
+    };
+    webhooks.iter().enumerate().map(review).collect()
 }
 
 fn of_review(source: &Source, review: Review) -> CheckInput {

@@ -285,7 +285,7 @@ impl AppSpec {
 }
 
 /// The product is unknown here: an app may be installed in either, and Jira accepts more.
-fn static_webhook_problems(
+pub(crate) fn static_webhook_problems(
     data: &Map<String, Value>,
     path: &str,
     programs: &ProgramCache,

@@ -21,7 +21,7 @@ mod trigger_rules;
 mod webhook;
 mod webhook_review;
 
-pub(crate) use app_spec::{AppSecrets, EndpointSpec};
+pub(crate) use app_spec::{AppSecrets, EndpointSpec, static_webhook_problems};
 pub use app_spec::{AppSpec, CheckUrl};
 pub use connect_module::ConnectModule;
 pub(crate) use discovery_response::{
