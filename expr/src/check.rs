@@ -623,7 +623,7 @@ fn unknown_name(name: &str, span: Span) -> Diagnostic {
         return finding.with_help(format!("write `{meant}`")).replaced_by(meant);
     }
     match name {
-        "currentUser" => {
+        "currentUser" | "user" | "context" | "principal" | "actor" | "me" => {
             return finding.with_help("who caused an event is `event.atlassianId`, an account id");
         }
         "now" => return finding.with_help("the time of the evaluation is `new Date()`"),

@@ -11,17 +11,23 @@
 //! field  = name ("[" name "]" ("." name)*)?
 //! ```
 //!
-//! Text is compared case-insensitively, as in Jira. `!=` and `NOT IN` exclude empty values.
+//! Text is compared case-insensitively, as in Jira. `!=` and `NOT IN` exclude empty values. An entity
+//! property that is a list, or has lists on the way to a value, has several values: `=` asks for any
+//! of them, `!=` for some value and none that is equal.
 //!
 //! **Source:** Jira dynamic webhooks, "JQL filters": fields, operators, and the text of the
-//! refusal, `The clause watchCount is unsupported`.
+//! refusal, `The clause watchCount is unsupported`. Jira, "Entity properties": lists give several
+//! values, and numbers are compared as numbers.
 
 mod clause;
+mod jql_query;
+mod normal;
 mod parse;
 mod query;
+mod review;
 mod translate;
 
-pub use translate::translate;
+pub use jql_query::{Query, translate};
 
 #[cfg(test)]
 mod tests;

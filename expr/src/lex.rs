@@ -9,7 +9,7 @@ use nom::sequence::{pair, preceded, terminated};
 use nom::{IResult, Parser};
 
 use crate::diagnostic::{Code, Diagnostic};
-use crate::limits::{SOURCE_CHARS_MAX, SYNTAX_ERRORS_MAX};
+use crate::limits::{SOURCE_CHARS_MAX, SYNTAX_ERRORS_MAX, TRANSLATED_CHARS_MAX};
 use crate::span::{Span, slice};
 
 /// A token and its span.
@@ -93,13 +93,31 @@ pub(crate) struct Lexed<'s> {
     pub(crate) is_complete: bool,
 }
 
-/// Splits `source` into tokens. A source longer than [`SOURCE_CHARS_MAX`] yields no tokens.
-pub(crate) fn lex(source: &str) -> Lexed<'_> {
+/// Requires that a source is not longer than what authors may write.
+///
+/// # Errors
+/// It is longer than [`SOURCE_CHARS_MAX`].
+pub(crate) fn check_length(source: &str) -> Result<(), Diagnostic> {
+    length_within(source, SOURCE_CHARS_MAX)
+}
+
+fn length_within(source: &str, max: usize) -> Result<(), Diagnostic> {
+    // No text has more characters than bytes.
+    if source.len() <= max {
+        return Ok(());
+    }
     let length = source.chars().count();
-    if length > SOURCE_CHARS_MAX {
-        let message = format!("{} of {} characters", grouped(length), grouped(SOURCE_CHARS_MAX));
-        let error = Diagnostic::error(Code::TooLong, Span::new(0, 0), message)
-            .with_help("move long lists into an entity property");
+    if length <= max {
+        return Ok(());
+    }
+    let message = format!("{} of {} characters", grouped(length), grouped(max));
+    Err(Diagnostic::error(Code::TooLong, Span::new(0, 0), message)
+        .with_help("move long lists into an entity property"))
+}
+
+/// Splits `source` into tokens. A source longer than [`TRANSLATED_CHARS_MAX`] yields no tokens.
+pub(crate) fn lex(source: &str) -> Lexed<'_> {
+    if let Err(error) = length_within(source, TRANSLATED_CHARS_MAX) {
         return Lexed { tokens: Vec::new(), errors: vec![error], is_complete: false };
     }
     let mut lexer = Lexer { source, rest: source, tokens: Vec::new(), braces: Vec::new() };

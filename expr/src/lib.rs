@@ -70,7 +70,7 @@ pub use crate::diagnostic::{Code, CompileError, Diagnostic, ErrorKind, Severity}
 pub use crate::env::Env;
 pub use crate::eval::{EvalScratch, Verdict};
 pub use crate::fault::EvalError;
-pub use crate::frontend::{Compiled, canonical, compile, compile_for, token_count};
+pub use crate::frontend::{Compiled, canonical, compile, compile_for, declared_names, token_count};
 pub use crate::predicate::{Condition, Facts, Path, Resolved};
 pub use crate::profile::{CheckProfile, Usage};
 pub use crate::program::Program;

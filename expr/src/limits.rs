@@ -3,6 +3,11 @@
 /// Longest source, in Unicode scalar values. **Source:** Forge events page, "Filter out events".
 pub const SOURCE_CHARS_MAX: usize = 10_000;
 
+/// Longest source of which the author wrote another form, in Unicode scalar values: the expression
+/// of a JQL query. A query within [`SOURCE_CHARS_MAX`] that lists short values is translated to less
+/// than half of this.
+pub const TRANSLATED_CHARS_MAX: usize = 50_000;
+
 /// Nesting depth of brackets, blocks, functions and unary operators. Bounds the parser's stack.
 pub const NESTING_MAX: usize = 128;
 

@@ -7,11 +7,13 @@
 mod access;
 mod condition;
 mod operator;
+mod outcome;
+mod spelling;
 
 use std::collections::HashMap;
 
 use crate::ast::UnaryOp;
-use crate::diagnostic::{Code, Diagnostic, Severity};
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::limits::{BODIES_MAX, WARNINGS_MAX};
 use crate::profile::Usage;
 use crate::schema::{FieldLookup, MapShape, Shape, body_of};
@@ -85,6 +87,16 @@ struct InferredValue {
     null_reason: Option<NullReason>,
     /// The member of a changelog item that it is.
     changelog_field: Option<&'static str>,
+    /// Why the value may be no Boolean, although it looks like a condition.
+    not_boolean: Option<NotBoolean>,
+}
+
+/// A part of a condition that may be its value, and is no Boolean then.
+#[derive(Clone, Copy, Debug)]
+struct NotBoolean {
+    span: Span,
+    /// The type of the value; null if it may be missing.
+    ty: Type,
 }
 
 /// The reason why a value may be null.
@@ -145,19 +157,6 @@ impl Linter<'_> {
         span.text(&self.typed.source)
     }
 
-    fn top_level(&mut self, known: &InferredValue) {
-        let Some(ty) = known.ty.filter(|ty| *ty != Type::Boolean) else { return };
-        if self.findings.iter().any(|finding| finding.code == Code::NotBoolean) {
-            return;
-        }
-        let Body::Expr(expr) = &self.typed.main.body.body else { return };
-        let message = format!("this filter is never true or false: it yields a {}", ty.name());
-        self.report(
-            Diagnostic::warning(Code::NotBoolean, expr.span, message)
-                .with_help("compare the value: there is no truthiness at the top of a filter"),
-        );
-    }
-
     fn block(&mut self, block: &Block) -> InferredValue {
         for (slot, value) in &block.declarations {
             let known = self.expr(value);
@@ -167,17 +166,18 @@ impl Linter<'_> {
             Body::Expr(expr) => self.expr(expr),
             Body::If { arms, otherwise } => {
                 let mark = self.non_null.len();
+                let mut not_boolean = None;
                 for (condition, then) in arms {
                     self.condition(condition);
                     let inside = self.non_null.len();
                     self.assume(condition, true);
-                    self.block(then);
+                    not_boolean = not_boolean.or(self.block(then).not_boolean);
                     self.non_null.truncate(inside);
                     self.assume(condition, false);
                 }
-                self.block(otherwise);
+                not_boolean = not_boolean.or(self.block(otherwise).not_boolean);
                 self.non_null.truncate(mark);
-                InferredValue::default()
+                InferredValue { not_boolean, ..InferredValue::default() }
             }
             Body::Try { attempt, handler, .. } => {
                 self.try_depth += 1;
@@ -243,9 +243,12 @@ impl Linter<'_> {
                 items.iter().for_each(|item| drop(self.expr(item)));
             }
             ExprKind::Map(entries) => entries.iter().for_each(|(_, value)| drop(self.expr(value))),
-            ExprKind::Unary { op: UnaryOp::Not, operand } => self.condition(operand),
+            ExprKind::Unary { op: UnaryOp::Not, operand } => drop(self.condition(operand)),
             ExprKind::Unary { operand, .. } | ExprKind::Throw(operand) => drop(self.expr(operand)),
-            ExprKind::Conditional { arms, otherwise } => self.conditional(arms, otherwise),
+            ExprKind::Conditional { arms, otherwise } => {
+                let not_boolean = self.conditional(arms, otherwise);
+                return InferredValue { not_boolean, ..InferredValue::of_type(expr.ty) };
+            }
             ExprKind::Literal(_)
             | ExprKind::Literals(_)
             | ExprKind::TypeOfVariable(_)
@@ -254,18 +257,23 @@ impl Linter<'_> {
         InferredValue::of_type(expr.ty)
     }
 
-    fn conditional(&mut self, arms: &[(Expr, Expr)], otherwise: &Expr) {
+    /// Returns why a branch may be no Boolean.
+    fn conditional(&mut self, arms: &[(Expr, Expr)], otherwise: &Expr) -> Option<NotBoolean> {
         let mark = self.non_null.len();
+        let mut not_boolean = None;
         for (condition, value) in arms {
             self.condition(condition);
             let inside = self.non_null.len();
             self.assume(condition, true);
-            self.expr(value);
+            let known = self.expr(value);
+            not_boolean = not_boolean.or_else(|| self.last_operand(value, &known));
             self.non_null.truncate(inside);
             self.assume(condition, false);
         }
-        self.expr(otherwise);
+        let known = self.expr(otherwise);
+        not_boolean = not_boolean.or_else(|| self.last_operand(otherwise, &known));
         self.non_null.truncate(mark);
+        not_boolean
     }
 
     fn variable(&self, at: u32) -> InferredValue {

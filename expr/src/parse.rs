@@ -11,6 +11,7 @@
 mod grammar;
 mod input;
 mod lookahead;
+mod membership;
 mod operators;
 mod program;
 mod repair;

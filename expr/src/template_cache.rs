@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::compile::generate;
 use crate::diagnostic::CompileError;
-use crate::frontend::parse_and_check;
+use crate::frontend::parse_and_check_translated;
 use crate::parameter_slots::ParameterSlots;
 use crate::profile::CheckProfile;
 use crate::program::{Program, ProgramTemplate};
@@ -32,7 +32,8 @@ impl TemplateCache {
     }
 
     /// Returns the program of an expression. Reuses an equal program, or the template of a program
-    /// that differs only in parameters, if one is in use.
+    /// that differs only in parameters, if one is in use. The source may be as long as a translated
+    /// query: what authors write is checked before.
     ///
     /// # Errors
     /// As [`crate::compile()`].
@@ -50,7 +51,7 @@ impl TemplateCache {
         let program = match self.program_of_known_template(template_hash, source, &slots) {
             Some(program) => program,
             None => {
-                let (typed, _) = parse_and_check(source, profile)?;
+                let (typed, _) = parse_and_check_translated(source, profile)?;
                 let (program, is_shared) = generate(&typed);
                 if is_shared {
                     self.templates.insert(template_hash, &program.template);

@@ -55,6 +55,29 @@ const ABOUT_EVENTS: &[(&str, &[&str])] = &[
     (r"event.issue.key.match(/OPS-\d+/) != null", EVENTS),
     ("event.issue.key.match(/ops/i) != null", EVENTS),
     ("event.issue.fields.summary.includes('crash') ? true", EVENTS),
+    ("event.issue.fields.resolution is not null", EVENTS),
+    ("false", EVENTS),
+    ("'urgent' in event.issue.fields.labels", EVENTS),
+    ("event.issue.fields.status.name not in ['Done', 'Closed']", EVENTS),
+    ("event.issue.fields.reporter.accountId == context.accountId", EVENTS),
+    ("event.comment.body.includes('fuse')", &["avi:jira:commented:issue"]),
+    ("event.issue.fields.description == 'fuse'", EVENTS),
+    ("event.changelog.items.some(i => i.toString() == 'Done')", &["avi:jira:updated:issue"]),
+    ("event.issue.fields.updated - event.issue.fields.created > 1000", EVENTS),
+    ("event.issue.fields.labels - 1 > 0", EVENTS),
+    ("event.issue.key * 2 == 4", EVENTS),
+    ("event.issue.fields.assignee && event.issue.fields.assignee.accountId == 'u-1'", EVENTS),
+    ("event.issue.fields.labels?.includes('attic')", EVENTS),
+    ("event.issue.fields.parent || event.issue.key == 'A-1'", EVENTS),
+    ("event.changelog.items.some(i => i.field == 'component')", &["avi:jira:updated:issue"]),
+    ("event.changelog.items.some(i => i.field == 'Assignee')", &["avi:jira:updated:issue"]),
+    ("event.changelog.items.some(i => i.fieldId == 'Component')", &["avi:jira:updated:issue"]),
+    ("event.eventType == 'avi:jira:update:issue'", &["avi:jira:updated:issue"]),
+    ("event.a.map(a => event.a.map(b => event.a.map(c => event.a.map(d => d)))) == []", EVENTS),
+    (
+        "event.a.some(x => x) && event.b.some(x => x) && event.c.some(x => x) && event.d.some(x => x)",
+        EVENTS,
+    ),
 ];
 
 /// Queries that are not JQL, or that webhooks do not support.
@@ -71,6 +94,15 @@ const QUERIES: &[&str] = &[
     "project in OPS",
     "project not OPS",
     "= OPS",
+    "project is not EMPTY",
+    "project in projectsLeadByUser()",
+];
+
+/// Queries with warnings.
+const DOUBTFUL_QUERIES: &[&str] = &[
+    "assignee = \"Ada Lampwright\"",
+    "project = OPS AND status = Open AND project = WEB",
+    "project = EMPTY",
 ];
 
 fn findings(source: &str, events: &[&str]) -> Vec<Diagnostic> {
@@ -123,6 +155,9 @@ fn drawn() -> String {
     };
     for query in QUERIES {
         add(query, jql::translate(query).unwrap_err().diagnostics);
+    }
+    for query in DOUBTFUL_QUERIES {
+        add(query, jql::Query::parse(query).unwrap().warnings());
     }
     for (source, events) in ABOUT_EVENTS {
         add(source, findings(source, events));

@@ -30,14 +30,14 @@ pub(super) fn registered_view(registered: &RegisteredModule) -> Value {
 }
 
 /// A module as parsed from a request body.
-pub(super) struct ModuleBody {
+pub(crate) struct ModuleBody {
     pub(super) key: Option<Value>,
     module_type: String,
     data: Map<String, Value>,
 }
 
 impl ModuleBody {
-    pub(super) fn read(mut body: Map<String, Value>) -> Result<Self, ApiError> {
+    pub(crate) fn read(mut body: Map<String, Value>) -> Result<Self, ApiError> {
         let mut problems = Vec::new();
         let key = body.remove("key");
         let module_type = match body.remove("type") {
@@ -78,7 +78,7 @@ impl ModuleBody {
     }
 
     /// Returns the module of version 2, which must not carry a key.
-    pub(super) fn without_key(self) -> Result<ModuleSpec, ApiError> {
+    pub(crate) fn without_key(self) -> Result<ModuleSpec, ApiError> {
         for (path, given) in
             [("key", self.key.is_some()), ("data.key", self.data.contains_key("key"))]
         {
@@ -92,7 +92,7 @@ impl ModuleBody {
     }
 
     /// Returns the module of version 1 with the key that the app assigned.
-    pub(super) fn keyed(self) -> Result<(ModuleSpec, ModuleKey), ApiError> {
+    pub(crate) fn keyed(self) -> Result<(ModuleSpec, ModuleKey), ApiError> {
         let key = parse_key(self.key.as_ref())?;
         let inside = self.data.get("key");
         if inside.is_some_and(|inside| inside.as_str() != Some(key.as_str())) {

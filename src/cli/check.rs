@@ -1,12 +1,16 @@
 //! `switchyard check`: validates filters and modules, and reports errors and warnings.
 
 mod body_size;
+mod detect;
 mod finding;
 mod input;
+mod manifest;
 mod report;
+mod requests;
+mod variables;
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -15,21 +19,27 @@ use switchyard_expr::{CheckProfile, Diagnostic, Severity, Usage, compile_for};
 
 use super::exit::{EXIT_NEGATIVE, UsageError};
 use super::io::{Output, read_input, read_sample};
+use crate::config::{Config, manifest_variable};
 use crate::event::Sample;
-use crate::registry::{Problem, catalog, code};
+use crate::registry::review::Reviewer;
+use crate::registry::{AppSpec, Problem, Settings, catalog, code};
+use detect::Options;
 use finding::{Checked, Finding, FindingKind};
-use input::{CheckInput, FilterText};
+use input::{CheckInput, FilterText, TriggerText};
+pub use requests::RequestApi;
+use variables::Values;
 
 /// Checks filters: syntax, names, types, limits; no server needed
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  switchyard check -e \"event.issue.fields.project.key == 'OPS'\"\n  \
     switchyard check -e \"event.issue.key\" --event avi:jira:created:issue -o json\n  \
-    switchyard check manifest.yml --format github\n  switchyard check module.json --format sarif"
+    switchyard check manifest.yml --var TEAM=OPS --format github\n  \
+    switchyard check module.json --app app.json --format sarif"
 )]
 pub struct CheckArgs {
-    /// A filter, a module (JSON), registrations (NDJSON) or a Forge manifest (YAML); `-` for
-    /// standard input
+    /// A filter, a module or request (JSON), registrations (NDJSON) or a Forge manifest (YAML); `-`
+    /// for standard input
     #[arg(required_unless_present = "expression", conflicts_with = "expression")]
     pub file: Option<PathBuf>,
     /// The filter
@@ -41,6 +51,15 @@ pub struct CheckArgs {
     /// A sample event; warns if the vendor would drop the body that a module's handler gets of it
     #[arg(long, value_name = "FILE", conflicts_with = "expression")]
     pub with: Option<PathBuf>,
+    /// A variable of a manifest; may be repeated. Variables are also read from the environment
+    #[arg(long = "var", value_name = "NAME=VALUE", conflicts_with = "expression")]
+    pub variables: Vec<String>,
+    /// The app (JSON, as for `PUT /admin/v1/apps`) whose handlers and scopes modules may use
+    #[arg(long, value_name = "FILE", conflicts_with = "expression")]
+    pub app: Option<PathBuf>,
+    /// The API that the file is a request to; by default it is detected
+    #[arg(long, value_enum, value_name = "API", conflicts_with = "expression")]
+    pub api: Option<RequestApi>,
     /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
@@ -67,12 +86,16 @@ pub enum Format {
 /// # Errors
 /// The file cannot be read or has an unknown form.
 pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let inputs = match (&args.expression, &args.file) {
+    let given = given_variables(&args.variables)?;
+    let values = Values { given: &given, environment: manifest_variable };
+    let options = Options { events: &args.events, api: args.api, values: &values };
+    let reviewer = reviewer(args)?;
+    let (inputs, reviewer) = match (&args.expression, &args.file) {
         (Some(expression), _) => {
-            vec![input::expression("<arg>", expression.clone(), &args.events)]
+            (vec![input::expression("<arg>", expression.clone(), &args.events)], reviewer)
         }
         (None, Some(file)) => {
-            input::read(&file.display().to_string(), &read_input(file)?, &args.events)?
+            detect::read(&file.display().to_string(), &read_input(file)?, reviewer, &options)?
         }
         (None, None) => {
             anyhow::bail!(UsageError("nothing to check: give a FILE, `-`, or -e EXPR".into()))
@@ -81,6 +104,7 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let sample = args.with.as_deref().map(read_sample).transpose()?;
     let mut findings = unknown_events(&args.events);
     findings.extend(duplicate_keys(&inputs));
+    findings.extend(property_paths(&inputs, &reviewer));
     let checked = check(inputs, sample.as_ref(), findings);
     let valid = !checked.findings.iter().any(Finding::is_error);
     match (args.format, args.output) {
@@ -92,6 +116,41 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         (Some(Format::Text), _) | (None, Output::Text) => report::text(&checked, valid)?,
     }
     Ok(if valid { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NEGATIVE) })
+}
+
+/// The reviewer of modules, with the default settings, and the app if there is one.
+fn reviewer(args: &CheckArgs) -> anyhow::Result<Reviewer> {
+    let reviewer = Reviewer::new(Settings::new(&Config::defaults()?, ""));
+    let Some(file) = &args.app else { return Ok(reviewer) };
+    let app: AppSpec = serde_json::from_str(&read_input(file)?)
+        .map_err(|error| UsageError(format!("{} is not an app: {error}", file.display())))?;
+    Ok(reviewer.with_app(app))
+}
+
+/// Parses `NAME=VALUE`.
+fn given_variables(texts: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
+    let pair = |text: &String| match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(UsageError(format!("`--var {text}` has no form NAME=VALUE")).into()),
+    };
+    texts.iter().map(pair).collect()
+}
+
+/// Returns errors for installations whose triggers together read too many entity properties.
+fn property_paths(inputs: &[CheckInput], reviewer: &Reviewer) -> Vec<Finding> {
+    let mut owners: BTreeMap<&str, Vec<(&CheckInput, &TriggerText)>> = BTreeMap::new();
+    for input in inputs {
+        let Some(trigger) = &input.trigger else { continue };
+        owners.entry(&trigger.owner).or_default().push((input, trigger));
+    }
+    let findings = owners.into_values().filter_map(|triggers| {
+        let (input, last) = *triggers.last()?;
+        let data: Vec<_> = triggers.iter().map(|(_, trigger)| trigger.data.clone()).collect();
+        let problem = reviewer.property_path_problem(&data, &last.path)?;
+        let kind = FindingKind::Module(Severity::Error, Box::new(problem));
+        Some(Finding { origin: input.origin.clone(), kind })
+    });
+    findings.collect()
 }
 
 /// Returns errors for event types of `--event` that are not in the catalogue.
@@ -135,6 +194,7 @@ fn duplicate_keys(inputs: &[CheckInput]) -> Vec<Finding> {
 }
 
 fn check(inputs: Vec<CheckInput>, sample: Option<&Sample>, mut findings: Vec<Finding>) -> Checked {
+    let modules = inputs.iter().filter(|input| input.is_module).count();
     let mut filters = Vec::new();
     for mut input in inputs {
         let too_large = input.body.as_ref().zip(sample).and_then(|(b, s)| body_size::warning(b, s));
@@ -152,7 +212,7 @@ fn check(inputs: Vec<CheckInput>, sample: Option<&Sample>, mut findings: Vec<Fin
             filters.push(filter);
         }
     }
-    Checked { findings, filters }
+    Checked { findings, filters, modules }
 }
 
 fn diagnostics(filter: &FilterText) -> Vec<Diagnostic> {

@@ -1,5 +1,5 @@
-//! Reads of the environment other than settings: the token of commands, paths and environment of
-//! `nats-server`.
+//! Reads of the environment other than settings: the token of commands, variables of manifests, paths
+//! and environment of `nats-server`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,6 +16,12 @@ pub fn client_token() -> Option<String> {
     let text = |name| std::env::var_os(name)?.into_string().ok();
     let named = |name| text(name).filter(|token: &String| !token.is_empty());
     named("SWITCHYARD_TOKEN").or_else(|| named("SWITCHYARD_ADMIN_TOKEN"))
+}
+
+/// Returns a variable that a checked manifest declares.
+#[must_use]
+pub fn manifest_variable(name: &str) -> Option<String> {
+    std::env::var_os(name)?.into_string().ok()
 }
 
 /// Returns paths of `nats-server` in order of preference: `NATS_SERVER`, the folders of `PATH`,

@@ -13,7 +13,9 @@ mod load;
 mod secret_length;
 mod sections;
 
-pub use environment::{broker_environment, client_token, nats_server_candidates};
+pub use environment::{
+    broker_environment, client_token, manifest_variable, nats_server_candidates,
+};
 pub use error::ConfigError;
 pub use fraction::part_of;
 pub use sections::{

@@ -11,9 +11,9 @@ use super::commands::{
     ForgeBatches, ForgeModules, Installations, ManagedModules, ModuleStatusCommands, Notices,
     SecretRotation, SigningKeys,
 };
-use super::compile::{AppliedApp, AppliedInstallation};
+use super::compile::{AppliedApp, AppliedInstallation, AppliedModule};
 use super::error::RegisterError;
-use super::model::{ClientRecord, Counts};
+use super::model::{ClientRecord, Counts, Problem};
 #[cfg(test)]
 use super::model::{Document, InstallationRecord};
 use super::replica::{self, StateWriter, UnreadableDocument, WaitingInstallation};
@@ -59,6 +59,22 @@ impl Registry {
     /// Sets the caller of apps.
     pub fn set_app_caller(&self, caller: Arc<dyn AppCaller>) {
         self.context.calls.set_caller(caller);
+    }
+
+    /// Returns the warnings about a module as it is registered: what would be said if it was
+    /// registered now.
+    #[must_use]
+    pub fn warnings<'m>(
+        &self,
+        installation: &AppliedInstallation,
+        module: &'m AppliedModule,
+    ) -> &'m [Problem] {
+        module.warnings.get_or_init(|| {
+            let app = self.app(installation.record.app.as_str());
+            let app = app.as_ref().map(|app| &app.record);
+            let review = self.context.review(app, installation.record.product);
+            review.warnings(&module.module_type, &module.data).into()
+        })
     }
 
     /// Commands on Forge modules.

@@ -37,6 +37,7 @@ mod error;
 mod facade;
 mod metrics;
 mod model;
+mod module_review;
 pub mod offline;
 mod replica;
 pub mod review;
@@ -76,5 +77,5 @@ pub use store::{Store, StoreError, StoredDocument, WatchEvent};
 pub use validation::{
     AppSpec, CheckUrl, ConnectModule, DeclaredProperty, FilterCost, HandlerRef, ModuleSpec,
     ProgramCache, StaticModules, Trigger, TriggerEvent, TriggerFilter, ValidatedTrigger,
-    ValidationRules, WebhookDefinition, WebhookSpec, catalog, key_problem,
+    ValidationRules, WebhookDefinition, WebhookSpec, catalog, key_problem, normal_jql,
 };

@@ -86,8 +86,12 @@ impl TriggerReader {
         if let Some(problem) = key_problem(registration.key.as_str(), "key") {
             return Err(reject(&[problem]));
         }
-        let rules =
-            ValidationRules { app: None, allow_unknown_events: false, programs: &self.programs };
+        let rules = ValidationRules {
+            app: None,
+            product: None,
+            allow_unknown_events: false,
+            programs: &self.programs,
+        };
         // Keeps the programs alive until the subscription holds them.
         let _accepted = rules.check(&registration.data, "data").map_err(|found| reject(&found))?;
         let trigger = Trigger::parse(&registration.data, "data").map_err(|found| reject(&found))?;

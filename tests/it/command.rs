@@ -83,6 +83,35 @@ help: the other is manifest.yml#modules.trigger[0].key; the vendor ignores both,
 }
 
 #[test]
+fn requests_are_judged_for_an_app_and_an_api() {
+    let trigger = |member: &str, name: &str| {
+        let mut data = json!({"events": ["avi:jira:created:user"]});
+        data[member] = name.into();
+        json!({"type": "trigger", "data": data}).to_string()
+    };
+    let app = json!({"kind": "forge", "functions": ["main"], "scopes": ["read:jira-work"]});
+    let folder = folder(&[
+        ("app.json", &app.to_string()),
+        ("ok.json", &trigger("function", "main")),
+        ("bad.json", &trigger("endpoint", "hook")),
+        ("keyed.json", r#"{"key": "k", "type": "trigger", "data": {"key": "k"}}"#),
+    ]);
+    let check = |more: &[&str]| run(folder.path(), &[&["check"], more].concat());
+    assert_eq!(check(&["ok.json"]).0, 0);
+    let (status, text) = check(&["ok.json", "--app", "app.json"]);
+    assert!(status == 1 && text.contains("SY-2007"), "{text}");
+    let (status, text) = check(&["bad.json", "--app", "app.json"]);
+    assert!(
+        status == 1 && text.contains("SY-2005") && text.contains("declares no endpoint"),
+        "{text}"
+    );
+    let (status, text) = check(&["keyed.json", "--api", "forge-v2"]);
+    assert!(status == 1 && text.contains("SY-2011"), "{text}");
+    assert_eq!(check(&["ok.json", "--var", "NAME"]).0, 2);
+    assert_eq!(check(&["ok.json", "--app", "ok.json"]).0, 2);
+}
+
+#[test]
 fn module_member_that_the_vendor_ignores_yields_a_warning_with_a_sample() {
     let sample = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/data/events/jira-updated-issue-large.json");

@@ -105,11 +105,14 @@ fn modules(replica: &Replica) -> Vec<ModuleRecord> {
     installation.record.modules.clone()
 }
 
-async fn run_cases(replica: &Replica, file: &str) {
+/// Runs the cases of a file; returns the number of requests that `check` judged, too.
+async fn run_cases(replica: &Replica, file: &str) -> usize {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let child = Command::new("python3")
         .arg(tests.join("tools/registration_cases.py"))
         .args(["--base", &replica.base, "--admin-token", ADMIN_TOKEN])
+        // Checking offline must find what the API finds.
+        .args(["--check", env!("CARGO_BIN_EXE_switchyard")])
         .arg(tests.join("cases/registration").join(file))
         .stdin(Stdio::null())
         .kill_on_drop(true)
@@ -118,30 +121,35 @@ async fn run_cases(replica: &Replica, file: &str) {
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{file}:\n{text}{errors}");
+    let judged =
+        text.lines().find_map(|line| line.strip_suffix(" requests judged alike by `check`"));
+    judged.and_then(|count| count.parse().ok()).expect("the number of requests that were compared")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn forge_api_passes_the_recorded_cases_of_both_versions() {
     let broker = NatsServer::start().await;
     let replica = Replica::start(&broker).await;
-    run_cases(&replica, "forge-v2.json").await;
-    run_cases(&replica, "forge-v1.json").await;
+    assert!(run_cases(&replica, "forge-v2.json").await > 30);
+    assert!(run_cases(&replica, "forge-v1.json").await > 5);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connect_api_passes_the_recorded_cases_of_both_products() {
     let broker = NatsServer::start().await;
     let replica = Replica::start(&broker).await;
+    let mut judged = 0;
     for file in ["connect-auth.json", "connect-jira.json", "connect-confluence.json"] {
-        run_cases(&replica, file).await;
+        judged += run_cases(&replica, file).await;
     }
+    assert!(judged > 20, "{judged}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn webhook_api_passes_the_recorded_cases() {
     let broker = NatsServer::start().await;
     let replica = Replica::start(&broker).await;
-    run_cases(&replica, "jira-webhooks.json").await;
+    assert!(run_cases(&replica, "jira-webhooks.json").await > 10);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -168,7 +168,7 @@ async fn matching_dynamic_webhooks_share_one_request_over_retries() {
     let quick = |setup: Setup| setup.with("SWITCHYARD_DELIVERY__RETRY_SCHEDULE_S", "1");
     let world = world(json!({}), quick).await;
     let one = |jql: &str| json!({"events": ["jira:issue_updated"], "jqlFilter": jql});
-    let mut narrow = one("");
+    let mut narrow = one("project != EMPTY");
     narrow["fieldIdsFilter"] = json!(["description"]);
     let body = json!({"url": world.sink.url("/base/hooks"),
         "webhooks": [one("project = OPS"), one("project = WEB"), one("status != Done"), narrow]});
@@ -201,6 +201,41 @@ async fn matching_dynamic_webhooks_share_one_request_over_retries() {
     world.sink.answer("/base/hooks", 204, None);
     let all = arrived(&world.sink, "/base/hooks", 4).await;
     assert_eq!(all[3].json()["matchedWebhookIds"], json!([id(2)]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_show_the_normal_form_and_records_what_was_written_with_warnings() {
+    let world = world(json!({}), |setup| setup).await;
+    let written = "project=OPS  and assignee != 'Ada Lovelace'";
+    let body = json!({"url": world.sink.url("/base/hooks"), "webhooks": [
+        {"events": ["jira:issue_updated", "sprint_started"], "jqlFilter": written},
+        {"events": ["jira:issue_updated"], "jqlFilter": "project != null"},
+        {"events": ["jira:issue_updated"], "jqlFilter": " "},
+        {"events": ["jira:issue_updated"], "jqlFilter": "cf[10029] = 5"}]});
+    let (_, answer) = world.app.call(Method::POST, WEBHOOKS, &body).await;
+    let results = &answer["webhookRegistrationResult"];
+    assert_eq!(results[2]["errors"], json!(["Empty JQL search not supported"]));
+    assert_eq!(results[3]["errors"], json!(["The clause cf[10029] is unsupported"]));
+
+    let (_, list) = world.app.call(Method::GET, WEBHOOKS, &Value::Null).await;
+    let filter = |at: usize| list["values"][at]["jqlFilter"].as_str().expect("a filter");
+    assert_eq!(filter(0), "project = OPS AND assignee != \"Ada Lovelace\"");
+    assert_eq!(filter(1), "project != EMPTY");
+
+    let id = results[0]["createdWebhookId"].as_u64().expect("an id");
+    let list = world._router.get("/admin/v1/subscriptions").await.expect("a list");
+    let items = list["items"].as_array().expect("items");
+    let listed = items.iter().find(|item| item["key"] == format!("webhook-{id}"));
+    let listed = listed.expect("the webhook");
+    assert_eq!(listed["data"]["jqlFilter"], written);
+    let warnings = listed["warnings"].as_array().expect("warnings");
+    let codes: Vec<&str> = warnings.iter().filter_map(|found| found["code"].as_str()).collect();
+    assert_eq!(codes, ["SY-2032", "SY-3106"], "{warnings:?}");
+    let single = listed["id"].as_str().expect("an id").replace('/', "%2F");
+    let single = world._router.get(&format!("/admin/v1/subscriptions/{single}")).await;
+    assert_eq!(single.expect("the webhook")["warnings"], listed["warnings"]);
+    let quiet = items.iter().filter(|item| item.get("warnings").is_none()).count();
+    assert_eq!(quiet, items.len() - 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -270,7 +305,7 @@ async fn app_is_notified_once_of_a_webhook_that_expires_soon() {
         "notices": {"url": world.sink.url("/notices")}});
     world._router.put(&format!("/admin/v1/apps/{APP}"), body).await;
     let hooks = json!({"url": world.sink.url("/base/hooks"),
-        "webhooks": [{"events": ["jira:issue_updated"], "jqlFilter": ""}]});
+        "webhooks": [{"events": ["jira:issue_updated"], "jqlFilter": "project != EMPTY"}]});
     let (_, answer) = world.app.call(Method::POST, WEBHOOKS, &hooks).await;
     let notice = arrived(&world.sink, "/notices", 1).await.remove(0).json();
     assert_eq!(notice["type"], "switchyard.webhook.expiring");

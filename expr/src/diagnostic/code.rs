@@ -321,11 +321,11 @@ codes! {
 
     /// The cost depends on more lists than the vendor allows.
     TooComplex = 3306 {
-        title: "more complex than the vendor allows",
-        cause: "The vendor estimates the cost of a filter at deployment and rejects one that \
-            iterates over more than three lists. Switchyard accepts it: 50,000 steps per event \
-            are the only limit.",
-        example: "",
+        title: "more complex than allowed",
+        cause: "The cost of a filter is estimated when it is registered, as the vendor does. \
+            Rejected are more than three lists, three combinations of lists, or three lists inside \
+            of each other. A constant part over 10,000, which the vendor may reject, is a warning.",
+        example: "event.a.map(a => a.b.map(b => b.c.map(c => c.d.map(d => d)))).length > 0",
         fix: "Test the cheap conditions first, and iterate over fewer lists.",
     }
 

@@ -8,7 +8,10 @@ use nom::multi::fold_many0;
 use nom::sequence::{delimited, preceded, terminated};
 use nom::{IResult, Parser};
 
-use super::query::{Clause, QueryField, QueryResult, QueryTree, QueryValue, unsupported, wrong};
+use super::query::{
+    Clause, QueryField, QueryResult, QueryTree, QueryValue, unsupported, unsupported_function,
+    wrong,
+};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::limits::{NESTING_MAX, SOURCE_CHARS_MAX};
 use crate::span::{Span, slice};
@@ -81,15 +84,7 @@ impl<'q> QueryParser<'q> {
     fn any(&mut self) -> QueryResult<QueryTree> {
         let mut trees = vec![self.all()?];
         while self.word("or") || self.sign("||") || self.sign("|") {
-            match (trees.last_mut(), self.all()?) {
-                // `a = 1 OR a = 2` is merged to `a IN (1, 2)`, which is much shorter.
-                (Some(QueryTree::Clause(last)), QueryTree::Clause(next))
-                    if last.is_joined_by(&next) =>
-                {
-                    last.values.extend(next.values);
-                }
-                (_, next) => trees.push(next),
-            }
+            trees.push(self.all()?);
         }
         Ok(if trees.len() == 1 { trees.remove(0) } else { QueryTree::Or(trees) })
     }
@@ -125,53 +120,70 @@ impl<'q> QueryParser<'q> {
     }
 
     fn clause(&mut self) -> QueryResult<Clause> {
-        let (field, written) = self.field()?;
-        let (is_negated, values) = if self.sign("!=") {
-            (true, vec![self.operand(written)?])
+        let (field, written, span) = self.field()?;
+        let (is_negated, is_list) = if self.sign("!=") {
+            (true, false)
         } else if self.sign("=") {
-            (false, vec![self.operand(written)?])
+            (false, false)
         } else if self.word("in") {
-            (false, self.operands(written)?)
+            (false, true)
         } else if self.word("not") {
             if !self.word("in") {
                 return Err(self.expected("IN"));
             }
-            (true, self.operands(written)?)
+            (true, true)
         } else {
             return Err(self.operator(written));
         };
-        Ok(Clause { field, is_negated, values })
+        let values = if is_list { self.operands(written)? } else { vec![self.operand(written)?] };
+        Ok(Clause { field, name: written.into(), span, is_negated, is_list, values })
     }
 
     /// A supported field, with its text.
-    fn field(&mut self) -> QueryResult<(QueryField, &'q str)> {
+    fn field(&mut self) -> QueryResult<(QueryField, &'q str, Span)> {
         let start = self.offset();
         let ((name, key), path) = self.take(field).ok_or_else(|| self.expected("a field"))?;
         let written = slice(self.query, start..self.offset()).trim_end();
         let span = Span::new(start, start + written.len());
         if self.rest.starts_with('(') {
-            return Err(unsupported(&format!("{written}()"), span));
+            return Err(unsupported_function(written, span));
         }
         let supported = QueryField::of(&name, key.as_deref(), path);
-        Ok((supported.ok_or_else(|| unsupported(written, span))?, written))
+        Ok((supported.ok_or_else(|| unsupported(written, span))?, written, span))
     }
 
     /// The error of a missing or unsupported operator.
-    fn operator(&self, field: &str) -> Box<Diagnostic> {
+    ///
+    /// **Source:** answers of Jira to dynamic webhooks, such as `Operator is not is unsupported`.
+    fn operator(&mut self, field: &str) -> Box<Diagnostic> {
         let found = self.here();
-        let found = Span { end: found.start + operator_length(self.rest), ..found };
-        match found.text(self.query) {
-            "" => self.expected("=, !=, IN or NOT IN"),
-            sign => {
-                let message = format!("`{sign}` is not supported for `{field}`");
-                let help = "webhooks support =, !=, IN and NOT IN; write `= EMPTY` for IS EMPTY";
-                Box::new(Diagnostic::error(Code::UnsupportedClause, found, message).with_help(help))
-            }
+        let mut found = Span { end: found.start + operator_length(self.rest), ..found };
+        if found.text(self.query).is_empty() {
+            return self.expected("=, !=, IN or NOT IN");
         }
+        let mut instead = "webhooks support =, !=, IN and NOT IN".to_owned();
+        if self.word("is") {
+            let not = self.here();
+            let sign = if self.word("not") {
+                found.end = not.end;
+                "!="
+            } else {
+                "="
+            };
+            instead = format!("{instead}; write `{field} {sign} EMPTY`");
+        }
+        let words: Vec<&str> = found.text(self.query).split_whitespace().collect();
+        let message = format!("Operator {} is unsupported", words.join(" ").to_lowercase());
+        Box::new(Diagnostic::error(Code::UnsupportedClause, found, message).with_help(instead))
     }
 
     fn operands(&mut self, field: &str) -> QueryResult<Vec<QueryValue>> {
         if !self.sign("(") {
+            let start = self.offset();
+            if let Some(name) = self.take(bare).filter(|_| self.rest.starts_with('(')) {
+                return Err(unsupported_function(name, Span::new(start, start + name.len())));
+            }
+            self.rest = slice(self.query, start..self.query.len());
             return Err(self.expected("`(`"));
         }
         let mut operands = vec![self.operand(field)?];
@@ -191,7 +203,7 @@ impl<'q> QueryParser<'q> {
         }
         let word = self.take(bare).ok_or_else(|| self.expected(&format!("a value of {field}")))?;
         if self.rest.starts_with('(') {
-            return Err(unsupported(&format!("{word}()"), Span::new(start, start + word.len())));
+            return Err(unsupported_function(word, Span::new(start, start + word.len())));
         }
         let is_empty = word.eq_ignore_ascii_case("empty") || word.eq_ignore_ascii_case("null");
         Ok(if is_empty { QueryValue::Empty } else { QueryValue::Text(word.to_owned()) })
@@ -206,7 +218,7 @@ fn operator_length(rest: &str) -> u32 {
 }
 
 /// Bare words end at white space, operators, brackets and quotes.
-fn is_word(c: char) -> bool {
+pub(super) fn is_word(c: char) -> bool {
     !c.is_whitespace() && !"=!<>~&|()[],\"'".contains(c)
 }
 

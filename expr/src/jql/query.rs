@@ -1,8 +1,5 @@
 //! A query as a tree of clauses.
 
-use std::fmt::Write;
-
-use crate::ast::quoted;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::span::Span;
 
@@ -19,15 +16,13 @@ pub(super) enum QueryTree {
 #[derive(Debug)]
 pub(super) struct Clause {
     pub(super) field: QueryField,
+    /// The field as written, with its position.
+    pub(super) name: Box<str>,
+    pub(super) span: Span,
     pub(super) is_negated: bool,
+    /// Whether the values are a list, of `IN` or `NOT IN`.
+    pub(super) is_list: bool,
     pub(super) values: Vec<QueryValue>,
-}
-
-impl Clause {
-    /// Whether the disjunction of the two clauses is one clause with the values of both.
-    pub(super) fn is_joined_by(&self, next: &Clause) -> bool {
-        self.field == next.field && !self.is_negated && !next.is_negated
-    }
 }
 
 /// A value that a field is compared with.
@@ -50,9 +45,9 @@ pub(super) enum QueryField {
     Named(&'static str),
     /// A person, by account id.
     Account(&'static str),
-    /// An entity property, with the path of its value.
-    Property(String),
-    /// A custom field: a value or an option, with its path.
+    /// A value in an entity property: the key, and the names that lead to the value.
+    Property(String, Vec<String>),
+    /// A custom field, by id: a value or an option.
     Custom(String),
 }
 
@@ -70,18 +65,25 @@ impl QueryField {
             ("assignee", None) => QueryField::Account("assignee"),
             ("reporter", None) => QueryField::Account("reporter"),
             ("cf", Some(id)) if path.is_empty() && is_number(id) => {
-                QueryField::Custom(format!("event.issue?.fields?.customfield_{id}"))
+                QueryField::Custom(id.to_owned())
             }
             ("issue.property", Some(key)) => {
-                let mut found = format!("event.runtime?.issue?.properties?.[{}]", quoted(key));
-                for name in path.split('.').filter(|name| !name.is_empty()) {
-                    // Infallible: the target is a string.
-                    let _ = write!(found, "?.[{}]", quoted(name));
-                }
-                QueryField::Property(found)
+                let names = path.split('.').filter(|name| !name.is_empty());
+                QueryField::Property(key.to_owned(), names.map(str::to_owned).collect())
             }
             _ => return None,
         })
+    }
+}
+
+/// Visits the clauses in order. Recursion is bounded by the nesting of queries.
+pub(super) fn for_each_clause<'t>(tree: &'t QueryTree, visit: &mut impl FnMut(&'t Clause)) {
+    match tree {
+        QueryTree::Or(trees) | QueryTree::And(trees) => {
+            trees.iter().for_each(|tree| for_each_clause(tree, visit));
+        }
+        QueryTree::Not(tree) => for_each_clause(tree, visit),
+        QueryTree::Clause(clause) => visit(clause),
     }
 }
 
@@ -89,9 +91,16 @@ impl QueryField {
 const SUPPORTED: &str = "webhooks support issueKey, project, issuetype, status, \
     priority, assignee, reporter, issue.property[key].path and cf[id]";
 
+/// **Source:** Jira dynamic webhooks: the text of the refusal.
 pub(super) fn unsupported(name: &str, span: Span) -> Box<Diagnostic> {
     let message = format!("The clause {name} is unsupported");
     Box::new(Diagnostic::error(Code::UnsupportedClause, span, message).with_help(SUPPORTED))
+}
+
+pub(super) fn unsupported_function(name: &str, span: Span) -> Box<Diagnostic> {
+    let message = format!("The clause {name}() is unsupported");
+    let help = "functions are not supported: list the values, or test them in the handler";
+    Box::new(Diagnostic::error(Code::UnsupportedClause, span, message).with_help(help))
 }
 
 pub(super) fn wrong(span: Span, message: String) -> Box<Diagnostic> {

@@ -1,9 +1,10 @@
 //! Compares JQL queries with the verdicts of their expressions.
 
-use super::translate;
+use super::{Query, translate};
 use crate::limits::NESTING_MAX;
 use crate::{
-    CheckProfile, CompileError, Compiled, Env, EvalScratch, Tape, TapeLimits, Verdict, compile,
+    CheckProfile, CompileError, Compiled, Env, EvalScratch, Program, Tape, TapeLimits,
+    TemplateCache, Verdict, compile,
 };
 
 const EVENT: &str = r#"{"issue": {"id": "10001", "key": "ABC-1", "fields": {
@@ -12,7 +13,10 @@ const EVENT: &str = r#"{"issue": {"id": "10001", "key": "ABC-1", "fields": {
     "assignee": null, "reporter": {"accountId": "u-1"},
     "customfield_10010": {"id": "88", "value": "Red"}}},
     "runtime": {"issue": {"properties": {
-        "app.x": {"state": {"name": "on", "size": 3}}, "it's": {"a": true}}}}}"#;
+        "app.x": {"state": {"name": "on", "size": 3}}, "it's": {"a": true},
+        "shelf": {"colours": ["teal", "amber"], "none": [], "length": 5,
+            "parts": [{"size": -1.5, "tags": ["a", "b"]}, {"size": 2}, 7, null], "deep": [["x"]]},
+        "get": {"set": "on"}}}}}"#;
 
 fn compile_query(query: &str) -> Result<Compiled, CompileError> {
     compile(translate(query)?.as_deref().unwrap_or("true"), CheckProfile::Filter)
@@ -83,6 +87,42 @@ fn queries_match_as_in_jira() {
         ("issue.property[app.x].state.size in (4, 5)", false),
         ("issue.property[\"it's\"].a = true", true),
         ("issue.property['app.x'].state.name != off", true),
+        ("cf[10010] in (Blue, Red, 3)", true),
+        ("cf[10010] = EMPTY", false),
+    ] {
+        assert_eq!(holds(query), expected, "{query}");
+    }
+}
+
+#[test]
+fn lists_in_properties_are_found_by_any_element() {
+    for (query, expected) in [
+        ("issue.property[shelf].colours = amber", true),
+        ("issue.property[shelf].colours = am", false),
+        ("issue.property[shelf].colours != rose", true),
+        ("issue.property[shelf].colours != teal", false),
+        ("issue.property[shelf].colours in (rose, teal)", true),
+        ("issue.property[shelf].colours not in (rose, lime)", true),
+        ("issue.property[shelf].colours not in (rose, teal)", false),
+        ("issue.property[shelf].colours != EMPTY", true),
+        ("issue.property[shelf].none = EMPTY", true),
+        ("issue.property[shelf].none != rose", false),
+        ("issue.property[shelf].none in (rose, EMPTY)", true),
+        ("issue.property[shelf].parts.size = -1.5", true),
+        ("issue.property[shelf].parts.size = 1.5", false),
+        ("issue.property[shelf].parts.size = 2", true),
+        ("issue.property[shelf].parts.size in (-2, 3)", false),
+        ("issue.property[shelf].parts.size in (-1.5, 3)", true),
+        ("issue.property[shelf].parts.size != 2", false),
+        ("issue.property[shelf].parts.tags = b", true),
+        ("issue.property[shelf].parts = 7", true),
+        ("issue.property[shelf].deep = x", false),
+        ("issue.property[shelf].length = 5", true),
+        ("issue.property[shelf].colours.length = EMPTY", true),
+        ("issue.property[get].set = on", true),
+        ("issue.property[set] = EMPTY", true),
+        ("issue.property[shelf].get != EMPTY", false),
+        ("issue.property[other].x != a", false),
     ] {
         assert_eq!(holds(query), expected, "{query}");
     }
@@ -130,6 +170,9 @@ fn keys_and_ids_can_be_indexed() {
         ("project in (ABC, XYZ) AND issuetype = 3", 2),
         ("status = Done AND issuekey = ABC-1", 1),
         ("project = OPS OR issuetype = 3", 1),
+        ("project in (OPS, WEB)", 1),
+        ("type in (1, 2, 3)", 1),
+        ("issue.property[k].a = x AND project = OPS", 1),
         ("status = Done", 0),
     ] {
         let compiled = compile_query(query).unwrap();
@@ -150,8 +193,22 @@ fn rejects_unsupported_clauses_with_the_vendors_message() {
             "The clause currentUser() is unsupported",
             "currentUser",
         ),
-        ("project ~ ABC", "SY-3501", "`~` is not supported for `project`", "~"),
-        ("assignee is EMPTY", "SY-3501", "`is` is not supported for `assignee`", "is"),
+        ("project ~ ABC", "SY-3501", "Operator ~ is unsupported", "~"),
+        ("assignee is EMPTY", "SY-3501", "Operator is is unsupported", "is"),
+        ("project Is  Not EMPTY", "SY-3501", "Operator is not is unsupported", "Is  Not"),
+        ("priority >= High", "SY-3501", "Operator >= is unsupported", ">="),
+        (
+            "project in projectsLeadByUser()",
+            "SY-3501",
+            "The clause projectsLeadByUser() is unsupported",
+            "projectsLeadByUser",
+        ),
+        (
+            "assignee not in membersOf ('jira')",
+            "SY-3501",
+            "The clause membersOf() is unsupported",
+            "membersOf",
+        ),
         ("cf[x] = 1", "SY-3501", "The clause cf[x] is unsupported", "cf[x]"),
         ("project", "SY-3502", "expected =, !=, IN or NOT IN, found the end", ""),
         ("project =", "SY-3502", "expected a value of project, found the end", ""),
@@ -171,7 +228,7 @@ fn rejects_unsupported_clauses_with_the_vendors_message() {
             "The clause projectsLeadByUser() is unsupported",
             "projectsLeadByUser",
         ),
-        ("status was Done", "SY-3501", "`was` is not supported for `status`", "was"),
+        ("status was Done", "SY-3501", "Operator was is unsupported", "was"),
         ("foo[bar] = 1", "SY-3501", "The clause foo[bar] is unsupported", "foo[bar]"),
         ("and", "SY-3501", "The clause and is unsupported", "and"),
         ("cf[1 = A", "SY-3501", "The clause cf is unsupported", "cf"),
@@ -185,25 +242,164 @@ fn rejects_unsupported_clauses_with_the_vendors_message() {
     }
 }
 
+/// Compiles as the registry does, without the limit of what authors write.
+fn compile_long(query: &str) -> Result<std::sync::Arc<Program>, CompileError> {
+    let text = translate(query)?.unwrap_or_default();
+    TemplateCache::new().compile(&text, CheckProfile::Filter)
+}
+
 #[test]
 fn hostile_queries_are_bounded() {
+    let clauses = |clause: &dyn Fn(usize) -> String, word: &str, count: usize| {
+        (0..count).map(clause).collect::<Vec<_>>().join(word)
+    };
     for query in [
         "(".repeat(9_000),
         "not ".repeat(2_000),
         "a".repeat(10_001),
-        vec!["status = x"; 900].join(" AND "),
+        clauses(&|n| format!("cf[{n}] = a"), "|", 900),
         "'".repeat(9_999),
     ] {
-        assert!(compile_query(&query).is_err());
+        assert!(compile_long(&query).is_err(), "{}", &query[..40]);
     }
+    let letters: Vec<String> = ('a'..='z').chain('A'..='Z').map(String::from).collect();
+    let lists = clauses(&|n| format!("cf[{n}] in ({})", letters.join(",")), "|", 80);
+    let refused = compile_long(&lists).unwrap_err();
+    assert!(refused.to_string().contains("comparisons with values"), "{refused}");
+    assert!(compile_long(&clauses(&|n| format!("status = x{n}"), " AND ", 500)).is_ok());
     let long = vec!["project = A"; 150].join(" OR ");
     assert!(compile_query(&long).is_ok());
-    let keys: Vec<String> = (0..800).map(|number| format!("LONG-{number}")).collect();
-    assert!(compile_query(&format!("issueKey in ({})", keys.join(","))).is_ok());
     let nested = |depth: usize| format!("{}project = A{}", "(".repeat(depth), ")".repeat(depth));
     assert!(compile_query(&nested(NESTING_MAX - 1)).is_ok());
     let refused = translate(&nested(NESTING_MAX)).unwrap_err();
     assert_eq!(refused.to_string(), "the query nests deeper than 128 levels");
+}
+
+/// The shortest different values that fill a query of 10,000 characters.
+fn shortest_values(before: &str, digits: &[u8]) -> String {
+    let mut query = format!("{before} in (");
+    let mut at = 0_usize;
+    loop {
+        let (mut rest, mut value) = (at, String::new());
+        loop {
+            value.push(char::from(digits[rest % digits.len()]));
+            rest /= digits.len();
+            if rest == 0 {
+                break;
+            }
+            rest -= 1;
+        }
+        if query.len() + value.len() + 2 > crate::limits::SOURCE_CHARS_MAX {
+            query.pop();
+            return query + ")";
+        }
+        query = query + &value + ",";
+        at += 1;
+    }
+}
+
+#[test]
+fn a_list_may_fill_the_whole_query() {
+    let letters = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    for (field, digits) in [
+        ("project", &letters[26..]),
+        ("project", &letters[..]),
+        ("status", &letters[..26]),
+        ("key", &letters[..]),
+        ("priority", b"123456789"),
+        ("assignee", &letters[..]),
+        ("cf[10011]", &letters[..]),
+        ("cf[10011]", b"123456789"),
+        ("issue.property[k].a", &letters[..]),
+        ("issue.property[k].a", b"123456789"),
+    ] {
+        let query = shortest_values(field, digits);
+        let program = compile_long(&query).unwrap_or_else(|e| panic!("{field}: {e}"));
+        let mut event = Tape::new();
+        event.parse(EVENT.as_bytes(), &TapeLimits::default()).unwrap();
+        let mut scratch = EvalScratch::new();
+        let verdict = program.verdict(&event, &Env::at(0), &mut scratch);
+        assert!(!matches!(verdict, Verdict::Failed(_)), "{field}: {verdict:?}");
+    }
+    // The list is written once, although keys and names are compared with it.
+    let text = translate("project in (AAA, BBB, CCC)").unwrap().unwrap();
+    assert_eq!(text.matches("'AAA'").count(), 1, "{text}");
+}
+
+#[test]
+fn the_normal_form_is_that_of_jira_and_means_the_same() {
+    for (query, normal) in [
+        ("", ""),
+        ("project=ABC", "project = ABC"),
+        ("PROJECT = 'Alpha Beta'  and status!=Done", "PROJECT = \"Alpha Beta\" AND status != Done"),
+        ("a = 1", ""),
+        ("project IN(A,B)||type NOT  IN ( C )", "project in (A, B) OR type not in (C)"),
+        (
+            "(project = A or key = A-1) && !(status = x)",
+            "(project = A OR key = A-1) AND NOT status = x",
+        ),
+        ("not (project = A and status = B)", "NOT (project = A AND status = B)"),
+        ("project = A or project = B", "project = A OR project = B"),
+        ("((project = A))", "project = A"),
+        ("assignee = null", "assignee = EMPTY"),
+        ("status = 'empty'", "status = \"empty\""),
+        ("status in ('a\\'b', \"c\\\\d\", '')", "status in (\"a'b\", c\\d, \"\")"),
+        ("issue.property[ app.x ].state.size = -1.5", "issue.property[ app.x ].state.size = -1.5"),
+    ] {
+        let Ok(parsed) = Query::parse(query) else { continue };
+        let found = parsed.normal_form();
+        assert_eq!(found, normal, "{query}");
+        let again = Query::parse(&found).unwrap();
+        assert_eq!(again.normal_form(), found);
+        assert_eq!(again.expression().unwrap(), parsed.expression().unwrap());
+    }
+}
+
+#[test]
+fn warnings_name_what_never_matches() {
+    let warnings = |query: &str| {
+        let found = Query::parse(query).unwrap().warnings();
+        found.iter().map(|w| format!("{} {}", w.code, w.span.text(query))).collect::<Vec<_>>()
+    };
+    for (query, expected) in [
+        ("assignee = \"Ada Lampwright\"", vec!["SY-3106 assignee"]),
+        ("reporter in (u-1, ada@lamp.example)", vec!["SY-3106 reporter"]),
+        ("assignee = 5b10ac8d82e05b22cc7d4ef5", vec![]),
+        ("assignee = '557058:f58131cb-b67d-43c7-b30d-6b58d40bd077'", vec![]),
+        ("assignee = EMPTY", vec![]),
+        ("project = A AND status = x AND project = B", vec!["SY-3209 project"]),
+        ("project in (A, B) AND project = b", vec![]),
+        ("project = A AND project = 'Alpha Beta'", vec![]),
+        ("status = 3 AND status = Done", vec![]),
+        ("(project = A OR (type = a AND type = b))", vec!["SY-3209 type"]),
+        ("NOT (type = a AND type = b)", vec![]),
+        ("project = EMPTY", vec!["SY-3209 project"]),
+        ("assignee = u-1 AND status in (null, EMPTY)", vec!["SY-3209 status"]),
+        ("project in (A, EMPTY)", vec![]),
+        ("NOT project = EMPTY", vec![]),
+        ("priority = EMPTY", vec![]),
+    ] {
+        assert_eq!(warnings(query), expected, "{query}");
+    }
+}
+
+#[test]
+fn events_without_an_issue_match_as_they_are_evaluated() {
+    for query in [
+        "project = A",
+        "project != A",
+        "project = EMPTY",
+        "not project = A",
+        "status in (a, EMPTY)",
+        "status not in (a, EMPTY)",
+        "project != EMPTY",
+        "cf[1] = a or reporter = null",
+        "issue.property[k].a = EMPTY and not (key = A-1)",
+        "issue.property[k].a != x",
+    ] {
+        let expected = holds_on(query, "{}");
+        assert_eq!(Query::parse(query).unwrap().matches_without_issue(), expected, "{query}");
+    }
 }
 
 #[test]

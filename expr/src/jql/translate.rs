@@ -1,32 +1,77 @@
 //! Translation of a query to an expression.
 
-use super::query::QueryTree;
-use super::{clause, parse};
-use crate::diagnostic::CompileError;
+use super::clause;
+use super::query::{QueryField, QueryTree, QueryValue};
 
-/// Translates a query to an expression; none if the query is blank, which matches every issue.
-///
-/// # Errors
-/// The first part that is not JQL, or that webhooks do not support.
-pub fn translate(query: &str) -> Result<Option<String>, CompileError> {
-    match parse::parse(query) {
-        Ok(tree) => Ok(tree.as_ref().map(written)),
-        Err(diagnostic) => Err(CompileError { diagnostics: vec![*diagnostic] }),
+/// Constants that all clauses of a query may compare with together. Each takes up to four steps,
+/// so that no query uses up the steps of an evaluation.
+pub(super) const COMPARISONS_MAX: usize = 10_000;
+
+/// An expression that is equivalent to a query.
+pub(super) struct Translation {
+    pub(super) expression: String,
+    /// Constants that it compares with.
+    pub(super) comparisons: usize,
+}
+
+/// Translates a query.
+pub(super) fn translate_tree(tree: &QueryTree) -> Translation {
+    let mut comparisons = 0;
+    let expression = written(tree, &mut comparisons);
+    Translation { expression, comparisons }
+}
+
+fn written(tree: &QueryTree, comparisons: &mut usize) -> String {
+    match tree {
+        QueryTree::And(trees) => {
+            let mut tests: Vec<String> =
+                trees.iter().map(|tree| written(tree, comparisons)).collect();
+            // No test fails, so their order is free. An index can use the tests before the first
+            // one that needs evaluation.
+            let needs_evaluation =
+                |test: &String| test.contains(clause::LOWER) || test.contains(clause::FLATTEN);
+            tests.sort_by_key(needs_evaluation);
+            tests.join(" && ")
+        }
+        QueryTree::Or(trees) => {
+            let mut tests = Vec::with_capacity(trees.len());
+            let mut rest = trees.as_slice();
+            while let Some((first, behind)) = rest.split_first() {
+                // `a = 1 OR a = 2` is translated as `a IN (1, 2)`, which is much shorter.
+                let (test, joined) = match first {
+                    QueryTree::Clause(first) if !first.is_negated => {
+                        let (values, joined) = joined_values(&first.field, rest);
+                        (clause::written(&first.field, false, &values, comparisons), joined)
+                    }
+                    _ => (written(first, comparisons), 1),
+                };
+                tests.push(test);
+                rest = rest.get(joined..).unwrap_or(behind);
+            }
+            match tests.as_slice() {
+                [only] => only.clone(),
+                _ => format!("({})", tests.join(" || ")),
+            }
+        }
+        QueryTree::Not(tree) => format!("!({})", written(tree, comparisons)),
+        QueryTree::Clause(clause) => {
+            let values: Vec<&QueryValue> = clause.values.iter().collect();
+            clause::written(&clause.field, clause.is_negated, &values, comparisons)
+        }
     }
 }
 
-fn written(tree: &QueryTree) -> String {
-    let all = |trees: &[QueryTree]| trees.iter().map(written).collect::<Vec<_>>();
-    match tree {
-        QueryTree::And(trees) => {
-            let mut tests = all(trees);
-            // No test fails, so their order is free. An index can use the tests before the first
-            // one that needs evaluation.
-            tests.sort_by_key(|test| test.contains(clause::LOWER));
-            tests.join(" && ")
-        }
-        QueryTree::Or(trees) => format!("({})", all(trees).join(" || ")),
-        QueryTree::Not(tree) => format!("!({})", written(tree)),
-        QueryTree::Clause(clause) => clause::written(clause),
+/// The values of the clauses on `field` at the start of a disjunction, and the number of clauses.
+fn joined_values<'t>(field: &QueryField, trees: &'t [QueryTree]) -> (Vec<&'t QueryValue>, usize) {
+    let clauses = trees.iter().map_while(|tree| match tree {
+        QueryTree::Clause(clause) if clause.field == *field && !clause.is_negated => Some(clause),
+        _ => None,
+    });
+    let mut values = Vec::new();
+    let mut count = 0;
+    for clause in clauses {
+        values.extend(&clause.values);
+        count += 1;
     }
+    (values, count)
 }

@@ -1,6 +1,7 @@
 //! Checks of member chains: members that payloads do not have, and accesses to nullable values.
 
-use super::{InferredValue, Linter, NullReason};
+use super::operator::{document_help, is_document};
+use super::{InferredValue, Linter, NotBoolean, NullReason};
 use crate::builtin::{IndexTest, Member, MethodTest, members_of};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::schema::{FieldLookup, MapShape, Shape, UnlistedMembers, change_title, product_of};
@@ -16,7 +17,10 @@ impl Linter<'_> {
         let mut receiver = InferredValue::default();
         let mut method: Option<Member> = None;
         let mut optional_chain = false;
+        // Whether `?.` may end the chain early.
+        let mut may_skip = false;
         for link in links {
+            let is_certain = self.is_certain(&known);
             let next = match &link.kind {
                 LinkKind::Member { name, optional, called } => {
                     optional_chain |= *optional;
@@ -35,6 +39,7 @@ impl Linter<'_> {
                     element(&known)
                 }
                 LinkKind::Call { arguments, .. } => {
+                    self.called_value(&known, link);
                     let includes = method.and_then(Member::index_test)
                         == Some(IndexTest::Method(MethodTest::Includes));
                     if let [argument] = arguments.as_slice()
@@ -53,6 +58,11 @@ impl Linter<'_> {
                     }
                 }
             };
+            if let LinkKind::Member { optional: true, .. }
+            | LinkKind::Index { optional: true, .. } = &link.kind
+            {
+                may_skip |= !is_certain || self.may_be_null(head, &next).is_some();
+            }
             receiver = std::mem::replace(&mut known, next);
             method = match &link.kind {
                 LinkKind::Member { name, .. } => name.member,
@@ -62,7 +72,48 @@ impl Linter<'_> {
         if optional_chain && known.null_reason.is_none() {
             known.null_reason = Some(NullReason::Optional);
         }
+        if let Some(last) = links.last().filter(|_| may_skip) {
+            known.not_boolean = Some(NotBoolean { span: last.span, ty: Type::Null });
+        }
         known
+    }
+
+    /// Whether a value is certainly not null.
+    fn is_certain(&self, known: &InferredValue) -> bool {
+        let is_proven = known.path.as_ref().is_some_and(|path| self.non_null.contains(path));
+        is_proven || known.certain_type().is_some()
+    }
+
+    /// Reports a call of a value of the payload, such as `item.toString()` of a changelog item.
+    fn called_value(&mut self, known: &InferredValue, call: &Link) {
+        let Some(ty) = known.ty.filter(|ty| *ty != Type::Function) else { return };
+        if known.shapes.is_empty() || self.try_depth > 0 {
+            return;
+        }
+        let callee = self.text(Span { start: call.span.start, end: call.at.start }).to_owned();
+        let name = callee.rsplit('.').next().unwrap_or_default().to_owned();
+        let message = format!("`{name}` is a {} of the payload, not a method", ty.name());
+        let finding = Diagnostic::warning(Code::NotCallable, call.at, message);
+        self.report(finding.with_help(format!("read it without a call: `{callee}`")));
+    }
+
+    /// Reports text methods on what may be a document.
+    fn text_of_document(
+        &mut self,
+        known: &InferredValue,
+        name: &MemberName,
+        at: Span,
+        called: bool,
+    ) -> InferredValue {
+        let of_text = name.member.filter(|member| member.on(Type::String).is_some());
+        if of_text.is_some() && self.try_depth == 0 {
+            let path = known.path.as_deref().unwrap_or("document").to_owned();
+            let message = format!("`{path}` may be a document, which has no `{}`", name.text);
+            let span = self.name_span(at, name);
+            let finding = Diagnostic::warning(Code::UnknownMember, span, message);
+            self.report(finding.with_help(document_help(&path)));
+        }
+        InferredValue::of_type(of_text.and_then(|member| member.type_on(Type::String, called)))
     }
 
     /// Warns about a plain access to a value that may be null.
@@ -126,6 +177,9 @@ impl Linter<'_> {
         if known.shapes.is_empty() {
             let ty = known.ty.zip(name.member);
             return InferredValue::of_type(ty.and_then(|(ty, m)| m.type_on(ty, called)));
+        }
+        if is_document(known) {
+            return self.text_of_document(known, name, at, called);
         }
         match known.ty {
             Some(Type::Map) => self.field(known, name, at),
@@ -345,6 +399,7 @@ impl Linter<'_> {
                 _ => {
                     let known = self.expr(argument);
                     if let Some(constants) = constants {
+                        self.event_types(constants, argument, &known);
                         self.never_among(constants, argument, &known);
                     }
                 }

@@ -20,13 +20,18 @@ impl Linter<'_> {
         let mut equal: Vec<(Box<str>, &Expr)> = Vec::new();
         let op = rest.first().map_or(BinaryOp::And, |applied| applied.op);
         let operands = std::iter::once(first).chain(rest.iter().map(|applied| &applied.operand));
+        let mut not_boolean = None;
         for (at, operand) in operands.enumerate() {
             // The last operand is the value, the others are conditions.
-            if op == BinaryOp::Coalesce || at == rest.len() {
-                self.expr(operand);
+            let known = if op == BinaryOp::Coalesce || at == rest.len() {
+                self.expr(operand)
             } else {
-                self.condition(operand);
-            }
+                self.condition(operand)
+            };
+            not_boolean = not_boolean.or_else(|| match at == rest.len() {
+                true => self.last_operand(operand, &known),
+                false => self.earlier_operand(op, operand, &known),
+            });
             self.contradiction(op, operand, &mut equal);
             match op {
                 BinaryOp::And => self.assume(operand, true),
@@ -35,17 +40,17 @@ impl Linter<'_> {
             }
         }
         self.non_null.truncate(mark);
-        InferredValue::of_type(ty)
+        InferredValue { not_boolean, ..InferredValue::of_type(ty) }
     }
 
-    /// Checks a value that is used as a condition.
-    pub(super) fn condition(&mut self, expr: &Expr) {
+    /// Checks a value that is used as a condition, and returns it.
+    pub(super) fn condition(&mut self, expr: &Expr) -> InferredValue {
         let known = self.expr(expr);
         let constant = truth(expr).or(match known.certain_type() {
             Some(Type::List | Type::Map) if known.path.is_some() => Some(true),
             _ => None,
         });
-        let Some(truth) = constant else { return };
+        let Some(truth) = constant else { return known };
         let message = format!("this condition is always {truth}");
         let finding = Diagnostic::warning(Code::Constant, expr.span, message);
         self.report(match known.ty {
@@ -55,6 +60,7 @@ impl Linter<'_> {
             Some(Type::Map) => finding.labelled("a Map is always true"),
             _ => finding,
         });
+        known
     }
 
     /// Reports `p == 'a' && p == 'b'`, which is never true, and `p != 'a' || p != 'b'`, which

@@ -1,9 +1,9 @@
-//! Checks of operators: comparisons that no event satisfies, and spellings that payloads do not
-//! have.
+//! Checks of operators: comparisons that no event satisfies, and operands that always fail.
 
 use super::{InferredValue, Linter, fails_always, literal};
 use crate::ast::{BinaryOp, UnaryOp};
 use crate::diagnostic::{Code, Diagnostic};
+use crate::schema::Shape;
 use crate::typed::{Applied, Expr, ExprKind};
 use crate::value::{Literal, Type};
 
@@ -42,7 +42,12 @@ impl Linter<'_> {
             BinaryOp::Equal | BinaryOp::NotEqual => {
                 self.spelling(left, right);
                 self.spelling(right, left);
+                self.document_equality(left, right.1);
+                self.document_equality(right, left.1);
                 self.never_equal(applied, left, right);
+            }
+            BinaryOp::Subtract | BinaryOp::Multiply | BinaryOp::Divide | BinaryOp::Remainder => {
+                self.never_number(applied, left, right)
             }
             BinaryOp::Less
             | BinaryOp::Greater
@@ -167,35 +172,82 @@ impl Linter<'_> {
         self.mark_non_null(&path);
     }
 
-    /// Warns about names of fields in changelogs: the display name differs between events, the id
-    /// does not.
-    fn spelling(
+    /// Reports arithmetic with values that are no numbers.
+    fn never_number(
         &mut self,
-        (_, known): (&Expr, &InferredValue),
-        (value, _): (&Expr, &InferredValue),
+        applied: &Applied,
+        left: (&Expr, &InferredValue),
+        right: (&Expr, &InferredValue),
     ) {
-        let (Some(member), Some(Literal::String(text))) = (known.changelog_field, literal(value))
-        else {
-            return;
-        };
-        let lower = text.to_ascii_lowercase();
-        let on_create = self.usage.events.iter().any(|event| event.ends_with("created:issue"));
-        let (message, help) = match member {
-            "field" if lower == "status" && (on_create || &**text == "Status") => (
-                "`field` is `Status` when an issue is created and `status` when it is updated",
-                "`fieldId` is `status` in both",
-            ),
-            "field" if lower.starts_with("customfield_") => (
-                "`field` holds the display name of a custom field, never its id",
-                "compare `fieldId`",
-            ),
-            "fieldId" if lower == "status" && &**text != "status" => {
-                ("ids of fields are lower case", "write `'status'`")
+        let is_other = |ty: Type| !matches!(ty, Type::Number | Type::Null);
+        let typed = left.0.ty.is_some() && right.0.ty.is_some();
+        let wrong = [left, right].into_iter().find_map(|side| {
+            // The checker reports what is certain without a schema.
+            side.1.ty.filter(|ty| is_other(*ty) && !typed).map(|ty| (side, ty))
+        });
+        let Some(((expr, known), ty)) = wrong else { return };
+        let sign = applied.op.symbol();
+        let message = format!("`{sign}` needs Numbers, and this is a {}", ty.name());
+        let finding = Diagnostic::warning(Code::BadOperand, expr.span, message);
+        let text = self.text(expr.span);
+        let help = match ty {
+            Type::String if is_date(known) => {
+                format!(
+                    "make it a Date, and a number of milliseconds: `new Date({text}).getTime()`"
+                )
             }
-            _ => return,
+            Type::String => format!("read a number: `Number({text})`"),
+            Type::Date => format!("take its milliseconds: `{text}.getTime()`"),
+            Type::List => format!("count its elements: `{text}.length`"),
+            _ => return self.report(finding),
         };
-        self.report(Diagnostic::warning(Code::UnlikelyValue, value.span, message).with_help(help));
+        self.report(finding.with_help(help));
     }
+
+    /// Reports text compared with what may be a document.
+    fn document_equality(&mut self, (expr, known): (&Expr, &InferredValue), other: &InferredValue) {
+        if other.ty != Some(Type::String) || !is_document(known) {
+            return;
+        }
+        let text = self.text(expr.span).to_owned();
+        let message = "this may be a document, which equals no text";
+        let finding = Diagnostic::warning(Code::NeverEqual, expr.span, message);
+        self.report(finding.with_help(document_help(&text)));
+    }
+}
+
+/// Whether all schemas have a document there.
+pub(super) fn is_document(known: &InferredValue) -> bool {
+    !known.shapes.is_empty() && known.shapes.iter().all(|shape| matches!(shape, Shape::Document))
+}
+
+/// What to write instead of reading a document as text.
+pub(super) fn document_help(path: &str) -> String {
+    format!(
+        "take the text of the document: `new RichText({path}).plainText`; in events that came as \
+         webhooks it is text already"
+    )
+}
+
+/// Whether a text of the payload is a date.
+fn is_date(known: &InferredValue) -> bool {
+    const DATES: &[&str] = &[
+        "created",
+        "updated",
+        "duedate",
+        "resolutiondate",
+        "started",
+        "timestamp",
+        "lastViewed",
+        "statuscategorychangedate",
+        "createDate",
+        "startDate",
+        "endDate",
+        "completeDate",
+        "releaseDate",
+    ];
+    let name = known.path.as_deref().and_then(|path| path.rsplit('.').next());
+    name.is_some_and(|name| DATES.contains(&name))
 }
 
 /// The literal written as a value of type `ty`.

@@ -22,7 +22,7 @@ fn unknown_paths_are_named_where_the_schema_is_closed() {
         ("event.issue.fields['priorty'] == 'x'", vec!["SY-3103 ['priorty']"]),
         ("event.isue.key == 'x'", vec!["SY-3103 isue"]),
         ("let f = event.issue.fields; f.projekt.key == 'x'", vec!["SY-3103 projekt"]),
-        ("event.changelog?.items.some(i => i.feildId == 'x')", vec!["SY-3103 feildId"]),
+        ("event.changelog?.items.some(i => i.feildId == 'x') == true", vec!["SY-3103 feildId"]),
         ("event.content.space.key == 'X'", vec!["SY-3103 content"]),
         ("event.issue.fields.customfield_10010?.value == 'x'", vec![]),
         ("event.runtime.issue.properties['a'].b.c == 1", vec![]),
@@ -96,6 +96,76 @@ fn warns_about_comparisons_between_types() {
 }
 
 #[test]
+fn warns_about_outcomes_that_are_no_boolean() {
+    let updated = &["avi:jira:updated:issue"];
+    for (source, expected) in [
+        ("event.issue.fields.assignee && true", vec!["SY-3206 event.issue.fields.assignee"]),
+        (
+            "event.issue.key == 'A' && event.issue.fields.labels?.includes('x')",
+            vec!["SY-3206 event.issue.fields.labels?.includes('x')"],
+        ),
+        ("event.issue.fields.parent?.key == 'A-1'", vec![]),
+        ("event.issue.fields.parent || true", vec!["SY-3206 event.issue.fields.parent"]),
+        (
+            "event.issue.fields.assignee?.active",
+            vec!["SY-3206 event.issue.fields.assignee?.active"],
+        ),
+        ("event.issue.fields.labels?.includes('x') ?? false", vec![]),
+        ("event.issue.fields.labels?.includes('x') || false", vec![]),
+        ("!event.issue.fields.labels?.includes('x')", vec![]),
+        ("event.issue.fields.labels != null && event.issue.fields.labels?.includes('x')", vec![]),
+        ("event.changelog?.items.some(i => i.fieldId == 'x')", vec![]),
+        (
+            "event.issue.key == 'A' ? event.issue.fields.priority : true",
+            vec!["SY-3206 event.issue.fields.priority"],
+        ),
+        (
+            "if (event.issue.key == 'A') { event.issue.fields.labels?.includes('x') } else { false }",
+            vec!["SY-3206 event.issue.fields.labels?.includes('x')"],
+        ),
+        ("event.issue.fields.labels?.some(l => l && l != 'x') == true", vec![]),
+        ("event.issue.fields.customfield_1 && true", vec![]),
+    ] {
+        assert_eq!(findings(source, updated), expected, "{source}");
+    }
+}
+
+#[test]
+fn warns_about_calls_and_arithmetic_that_fail() {
+    let updated = &["avi:jira:updated:issue"];
+    for (source, expected) in [
+        ("event.changelog.items.some(i => i.toString() == 'x')", vec!["SY-3204 ()"]),
+        ("event.issue.key() == 'x'", vec!["SY-3204 ()"]),
+        ("event.issue.key.toLowerCase() == 'x'", vec![]),
+        (
+            "event.issue.fields.updated - event.issue.fields.created > 1",
+            vec!["SY-3202 event.issue.fields.updated"],
+        ),
+        ("new Date(event.issue.fields.updated).getTime() - 5 > 1", vec![]),
+        ("event.issue.fields.timespent != null && event.issue.fields.timespent / 60 > 1", vec![]),
+        ("event.issue.fields.labels * 2 == 4", vec!["SY-3202 event.issue.fields.labels"]),
+        ("event.issue.fields.description?.includes('x') == true", vec!["SY-3203 includes"]),
+        ("event.issue.fields.description == 'x'", vec!["SY-3207 event.issue.fields.description"]),
+        ("event.issue.fields.description != null", vec![]),
+    ] {
+        assert_eq!(findings(source, updated), expected, "{source}");
+    }
+}
+
+#[test]
+fn warns_about_event_types_of_no_event() {
+    for (source, expected) in [
+        ("event.eventType == 'avi:jira:update:issue'", vec!["SY-3106 'avi:jira:update:issue'"]),
+        ("event.eventType == 'avi:jira:created:issue'", vec![]),
+        ("['a', 'b'].includes(event.eventType)", vec!["SY-3106 event.eventType"]),
+        ("['a', 'avi:jira:created:issue'].includes(event.eventType)", vec![]),
+    ] {
+        assert_eq!(findings(source, ISSUE), expected, "{source}");
+        assert_eq!(findings(source, &[]), Vec::<String>::new(), "{source}");
+    }
+}
+
+#[test]
 fn warns_about_constant_conditions() {
     for (source, expected) in [
         ("event.issue.key == 'A-1' && event.issue.key == 'A-2'", vec!["SY-3209 'A-2'"]),
@@ -104,6 +174,7 @@ fn warns_about_constant_conditions() {
         ("'A' && event.issue.key == 'A-1'", vec!["SY-3209 'A'"]),
         ("true ? event.issue.key == 'A-1' : false", vec!["SY-3209 true"]),
         ("true", vec![]),
+        ("false", vec!["SY-3209 false"]),
     ] {
         assert_eq!(findings(source, ISSUE), expected, "{source}");
     }
@@ -116,10 +187,27 @@ fn warns_about_constant_conditions() {
 
 #[test]
 fn spellings_of_changelogs_depend_on_the_event() {
-    let capital = "event.changelog?.items.some(i => i.field == 'Status')";
-    let small = "event.changelog?.items.some(i => i.field == 'status')";
-    let id = "event.changelog?.items.some(i => i.fieldId == 'status')";
+    let capital = "event.changelog?.items.some(i => i.field == 'Status') == true";
+    let small = "event.changelog?.items.some(i => i.field == 'status') == true";
+    let id = "event.changelog?.items.some(i => i.fieldId == 'status') == true";
     let updated = &["avi:jira:updated:issue"];
+    for (member, written, right) in [
+        ("field", "component", Some("`Component`")),
+        ("field", "fix_version", Some("`Fix Version`")),
+        ("field", "Summary", Some("`summary`")),
+        ("field", "Fix Version", None),
+        ("field", "summary", None),
+        ("field", "Some custom field", None),
+        ("fieldId", "Fix Version", Some("`fixVersions`")),
+        ("fieldId", "fixVersions", None),
+    ] {
+        let source = format!("event.changelog.items.some(i => i.{member} == '{written}')");
+        let usage = Usage { events: updated, delivers_on_error: false };
+        let warnings = compile_for(&source, CheckProfile::Filter, &usage).unwrap().warnings;
+        let found = warnings.first().map(|warning| warning.message.as_str());
+        assert_eq!(found.is_some(), right.is_some(), "{source}: {found:?}");
+        assert!(found.unwrap_or_default().contains(right.unwrap_or_default()), "{found:?}");
+    }
     assert_eq!(findings(capital, ISSUE), vec!["SY-3106 'Status'"]);
     assert_eq!(findings(small, ISSUE), vec!["SY-3106 'status'"]);
     assert_eq!(findings(capital, updated), vec!["SY-3106 'Status'"]);
@@ -223,7 +311,7 @@ fn suggested_replacements_compile() {
         ),
         ("event.issue.fields.summary.toLowerCase.includes('x')", "call it: `toLowerCase()`", ""),
         (
-            "event.issue.fields.components?.includes('API')",
+            "event.issue.fields.components?.includes('API') == true",
             "write `some(x => x.name == 'API')`",
             "",
         ),
@@ -232,7 +320,19 @@ fn suggested_replacements_compile() {
             "make it a Date: `new Date(event.issue.fields.created)`",
             "",
         ),
-        ("event.issue.key in ['A']", "write `['a', 'b'].includes(value)`", ""),
+        ("event.issue.key in ['A']", "write `['A'].includes(event.issue.key)`", ""),
+        (
+            "event.issue.key not in ['A', event.x(1)[2]] && true",
+            "write `!['A', event.x(1)[2]].includes(event.issue.key)`",
+            "",
+        ),
+        (
+            "true && event.xs.map(x => x.a)[0] in event.issue.fields.labels",
+            "write `event.issue.fields.labels.includes(event.xs.map(x => x.a)[0])`",
+            "",
+        ),
+        ("event.a contains 'x' || true", "write `event.a.includes('x')`", ""),
+        ("in ['A']", "write `['a', 'b'].includes(value)`", ""),
         ("event.issue.fields.labels.contains('x')", "write `includes`", ""),
     ] {
         assert_eq!(advice(source), (help.to_owned(), replacement.to_owned()), "{source}");

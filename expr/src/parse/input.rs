@@ -144,6 +144,12 @@ pub(super) fn expected_error(input: Input<'_, '_>, what: &'static str) -> nom::E
     let diagnostic = match token.kind {
         TokenKind::Punct("=") => assignment(token.span),
         TokenKind::Word(word) if is_foreign(word) => foreign_word(word, token.span),
+        TokenKind::Word(word)
+            if word.eq_ignore_ascii_case("is")
+                && matches!(input.peek(1).kind, TokenKind::Word(next) if next.eq_ignore_ascii_case("not")) =>
+        {
+            word_operator_error("is not", "!=", token.span.to(input.peek(1).span))
+        }
         TokenKind::Word(word) => match (jql_keyword_hint(word), word_operator(word)) {
             (Some(help), _) => not_an_operator(word, token.span).with_help(help),
             (None, Some(symbol)) => word_operator_error(word, symbol, token.span),

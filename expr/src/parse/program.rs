@@ -4,6 +4,7 @@ use nom::Parser;
 
 use super::grammar::sequence;
 use super::input::{Failure, Input, expected_error, too_deep};
+use super::membership;
 use super::repair::repair;
 use crate::ast::Sequence;
 use crate::diagnostic::{Code, Diagnostic};
@@ -39,6 +40,7 @@ pub(crate) fn parse(source: &str) -> Result<Sequence, Vec<Diagnostic>> {
         }
         reached = Some(at);
         let mut error = failure.to_diagnostic(&tokens);
+        membership::advise(&mut error, &tokens, source);
         let is_repaired = repair(&mut tokens, &failure);
         error.is_fatal = !is_repaired && error.code != Code::Empty;
         errors.push(error);

@@ -9,6 +9,17 @@ use crate::span::Span;
 /// Inserts, removes or replaces one token at the failure. Returns false if parsing should stop.
 pub(super) fn repair(tokens: &mut Vec<Token<'_>>, failure: &Failure) -> bool {
     let span = failure.span();
+    if let Failure::Fatal(diagnostic) = failure
+        && diagnostic.replacement.as_deref() == Some("!=")
+        && let Some(at) = tokens.iter().rposition(|token| token.span.start == span.start)
+    {
+        // The two words `is not`.
+        tokens.remove(at);
+        if let Some(not) = tokens.get_mut(at) {
+            not.kind = TokenKind::Punct("!=");
+        }
+        return true;
+    }
     let Some(at) = tokens.iter().rposition(|token| token.span == span) else { return false };
     let Some(found) = tokens.get_mut(at) else { return false };
     let what = match failure {

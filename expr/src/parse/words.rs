@@ -34,7 +34,7 @@ pub(super) fn word_operator(word: &str) -> Option<&'static str> {
 pub(super) fn jql_keyword_hint(word: &str) -> Option<&'static str> {
     match word.to_ascii_lowercase().as_str() {
         "in" => Some("write `['a', 'b'].includes(value)`"),
-        "contains" | "like" => Some("write `text.includes('...')`"),
+        "contains" | "has" | "like" => Some("write `text.includes('...')`"),
         "not" => Some("write `!=`, or `!` before a condition"),
         _ => None,
     }

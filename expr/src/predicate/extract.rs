@@ -69,7 +69,7 @@ struct Extractor<'t> {
 
 impl Extractor<'_> {
     fn condition(&self, expr: &Expr) -> TemplateCondition {
-        if let Some(test) = self.test(expr) {
+        if let Some(test) = self.test(expr).or_else(|| self.some_path(expr)) {
             return test;
         }
         match &expr.kind {
@@ -202,6 +202,59 @@ impl Extractor<'_> {
         sides.or_else(|| self.path(right).zip(self.operand(left)))
     }
 
+    /// Reads `[path, path].some(x => [c, d].includes(x))`, if no path can fail: one of the paths is
+    /// one of the constants.
+    fn some_path(&self, expr: &Expr) -> Option<TemplateCondition> {
+        let ExprKind::Access { head, links } = &expr.kind else { return None };
+        let ExprKind::List(items) = &head.kind else { return None };
+        let [Link { kind: LinkKind::Member { name, optional: false, .. }, .. }, call] =
+            links.as_slice()
+        else {
+            return None;
+        };
+        let LinkKind::Call { arguments, .. } = &call.kind else { return None };
+        let [Expr { kind: ExprKind::Lambda(lambda), .. }] = arguments.as_slice() else {
+            return None;
+        };
+        let frame = self.typed.lambdas.get(*lambda as usize)?;
+        let Body::Expr(test) = &frame.body.body else { return None };
+        if name.member?.index_test()? != IndexTest::Some
+            || frame.parameters == 0
+            || !frame.body.declarations.is_empty()
+        {
+            return None;
+        }
+        let (item, constants) = self.included(test)?;
+        if !matches!(item.kind, ExprKind::Binding(Binding::Local(0))) {
+            return None;
+        }
+        let tests = items.iter().map(|item| {
+            let path = self.path(item).filter(|_| self.is_total(item))?;
+            Some(Condition::OneOf { path, constants: constants.clone().into() })
+        });
+        Some(Condition::Any(tests.collect::<Option<Vec<_>>>()?.into()))
+    }
+
+    /// Reads `[c, d].includes(value)` and returns the value and the constants.
+    fn included<'e>(&self, expr: &'e Expr) -> Option<(&'e Expr, Vec<TemplateOperand>)> {
+        let ExprKind::Access { head, links } = &expr.kind else { return None };
+        let ExprKind::Literals(literals) = &head.kind else { return None };
+        let [Link { kind: LinkKind::Member { name, .. }, .. }, call] = links.as_slice() else {
+            return None;
+        };
+        let LinkKind::Call { arguments, .. } = &call.kind else { return None };
+        let [argument] = arguments.as_slice() else { return None };
+        if name.member.and_then(Member::index_test) != Some(IndexTest::Method(MethodTest::Includes))
+        {
+            return None;
+        }
+        let constants = match self.slots.slots_in_span(literals.len(), head.span) {
+            Some(slots) => slots.map(|at| slot(at, false)).collect(),
+            None => literals.iter().cloned().map(TemplateOperand::Fixed).collect(),
+        };
+        Some((argument, constants))
+    }
+
     /// Reads `expr` as a test of one path against constants.
     fn one_of(&self, expr: &Expr) -> Option<(Path, Vec<TemplateOperand>)> {
         match &expr.kind {
@@ -223,24 +276,9 @@ impl Extractor<'_> {
                 }
                 _ => None,
             },
-            ExprKind::Access { head, links } => {
-                let ExprKind::Literals(literals) = &head.kind else { return None };
-                let [Link { kind: LinkKind::Member { name, .. }, .. }, call] = links.as_slice()
-                else {
-                    return None;
-                };
-                let LinkKind::Call { arguments, .. } = &call.kind else { return None };
-                let [argument] = arguments.as_slice() else { return None };
-                if name.member.and_then(Member::index_test)
-                    != Some(IndexTest::Method(MethodTest::Includes))
-                {
-                    return None;
-                }
-                let constants = match self.slots.slots_in_span(literals.len(), head.span) {
-                    Some(slots) => slots.map(|at| slot(at, false)).collect(),
-                    None => literals.iter().cloned().map(TemplateOperand::Fixed).collect(),
-                };
-                Some((self.path(argument)?, constants))
+            ExprKind::Access { .. } => {
+                let (value, constants) = self.included(expr)?;
+                Some((self.path(value)?, constants))
             }
             _ => None,
         }

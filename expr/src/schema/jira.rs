@@ -4,7 +4,7 @@ use super::shape::{
     FREE, Field, MapShape, PERMISSIONS, Shape, UnlistedMembers, always, closed, maybe,
 };
 
-use Shape::{Any, Boolean, List, Map, Number, String};
+use Shape::{Any, Boolean, Document, List, Map, Number, String};
 
 /// Top-level members of Jira events that no Confluence event has.
 pub(super) const ONLY_JIRA: [&str; 6] =
@@ -162,8 +162,8 @@ static FIELDS: MapShape = MapShape {
         maybe("parent", Map(&PARENT)),
         maybe("security", Map(&NAMED)),
         maybe("duedate", String),
-        maybe("description", Any),
-        maybe("environment", Any),
+        maybe("description", Document),
+        maybe("environment", Document),
         maybe("statuscategorychangedate", String),
         maybe("statusCategory", Any),
         maybe("lastViewed", String),
@@ -314,7 +314,7 @@ pub(super) static COMMENT: MapShape = closed(
         always("id", String),
         maybe("author", Map(&USER)),
         maybe("updateAuthor", Map(&USER)),
-        always("body", Any),
+        always("body", Document),
         always("created", String),
         always("updated", String),
         maybe("jsdPublic", Boolean),
@@ -331,7 +331,7 @@ pub(super) static WORKLOG: MapShape = closed(
         always("issueId", String),
         maybe("author", Map(&USER)),
         maybe("updateAuthor", Map(&USER)),
-        maybe("comment", Any),
+        maybe("comment", Document),
         always("timeSpent", String),
         always("timeSpentSeconds", Number),
         always("started", String),

@@ -8,6 +8,8 @@ use crate::value::Type;
 pub(crate) enum Shape {
     /// Anything, or a value of more than one type.
     Any,
+    /// A document of Atlassian's editor; text if the event was a webhook.
+    Document,
     Boolean,
     Number,
     String,
@@ -63,7 +65,7 @@ impl Shape {
     /// The type of the value, if there is only one.
     pub(crate) fn ty(self) -> Option<Type> {
         match self {
-            Shape::Any => None,
+            Shape::Any | Shape::Document => None,
             Shape::Boolean => Some(Type::Boolean),
             Shape::Number => Some(Type::Number),
             Shape::String => Some(Type::String),

@@ -7,6 +7,7 @@ use serde_json::Value;
 fn misfits(shape: Shape, value: &Value, path: &str, out: &mut Vec<String>) {
     match (shape, value) {
         (Shape::Any, _)
+        | (Shape::Document, Value::String(_) | Value::Object(_))
         | (Shape::Boolean, Value::Bool(_))
         | (Shape::Number, Value::Number(_))
         | (Shape::String, Value::String(_)) => {}

@@ -6,3 +6,4 @@ mod modules;
 
 pub(super) use auth::{connect_installation, verified};
 pub(super) use modules::routes;
+pub(crate) use modules::submitted;

@@ -88,7 +88,10 @@ async fn list(caller: ConnectCaller, RawQuery(query): RawQuery) -> Json<Value> {
 }
 
 /// Parses the modules of a request body in either form.
-fn submitted(mut body: Map<String, Value>) -> Result<Vec<ConnectModule>, ApiError> {
+///
+/// # Errors
+/// The first problem of its form.
+pub(crate) fn submitted(mut body: Map<String, Value>) -> Result<Vec<ConnectModule>, ApiError> {
     let mut modules = Vec::new();
     match (body.len(), body.remove("modules")) {
         (1, Some(Value::Object(keyed))) => by_type(keyed, &mut modules)?,

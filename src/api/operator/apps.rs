@@ -51,6 +51,7 @@ fn put_app_view(put: &AppPut) -> Value {
         "id": record.id, "kind": record.kind, "endpoints": endpoints, "dropped": dropped,
     });
     insert_some(&mut answer, "version", record.version.as_ref());
+    insert_some(&mut answer, "warnings", Some(&put.warnings).filter(|found| !found.is_empty()));
     let shown = |secret: &Secret, is_new: bool| is_new.then(|| secret.reveal().to_owned());
     insert_some(
         &mut answer,

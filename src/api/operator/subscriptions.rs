@@ -93,6 +93,9 @@ async fn list_subscriptions(
             }
             items.push(subscription_view(&state, &installation, module));
             last = Some(position);
+            // Warnings are found when they are first read: a filter may take milliseconds, a page
+            // has hundreds.
+            tokio::task::yield_now().await;
         }
     }
     Ok(Json(page_view(items, None)))
@@ -230,6 +233,8 @@ fn subscription_view(
         "handler",
         trigger.as_ref().map(|trigger| handler_view(trigger, module)),
     );
+    let warnings = state.registry.warnings(installation, module);
+    insert_some(&mut view, "warnings", Some(warnings).filter(|found| !found.is_empty()));
     if let Some(stored) = record.module(module.id.key.as_str()).filter(|_| !module.is_static) {
         insert_some(&mut view, "door", Some(stored.api));
         insert_some(&mut view, "revision", Some(stored.revision));

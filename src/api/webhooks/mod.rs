@@ -10,4 +10,5 @@ mod paths;
 mod registration;
 mod routes;
 
+pub(crate) use registration::elements;
 pub(super) use routes::routes;

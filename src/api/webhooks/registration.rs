@@ -16,7 +16,7 @@ use crate::api::extract::JsonObject;
 use crate::api::query_params::QueryParams;
 use crate::api::state::Shared;
 use crate::delivery::EgressRefusal;
-use crate::registry::{DynamicWebhook, Problem, WebhookSpec, code};
+use crate::registry::{DynamicWebhook, Problem, WebhookSpec, code, normal_jql};
 
 /// Maximum number of webhooks in one request.
 const WEBHOOKS_MAX: usize = 1000;
@@ -30,14 +30,7 @@ pub(super) async fn register(
     let JsonObject(body) = body?;
     let url = body.get("url").and_then(Value::as_str).unwrap_or_default();
     check_url(&state, url)?;
-    let Some(Value::Array(elements)) = body.get("webhooks") else {
-        let message = "this is a list of webhooks";
-        return Err(ApiError::from(Problem::new(code::MISSING, "webhooks", message)).into());
-    };
-    if elements.len() > WEBHOOKS_MAX {
-        let message = format!("a request has at most {WEBHOOKS_MAX} webhooks");
-        return Err(ApiError::from(Problem::new(code::FORM, "webhooks", message)).into());
-    }
+    let elements = elements(&body)?;
     let specs = elements.iter().map(WebhookSpec::read).collect();
     let results = state.registry.dynamic_webhooks().register(&caller.owner, url, specs).await?;
     let results = results.into_iter().map(|result| match result {
@@ -45,6 +38,22 @@ pub(super) async fn register(
         Err(errors) => json!({"errors": errors}),
     });
     Ok(Json(json!({"webhookRegistrationResult": results.collect::<Vec<_>>()})))
+}
+
+/// Returns the webhooks of a registration request.
+///
+/// # Errors
+/// There are none, or too many.
+pub(crate) fn elements(body: &Map<String, Value>) -> Result<&[Value], ApiError> {
+    let Some(Value::Array(elements)) = body.get("webhooks") else {
+        let message = "this is a list of webhooks";
+        return Err(Problem::new(code::MISSING, "webhooks", message).into());
+    };
+    if elements.len() > WEBHOOKS_MAX {
+        let message = format!("a request has at most {WEBHOOKS_MAX} webhooks");
+        return Err(Problem::new(code::FORM, "webhooks", message).into());
+    }
+    Ok(elements)
 }
 
 fn check_url(state: &Shared, text: &str) -> Result<(), ApiError> {
@@ -79,6 +88,8 @@ fn webhook_view(webhook: &DynamicWebhook) -> Value {
         // The caller is this client, for this user.
         members.remove("user");
         members.remove("client");
+        // Jira lists a normal form; what was written is stored, and shown to operators.
+        members.insert("jqlFilter".into(), normal_jql(&webhook.jql_filter).into());
     }
     shown
 }

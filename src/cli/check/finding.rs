@@ -9,6 +9,8 @@ use crate::registry::Problem;
 pub(super) struct Checked {
     pub(super) findings: Vec<Finding>,
     pub(super) filters: Vec<FilterText>,
+    /// Number of modules and single filters.
+    pub(super) modules: usize,
 }
 
 /// One finding and its location.

@@ -1,18 +1,18 @@
-//! Parses the input of `check`: an expression, a module, a file of registrations, a Forge manifest.
+//! The inputs of `check`: modules and expressions, with their positions in a file.
 
 use std::rc::Rc;
 
-use anyhow::Context;
 use serde_json::{Map, Value};
 use switchyard_expr::Severity;
 
-use crate::cli::exit::UsageError;
-use crate::registry::Problem;
-use crate::registry::review::{not_an_object, review};
+use crate::registry::review::{Review, Reviewer};
+use crate::registry::{ModuleSpec, Problem, TRIGGER};
 
 /// One trigger, or a single filter.
 pub(super) struct CheckInput {
     pub(super) origin: String,
+    /// Whether it is a module or a filter, not only a list of problems of the file.
+    pub(super) is_module: bool,
     /// Problems of the module.
     pub(super) problems: Vec<(Severity, Problem)>,
     pub(super) filters: Vec<FilterText>,
@@ -20,6 +20,61 @@ pub(super) struct CheckInput {
     pub(super) body: Option<PayloadRequest>,
     /// The key of the module, if it has one.
     pub(super) key: Option<ModuleKeyText>,
+    /// The trigger, if it is one.
+    pub(super) trigger: Option<TriggerText>,
+}
+
+/// A trigger and its path in the file.
+pub(super) struct TriggerText {
+    pub(super) data: Map<String, Value>,
+    /// Its installation; empty if the file does not name one.
+    pub(super) owner: String,
+    /// `modules.trigger[0]`
+    pub(super) path: String,
+}
+
+/// A file, or a line of it.
+pub(super) struct Source {
+    file: String,
+    /// The file, with the number of the line.
+    origin: String,
+    text: Rc<str>,
+    first_line: usize,
+}
+
+impl Source {
+    pub(super) fn new(file: &str, text: &str) -> Self {
+        Self { file: file.into(), origin: file.into(), text: text.into(), first_line: 1 }
+    }
+
+    /// Line `number` of a file.
+    pub(super) fn line(file: &str, number: usize, text: &str) -> Self {
+        Self {
+            file: file.into(),
+            origin: format!("{file}:{number}"),
+            text: text.into(),
+            first_line: number,
+        }
+    }
+
+    pub(super) fn origin(&self) -> &str {
+        &self.origin
+    }
+}
+
+impl CheckInput {
+    /// An input of which nothing is known but its problems.
+    pub(super) fn of_problems(origin: &str, problems: Vec<(Severity, Problem)>) -> Self {
+        Self {
+            origin: origin.into(),
+            is_module: false,
+            problems,
+            filters: Vec::new(),
+            body: None,
+            key: None,
+            trigger: None,
+        }
+    }
 }
 
 /// The key of a module and its path in the file.
@@ -67,81 +122,66 @@ pub(super) fn expression(file: &str, source: String, events: &[String]) -> Check
         delivers_on_error: false,
     };
     CheckInput {
-        origin: file.into(),
-        problems: Vec::new(),
+        is_module: true,
         filters: vec![filter],
-        body: None,
-        key: None,
+        ..CheckInput::of_problems(file, Vec::new())
     }
 }
 
-/// Parses a file. Its form is detected: a manifest has `modules:`, a module is a JSON object, a
-/// registration file has one JSON object a line; anything else is an expression.
-pub(super) fn read(file: &str, text: &str, events: &[String]) -> anyhow::Result<Vec<CheckInput>> {
-    let is_yaml = file.ends_with(".yml") || file.ends_with(".yaml");
-    if is_yaml || text.lines().any(|line| line.trim_end() == "modules:") {
-        return manifest(file, text);
-    }
-    if !text.trim_start().starts_with('{') {
-        return Ok(vec![expression(file, text.trim_end().to_owned(), events)]);
-    }
-    if let Ok(module) = serde_json::from_str::<Value>(text) {
-        return Ok(vec![trigger(file, text, &module, "")]);
-    }
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let inputs = lines.map(|(at, line)| {
-        let number = at + 1;
-        let module = serde_json::from_str::<Value>(line)
-            .with_context(|| UsageError(format!("{file}:{number} is not a JSON object")))?;
-        let mut input = trigger(&format!("{file}:{number}"), line, &module, "");
-        for filter in &mut input.filters {
-            filter.file = file.into();
-            filter.first_line = number;
-        }
-        Ok(input)
-    });
-    inputs.collect()
-}
-
-/// Parses every trigger of a Forge manifest.
-fn manifest(file: &str, text: &str) -> anyhow::Result<Vec<CheckInput>> {
-    let manifest: Value =
-        serde_saphyr::from_str(text).with_context(|| UsageError(format!("{file} is not YAML")))?;
-    let triggers = manifest.pointer("/modules/trigger").and_then(Value::as_array);
-    let triggers =
-        triggers.with_context(|| UsageError(format!("{file} has no `modules.trigger`")))?;
-    let inputs = triggers.iter().enumerate().map(|(at, module)| {
-        let path = format!("modules.trigger[{at}]");
-        data(file, text, module, &path)
-    });
-    Ok(inputs.collect())
-}
-
-/// Parses a module with a `data` member, or the data itself.
-fn trigger(file: &str, text: &str, module: &Value, path: &str) -> CheckInput {
-    match module.get("data") {
-        Some(inner) => {
-            let input = data(file, text, inner, &join(path, "data"));
-            let outer = module.as_object().and_then(|module| key(module, path));
-            CheckInput { key: outer.or(input.key), ..input }
-        }
-        None => data(file, text, module, path),
-    }
-}
-
-fn data(file: &str, text: &str, data: &Value, path: &str) -> CheckInput {
-    let Some(data) = data.as_object() else {
-        let problems = vec![(Severity::Error, not_an_object(path))];
-        return CheckInput {
-            origin: file.into(),
-            problems,
-            filters: Vec::new(),
-            body: None,
-            key: None,
-        };
+/// Returns the data of a trigger, or a line of a registration file, as input.
+pub(super) fn trigger(
+    reviewer: &Reviewer,
+    source: &Source,
+    module: &Map<String, Value>,
+) -> CheckInput {
+    let Some(inner) = module.get("data") else {
+        let review = reviewer.trigger(module, TRIGGER);
+        return of_review(source, review, module, TRIGGER, module);
     };
-    let path = if path.is_empty() { "trigger" } else { path };
-    let review = review(data, path);
+    let path = "data";
+    let Value::Object(data) = inner else {
+        let problem = crate::registry::review::not_an_object(path);
+        return CheckInput::of_problems(source.origin(), vec![(Severity::Error, problem)]);
+    };
+    let input = of_review(source, reviewer.trigger(data, path), data, path, module);
+    CheckInput { key: key(module, module, "").or(input.key), ..input }
+}
+
+/// Returns a trigger of a manifest as input.
+pub(super) fn static_trigger(
+    reviewer: &Reviewer,
+    source: &Source,
+    data: &Map<String, Value>,
+    path: &str,
+) -> CheckInput {
+    of_review(source, reviewer.static_trigger(data, path), data, path, data)
+}
+
+/// Returns a Forge module as input; `given` is the key that its app chose.
+pub(super) fn forge_module(
+    reviewer: &Reviewer,
+    source: &Source,
+    spec: &ModuleSpec,
+    given: Option<&str>,
+) -> CheckInput {
+    let review = reviewer.forge_module(spec);
+    let mut input = of_review(source, review, &spec.data, "data", &spec.data);
+    if spec.module_type != TRIGGER {
+        input.trigger = None;
+    }
+    let text = given.map(str::to_owned);
+    let key = text.map(|text| ModuleKeyText { text, owner: String::new(), path: "key".to_owned() });
+    CheckInput { key: key.or(input.key), ..input }
+}
+
+/// An input of the data at `path`; `outer` names the installation, if anything does.
+fn of_review(
+    source: &Source,
+    review: Review,
+    data: &Map<String, Value>,
+    path: &str,
+    outer: &Map<String, Value>,
+) -> CheckInput {
     let body = PayloadRequest {
         path: join(path, "payload.include.fields"),
         events: review.events,
@@ -149,29 +189,41 @@ fn data(file: &str, text: &str, data: &Value, path: &str) -> CheckInput {
     };
     let errors = review.problems.into_iter().map(|problem| (Severity::Error, problem));
     let warnings = review.warnings.into_iter().map(|problem| (Severity::Warning, problem));
-    let text: Rc<str> = text.into();
     let filters = review.filters.into_iter().map(|filter| FilterText {
-        origin: format!("{file}#{}", filter.path),
-        file: file.into(),
-        text: Rc::clone(&text),
-        first_line: 1,
+        origin: format!("{}#{}", source.origin, filter.path),
+        file: source.file.clone(),
+        text: Rc::clone(&source.text),
+        first_line: source.first_line,
         source: filter.source,
         events: filter.events,
         delivers_on_error: filter.delivers_on_error,
     });
     CheckInput {
-        origin: file.into(),
+        origin: source.origin.clone(),
+        is_module: true,
         problems: errors.chain(warnings).collect(),
         filters: filters.collect(),
         body: Some(body),
-        key: key(data, path),
+        key: key(data, outer, path),
+        trigger: Some(TriggerText {
+            data: data.clone(),
+            owner: owner(outer),
+            path: path.to_owned(),
+        }),
     }
 }
 
-fn key(module: &Map<String, Value>, path: &str) -> Option<ModuleKeyText> {
+fn owner(module: &Map<String, Value>) -> String {
+    module.get("installationId").and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn key(
+    module: &Map<String, Value>,
+    outer: &Map<String, Value>,
+    path: &str,
+) -> Option<ModuleKeyText> {
     let text = module.get("key")?.as_str()?.to_owned();
-    let owner = module.get("installationId").and_then(Value::as_str).unwrap_or_default().to_owned();
-    Some(ModuleKeyText { text, owner, path: join(path, "key") })
+    Some(ModuleKeyText { text, owner: owner(outer), path: join(path, "key") })
 }
 
 impl FilterText {
@@ -228,77 +280,4 @@ const FOLDED_BYTES_MIN: usize = 6;
 
 fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn filters(file: &str, text: &str) -> Vec<FilterText> {
-        let inputs = read(file, text, &[]).unwrap();
-        inputs.into_iter().flat_map(|input| input.filters).collect()
-    }
-
-    const MANIFEST: &str = "\
-modules:
-  trigger:
-    - key: a
-      function: main
-      events: [avi:jira:created:issue]
-      filter:
-        expression: >-
-          event.issue.key == 'A-1'
-            && event.issue.kex == 'ü'
-    - key: b
-      function: main
-      events: [avi:jira:updated:issue]
-      filter:
-        expression: event.issue.kex == 'A-2'
-        onError: RECEIVE
-";
-
-    #[test]
-    fn every_trigger_of_a_manifest_is_found_with_its_events() {
-        let found = filters("manifest.yml", MANIFEST);
-        assert_eq!(found.len(), 2);
-        assert_eq!(found[0].origin, "manifest.yml#modules.trigger[0].filter.expression");
-        assert_eq!(found[0].events, ["avi:jira:created:issue"]);
-        assert!(found[1].delivers_on_error && !found[0].delivers_on_error);
-    }
-
-    #[test]
-    fn positions_are_those_of_the_file_also_in_folded_blocks() {
-        for filter in filters("manifest.yml", MANIFEST) {
-            let (line, column) = filter.position(filter.source.find("kex").unwrap());
-            let there: String =
-                MANIFEST.lines().nth(line - 1).unwrap().chars().skip(column - 1).take(3).collect();
-            assert_eq!(there, "kex", "{}", filter.source);
-        }
-    }
-
-    #[test]
-    fn keys_are_read_with_their_installations() {
-        let keys = |file: &str, text: &str| -> Vec<(String, String, String)> {
-            let keys = read(file, text, &[]).unwrap().into_iter().filter_map(|found| found.key);
-            keys.map(|key| (key.owner, key.text, key.path)).collect()
-        };
-        let found = keys("manifest.yml", MANIFEST);
-        assert_eq!(found[1], (String::new(), "b".into(), "modules.trigger[1].key".into()));
-        let line = r#"{"installationId":"i","key":"k","data":{"events":["a"],"function":"f"}}"#;
-        assert_eq!(keys("x.json", line), [("i".into(), "k".into(), "key".into())]);
-    }
-
-    #[test]
-    fn modules_and_registration_lines_are_distinguished_from_expressions() {
-        let data = r#"{"events":["avi:jira:created:issue"],"function":"f","filter":{"expression":"true"}}"#;
-        let module = format!(r#"{{"key":"k","type":"trigger","data":{data}}}"#);
-        assert_eq!(filters("x.json", data)[0].origin, "x.json#trigger.filter.expression");
-        assert_eq!(filters("x.json", &module)[0].origin, "x.json#data.filter.expression");
-        let two = filters("x.ndjson", &format!("{module}\n\n{module}\n"));
-        assert_eq!(two[1].origin, "x.ndjson:3#data.filter.expression");
-        assert_eq!(two[1].position(0).0, 3);
-        assert_eq!(filters("x.txt", "event.a == 1\n")[0].source, "event.a == 1");
-        assert!(read("x.yml", "a: 1", &[]).is_err());
-        assert!(read("x.ndjson", "{}\n{", &[]).is_err());
-    }
 }

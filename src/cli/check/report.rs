@@ -35,6 +35,9 @@ pub(super) fn text(checked: &Checked, valid: bool) -> anyhow::Result<()> {
         more => format!(", with {more} warnings"),
     };
     match checked.filters.as_slice() {
+        [] if checked.modules == 0 => {
+            print_line(&format!("no triggers: there is nothing to check{warnings}"))
+        }
         [only] => {
             print_line(&format!("the filter is valid{warnings}"))?;
             summary(only).map_or(Ok(()), |summary| print_line(&summary))

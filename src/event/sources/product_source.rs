@@ -51,6 +51,9 @@ pub trait ProductSource: Send + Sync {
     /// Whether its webhook modules can have a filter, which is JQL.
     fn has_webhook_filters(&self) -> bool;
 
+    /// Returns the names of its webhooks, each once.
+    fn webhook_names(&self) -> Vec<String>;
+
     /// Returns the event types that the webhook name `name` subscribes to; at least one.
     fn subscribed_events(&self, name: &str) -> Vec<SubscribedEvent>;
 

@@ -11,7 +11,7 @@ use crate::domain::{AppId, ModuleKey, Secret, SubscriptionId, UnknownMembers};
 use crate::registry::credentials;
 use crate::registry::error::RegisterError;
 use crate::registry::model::{
-    AppKind, AppRecord, DroppedModules, Endpoint, InstallationRecord, RegistrationApi,
+    AppKind, AppRecord, DroppedModules, Endpoint, InstallationRecord, Problem, RegistrationApi,
 };
 use crate::registry::transaction::Mutation;
 use crate::registry::validation::{AppSecrets, AppSpec, CheckUrl, EndpointSpec};
@@ -31,6 +31,8 @@ pub struct AppPut {
     pub new_notices: bool,
     /// Dynamic modules removed because the new version declares one of their keys.
     pub dropped: Vec<SubscriptionId>,
+    /// Warnings about its static modules.
+    pub warnings: Vec<Problem>,
 }
 
 /// Operator commands on apps.
@@ -56,10 +58,13 @@ impl<'a> Apps<'a> {
     ) -> Result<AppPut, RegisterError> {
         let Context { settings, replica, .. } = self.context;
         let (unknown_events, programs) = (settings.allow_unknown_events, &replica.programs);
-        let problems = spec.problems(id, check_url, unknown_events, programs);
+        let paths_max = settings.limits.property_paths_per_installation;
+        let problems = spec.problems(id, check_url, unknown_events, paths_max, programs);
         if !problems.is_empty() {
             return Err(RegisterError::Invalid(problems));
         }
+        let epic_fields = &settings.registry.epic_fields;
+        let warnings = spec.warnings(id, unknown_events, epic_fields, programs);
         let mut put = self
             .context
             .transactions
@@ -80,6 +85,7 @@ impl<'a> Apps<'a> {
                     new_notices: current.as_ref().is_none_or(|app| app.notices.is_none()),
                     record,
                     dropped: Vec::new(),
+                    warnings: warnings.clone(),
                 };
                 Ok(Mutation::Put(Box::new(put.record.clone()), put))
             })

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use super::rate_limit::RateLimit;
 use super::rewriting::RewritingProgress;
-use crate::domain::InstallationId;
+use crate::domain::{InstallationId, Product};
 use crate::registry::app_calls::OutboundCalls;
 use crate::registry::compile::{AppliedApp, AppliedInstallation};
 use crate::registry::error::RegisterError;
-use crate::registry::model::{InstallationRecord, InstallationState};
+use crate::registry::model::{AppRecord, InstallationRecord, InstallationState};
+use crate::registry::module_review::ModuleReview;
 use crate::registry::replica::{ReplicaHandle, ReplicaState};
 use crate::registry::settings::Settings;
 use crate::registry::store::Store;
@@ -77,11 +78,27 @@ impl Context {
         self.settings.dynamic_modules_max(app.as_ref().map(|app| &app.record), record.product)
     }
 
-    /// Returns the rules for triggers of an app.
-    pub(super) fn rules<'a>(&'a self, app: &'a AppliedApp) -> ValidationRules<'a> {
+    /// Returns the rules for triggers of an installation.
+    pub(super) fn rules<'a>(&'a self, target: &'a Target) -> ValidationRules<'a> {
         ValidationRules {
-            app: Some(&app.record),
+            app: Some(&target.app.record),
+            product: Some(target.installation.record.product),
             allow_unknown_events: self.settings.allow_unknown_events,
+            programs: &self.replica.programs,
+        }
+    }
+
+    /// Returns what a module of an app is reviewed against.
+    pub(crate) fn review<'a>(
+        &'a self,
+        app: Option<&'a AppRecord>,
+        product: Product,
+    ) -> ModuleReview<'a> {
+        ModuleReview {
+            app,
+            product,
+            allow_unknown_events: self.settings.allow_unknown_events,
+            epic_fields: &self.settings.registry.epic_fields,
             programs: &self.replica.programs,
         }
     }

@@ -11,7 +11,7 @@ use url::Url;
 use super::context::{Context, Target};
 use super::registration::{self, Registration, RegistrationOutcome};
 use crate::clock;
-use crate::domain::{CloudId, InstallationId, Product, UnknownMembers};
+use crate::domain::{CloudId, InstallationId, UnknownMembers};
 use crate::registry::compile::AppliedApp;
 use crate::registry::error::{RegisterError, document_error};
 use crate::registry::model::{
@@ -19,7 +19,7 @@ use crate::registry::model::{
     Problem, SignedRequest, SiteRecord, code,
 };
 use crate::registry::transaction::Mutation;
-use crate::registry::validation::{WebhookDefinition, WebhookQuota, WebhookSpec};
+use crate::registry::validation::{WebhookQuota, WebhookSpec};
 
 /// Time an expired webhook stays visible, in milliseconds: three months.
 const EXPIRED_KEPT_MS: i64 = 90 * 24 * 3600 * 1000;
@@ -192,7 +192,7 @@ impl Registration for NewWebhooks<'_> {
     ) -> Result<Self::Validated, RegisterError> {
         check_address(&target.app, self.url)?;
         let check = |spec: &Result<WebhookSpec, Vec<String>>| {
-            check_webhook(context, spec.clone()?, self.owner, self.url).map_err(messages)
+            check_webhook(context, spec.clone()?).map_err(messages)
         };
         Ok(self.specs.iter().map(check).collect())
     }
@@ -265,7 +265,7 @@ impl Registration for ChangedWebhook<'_> {
         context: &Context,
         _target: &Target,
     ) -> Result<CheckedWebhook, RegisterError> {
-        check_webhook(context, self.spec.clone(), self.owner, "").map_err(RegisterError::Invalid)
+        check_webhook(context, self.spec.clone()).map_err(RegisterError::Invalid)
     }
 
     fn apply(
@@ -286,17 +286,11 @@ impl Registration for ChangedWebhook<'_> {
 }
 
 /// Validates a webhook and compiles its filters.
-fn check_webhook(
-    context: &Context,
-    spec: WebhookSpec,
-    owner: &WebhookOwner,
-    url: &str,
-) -> Result<CheckedWebhook, Vec<Problem>> {
-    let webhook = spec.clone().webhook(0, url, owner.client.as_ref(), 0);
-    let programs = &context.replica.programs;
-    let programs =
-        WebhookDefinition::from(webhook).compile(programs, Product::Jira, "jqlFilter")?;
-    Ok(CheckedWebhook { spec, _programs: programs })
+fn check_webhook(context: &Context, spec: WebhookSpec) -> Result<CheckedWebhook, Vec<Problem>> {
+    let epic_fields = &context.settings.registry.epic_fields;
+    // The vendor's answer has no room for warnings; they are shown with the subscription.
+    let validated = spec.validate(&context.replica.programs, epic_fields)?;
+    Ok(CheckedWebhook { spec, _programs: validated.programs })
 }
 
 /// Reserves `count` ids that the site never used; returns the first.

@@ -190,7 +190,7 @@ pub(super) fn validate_module(
     spec: &ModuleSpec,
     key: Option<&ModuleKey>,
 ) -> Result<ValidatedModule, Vec<Problem>> {
-    let rules = context.rules(&target.app);
+    let rules = context.rules(target);
     let trigger = spec.validate(&rules, context.settings.registry.accept_inert_types)?;
     Ok(ValidatedModule { module: spec.record(key), trigger })
 }
@@ -305,7 +305,7 @@ impl Registration for Replacement<'_> {
     ) -> Result<Self::Validated, RegisterError> {
         let known = target.installation.record.module(self.key.as_str());
         known.ok_or(RegisterError::NotFound)?;
-        let rules = context.rules(&target.app);
+        let rules = context.rules(target);
         let trigger = self.spec.validate(&rules, context.settings.registry.accept_inert_types);
         let data = with_key(self.spec.data.clone(), self.key);
         Ok((data, trigger.map_err(RegisterError::Invalid)?))

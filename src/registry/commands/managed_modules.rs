@@ -5,7 +5,7 @@ use super::context::Context;
 use super::forge_modules::{ForgeModules, RegisteredModule};
 use crate::domain::{InstallationId, ModuleKey};
 use crate::registry::error::RegisterError;
-use crate::registry::model::{AppKind, ModuleRecord, Problem, RegistrationApi};
+use crate::registry::model::{AppKind, ModuleFields, ModuleRecord, Problem, RegistrationApi};
 use crate::registry::validation::{ConnectModule, ModuleSpec, key_problem};
 
 /// Commands of operators on the modules of an installation.
@@ -68,8 +68,9 @@ impl<'a> ManagedModules<'a> {
         spec: ModuleSpec,
     ) -> Result<Vec<Problem>, RegisterError> {
         if spec.api == RegistrationApi::Connect {
-            ConnectModules::new(self.context).validate(id, &connect_module(spec))?;
-            return Ok(Vec::new());
+            let module = connect_module(spec);
+            ConnectModules::new(self.context).validate(id, &module)?;
+            return self.warnings(id, &module.module_type, &module.data.into());
         }
         ForgeModules::new(self.context).validate_replacement(id, spec, key)
     }
@@ -87,13 +88,27 @@ impl<'a> ManagedModules<'a> {
         let is_new = self.known(id, key)?.is_none();
         let forge = ForgeModules::new(self.context);
         let registered = if spec.api == RegistrationApi::Connect {
-            ConnectModules::new(self.context).put(id, &connect_module(spec)).await?.into()
+            let module = ConnectModules::new(self.context).put(id, &connect_module(spec)).await?;
+            let warnings = self.warnings(id, &module.module_type, &module.data)?;
+            RegisteredModule { module, warnings, complexity: Vec::new() }
         } else if is_new {
             forge.register(id, spec, Some(key.clone())).await?
         } else {
             forge.replace(id, key, spec, None).await?
         };
         Ok((registered, is_new))
+    }
+
+    fn warnings(
+        self,
+        id: &InstallationId,
+        module_type: &str,
+        data: &ModuleFields,
+    ) -> Result<Vec<Problem>, RegisterError> {
+        let target = self.context.target(id)?;
+        let product = target.installation.record.product;
+        let review = self.context.review(Some(&target.app.record), product);
+        Ok(review.warnings(module_type, data))
     }
 
     fn known(

@@ -1,7 +1,7 @@
 //! Applied records: stored records with the data derived from them on this replica.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 use url::Url;
@@ -11,7 +11,7 @@ use crate::event::Permissions;
 use crate::matcher::Subscription;
 use crate::registry::model::{
     AppRecord, DeliveryOptions, DocumentError, EffectiveStatus, Endpoint, InstallationRecord,
-    ModuleFields, ModuleRecord, ModuleStatus,
+    ModuleFields, ModuleRecord, ModuleStatus, Problem,
 };
 use crate::telemetry::SubscriptionStats;
 
@@ -39,6 +39,8 @@ pub struct AppliedModule {
     pub subscription: Option<Arc<Subscription>>,
     /// Counters of a module without subscription, kept until it has one.
     pub(crate) idle: SubscriptionStats,
+    /// Warnings about it, found when they are first read.
+    pub(crate) warnings: OnceLock<Box<[Problem]>>,
 }
 
 impl AppliedModule {

@@ -1,7 +1,7 @@
 //! Compilation of stored modules into subscriptions of the matcher, each with its effective status.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value};
 
@@ -220,6 +220,7 @@ impl ModuleCompiler<'_> {
             data: declared.data.clone(),
             subscription,
             idle,
+            warnings: OnceLock::new(),
         }
     }
 

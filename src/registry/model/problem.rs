@@ -150,6 +150,16 @@ pub mod code {
     pub const NEAR_LIMIT: &str = "SY-2026";
     /// The module was discovered; only a response of its app changes it.
     pub const DISCOVERED: &str = "SY-2025";
+    /// Warning: no event can match.
+    pub const NEVER_FIRES: &str = "SY-2031";
+    /// Warning: a filter that has no effect on an event.
+    pub const IDLE_FILTER: &str = "SY-2032";
+    /// A custom field that the vendor's webhooks do not filter by.
+    pub const CUSTOM_FIELD: &str = "SY-2033";
+    /// A variable that the manifest does not declare.
+    pub const UNDECLARED_VARIABLE: &str = "SY-2034";
+    /// A variable of the manifest without a value.
+    pub const NO_VALUE: &str = "SY-2035";
 }
 
 #[cfg(test)]

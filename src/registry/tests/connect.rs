@@ -91,7 +91,7 @@ fn spec(jql: &str) -> Value {
 async fn a_new_version_with_a_registered_key_removes_modules_and_keeps_webhooks() {
     let (replica, _store) = Replica::with_connect().await;
     replica.add_hooks(&["one", "two"]).await.unwrap();
-    replica.add_webhooks(&[spec("")]).await;
+    replica.add_webhooks(&[spec("project != EMPTY")]).await;
     let fixed =
         |key: &str| json!({"webhooks": [{"key": key, "event": "jira:issue_deleted", "url": "/s"}]});
     assert!(replica.put_connect(fixed("other")).await.is_empty());
@@ -121,7 +121,7 @@ async fn reinstalled_app_finds_its_modules_and_webhooks_as_they_were() {
 #[tokio::test]
 async fn limit_counts_all_modules_of_a_request_and_no_webhooks() {
     let (replica, _store) = Replica::with_connect().await;
-    replica.add_webhooks(&[spec(""), spec("")]).await;
+    replica.add_webhooks(&[spec("project != EMPTY"), spec("project != EMPTY")]).await;
     let keys: Vec<String> = (0..10).map(|number| format!("k{number}")).collect();
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     replica.add_hooks(&keys[..8]).await.unwrap();
@@ -160,20 +160,25 @@ async fn static_webhooks_are_checked_and_live() {
 async fn webhooks_have_results_of_their_own_and_ids_that_are_not_used_again() {
     let (replica, _store) = Replica::with_connect().await;
     let results = replica
-        .add_webhooks(&[spec("project = A"), spec("foo = 1"), spec(""), json!({"events": []})])
+        .add_webhooks(&[
+            spec("project = A"),
+            spec("foo = 1"),
+            spec("project != EMPTY"),
+            json!({"events": []}),
+        ])
         .await;
     assert_eq!((&results[0], &results[2]), (&Ok(1), &Ok(2)));
     assert_eq!(results[1], Err(vec!["The clause foo is unsupported".to_owned()]));
     assert!(results[3].is_err());
     replica.dynamic_webhooks().remove(&owner(), &[2, 99]).await.unwrap();
-    assert_eq!(replica.add_webhooks(&[spec("")]).await, [Ok(3)]);
+    assert_eq!(replica.add_webhooks(&[spec("project != EMPTY")]).await, [Ok(3)]);
     // Another app in the same site.
     replica
         .install("inst-d", json!({"app": CONNECT, "clientKey": "k", "sharedSecret": "secret-1"}))
         .await
         .unwrap();
     let other = WebhookOwner { installation: "inst-d".into(), ..owner() };
-    let specs = vec![WebhookSpec::read(&spec(""))];
+    let specs = vec![WebhookSpec::read(&spec("project != EMPTY"))];
     assert_eq!(replica.dynamic_webhooks().register(&other, ADDRESS, specs).await.unwrap(), [Ok(4)]);
 }
 
@@ -181,7 +186,7 @@ async fn webhooks_have_results_of_their_own_and_ids_that_are_not_used_again() {
 async fn webhook_address_is_one_and_under_the_base_of_the_app() {
     let (replica, _store) = Replica::with_connect().await;
     let put = async |url: &str| {
-        let specs = vec![WebhookSpec::read(&spec(""))];
+        let specs = vec![WebhookSpec::read(&spec("project != EMPTY"))];
         replica.dynamic_webhooks().register(&owner(), url, specs).await.is_ok()
     };
     for foreign in [
@@ -205,7 +210,7 @@ async fn users_of_an_oauth_app_have_their_own_webhooks_and_bound() {
     let (replica, _store) = Replica::with_connect().await;
     let user = |name: &str| WebhookOwner { client: Some(client_user("c", name)), ..owner() };
     let put = async |name: &str| {
-        let specs = vec![WebhookSpec::read(&spec("")); 4];
+        let specs = vec![WebhookSpec::read(&spec("project != EMPTY")); 4];
         let results =
             replica.dynamic_webhooks().register(&user(name), ADDRESS, specs).await.unwrap();
         results.into_iter().filter(Result::is_ok).count()
@@ -356,7 +361,7 @@ async fn end_at(store: &MemoryStore, at_ms: i64) {
 #[tokio::test]
 async fn webhook_expires_by_itself_and_a_refresh_restores_it() {
     let (replica, store) = Replica::with_connect().await;
-    replica.add_webhooks(&[spec("")]).await;
+    replica.add_webhooks(&[spec("project != EMPTY")]).await;
     end_at(&store, clock::now_ms() + 300).await;
     let ended = async {
         while replica.connect_state("webhook-1") != EffectiveStatus::Expired {
@@ -378,7 +383,7 @@ async fn expired_webhooks_are_restored_only_within_the_limits_for_new_ones() {
     let (replica, store) = Replica::with_connect().await;
     let user = WebhookOwner { client: Some(client_user("c", "a")), ..owner() };
     let add = async |url: &str, count: usize| {
-        let specs = vec![WebhookSpec::read(&spec("")); count];
+        let specs = vec![WebhookSpec::read(&spec("project != EMPTY")); count];
         replica.dynamic_webhooks().register(&user, url, specs).await.map(|results| results.len())
     };
     let live = || {

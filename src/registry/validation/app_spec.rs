@@ -8,10 +8,12 @@ use url::Url;
 
 use super::module_key::{key_problem, stored_key_problem};
 use super::program_cache::ProgramCache;
+use super::quotas::static_path_problem;
 use super::secrets::signing_secret_problem;
 use super::static_modules::StaticModules;
 use super::trigger_rules::ValidationRules;
 use super::webhook::{WebhookDefinition, is_relative};
+use super::webhook_review::WebhookReview;
 use crate::clock;
 use crate::domain::{AppId, Product, Secret, UnknownMembers};
 use crate::registry::model::{
@@ -115,6 +117,7 @@ impl AppSpec {
         id: &AppId,
         check_url: &CheckUrl,
         allow_unknown_events: bool,
+        property_paths_max: usize,
         programs: &ProgramCache,
     ) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -162,6 +165,10 @@ impl AppSpec {
         }
         problems.extend(self.permissions_problem());
         problems.extend(self.static_problems(id, allow_unknown_events, programs));
+        let stored = self.static_modules.stored(self.kind);
+        let triggers = stored.get(TRIGGER).map_or(&[][..], Vec::as_slice);
+        let path = format!("staticModules.{TRIGGER}");
+        problems.extend(static_path_problem(triggers, &path, programs, property_paths_max));
         problems
     }
 
@@ -179,6 +186,65 @@ impl AppSpec {
         })
     }
 
+    /// Returns the warnings about the static modules of a valid app.
+    pub(crate) fn warnings(
+        &self,
+        id: &AppId,
+        allow_unknown_events: bool,
+        epic_fields: &[String],
+        programs: &ProgramCache,
+    ) -> Vec<Problem> {
+        let app = self.without_secrets(id);
+        let rules =
+            ValidationRules { app: Some(&app), product: None, allow_unknown_events, programs };
+        let mut warnings = Vec::new();
+        for (module_type, modules) in &app.static_modules {
+            for (index, data) in modules.iter().enumerate() {
+                let path = self.static_modules.path(module_type, index);
+                match (module_type.as_str(), self.kind) {
+                    (TRIGGER, AppKind::Forge) => {
+                        warnings
+                            .extend(rules.check(data, &path).into_iter().flat_map(|v| v.warnings));
+                    }
+                    (WEBHOOKS, AppKind::Connect) => {
+                        // An app may be installed in either product.
+                        let products = &Product::ALL;
+                        let review = WebhookReview { products, epic_fields, path: &path };
+                        let webhook = WebhookDefinition::parse(data, &path, Product::Jira);
+                        warnings.extend(webhook.into_iter().flat_map(|w| review.warnings(&w)));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        warnings
+    }
+
+    /// Returns a Connect app that declares nothing.
+    pub(crate) fn connect() -> Self {
+        Self {
+            kind: AppKind::Connect,
+            name: None,
+            version: None,
+            scopes: Vec::new(),
+            permissions: None,
+            functions: Vec::new(),
+            endpoints: Vec::new(),
+            base_url: None,
+            static_modules: StaticModules::default(),
+            translations: BTreeMap::new(),
+            lifecycle: LifecycleCallbacks::default(),
+            discovery: None,
+            notices: None,
+            delivery: None,
+        }
+    }
+
+    /// Returns the record of the app with empty secrets, to validate modules against it.
+    pub(crate) fn without_secrets(&self, id: &AppId) -> AppRecord {
+        self.clone().record(id, AppSecrets::empty(self))
+    }
+
     fn static_problems(
         &self,
         id: &AppId,
@@ -187,11 +253,12 @@ impl AppSpec {
     ) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut keys = BTreeSet::new();
-        let app = self.clone().record(id, AppSecrets::empty(self));
+        let app = self.without_secrets(id);
         if let Err(reason) = app.delivery() {
             problems.push(Problem::new(code::FORM, "delivery", reason));
         }
-        let rules = ValidationRules { app: Some(&app), allow_unknown_events, programs };
+        let rules =
+            ValidationRules { app: Some(&app), product: None, allow_unknown_events, programs };
         for (module_type, modules) in &app.static_modules {
             for (index, data) in modules.iter().enumerate() {
                 let path = self.static_modules.path(module_type, index);
@@ -254,7 +321,7 @@ impl AppSpec {
 }
 
 /// The product is unknown here: an app may be installed in either, and Jira accepts more.
-fn static_webhook_problems(
+pub(crate) fn static_webhook_problems(
     data: &Map<String, Value>,
     path: &str,
     programs: &ProgramCache,

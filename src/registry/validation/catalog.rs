@@ -1,11 +1,15 @@
-//! Catalogue of event types: the scopes each one needs, and suggestions for misspelt names.
+//! Catalogue of event types: the scopes each one needs, and suggestions for misspelt names of
+//! events and webhooks.
 //!
 //! Only registration reads it; the router passes any event type.
 //!
 //! **Source:** the vendor's event-to-scope map and the product event references for Jira, Jira
 //! Software, Jira Service Management, Confluence and the Forge life cycle.
 
+mod nearest;
 pub mod scopes;
+
+pub use nearest::{is_webhook_name, nearest, nearest_webhook};
 
 use scopes::Scopes;
 
@@ -100,18 +104,6 @@ const FAMILIES: &[EventFamily] = &[
     family("avi:forge:", &["installed", "upgraded"], ":app", &scopes::NONE),
 ];
 
-/// Frequently used names of events that do not exist, with the event that is meant.
-const MISTAKEN: &[(&str, &str)] = &[
-    ("avi:jira:created:comment", "avi:jira:commented:issue"),
-    ("avi:jira:updated:comment", "avi:jira:commented:issue"),
-    ("avi:jira:commented:comment", "avi:jira:commented:issue"),
-];
-
-/// Largest edit distance between a misspelt name and its suggestion.
-const EDITS_MAX: usize = 3;
-/// Longest name that is compared, in bytes; no event name is near it.
-const NAME_BYTES_MAX: usize = 64;
-
 /// Returns the catalogue entry of the event type `name`.
 #[must_use]
 pub fn find(name: &str) -> Option<KnownEvent> {
@@ -128,53 +120,6 @@ pub fn names() -> impl Iterator<Item = String> {
     FAMILIES.iter().flat_map(|family| {
         family.verbs.iter().map(|verb| format!("{}{verb}{}", family.before, family.after))
     })
-}
-
-/// Returns the event type that `name` probably means.
-#[must_use]
-pub fn nearest(name: &str) -> Option<String> {
-    if let Some((_, meant)) = MISTAKEN.iter().find(|(mistaken, _)| *mistaken == name) {
-        return Some((*meant).to_owned());
-    }
-    if name.len() > NAME_BYTES_MAX {
-        return None;
-    }
-    if let Some(swapped) = swap_verb_and_noun(name).filter(|swapped| find(swapped).is_some()) {
-        return Some(swapped);
-    }
-    let lower = name.to_ascii_lowercase();
-    names()
-        .map(|known| (edits(&lower, &known), known))
-        .min_by_key(|(distance, _)| *distance)
-        .filter(|(distance, _)| *distance <= EDITS_MAX)
-        .map(|(_, known)| known)
-}
-
-/// Turns `avi:jira:issue:created` into `avi:jira:created:issue`.
-fn swap_verb_and_noun(name: &str) -> Option<String> {
-    match name.split(':').collect::<Vec<_>>().as_slice() {
-        [avi, product, noun, verb] => Some(format!("{avi}:{product}:{verb}:{noun}")),
-        _ => None,
-    }
-}
-
-/// Levenshtein distance in bytes; event names are ASCII.
-fn edits(left: &str, right: &str) -> usize {
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, l) in left.bytes().enumerate() {
-        let mut diagonal = i;
-        let mut before = i + 1;
-        if let Some(first) = row.first_mut() {
-            *first = before;
-        }
-        for (cell, r) in row.iter_mut().skip(1).zip(right.bytes()) {
-            let replaced = diagonal + usize::from(l != r);
-            diagonal = *cell;
-            before = replaced.min(diagonal + 1).min(before + 1);
-            *cell = before;
-        }
-    }
-    row.last().copied().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -195,23 +140,6 @@ mod tests {
         assert_eq!(count("avi:jira:"), 58);
         assert_eq!(count("avi:jira-software:"), 9);
         assert_eq!(count("avi:jsm-entity:"), 11);
-    }
-
-    #[test]
-    fn comment_events_that_do_not_exist_lead_to_the_one_that_does() {
-        for name in ["avi:jira:created:comment", "avi:jira:updated:comment"] {
-            assert_eq!(find(name), None);
-            assert_eq!(nearest(name).as_deref(), Some("avi:jira:commented:issue"));
-        }
-    }
-
-    #[test]
-    fn misspelt_and_swapped_names_are_recognised_and_strange_ones_are_not() {
-        assert_eq!(nearest("avi:jira:craeted:issue").as_deref(), Some("avi:jira:created:issue"));
-        assert_eq!(nearest("avi:jira:issue:created").as_deref(), Some("avi:jira:created:issue"));
-        assert_eq!(nearest("AVI:JIRA:created:issue").as_deref(), Some("avi:jira:created:issue"));
-        assert_eq!(nearest("something else entirely"), None);
-        assert_eq!(nearest(&"x".repeat(1 << 20)), None);
     }
 
     #[test]

@@ -105,6 +105,11 @@ impl ConnectModule {
         self.data.get("key")?.as_str()
     }
 
+    /// Whether it is routed.
+    pub(crate) fn is_webhook(&self) -> bool {
+        self.module_type == WEBHOOKS
+    }
+
     /// Builds the record of the module.
     pub(crate) fn record(&self, key: &str, now_ms: i64) -> ModuleRecord {
         ModuleRecord {

@@ -2,11 +2,18 @@
 //!
 //! **Source:** Jira Cloud platform REST API, "Webhooks".
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde_json::Value;
+use switchyard_expr::Program;
 
-use crate::domain::UnknownMembers;
-use crate::registry::model::{ClientUser, DynamicWebhook};
+use super::catalog::nearest_webhook;
+use super::program_cache::ProgramCache;
+use super::webhook::WebhookDefinition;
+use super::webhook_review::WebhookReview;
+use crate::domain::{Product, UnknownMembers};
+use crate::registry::model::{ClientUser, DynamicWebhook, Problem};
 
 /// Longest JQL filter, in characters.
 const FILTER_CHARS_MAX: usize = 10_000;
@@ -46,6 +53,14 @@ pub struct WebhookSpec {
     issue_property_keys_filter: Option<Vec<String>>,
 }
 
+/// A validated webhook.
+pub(crate) struct ValidatedWebhook {
+    /// Its programs, kept alive until the registration is applied.
+    pub(crate) programs: Vec<Arc<Program>>,
+    /// Warnings for its author.
+    pub(crate) warnings: Vec<Problem>,
+}
+
 impl WebhookSpec {
     /// Parses one element of a request.
     ///
@@ -58,7 +73,14 @@ impl WebhookSpec {
             problems.push("events must not be empty".to_owned());
         }
         for event in spec.events.iter().filter(|event| !EVENTS.contains(&event.as_str())) {
-            problems.push(format!("The event {event} is unsupported"));
+            let meant = nearest_webhook(event, &[Product::Jira]);
+            let hint = meant.filter(|name| EVENTS.contains(&name.as_str()) && name != event);
+            let hint = hint.map_or_else(String::new, |name| format!("; did you mean {name}?"));
+            problems.push(format!("The event {event} is unsupported{hint}"));
+        }
+        // **Source:** answers of Jira; `project != EMPTY` asks for every issue.
+        if spec.jql_filter.trim().is_empty() {
+            problems.push("Empty JQL search not supported".to_owned());
         }
         let lists = [&spec.field_ids_filter, &spec.issue_property_keys_filter];
         if lists.into_iter().flatten().chain([&spec.events]).any(|list| list.len() > LIST_MAX) {
@@ -68,6 +90,26 @@ impl WebhookSpec {
             problems.push(format!("jqlFilter has at most {FILTER_CHARS_MAX} characters"));
         }
         if problems.is_empty() { Ok(spec) } else { Err(problems) }
+    }
+
+    /// Validates the JQL and compiles the filters; the programs must be kept alive until they are
+    /// applied. Also returns warnings.
+    ///
+    /// # Errors
+    /// The JQL cannot be used, or tests a custom field that is not one of `epic_fields`.
+    pub(crate) fn validate(
+        &self,
+        programs: &ProgramCache,
+        epic_fields: &[String],
+    ) -> Result<ValidatedWebhook, Vec<Problem>> {
+        let webhook = WebhookDefinition::from(self.clone().webhook(0, "", None, 0));
+        let review = WebhookReview { products: &[Product::Jira], epic_fields, path: "" };
+        let refused = review.refused_fields(&webhook.jql);
+        if !refused.is_empty() {
+            return Err(refused);
+        }
+        let programs = webhook.compile(programs, Product::Jira, "jqlFilter")?;
+        Ok(ValidatedWebhook { programs, warnings: review.warnings(&webhook) })
     }
 
     /// Builds the stored form of the webhook.

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+pub(crate) use switchyard_expr::jql::Query;
 use switchyard_expr::{
-    CheckProfile, Complexity, Diagnostic, Program, Severity, TemplateCache, Usage,
+    CheckProfile, CompileError, Complexity, Diagnostic, Program, Severity, TemplateCache, Usage,
 };
 
 use crate::domain::PropertyPath;
@@ -49,11 +50,30 @@ pub(crate) fn compile_accepted(
     })
 }
 
+/// Parses JQL.
+pub(crate) fn parse_jql(query: &str, path: &str) -> Result<Query, Vec<Problem>> {
+    Query::parse(query).map_err(|rejected| problems(&rejected, query, path))
+}
+
 /// Translates JQL to an expression; none for blank JQL, which every issue matches.
 pub(crate) fn translate_jql(query: &str, path: &str) -> Result<Option<String>, Vec<Problem>> {
-    switchyard_expr::jql::translate(query).map_err(|rejected| {
-        rejected.diagnostics.iter().map(|found| problem(found, query, path)).collect()
-    })
+    let parsed = parse_jql(query, path)?;
+    parsed.expression().map_err(|rejected| problems(&rejected, query, path))
+}
+
+/// Returns warnings about the clauses of a query, whose text is `text`.
+pub(crate) fn jql_warnings(query: &Query, text: &str, path: &str) -> Vec<Problem> {
+    query.warnings().iter().map(|found| problem(found, text, path)).collect()
+}
+
+/// Returns JQL in the normal form that Jira lists; unreadable JQL is returned unchanged.
+#[must_use]
+pub fn normal_jql(query: &str) -> String {
+    Query::parse(query).map_or_else(|_| query.to_owned(), |parsed| parsed.normal_form())
+}
+
+fn problems(rejected: &CompileError, source: &str, path: &str) -> Vec<Problem> {
+    rejected.diagnostics.iter().map(|found| problem(found, source, path)).collect()
 }
 
 /// Returns the entity properties that a filter reads, normalised by [`property`].

@@ -20,8 +20,9 @@ mod static_modules;
 mod trigger;
 mod trigger_rules;
 mod webhook;
+mod webhook_review;
 
-pub(crate) use app_spec::{AppSecrets, EndpointSpec};
+pub(crate) use app_spec::{AppSecrets, EndpointSpec, static_webhook_problems};
 pub use app_spec::{AppSpec, CheckUrl};
 pub use connect_module::ConnectModule;
 pub(crate) use discovery_response::{
@@ -30,12 +31,16 @@ pub(crate) use discovery_response::{
 pub use dynamic_webhook::WebhookSpec;
 pub use forge_module::ModuleSpec;
 pub(crate) use forge_module::with_key;
+pub use language::normal_jql;
 pub use module_key::key_problem;
 pub(crate) use module_types::is_known_type;
 pub use program_cache::ProgramCache;
-pub(crate) use quotas::{WebhookQuota, check_connect_modules, check_modules, check_property_paths};
+pub(crate) use quotas::{
+    WebhookQuota, check_connect_modules, check_modules, check_property_paths, static_path_problem,
+};
 pub(crate) use secrets::{issued_secret_problem, issued_secret_warning, signing_secret_problem};
 pub use static_modules::StaticModules;
 pub use trigger::{DeclaredProperty, HandlerRef, Trigger, TriggerEvent, TriggerFilter};
 pub use trigger_rules::{FilterCost, ValidatedTrigger, ValidationRules};
 pub use webhook::WebhookDefinition;
+pub(crate) use webhook_review::WebhookReview;

@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use serde_json::{Map, Value};
+
 use super::program_cache::ProgramCache;
 use super::trigger::Trigger;
 use super::trigger_rules::ValidatedTrigger;
@@ -75,12 +77,29 @@ pub(crate) fn check_property_paths(
             paths.extend(programs.property_paths(&trigger));
         }
     }
-    let used = paths.len();
-    if used <= max {
-        return Ok(());
-    }
-    let message = format!("{used} different entity properties would be read, the limit is {max}");
-    Err(vec![Problem::new(code::PROPERTY_PATHS_MAX, "data", message)])
+    path_problem(paths.len(), "data", max).map_or(Ok(()), |problem| Err(vec![problem]))
+}
+
+/// Limits the distinct entity-property paths of the static triggers of an app, which each of its
+/// installations reads; `path` is their path in the request.
+pub(crate) fn static_path_problem(
+    triggers: &[Map<String, Value>],
+    path: &str,
+    programs: &ProgramCache,
+    max: usize,
+) -> Option<Problem> {
+    let triggers = triggers.iter().filter_map(|data| Trigger::parse(data, path).ok());
+    let paths: BTreeSet<String> =
+        triggers.flat_map(|trigger| programs.property_paths(&trigger)).collect();
+    path_problem(paths.len(), path, max)
+}
+
+fn path_problem(used: usize, path: &str, max: usize) -> Option<Problem> {
+    (used > max).then(|| {
+        let message =
+            format!("{used} different entity properties would be read, the limit is {max}");
+        Problem::new(code::PROPERTY_PATHS_MAX, path, message)
+    })
 }
 
 /// Remaining dynamic webhooks of an owner.

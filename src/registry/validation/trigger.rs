@@ -316,6 +316,12 @@ impl TriggerParser {
         let path = format!("{path}.filter");
         match object.get("filter")? {
             Value::Object(filter) => Some(Arc::new(self.filter(filter, path))),
+            Value::String(_) => {
+                let problem = Problem::new(code::FORM, path, "a filter is an object, not a text");
+                let help = "write the text as its member: `{\"expression\": \"...\"}`";
+                self.problems.push(problem.with_help(help));
+                None
+            }
             _ => {
                 self.form(path, "a filter is an object");
                 None

@@ -12,6 +12,8 @@ use switchyard_expr::{Program, Usage};
 use super::catalog;
 use super::program_cache::ProgramCache;
 use super::trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
+use crate::domain::Product;
+use crate::event::sources::{SOURCES, source_of};
 use crate::registry::model::{AppRecord, Problem, code};
 
 /// A validated trigger.
@@ -48,6 +50,8 @@ pub struct FilterCost {
 pub struct ValidationRules<'a> {
     /// The app that registers it; if none, neither handlers nor scopes are checked.
     pub app: Option<&'a AppRecord>,
+    /// The product that it is registered for, if that is known.
+    pub product: Option<Product>,
     /// Whether an unknown event type is only a warning.
     pub allow_unknown_events: bool,
     /// Compiled filters.
@@ -93,9 +97,11 @@ impl ValidationRules<'_> {
         if !problems.is_empty() {
             return Err(problems);
         }
+        warnings.extend(trigger.events.iter().filter_map(|event| self.of_other_product(event)));
         let property_paths = self.programs.property_paths(&trigger);
         if !property_paths.is_empty() {
-            warnings.extend(trigger.events.iter().filter_map(without_properties));
+            let events = trigger.events.iter();
+            warnings.extend(events.filter_map(|event| without_properties(event, &property_paths)));
         }
         Ok(ValidatedTrigger { property_paths, warnings, complexity, programs })
     }
@@ -129,6 +135,21 @@ impl ValidationRules<'_> {
         }
     }
 
+    /// Warns about an event of a product that the app is not installed in.
+    fn of_other_product(&self, event: &TriggerEvent) -> Option<Problem> {
+        let name = event.event_type.value.as_str();
+        let own = source_of(self.product?);
+        let other = SOURCES.into_iter().find(|source| source.has_event_type(name))?;
+        (!own.has_event_type(name)).then(|| {
+            let message = format!(
+                "`{name}` never happens here: the app is installed in {}, not in {}",
+                own.title(),
+                other.title()
+            );
+            Problem::new(code::NEVER_FIRES, &event.event_type.path, message)
+        })
+    }
+
     fn handler(&self, handler: &HandlerRef) -> Option<Problem> {
         let app = self.app?;
         let (what, named) = handler.member();
@@ -157,13 +178,23 @@ fn ineffective_on_error(filter: &TriggerFilter) -> Option<Problem> {
     })
 }
 
-fn without_properties(event: &TriggerEvent) -> Option<Problem> {
+/// Warns about an event on which the paths are null. Properties of issue types are read on events of
+/// issues and comments only.
+///
+/// **Source:** Forge, "Atlassian app events", entity properties in filters.
+fn without_properties(event: &TriggerEvent, paths: &BTreeSet<String>) -> Option<Problem> {
+    const OF_TYPES: &str = "issuetype.";
     let name = event.event_type.value.as_str();
     let known = catalog::find(name)?;
-    (!known.properties).then(|| {
-        let message = format!("`{name}` offers no entity properties; their paths are null on it");
-        Problem::new(code::NO_PROPERTIES, &event.event_type.path, message)
-    })
+    let has_types = [":issue", ":comment"].iter().any(|end| name.ends_with(end));
+    let message = if !known.properties {
+        format!("`{name}` offers no entity properties; their paths are null on it")
+    } else if !has_types && paths.iter().any(|path| path.starts_with(OF_TYPES)) {
+        format!("`{name}` offers no properties of issue types; their paths are null on it")
+    } else {
+        return None;
+    };
+    Some(Problem::new(code::NO_PROPERTIES, &event.event_type.path, message))
 }
 
 #[cfg(test)]
@@ -174,7 +205,12 @@ mod tests {
 
     fn check(data: Value, allow_unknown_events: bool) -> Result<ValidatedTrigger, Vec<Problem>> {
         let (app, programs) = (forge_app(), ProgramCache::default());
-        let rules = ValidationRules { app: Some(&app), allow_unknown_events, programs: &programs };
+        let rules = ValidationRules {
+            app: Some(&app),
+            product: Some(Product::Jira),
+            allow_unknown_events,
+            programs: &programs,
+        };
         rules.check(data.as_object().unwrap(), "data")
     }
 
@@ -193,6 +229,26 @@ mod tests {
     }
 
     #[test]
+    fn event_of_another_product_is_accepted_with_a_warning() {
+        let event = "avi:confluence:performed:search";
+        let (mut app, programs) = (forge_app(), ProgramCache::default());
+        app.scopes.clear();
+        let warnings = |product| {
+            let rules = ValidationRules {
+                app: Some(&app),
+                product,
+                allow_unknown_events: false,
+                programs: &programs,
+            };
+            let data = json!({"events": [event], "function": "main"});
+            rules.check(data.as_object().unwrap(), "data").unwrap().warnings
+        };
+        assert_eq!(warnings(Some(Product::Jira))[0].code, code::NEVER_FIRES);
+        assert_eq!(warnings(Some(Product::Confluence)), []);
+        assert_eq!(warnings(None), []);
+    }
+
+    #[test]
     fn missing_scope_is_reported() {
         let problems =
             rejected(json!({"events": ["avi:jira-software:created:board"], "function": "main"}));
@@ -204,8 +260,12 @@ mod tests {
     fn app_without_scopes_is_not_checked_for_them() {
         let (mut app, programs) = (forge_app(), ProgramCache::default());
         app.scopes.clear();
-        let rules =
-            ValidationRules { app: Some(&app), allow_unknown_events: false, programs: &programs };
+        let rules = ValidationRules {
+            app: Some(&app),
+            product: None,
+            allow_unknown_events: false,
+            programs: &programs,
+        };
         let data = json!({"events": ["avi:jira:created:user"], "function": "main"});
         assert!(rules.check(data.as_object().unwrap(), "data").is_ok());
     }
@@ -251,6 +311,26 @@ mod tests {
         );
         let codes: Vec<_> = accepted.unwrap().warnings.into_iter().map(|w| w.code).collect();
         assert_eq!(codes, [code::IDLE_ON_ERROR, code::NO_PROPERTIES]);
+    }
+
+    #[test]
+    fn properties_of_issue_types_are_on_events_of_issues_and_comments() {
+        for (event, entity, warned) in [
+            ("avi:jira:created:attachment", "issuetype", true),
+            ("avi:jira:created:worklog", "issuetype", true),
+            ("avi:jira:created:issuelink", "issue", false),
+            ("avi:jira:updated:issue", "issuetype", false),
+            ("avi:jira:deleted:comment", "issuetype", false),
+        ] {
+            let path = format!("{entity}.properties['k'].v");
+            let accepted = check(
+                json!({"events": [event], "function": "main",
+                    "payload": {"include": {"propertyPaths": [path]}}}),
+                false,
+            );
+            let found = accepted.unwrap().warnings;
+            assert_eq!(found.iter().any(|w| w.code == code::NO_PROPERTIES), warned, "{event}");
+        }
     }
 
     #[test]

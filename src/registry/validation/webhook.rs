@@ -198,10 +198,13 @@ impl WebhookDefinition {
 }
 
 /// Whether JQL applies: it only describes issues.
-fn is_about_an_issue(event_type: &str) -> bool {
-    [":issue", ":comment", ":issue-property", ":worklog", ":attachment"]
-        .iter()
-        .any(|end| event_type.ends_with(end))
+pub(super) fn is_about_an_issue(event_type: &str) -> bool {
+    has_issue(event_type) || [":worklog", ":attachment"].iter().any(|end| event_type.ends_with(end))
+}
+
+/// Whether the events have an issue. Those of worklogs and attachments have its id only.
+pub(super) fn has_issue(event_type: &str) -> bool {
+    [":issue", ":comment", ":issue-property"].iter().any(|end| event_type.ends_with(end))
 }
 
 fn list(texts: &[String]) -> String {

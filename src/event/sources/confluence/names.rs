@@ -65,6 +65,14 @@ pub(super) fn event_type(name: &str) -> Option<String> {
     })
 }
 
+/// Returns every known webhook name, each once.
+pub(super) fn webhook_names() -> Vec<String> {
+    let same_verb = SAME_VERB
+        .iter()
+        .flat_map(|(prefix, verbs, _)| verbs.iter().map(move |verb| format!("{prefix}{verb}")));
+    same_verb.chain(OTHER_VERB.iter().map(|(name, _)| (*name).to_owned())).collect()
+}
+
 /// Returns the webhook member that corresponds to `content` for this event type.
 pub(super) fn holder(event_type: &str) -> Option<&'static str> {
     let noun = event_type.strip_prefix("avi:confluence:")?.split(':').nth(1)?;

@@ -64,6 +64,10 @@ impl ProductSource for ConfluenceSource {
         false
     }
 
+    fn webhook_names(&self) -> Vec<String> {
+        names::webhook_names()
+    }
+
     fn subscribed_events(&self, name: &str) -> Vec<SubscribedEvent> {
         let event_type = names::event_type(name).unwrap_or_else(|| unknown_event_type(name));
         vec![SubscribedEvent::any(event_type)]

@@ -74,6 +74,15 @@ pub(super) fn event_type(name: &str) -> Option<String> {
     })
 }
 
+/// Returns every known webhook name, each once.
+pub(super) fn webhook_names() -> Vec<String> {
+    let same_verb = SAME_VERB
+        .iter()
+        .flat_map(|(prefix, verbs, ..)| verbs.iter().map(move |verb| format!("{prefix}{verb}")));
+    let others = OTHER_VERB.iter().chain(OPTIONS).map(|(name, _)| (*name).to_owned());
+    same_verb.chain(others).collect()
+}
+
 /// Returns the event types that the webhook name `name` subscribes to; at least one.
 pub(super) fn subscribed_events(name: &str) -> Vec<SubscribedEvent> {
     let comment = |operator: &str| SubscribedEvent {

@@ -73,6 +73,10 @@ impl ProductSource for JiraSource {
         true
     }
 
+    fn webhook_names(&self) -> Vec<String> {
+        names::webhook_names()
+    }
+
     fn subscribed_events(&self, name: &str) -> Vec<SubscribedEvent> {
         names::subscribed_events(name)
     }
