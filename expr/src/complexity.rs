@@ -157,7 +157,7 @@ struct Counter<'t> {
     counted: HashMap<u32, Sum>,
 }
 
-/// The functions that names of a function stand for.
+/// The functions that the names in a function refer to.
 #[derive(Default)]
 struct NamedFunctions {
     locals: HashMap<u32, u32>,
