@@ -22,7 +22,7 @@ AUDITABLE := .tools/cargo-auditable-$(AUDITABLE_VERSION).stamp
 DENY := .tools/cargo-deny-$(DENY_VERSION).stamp
 check = PYTHONPATH=.tools/check .tools/check/bin/$(1)
 
-.PHONY: help tools build release run test test-all lint unit oracle agree bench bench-worst search-worst bench-peers bench-expr-peers check-deploy check-dependencies check-rules check-clients check-workspaces fuzz sim sim-mutants bounds attack clean
+.PHONY: help tools build release run test test-all lint unit oracle agree bench bench-worst search-worst bench-peers bench-expr-peers check-deploy check-dependencies check-rules check-clients check-workspaces soak-ingest soak-ingest-small fuzz sim sim-mutants bounds attack clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -44,7 +44,7 @@ run: cargo tools ## Build, then run the demo: broker, app, triggers and live mat
 
 test: lint unit check-deploy ## Format, lints, all tests, deploy files (needs Rust and Python 3.11)
 
-test-all: test check-workspaces check-rules check-clients ## Also real clients (needs Node 20) and Prometheus's own tools
+test-all: test check-workspaces check-rules check-clients soak-ingest-small ## Also real clients (needs Node 20) and Prometheus's own tools
 
 lint: cargo
 	cargo fmt --all --check
@@ -179,6 +179,18 @@ sim-mutants: cargo ## Check that the simulator catches each deliberate fault
 
 bounds: cargo tools ## Lose nothing of 50,000 events at the bounds, with kills; minutes
 	cargo test --release --locked --test it -- --ignored --nocapture at_the_bounds_at_full_size
+
+# Webhooks of 40 forms with late repetitions, to routers that are killed; 2,000 in `make test-all`.
+WEBHOOKS := 100000
+SOAK = python3 tests/tools/soak_ingest.py --webhooks $(WEBHOOKS)
+
+soak-ingest: build tools ## Send WEBHOOKS=100000 with late repetitions and kills: none lost, none stored twice; minutes
+	$(SOAK) --binary $(TARGET)/release/switchyard
+
+soak-ingest-small: WEBHOOKS := 2000
+soak-ingest-small: cargo tools
+	cargo build --locked
+	$(SOAK) --binary $(TARGET)/debug/switchyard --kills 2 --minutes20 40 --window 15
 
 # What docs/security.md lists; `make test` runs the same attacks in small.
 attack: build tools ## Attack a router as strangers and hostile tenants would, at full size; minutes

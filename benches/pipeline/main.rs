@@ -4,7 +4,8 @@
 //!    that do not match.
 //! 2. *delivery*: a client that only posts the bodies, against the router with one subscription
 //!    to every event.
-//! 3. *match*: bytes to matches on one thread, and the tape alone, against parsing the same bytes
+//! 3. *ingest*: publishing with the memory of ids and its recorder, against publishing without.
+//! 4. *match*: bytes to matches on one thread, and the tape alone, against parsing the same bytes
 //!    with `serde_json` into nothing (`IgnoredAny`).
 //!
 //! Figures of a shared machine vary, so both sides of a ratio are measured alternately, and the
@@ -54,6 +55,7 @@ async fn pipeline(plan: &Plan, report: &mut Report) -> anyhow::Result<()> {
     let rig = Rig::start().await?;
     let measured = tokio::select! {
         measured = async {
+            ingest(&rig, plan, report).await?;
             intake(&rig, plan, report).await?;
             delivery(&rig, plan, report).await
         } => measured,
@@ -70,6 +72,17 @@ async fn intake(rig: &Rig, plan: &Plan, report: &mut Report) -> anyhow::Result<(
     for _ in 0..plan.rounds {
         let bare = baseline::pull_and_ack(rig, plan.events).await?;
         let ours = rig.run_router(matcher.clone(), None).await?;
+        contest.round(plan.events, bare, ours);
+    }
+    report.add(contest);
+    Ok(())
+}
+
+async fn ingest(rig: &Rig, plan: &Plan, report: &mut Report) -> anyhow::Result<()> {
+    let mut contest = Contest::new("ingest", "events/s", "publish", "publish, ids remembered");
+    for _ in 0..plan.rounds {
+        let bare = rig.publish_forgotten(plan.events).await?;
+        let ours = rig.publish_remembered(plan.events).await?;
         contest.round(plan.events, bare, ours);
     }
     report.add(contest);

@@ -13,8 +13,8 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use switchyard::bus::subjects::ROUTER_CONSUMER;
 use switchyard::bus::{
     BackpressureGate, Connections, CrashRecordBucket, DeadLetterStream, EventPublisher,
-    FunctionClient, ManagedServer, ParkingStream, PublishGates, PullSubscription, Subjects,
-    streams,
+    FunctionClient, ManagedServer, ParkingStream, PublishGates, PullSubscription, RepeatRecorder,
+    Repeats, Subjects, streams,
 };
 use switchyard::config::Config;
 use switchyard::delivery::{
@@ -83,13 +83,44 @@ impl Rig {
 
     /// Purges the event stream and fills it again.
     pub(crate) async fn publish(&self, events: usize) -> anyhow::Result<()> {
-        self.events_stream().await?.purge().await?;
-        let outbound = self.connections.outbound.clone();
-        let publisher = EventPublisher::new(
-            outbound,
+        self.publish_with(&self.publisher(), events).await.map(drop)
+    }
+
+    /// Publishes as the HTTP APIs do, with the memory of ids and its recorder; returns the time.
+    pub(crate) async fn publish_remembered(&self, events: usize) -> anyhow::Result<Stopwatch> {
+        let repeats = Arc::<Repeats>::default();
+        let recorder = RepeatRecorder::new(
+            self.connections.control.clone(),
             self.subjects.clone(),
-            Arc::<BackpressureGate>::default(),
+            &self.config.events,
+            Arc::clone(&repeats),
         );
+        let mut recorder = recorder.ok_or_else(|| anyhow!("the memory of ids is switched off"))?;
+        recorder.catch_up().await;
+        let recording = tokio::spawn(recorder.run());
+        let publisher = self.publisher().with_repeats(repeats);
+        let watch = self.publish_with(&publisher, events).await;
+        recording.abort();
+        watch
+    }
+
+    /// Publishes without the memory of ids; returns the time.
+    pub(crate) async fn publish_forgotten(&self, events: usize) -> anyhow::Result<Stopwatch> {
+        self.publish_with(&self.publisher(), events).await
+    }
+
+    fn publisher(&self) -> EventPublisher {
+        let outbound = self.connections.outbound.clone();
+        EventPublisher::new(outbound, self.subjects.clone(), Arc::<BackpressureGate>::default())
+    }
+
+    async fn publish_with(
+        &self,
+        publisher: &EventPublisher,
+        events: usize,
+    ) -> anyhow::Result<Stopwatch> {
+        self.events_stream().await?.purge().await?;
+        let watch = Stopwatch::start();
         let last = self.events_stream().await?.cached_info().state.last_sequence;
         let bodies = corpus::bodies();
         let published = bodies.iter().cycle().zip(last..).take(events).map(Ok);
@@ -98,7 +129,7 @@ impl Rig {
                 publisher.publish(corpus::envelope(number), body.clone()).await.map(drop)
             })
             .await?;
-        Ok(())
+        Ok(watch.stop())
     }
 
     /// Runs the router over all stored events; returns the time until all are acknowledged and, if

@@ -37,6 +37,8 @@ pub enum Check {
     Parked,
     /// The dead-letter stream.
     DeadLetters,
+    /// The stream of ids.
+    Repeats,
     /// The bucket of the registry.
     Registry,
     /// The bucket of floors and the heartbeat.
@@ -57,11 +59,12 @@ pub enum Check {
 
 impl Check {
     /// All checks, in the order in which they are shown.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Broker,
         Self::Events,
         Self::Parked,
         Self::DeadLetters,
+        Self::Repeats,
         Self::Registry,
         Self::State,
         Self::RouterConsumer,
@@ -80,6 +83,7 @@ impl Check {
             Self::Events => "stream_events",
             Self::Parked => "stream_parked",
             Self::DeadLetters => "stream_dlq",
+            Self::Repeats => "stream_repeats",
             Self::Registry => "bucket_registry",
             Self::State => "bucket_state",
             Self::RouterConsumer => "consumer_router",
@@ -148,6 +152,7 @@ impl BrokerProbe {
             Check::Events => format!("stream {}", self.subjects.events_stream()),
             Check::Parked => format!("stream {}", self.subjects.parked_stream()),
             Check::DeadLetters => format!("stream {}", self.subjects.dead_letter_stream()),
+            Check::Repeats => format!("stream {}", self.subjects.repeats_stream()),
             Check::Registry => format!("stream {}", self.subjects.registry_stream()),
             Check::State => format!("stream {}", self.subjects.state_stream()),
             Check::RouterConsumer => format!("consumer {ROUTER_CONSUMER}"),
@@ -189,7 +194,7 @@ impl BrokerProbe {
         ProbeRound { results, time: time.map(|time| BrokerTime { sent, received, time }) }
     }
 
-    async fn others(&self, events: Observation) -> [(Check, Observation); 11] {
+    async fn others(&self, events: Observation) -> [(Check, Observation); 12] {
         let control = &self.connections.control.client;
         let intake = &self.connections.intake.client;
         let outbound = &self.connections.outbound.client;
@@ -200,9 +205,10 @@ impl BrokerProbe {
             observation(ask(intake, subject).await.as_ref())
         };
         let heartbeat = format!("$KV.{}.{HEARTBEAT_KEY}", self.subjects.state_bucket());
-        let (parked, dead_letters, registry, state, router, due, write) = tokio::join!(
+        let (parked, dead_letters, repeats, registry, state, router, due, write) = tokio::join!(
             stream(self.subjects.parked_stream()),
             stream(self.subjects.dead_letter_stream()),
+            stream(self.subjects.repeats_stream()),
             stream(self.subjects.registry_stream()),
             stream(self.subjects.state_stream()),
             consumer(self.subjects.events_stream(), ROUTER_CONSUMER),
@@ -217,6 +223,7 @@ impl BrokerProbe {
             (Check::Events, events),
             (Check::Parked, parked),
             (Check::DeadLetters, dead_letters),
+            (Check::Repeats, repeats),
             (Check::Registry, registry),
             (Check::State, state),
             (Check::RouterConsumer, router),

@@ -11,12 +11,14 @@ use futures_util::future::BoxFuture;
 
 use super::confirmed_publish::{self, PublishRequest, Refusal, refusal};
 use super::connect::JetStreamClient;
+use super::repeats::{Repeats, metrics as repeat_metrics};
 use super::room::RoomRequests;
 use super::subjects::Subjects;
 use super::{headers, metrics};
 use crate::clock;
+use crate::domain::CloudId;
 use crate::event::codec;
-use crate::event::{Envelope, PublishError, Published, Publisher};
+use crate::event::{Envelope, PublishError, Published, Publisher, RepeatStatus};
 
 /// How long an API call waits for the confirmation of an event, including repeats.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -31,6 +33,8 @@ pub struct EventPublisher {
     gate: Arc<BackpressureGate>,
     /// Where space is requested; without a trimmer, a refusal is final.
     room: Option<Arc<RoomRequests>>,
+    /// Ids of stored events; without them, only the broker recognises repetitions.
+    repeats: Option<Arc<Repeats>>,
 }
 
 /// Whether the APIs refuse new events early; set by the stream monitor.
@@ -58,13 +62,41 @@ impl EventPublisher {
         subjects: Subjects,
         gate: Arc<BackpressureGate>,
     ) -> Self {
-        Self { jetstream_client, subjects, gate, room: None }
+        Self { jetstream_client, subjects, gate, room: None, repeats: None }
     }
 
     /// Requests space from the trimmer that serves `room` when the broker refuses an event.
     #[must_use]
     pub fn with_room(self, room: Arc<RoomRequests>) -> Self {
         Self { room: Some(room), ..self }
+    }
+
+    /// Stores no event again whose id `repeats` has.
+    #[must_use]
+    pub fn with_repeats(self, repeats: Arc<Repeats>) -> Self {
+        Self { repeats: Some(repeats), ..self }
+    }
+
+    /// Publishes an event unless it is remembered, and remembers it once it is confirmed.
+    async fn publish_once(
+        &self,
+        request: PublishRequest,
+        site: CloudId,
+    ) -> Result<Published, PublishError> {
+        let asked =
+            self.repeats.as_ref().map(|repeats| (repeats, repeats.find(&request.message_id)));
+        if let Some((_, (_, Some(sequence)))) = asked {
+            repeat_metrics::repeated("memory");
+            return Ok(Published { sequence, duplicate: true });
+        }
+        let published = self.publish_confirmed(request).await?;
+        if published.duplicate {
+            repeat_metrics::repeated("broker");
+        }
+        if let Some((repeats, (id, _))) = asked {
+            repeats.note(published.sequence, id, site);
+        }
+        Ok(published)
     }
 
     async fn publish_confirmed(&self, request: PublishRequest) -> Result<Published, PublishError> {
@@ -137,10 +169,14 @@ impl Publisher for EventPublisher {
             headers: headers::write(&codec::event_headers(&envelope)),
             body,
         };
-        Box::pin(self.publish_confirmed(request))
+        Box::pin(self.publish_once(request, envelope.cloud_id))
     }
 
     fn refuse_for_s(&self) -> Option<u64> {
         self.gate.refuse_for_s().inspect(|_| metrics::refused("backlog"))
+    }
+
+    fn repeats(&self) -> Option<RepeatStatus> {
+        self.repeats.as_ref().map(|repeats| repeats.status())
     }
 }

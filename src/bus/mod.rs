@@ -7,6 +7,7 @@
 //! [`FunctionClient`], [`GoneBroadcast`]. [`FailedWebhookStream`] reads dead letters back;
 //! [`ReplicaPresence`] knows the other replicas; [`StreamMonitor`] sets the [`BackpressureGate`], [`ShareCounter`] the counts of the shares.
 //! [`Trimmer`] deletes acknowledged events, by the decisions in [`trim`] and [`floor`].
+//! [`Repeats`] remembers the ids of stored events, which [`RepeatRecorder`] records.
 //! [`BrokerProbe`] asks whether the broker works.
 //!
 //! Guarantee: a confirmed publish is stored; an unconfirmed publish is repeated under the same
@@ -36,6 +37,7 @@ mod publish_gate;
 pub mod pull_credit;
 mod pulled_message;
 mod puller;
+pub mod repeats;
 pub mod replica_presence;
 pub mod room;
 pub mod share_counts;
@@ -59,6 +61,7 @@ pub use gone_broadcast::GoneBroadcast;
 pub use managed::{ManagedError, ManagedServer, new_client_key, write_private};
 pub use parking::ParkingStream;
 pub use publish_gate::PublishGates;
+pub use repeats::{RepeatRecorder, Repeats};
 pub use replica_presence::{OtherReplicas, ReplicaPresence};
 pub use room::RoomRequests;
 pub use share_counts::ShareCounter;

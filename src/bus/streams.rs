@@ -30,6 +30,17 @@ const EVENTS_VERSION: u32 = 1;
 const PARKED_VERSION: u32 = 1;
 /// Configuration version of the dead-letter stream; 2: its size follows the shares.
 const DEAD_LETTER_VERSION: u32 = 2;
+/// Configuration version of the stream of blocks of ids.
+const REPEATS_VERSION: u32 = 1;
+/// Bytes of an id in a block.
+const REPEAT_ID_BYTES: u64 = 20;
+/// The stream of blocks has space for this many times the ids that are remembered, because blocks
+/// keep the ids that a site beyond its share forgot.
+const REPEATS_FACTOR: u64 = 2;
+/// Space for what blocks have in addition to ids.
+const REPEATS_OVERHEAD_BYTES: u64 = 32 << 20;
+/// How much longer blocks are kept than their ids are remembered, at least.
+const REPEATS_AGE_MIN_H: u64 = 1;
 /// Configuration version of the bucket of floors.
 const STATE_VERSION: u32 = 1;
 /// How much longer the deduplication window must be than the acknowledgement deadline.
@@ -44,6 +55,8 @@ const DEAD_BYTES_MARGIN_MIN: u64 = 4 << 20;
 const EVENTS_SIZE_KEY: &str = "events.max_bytes";
 /// Key that sets the size of the dead-letter stream.
 const DEAD_LETTERS_SIZE_KEY: &str = "delivery.dead_letter_bytes_max";
+/// Key that sets the size of the stream of blocks of ids.
+const REPEATS_SIZE_KEY: &str = "events.repeat_ids_max";
 
 /// Why the streams cannot be created.
 #[derive(Debug, Error)]
@@ -123,6 +136,7 @@ pub async fn ensure(
         ("state", STATE_VERSION, state),
         ("events", EVENTS_VERSION, events_stream(subjects, events, base.clone())),
         ("parked", PARKED_VERSION, parked_stream(subjects, base.clone())),
+        ("repeats", REPEATS_VERSION, repeats_stream(subjects, events, base.clone())),
         ("dlq", DEAD_LETTER_VERSION, dead_letter_stream(subjects, delivery, base)),
     ] {
         ensure_stream(&jetstream_client.context, label, version, config).await?;
@@ -265,7 +279,7 @@ fn is_name_in_use(error: &CreateStreamError) -> bool {
 fn refused(label: &str, stream: String, bytes: i64, source: CreateStreamError) -> StreamError {
     let no_room = matches!(source.kind(), CreateStreamErrorKind::JetStream(error)
         if error.error_code() == ErrorCode::STORAGE_RESOURCES_EXCEEDED);
-    match size_key(label).filter(|_| no_room) {
+    match size_key(label).or((label == "repeats").then_some(REPEATS_SIZE_KEY)).filter(|_| no_room) {
         Some(key) => StreamError::NoRoom { stream, bytes, key },
         None => StreamError::Refused { stream, reason: innermost(&source) },
     }
@@ -304,6 +318,24 @@ fn parked_stream(subjects: &Subjects, base: Config) -> Config {
         retention: RetentionPolicy::WorkQueue,
         allow_message_schedules: true,
         allow_message_ttl: true,
+        ..base
+    }
+}
+
+/// Discards its oldest blocks when it is full: their ids are forgotten at the next start, and then a
+/// late repetition is stored again.
+fn repeats_stream(subjects: &Subjects, events: &config::EventsConfig, base: Config) -> Config {
+    let ids_max = u64::try_from(events.repeat_ids_max).unwrap_or(u64::MAX);
+    let bytes = ids_max.saturating_mul(REPEAT_ID_BYTES * REPEATS_FACTOR);
+    let bytes = bytes.saturating_add(REPEATS_OVERHEAD_BYTES);
+    let age_h = events.repeat_memory_h.saturating_add(REPEATS_AGE_MIN_H);
+    Config {
+        name: subjects.repeats_stream(),
+        description: Some("Ids of stored events, to recognise late repetitions".into()),
+        subjects: vec![subjects.repeats()],
+        max_age: Duration::from_secs(age_h.saturating_mul(3600)),
+        max_bytes: i64::try_from(bytes).unwrap_or(i64::MAX),
+        discard: DiscardPolicy::Old,
         ..base
     }
 }

@@ -43,6 +43,18 @@ impl Subjects {
         self.stream("DLQ")
     }
 
+    /// Name of the stream of the blocks of ids, see [`super::repeats`].
+    #[must_use]
+    pub fn repeats_stream(&self) -> String {
+        self.stream("REPEATS")
+    }
+
+    /// Subject of the blocks of ids.
+    #[must_use]
+    pub fn repeats(&self) -> String {
+        format!("{}.repeats", self.prefix)
+    }
+
     /// Name of the key-value bucket with the state that replicas share apart from the registry.
     #[must_use]
     pub fn state_bucket(&self) -> String {

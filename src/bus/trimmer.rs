@@ -192,6 +192,7 @@ impl Trimmer {
                         is_written = true;
                         if let Some(lost) = &round.lost {
                             report_lost(&consumer.name, *lost.start(), *lost.end());
+                            self.forget_ids().await;
                         }
                     }
                     Err(error) => {
@@ -231,8 +232,23 @@ impl Trimmer {
                 ?lost,
                 "events deleted before they were acknowledged"
             );
+            self.forget_ids().await;
         }
         Ok(())
+    }
+
+    /// Empties the stream of ids, so that routers remember what is still stored: a source may send
+    /// lost events again.
+    async fn forget_ids(&self) {
+        let purged = async {
+            let name = self.subjects.repeats_stream();
+            let stream = self.jetstream_client.context.get_stream_no_info(name).await?;
+            stream.purge().await?;
+            Ok::<(), async_nats::Error>(())
+        };
+        if let Err(error) = purged.await {
+            tracing::error!(%error, "ids of lost events are still remembered: purge the stream of ids");
+        }
     }
 
     /// Decides and purges once; returns whether it purged.

@@ -57,6 +57,8 @@ const RANGES: &[(&str, Range)] = &[
     ("events.max_bytes", Whole(1024, 1024 * TIB)),
     ("events.ack_wait_s", Whole(1, 3600)),
     ("events.dedup_window_s", Whole(1, MONTH_S)),
+    ("events.repeat_memory_h", Whole(0, 31 * 24)),
+    ("events.repeat_ids_max", Whole(1_000, 1_000_000_000)),
     ("events.deliver_max", Whole(1, 100)),
     ("events.in_flight_max", Whole(1, 1_000_000)),
     ("events.in_flight_bytes_max", Whole(1024, TIB)),

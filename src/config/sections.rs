@@ -132,6 +132,11 @@ pub struct EventsConfig {
     pub ack_wait_s: u64,
     /// Window in which a repeated event id is dropped by the broker, in seconds.
     pub dedup_window_s: u64,
+    /// Time for which the ids that sources send are remembered, so that repetitions are not stored
+    /// again, in hours; 0 = only for `dedup_window_s`.
+    pub repeat_memory_h: u64,
+    /// Most ids that are remembered; beyond it, the site with the most forgets its oldest.
+    pub repeat_ids_max: usize,
     /// Recorded crashes while an event was decoded or matched, after which it is dead-lettered.
     pub deliver_max: i64,
     /// Events processed concurrently by one replica.

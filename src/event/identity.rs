@@ -12,6 +12,9 @@ use crate::domain::{CloudId, EventId, EventType};
 /// Members that hold the entity of an event of any product, after those of the products.
 const COMMON_ENTITIES: &[(&str, &str)] = &[("user", "accountId"), ("property", "key")];
 
+/// Length of a derived event id.
+const DERIVED_ID_BYTES: usize = 36;
+
 /// Returns the key of the entity that the event object `body` is about: the issue key, else the id
 /// of the entity; `None` if the event has no entity.
 #[must_use]
@@ -43,6 +46,14 @@ pub fn event_id(
     let site = Uuid::new_v5(&Uuid::NAMESPACE_URL, cloud_id.as_str().as_bytes());
     let name = format!("{event_type}\0{entity}\0{change}");
     EventId::from(Uuid::new_v5(&site, name.as_bytes()).to_string())
+}
+
+/// Returns whether an event id has the form of those that [`event_id`] derives: a UUID of version 5.
+#[must_use]
+pub fn is_derived(event_id: &str) -> bool {
+    // The other forms of a UUID, such as with braces, are ids of sources.
+    event_id.len() == DERIVED_ID_BYTES
+        && Uuid::parse_str(event_id).is_ok_and(|id| id.get_version_num() == 5)
 }
 
 /// Returns what distinguishes this change of an entity from others, if the body has it.
@@ -96,6 +107,15 @@ mod tests {
         let first = id("avi:jira:updated:issue", Some(1), body);
         assert_eq!(first, id("avi:jira:updated:issue", Some(2), body), "the changelog decides");
         assert_eq!(Uuid::parse_str(&first).unwrap().get_version_num(), 5);
+    }
+
+    #[test]
+    fn derived_ids_are_known_by_their_form() {
+        assert!(is_derived(&id("t", None, "{}")));
+        for other in ["", "7", "abc:avi:jira:updated:issue", "0b3f6f3e-3a57-4c1e-9d0f-2f4b8f0f8a11"]
+        {
+            assert!(!is_derived(other), "{other}");
+        }
     }
 
     #[test]

@@ -35,6 +35,6 @@ pub use decode_error::DecodeError;
 pub use envelope::{Envelope, Event, RoutingKey};
 pub use message::{Message, MessageStream};
 pub use permissions::Permissions;
-pub use publish::{PublishError, Published, Publisher};
+pub use publish::{PublishError, Published, Publisher, RepeatStatus, SiteRepeats};
 pub use sample::Sample;
 pub use view::{AppValues, EventView};

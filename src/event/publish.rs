@@ -1,5 +1,7 @@
 //! The interface to the event stream for the APIs that accept events.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use thiserror::Error;
@@ -8,8 +10,8 @@ use super::Envelope;
 
 /// Publishes events to the event stream; implemented by `bus`.
 pub trait Publisher: Send + Sync {
-    /// Stores one event. Within the broker's deduplication window the same event identity is stored
-    /// once.
+    /// Stores one event. The same event identity is stored once: within the deduplication window of
+    /// the broker, and longer if its source chose the id, see [`Publisher::repeats`].
     ///
     /// # Errors
     /// The broker did not confirm the event in time or has no capacity. The event may or may not be
@@ -24,6 +26,42 @@ pub trait Publisher: Send + Sync {
     /// because the stream is nearly full of events that are not acknowledged. An early warning: the
     /// broker refuses what it cannot store in any case.
     fn refuse_for_s(&self) -> Option<u64>;
+
+    /// Returns what is remembered of stored events, so that late repetitions are recognised; `None`
+    /// if nothing is.
+    fn repeats(&self) -> Option<RepeatStatus> {
+        None
+    }
+}
+
+/// The remembered ids of stored events.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RepeatStatus {
+    /// Ids that are remembered.
+    pub ids: usize,
+    /// Most ids that are remembered.
+    pub ids_max: usize,
+    /// How long an id is remembered, in milliseconds.
+    pub memory_ms: i64,
+    /// Ids that were forgotten earlier because of [`RepeatStatus::ids_max`], since the start.
+    pub forgotten: u64,
+    /// How long the oldest event that is not remembered yet has been stored, in milliseconds.
+    pub behind_ms: u64,
+    /// Whether that is so long that repetitions may be stored again.
+    pub is_behind: bool,
+    /// Sequence up to which all events are remembered; `None` before the first reading.
+    pub covered_to: Option<u64>,
+    /// The sites with the most ids.
+    pub sites: Vec<SiteRepeats>,
+}
+
+/// The remembered ids of one site.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SiteRepeats {
+    /// Token of the site.
+    pub site: Arc<str>,
+    /// Its ids.
+    pub ids: usize,
 }
 
 /// The broker's confirmation of a stored event.

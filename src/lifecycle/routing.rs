@@ -9,8 +9,8 @@ use super::background::Background;
 use super::broker::Broker;
 use crate::bus::{
     BackpressureGate, CrashRecordBucket, DeadLetterStream, EventPublisher, FunctionClient,
-    ParkingStream, PublishGates, PullSubscription, RoomRequests, ShareCounter, StreamMonitor,
-    Trimmer,
+    ParkingStream, PublishGates, PullSubscription, RepeatRecorder, Repeats, RoomRequests,
+    ShareCounter, StreamMonitor, Trimmer,
 };
 use crate::config::Config;
 use crate::delivery::{
@@ -37,6 +37,7 @@ pub(super) struct Routing {
     due: PullSubscription,
     stream_monitor: StreamMonitor,
     trimmer: Trimmer,
+    repeat_recorder: Option<RepeatRecorder>,
     share_counter: ShareCounter,
 }
 
@@ -53,7 +54,18 @@ impl Routing {
         let (control, subjects) = (&broker.connections.control, &broker.subjects);
         let (shares, gates) = (Arc::new(Shares::new(&config.delivery)), Arc::default());
         let gate = Arc::new(BackpressureGate::default());
-        let (publisher, trimmer) = event_stream(config, broker, &gate);
+        let repeats = Arc::<Repeats>::default();
+        let mut repeat_recorder = RepeatRecorder::new(
+            control.clone(),
+            subjects.clone(),
+            &config.events,
+            Arc::clone(&repeats),
+        );
+        if let Some(recorder) = &mut repeat_recorder {
+            recorder.catch_up().await;
+        }
+        let repeats = repeat_recorder.is_some().then_some(repeats);
+        let (publisher, trimmer) = event_stream(config, broker, &gate, repeats);
         let stream_monitor =
             StreamMonitor::new(control.clone(), subjects.clone(), &config.events, gate);
         let directory: Arc<dyn SubscriptionDirectory> =
@@ -86,13 +98,26 @@ impl Routing {
             due,
             stream_monitor,
             trimmer,
+            repeat_recorder,
             share_counter,
         })
     }
 
     /// Starts to route events.
     pub(super) fn start(self, background: &Background) {
-        let Self { router, pulls, due, stream_monitor, trimmer, share_counter, .. } = self;
+        let Self {
+            router,
+            pulls,
+            due,
+            stream_monitor,
+            trimmer,
+            repeat_recorder,
+            share_counter,
+            ..
+        } = self;
+        if let Some(recorder) = repeat_recorder {
+            background.spawn(recorder.run());
+        }
         background.spawn(share_counter.run());
         background.spawn(async move { stream_monitor.run().await });
         background.spawn(async move { trimmer.run().await });
@@ -135,12 +160,17 @@ fn event_stream(
     config: &Config,
     broker: &Broker,
     gate: &Arc<BackpressureGate>,
+    repeats: Option<Arc<Repeats>>,
 ) -> (Arc<dyn Publisher>, Trimmer) {
     let room = Arc::<RoomRequests>::default();
     let (outbound, control) =
         (broker.connections.outbound.clone(), broker.connections.control.clone());
     let publisher = EventPublisher::new(outbound, broker.subjects.clone(), Arc::clone(gate));
-    let publisher = Arc::new(publisher.with_room(Arc::clone(&room)));
+    let publisher = publisher.with_room(Arc::clone(&room));
+    let publisher = Arc::new(match repeats {
+        Some(repeats) => publisher.with_repeats(repeats),
+        None => publisher,
+    });
     let trimmer = Trimmer::new(control, broker.subjects.clone(), config, room);
     (publisher, trimmer)
 }

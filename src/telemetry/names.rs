@@ -92,6 +92,42 @@ pub const FAMILIES: &[MetricFamily] = &[
         "Events that the HTTP APIs refused to store, by reason.",
     ),
     counter(
+        "switchyard_events_repeated_total",
+        &["found"],
+        "Events that the HTTP APIs accepted and that were stored before, by who recognised them.",
+    ),
+    gauge(
+        "switchyard_repeat_ids",
+        &["state"],
+        "Ids of stored events: how many may be remembered, and are.",
+    ),
+    counter(
+        "switchyard_repeat_ids_forgotten_total",
+        &[],
+        "Ids of stored events forgotten early because of events.repeat_ids_max.",
+    ),
+    gauge(
+        "switchyard_repeat_behind_seconds",
+        &[],
+        "How long the oldest event whose id is not remembered yet has been stored.",
+    )
+    .in_seconds(),
+    counter(
+        "switchyard_repeat_blocks_total",
+        &["result"],
+        "Blocks of ids that were written, or not readable.",
+    ),
+    counter(
+        "switchyard_repeat_events_read_total",
+        &[],
+        "Events whose ids were read from the event stream because no replica had recorded them.",
+    ),
+    counter(
+        "switchyard_repeat_memory_cleared_total",
+        &["reason"],
+        "Times that all remembered ids were dropped to be read again, by reason.",
+    ),
+    counter(
         "switchyard_input_stalls_total",
         &["reason"],
         "Stalls of the input that were detected and recovered.",

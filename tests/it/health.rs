@@ -140,6 +140,7 @@ async fn deleted_streams_and_consumers_are_created_again_and_counted() {
         ("SW_EVENTS", "stream_events", "consumer router missing"),
         ("SW_PARKED", "stream_parked", "consumer due missing"),
         ("SW_DLQ", "stream_dlq", ""),
+        ("SW_REPEATS", "stream_repeats", ""),
         ("KV_SW_STATE", "bucket_state", ""),
     ];
     for (stream, label, consumer) in names {
@@ -341,6 +342,6 @@ async fn due_times_follow_the_clock_of_the_broker() {
         assert!((skew_s + shift.as_secs_f64()).abs() < 60.0, "{skew_s}");
         let deep = router.get("/healthz/deep").await.expect("an operator's report");
         assert!(deep["clockSkewSeconds"].as_f64().unwrap().abs() > 7_000.0, "{deep}");
-        assert_eq!(deep["checks"].as_array().map(Vec::len), Some(12), "{deep}");
+        assert_eq!(deep["checks"].as_array().map(Vec::len), Some(13), "{deep}");
     }
 }

@@ -27,6 +27,7 @@ mod health;
 mod ingest;
 mod installs;
 mod isolation;
+mod late_repeats;
 mod listener;
 mod managed;
 mod oracle;

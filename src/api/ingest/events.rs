@@ -34,6 +34,7 @@ use serde::Serialize;
 use self::line_reader::{Line, LineReader};
 use super::body::read_body;
 use super::parsing;
+use super::repeats::repeat_routes;
 use crate::api::admit::client_of;
 use crate::api::content_type::is_json;
 use crate::api::error::ApiError;
@@ -89,12 +90,14 @@ pub struct EventsState {
     pub bodies: Arc<BodyIntake>,
 }
 
-/// Returns the route `POST /admin/v1/events`, without authentication: the caller adds it.
+/// Returns the routes `POST /admin/v1/events` and `GET /admin/v1/repeats`, without authentication: the caller adds it.
 pub fn event_routes(state: EventsState) -> Router {
+    let repeats = repeat_routes(Arc::clone(&state.publisher));
     Router::new()
         .route("/admin/v1/events", post(publish_events))
         .route("/admin/v1/events/", post(publish_events))
         .with_state(state)
+        .merge(repeats)
 }
 
 async fn publish_events(

@@ -5,6 +5,7 @@ mod body;
 mod events;
 mod parsing;
 mod refusals;
+mod repeats;
 mod sites;
 mod webhooks;
 

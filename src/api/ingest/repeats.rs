@@ -1,0 +1,64 @@
+//! Operator endpoint for the remembered ids of stored events.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+use crate::event::{Publisher, RepeatStatus, SiteRepeats};
+
+/// Milliseconds of an hour.
+const HOUR_MS: i64 = 3_600_000;
+
+/// Returns the route `GET /admin/v1/repeats`, without authentication: the caller adds it.
+pub(super) fn repeat_routes(publisher: Arc<dyn Publisher>) -> Router {
+    Router::new()
+        .route("/admin/v1/repeats", get(show))
+        .route("/admin/v1/repeats/", get(show))
+        .with_state(publisher)
+}
+
+async fn show(State(publisher): State<Arc<dyn Publisher>>) -> Json<Value> {
+    Json(view(publisher.repeats()))
+}
+
+fn view(status: Option<RepeatStatus>) -> Value {
+    let Some(status) = status else { return json!({ "memoryHours": 0 }) };
+    let site = |one: &SiteRepeats| json!({ "site": *one.site, "ids": one.ids });
+    json!({
+        "memoryHours": status.memory_ms / HOUR_MS,
+        "ids": status.ids,
+        "idsMax": status.ids_max,
+        "forgotten": status.forgotten,
+        "behindMs": status.behind_ms,
+        "isBehind": status.is_behind,
+        "coveredTo": status.covered_to,
+        "sites": status.sites.iter().map(site).collect::<Vec<_>>(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operators_see_how_much_is_remembered_and_of_which_sites() {
+        let sites = vec![SiteRepeats { site: "c1".into(), ids: 7 }];
+        let status = RepeatStatus {
+            ids: 9,
+            ids_max: 100,
+            memory_ms: 24 * HOUR_MS,
+            covered_to: Some(40),
+            sites,
+            ..RepeatStatus::default()
+        };
+        let expected = json!({
+            "memoryHours": 24, "ids": 9, "idsMax": 100, "forgotten": 0, "behindMs": 0,
+            "isBehind": false, "coveredTo": 40, "sites": [{ "site": "c1", "ids": 7 }],
+        });
+        assert_eq!(view(Some(status)), expected);
+        assert_eq!(view(None), json!({ "memoryHours": 0 }));
+    }
+}
