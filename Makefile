@@ -22,7 +22,7 @@ AUDITABLE := .tools/cargo-auditable-$(AUDITABLE_VERSION).stamp
 DENY := .tools/cargo-deny-$(DENY_VERSION).stamp
 check = PYTHONPATH=.tools/check .tools/check/bin/$(1)
 
-.PHONY: help tools build release run test test-all lint unit oracle agree bench bench-worst search-worst bench-peers bench-expr-peers check-deploy check-dependencies check-rules check-clients check-workspaces soak-ingest soak-ingest-small fuzz sim sim-mutants bounds attack clean
+.PHONY: help tools build release run test test-all lint unit wild wild-slow oracle agree bench bench-worst search-worst bench-peers bench-expr-peers check-deploy check-dependencies check-rules check-clients check-workspaces soak-ingest soak-ingest-small fuzz sim sim-mutants bounds attack clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -42,9 +42,9 @@ run: cargo tools ## Build, then run the demo: broker, app, triggers and live mat
 	@echo "Starting the demo; Ctrl-C ends it and everything it started."
 	@exec $(TARGET)/debug/switchyard dev --demo
 
-test: lint unit check-deploy ## Format, lints, all tests, deploy files (needs Rust and Python 3.11)
+test: lint unit wild check-deploy ## Format, lints, all tests, deploy files (needs Rust and Python 3.11)
 
-test-all: test check-workspaces check-rules check-clients soak-ingest-small ## Also real clients (needs Node 20) and Prometheus's own tools
+test-all: test check-workspaces check-rules check-clients wild-slow soak-ingest-small ## Also real clients (needs Node 20) and Prometheus's own tools
 
 lint: cargo
 	cargo fmt --all --check
@@ -68,7 +68,7 @@ wild: cargo tools ## Run the cases of public payloads, descriptors and filters
 	cargo build --locked
 	$(WILD) --quick
 
-wild-slow: cargo tools
+wild-slow: cargo tools ## Run those of them that wait for minutes
 	cargo build --locked
 	$(WILD) --slow
 
