@@ -18,6 +18,9 @@ use super::surrogates;
 use super::view::EventView;
 use crate::domain::AppId;
 
+#[cfg(test)]
+mod tests;
+
 /// Maximum nesting depth of an event body.
 pub const DEPTH_MAX: u32 = 512;
 /// Maximum number of JSON values in an event body.

@@ -24,6 +24,8 @@ pub mod sample;
 mod scan;
 pub mod sources;
 mod structural_index;
+pub mod surrogates;
+pub mod unmapped;
 pub mod view;
 pub mod webhook;
 
@@ -35,4 +37,5 @@ pub use envelope::{Envelope, Event, RoutingKey};
 pub use message::{Message, MessageStream};
 pub use publish::{PublishError, Published, Publisher};
 pub use sample::Sample;
+pub use unmapped::{UnmappedNames, UnmappedWebhooks};
 pub use view::EventView;

@@ -27,7 +27,7 @@ use crate::event::Event;
 use crate::event::codec::HeaderList;
 use crate::event::codec::names::dead_letter;
 use crate::event::members::Members;
-use crate::event::webhook::{delta, reverse};
+use crate::event::webhook::reverse;
 use crate::jwt::{self, qsh};
 
 /// Module key of the one delivery of all dynamic webhooks of an installation.
@@ -157,13 +157,11 @@ pub(in crate::delivery) fn render(
     matched: Option<&str>,
     name: impl FnOnce() -> String,
 ) -> Bytes {
-    let arrived = event.envelope.webhook.as_deref();
-    let original = arrived.and_then(|arrived| delta::apply(arrived, members, matched));
-    let body = original.unwrap_or_else(|| {
+    let arrived = event.envelope.webhook.as_ref();
+    arrived.and_then(|webhook| webhook.restore(members, matched)).unwrap_or_else(|| {
         let time_ms = event.envelope.time.map(Timestamp::as_millisecond);
-        reverse::body(&name(), &event.envelope.event_type, members, time_ms, matched)
-    });
-    body.into()
+        reverse::body(&name(), &event.envelope.event_type, members, time_ms, matched).into()
+    })
 }
 
 /// Returns the event name that the app subscribed with.

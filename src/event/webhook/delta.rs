@@ -1,22 +1,22 @@
-//! The difference between a webhook and its event, so that webhook modules get the original
-//! webhook.
+//! The difference between a webhook and its event: what the event lacks.
 //!
 //! An event has most members of its webhook byte for byte. The delta has the rest: a list in the
 //! order of the webhook, in which a name refers to a member of the event, and `[name, value]` is a
 //! member that the event lacks or has with another value. For most webhooks that is the acting user
-//! and a few names.
+//! and a few names. It restores the members, not the white space between them.
 
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::event::members::{Members, ObjectWriter};
 
-/// Maximum size of a delta in bytes; without one the webhook is mapped back from the event.
-const BYTES_MAX: usize = 16 * 1024;
-
-/// Returns the delta from `event` to `webhook`; `None` if it is too large.
+/// Returns the delta from `event` to `webhook`; `None` if it has more than `bytes_max` bytes.
 #[must_use]
-pub fn encode(webhook: &Members<'_>, event: &Members<'_>) -> Option<Box<str>> {
+pub(super) fn encode(
+    webhook: &Members<'_>,
+    event: &Members<'_>,
+    bytes_max: usize,
+) -> Option<Box<str>> {
     let mut items = String::from("[");
     for (name, value) in webhook.iter() {
         if items.len() > 1 {
@@ -28,7 +28,7 @@ pub fn encode(webhook: &Members<'_>, event: &Members<'_>) -> Option<Box<str>> {
         } else {
             items.push_str(&format!("[{quoted},{value}]"));
         }
-        if items.len() > BYTES_MAX {
+        if items.len() > bytes_max {
             return None;
         }
     }
@@ -36,10 +36,9 @@ pub fn encode(webhook: &Members<'_>, event: &Members<'_>) -> Option<Box<str>> {
     Some(items.into())
 }
 
-/// Returns the webhook for a delta and its event. `matched` (the ids of the dynamic webhooks it is
-/// sent for) replaces the ids it arrived with. `None` if the delta is invalid.
+/// Returns the webhook for a delta and its event. `None` if the delta is invalid.
 #[must_use]
-pub fn apply(delta: &str, event: &Members<'_>, matched: Option<&str>) -> Option<String> {
+pub(super) fn apply(delta: &str, event: &Members<'_>) -> Option<String> {
     let items: Vec<&RawValue> = serde_json::from_str(delta).ok()?;
     let mut webhook = ObjectWriter::with_capacity(delta.len());
     for item in items {
@@ -53,49 +52,41 @@ pub fn apply(delta: &str, event: &Members<'_>, matched: Option<&str>) -> Option<
                 (name, value.get())
             }
         };
-        if name != MATCHED {
-            webhook.json(&name, value);
-        }
-    }
-    if let Some(matched) = matched {
-        webhook.json(MATCHED, matched);
+        webhook.json(&name, value);
     }
     Some(webhook.finish())
 }
-
-/// The member with the ids of an app's dynamic webhooks that the event matches.
-pub(super) const MATCHED: &str = "matchedWebhookIds";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const BYTES_MAX: usize = 1000;
+
     #[test]
-    fn webhook_is_restored_byte_for_byte() {
-        let webhook = r#"{"timestamp":1525698237764,"webhookEvent":"x","user":{"accountId":"a"},"issue":{"id":"1", "n":1.50},"zz":null}"#;
+    fn compact_webhook_is_restored_byte_for_byte() {
+        let webhook = r#"{"timestamp":1525698237764,"webhookEvent":"x","user":{"accountId":"a"},"issue":{"id":"1", "n":1.50},"matchedWebhookIds":[7],"zz":null}"#;
         let event = r#"{"eventType":"avi:x","issue":{"id":"1", "n":1.50},"zz":null,"user":"b"}"#;
         let members = |text| Members::parse(text).unwrap();
-        let delta = encode(&members(webhook), &members(event)).unwrap();
+        let delta = encode(&members(webhook), &members(event), BYTES_MAX).unwrap();
         assert!(!delta.contains("1.50"), "{delta}");
-        assert_eq!(apply(&delta, &members(event), None).as_deref(), Some(webhook));
-        let webhook = apply(&delta, &members(event), Some("[3,5]")).unwrap();
-        assert!(webhook.ends_with(r#","matchedWebhookIds":[3,5]}"#), "{webhook}");
+        assert_eq!(apply(&delta, &members(event)).as_deref(), Some(webhook));
     }
 
     #[test]
     fn invalid_delta_and_missing_member_are_none() {
         let event = Members::parse(r#"{"a":1}"#).unwrap();
-        for delta in ["", "{}", "[1]", r#"["b"]"#, r#"[["a"]]"#, "[[1,2]]"] {
-            assert_eq!(apply(delta, &event, None), None, "{delta}");
+        for delta in ["", "{}", "[1]", r#"["b"]"#, r#"[["a"]]"#, "[[1,2]]", "@7"] {
+            assert_eq!(apply(delta, &event), None, "{delta}");
         }
-        assert_eq!(apply(r#"["a"]"#, &event, None).as_deref(), Some(r#"{"a":1}"#));
+        assert_eq!(apply(r#"["a"]"#, &event).as_deref(), Some(r#"{"a":1}"#));
     }
 
     #[test]
     fn large_delta_is_none() {
         let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(BYTES_MAX));
         let webhook = Members::parse(&long).unwrap();
-        assert_eq!(encode(&webhook, &Members::default()), None);
-        assert!(encode(&webhook, &webhook).is_some());
+        assert_eq!(encode(&webhook, &Members::default(), BYTES_MAX), None);
+        assert!(encode(&webhook, &webhook, BYTES_MAX).is_some());
     }
 }
