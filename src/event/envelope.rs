@@ -159,7 +159,10 @@ impl<'m> BorrowedEnvelope<'m> {
             traceparent: rest.traceparent.map(Into::into),
             webhook: match (rest.whole_webhook, rest.webhook) {
                 (Some(webhook), _) => Some(OriginalWebhook::Whole(webhook)),
-                (None, webhook) => webhook.map(|delta| OriginalWebhook::Delta(delta.into())),
+                (None, webhook) => webhook.map(|members| OriginalWebhook::Delta {
+                    members: members.into(),
+                    between: rest.webhook_text.map(Into::into),
+                }),
             },
         }
     }

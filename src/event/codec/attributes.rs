@@ -36,6 +36,7 @@ pub struct Attributes<'m> {
     pub(in crate::event) entity: Option<Cow<'m, str>>,
     pub(in crate::event) traceparent: Option<Cow<'m, str>>,
     pub(in crate::event) webhook: Option<Cow<'m, str>>,
+    pub(in crate::event) webhook_text: Option<Cow<'m, str>>,
     /// The webhook that was split from the body.
     pub(in crate::event) whole_webhook: Option<Bytes>,
 }
@@ -80,6 +81,7 @@ impl<'m> Attributes<'m> {
             entity: text(names::EVENT_ENTITY)?,
             traceparent: text(names::TRACEPARENT)?,
             webhook: text(names::WEBHOOK)?,
+            webhook_text: text(names::WEBHOOK_TEXT)?,
             whole_webhook: None,
         })
     }

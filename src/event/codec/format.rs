@@ -57,6 +57,7 @@ impl EnvelopeFormat {
             (self.entity, envelope.entity.as_deref().map(str::to_owned)),
             (names::TRACEPARENT, envelope.traceparent.as_deref().map(str::to_owned)),
             (names::WEBHOOK, envelope.webhook.as_ref().map(OriginalWebhook::header)),
+            (names::WEBHOOK_TEXT, envelope.webhook.as_ref().and_then(OriginalWebhook::text_header)),
         ];
         headers.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
         headers
@@ -77,7 +78,10 @@ impl EnvelopeFormat {
             None => (stored, None),
             Some(header) => match OriginalWebhook::split(header, &stored) {
                 Some((body, webhook)) => (body, Some(OriginalWebhook::Whole(webhook))),
-                None => (stored, Some(OriginalWebhook::Delta(header.into()))),
+                None => {
+                    let between = optional(headers, names::WEBHOOK_TEXT)?;
+                    (stored, Some(OriginalWebhook::Delta { members: header.into(), between }))
+                }
             },
         };
         let envelope = Envelope {
@@ -108,7 +112,7 @@ pub fn event_headers(envelope: &Envelope) -> HeaderList {
 }
 
 /// The headers of an event that its dead letter keeps, so that it can be published again.
-const FORWARDED: [&str; 11] = [
+const FORWARDED: [&str; 12] = [
     names::SPEC_VERSION,
     names::EVENT_ID,
     names::EVENT_SOURCE,
@@ -120,6 +124,7 @@ const FORWARDED: [&str; 11] = [
     names::CONTENT_TYPE,
     names::TRACEPARENT,
     names::WEBHOOK,
+    names::WEBHOOK_TEXT,
 ];
 
 /// Returns the headers of an event that could not be decoded, for its dead letter; values that do

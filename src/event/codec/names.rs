@@ -25,6 +25,8 @@ pub const CONTENT_TYPE: &str = "content-type";
 pub const TRACEPARENT: &str = "traceparent";
 /// The webhook of an event, or that the body holds it; see [`crate::event::webhook::OriginalWebhook`].
 pub const WEBHOOK: &str = "switchyard-webhook";
+/// The text between the members of a webhook.
+pub const WEBHOOK_TEXT: &str = "switchyard-webhook-text";
 /// Message id of the broker, the event id of publishers that send no `ce-id`.
 pub const MESSAGE_ID: &str = "nats-msg-id";
 

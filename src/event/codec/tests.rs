@@ -39,7 +39,7 @@ fn full() -> Envelope {
         origin_app: Some("app-2".into()),
         entity: Some("Ü-1".into()),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
-        webhook: Some(OriginalWebhook::Delta(r#"["a",["b",1]]"#.into())),
+        webhook: Some(OriginalWebhook::Delta { members: r#"["a",["b",1]]"#.into(), between: None }),
     }
 }
 
@@ -130,7 +130,12 @@ fn dead_letter_of_an_event_keeps_the_headers_of_the_event() {
 fn envelope_is_read_back_from_each_format() {
     for format in [EnvelopeFormat::CLOUD_EVENTS, EnvelopeFormat::PARKED] {
         let whole = OriginalWebhook::Whole(Bytes::from_static(b"{ \"b\": \"\\ud83d\" }"));
-        for envelope in [full(), bare(), Envelope { webhook: Some(whole), ..full() }] {
+        let spaced = OriginalWebhook::Delta {
+            members: r#"["a"]"#.into(),
+            between: Some("[\"{ \\\"a\\\": \",\"\\n}\"]".into()),
+        };
+        let with = |webhook| Envelope { webhook: Some(webhook), ..full() };
+        for envelope in [full(), bare(), with(whole), with(spaced)] {
             let event = Event { envelope, body: Bytes::from_static(b"{\"a\":1}"), sequence: 7 };
             let stored = event.envelope.stored_body(event.body.clone());
             let again = format.read(&sent(format.write(&event.envelope)), stored, 7).unwrap();

@@ -1,8 +1,8 @@
 //! The webhook that an event was made from, kept with the event so that webhook handlers get it as it
 //! was sent, byte for byte.
 //!
-//! An event has most members of its webhook. Where a [`delta`] of them restores the webhook exactly, it
-//! is kept in a header. Else the whole webhook is kept, in the body of the message: the last member of
+//! An event has most members of its webhook. Where a [`delta`] of them is small, it is kept in headers:
+//! the members, and the text between their values. Else the whole webhook is kept, in the body of the message: the last member of
 //! the event object, [`MEMBER`]. A header can have 64 KiB at most; a body has room for it, and routers
 //! that do not know the member read the event all the same.
 
@@ -16,34 +16,52 @@ use crate::event::members::{Members, ObjectWriter};
 pub(super) const MATCHED: &str = "matchedWebhookIds";
 /// The member of a stored event object that holds its webhook.
 pub const MEMBER: &str = "switchyardWebhook";
-/// Largest delta in bytes, as a header value.
+/// Largest delta in bytes, as header values.
 const DELTA_BYTES_MAX: usize = 16 * 1024;
 
 /// A webhook, in the form it is kept in.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum OriginalWebhook {
     /// What it has in addition to its event.
-    Delta(Box<str>),
+    Delta {
+        /// Its members.
+        members: Box<str>,
+        /// The text between their values; none if it is what we would write.
+        between: Option<Box<str>>,
+    },
     /// All of it, as it was sent.
     Whole(Bytes),
 }
 
 impl OriginalWebhook {
-    /// Returns the delta from `event` to `webhook`, if it restores the webhook exactly and fits into a
-    /// header.
+    /// Returns the delta from `event` to `webhook`, if it restores the webhook exactly and fits into
+    /// headers.
     #[must_use]
     pub fn delta(webhook: &Members<'_>, sent: &[u8], event: &Members<'_>) -> Option<Self> {
-        let delta = delta::encode(webhook, event, DELTA_BYTES_MAX)?;
-        let restored = delta::apply(&delta, event)?;
-        let is_exact = restored.as_bytes() == sent && encoded(&delta).len() <= DELTA_BYTES_MAX;
-        is_exact.then_some(Self::Delta(delta))
+        let members = delta::encode(webhook, event, DELTA_BYTES_MAX)?;
+        let is_exact = |between: Option<&str>| {
+            delta::apply(&members, between, event).is_some_and(|found| found.as_bytes() == sent)
+        };
+        let between = match is_exact(None) {
+            true => None,
+            false => {
+                let text = std::str::from_utf8(sent).ok()?;
+                let between = delta::text_between(text, webhook)?;
+                is_exact(Some(&between)).then_some(())?;
+                Some(between.into_boxed_str())
+            }
+        };
+        let delta = Self::Delta { members, between };
+        (delta.stored_bytes() <= DELTA_BYTES_MAX).then_some(delta)
     }
 
     /// Returns what it adds to the body of its event when the event is stored, in bytes.
     #[must_use]
     pub fn stored_bytes(&self) -> usize {
         match self {
-            Self::Delta(delta) => encoded(delta).len(),
+            Self::Delta { members, between } => {
+                encoded(members).len() + between.as_deref().map_or(0, |text| encoded(text).len())
+            }
             Self::Whole(webhook) => webhook.len() + before().len(),
         }
     }
@@ -52,8 +70,17 @@ impl OriginalWebhook {
     #[must_use]
     pub fn header(&self) -> String {
         match self {
-            Self::Delta(delta) => delta.to_string(),
+            Self::Delta { members, .. } => members.to_string(),
             Self::Whole(webhook) => format!("{WHOLE}{}", webhook.len()),
+        }
+    }
+
+    /// Returns the value of the header with the text between the values of its members, if it has one.
+    #[must_use]
+    pub fn text_header(&self) -> Option<String> {
+        match self {
+            Self::Delta { between, .. } => between.as_deref().map(str::to_owned),
+            Self::Whole(_) => None,
         }
     }
 
@@ -81,7 +108,9 @@ impl OriginalWebhook {
     #[must_use]
     pub fn restore(&self, event: &Members<'_>, matched: Option<&str>) -> Option<Bytes> {
         let webhook = match self {
-            Self::Delta(delta) => Bytes::from(delta::apply(delta, event)?),
+            Self::Delta { members, between } => {
+                Bytes::from(delta::apply(members, between.as_deref(), event)?)
+            }
             Self::Whole(webhook) => webhook.clone(),
         };
         Some(with_matched(&webhook, matched).map_or(webhook, Bytes::from))
@@ -168,13 +197,17 @@ mod tests {
         let webhook = r#"{"webhookEvent":"x","issue":{"id":"1", "n":1.50},"a":"\ud83d"}"#;
         let restored = kept(webhook).unwrap().restore(&members(event), None).unwrap();
         assert_eq!(restored, webhook.as_bytes());
-        for inexact in [
+        for spaced in [
             "{\"webhookEvent\": \"x\"}",
             "{\"webhookEvent\":\"x\"}\n",
+            " {\n\t\"issue\" : {\"id\":\"1\", \"n\":1.50}\r\n}",
             r#"{"a":1,"b":2,"a":3, "c":4}"#,
             r#"{"webhook\u0045vent":"x"}"#,
+            "{ }",
         ] {
-            assert_eq!(kept(inexact), None, "{inexact}");
+            let kept = kept(spaced).unwrap();
+            assert!(kept.text_header().is_some(), "{spaced}");
+            assert_eq!(kept.restore(&members(event), None).unwrap(), spaced.as_bytes());
         }
         let long = format!(r#"{{"a":"{}"}}"#, "\u{e9}".repeat(DELTA_BYTES_MAX / 4));
         assert_eq!(kept(&long), None, "its header would be three times as long");
@@ -190,7 +223,7 @@ mod tests {
             let (again, webhook) = OriginalWebhook::split(&original.header(), &stored).unwrap();
             assert_eq!((again, webhook), (event.clone(), Bytes::from(text)));
         }
-        let delta = OriginalWebhook::Delta("[]".into());
+        let delta = OriginalWebhook::Delta { members: "[]".into(), between: None };
         assert_eq!(delta.stored_with(event.clone()), event);
         for header in ["[]", "@", "@1", "@9999", "@-1", "@18446744073709551615"] {
             assert_eq!(OriginalWebhook::split(header, &event), None, "{header}");

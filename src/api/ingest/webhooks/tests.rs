@@ -234,10 +234,10 @@ async fn webhook_that_is_not_declared_as_json_is_refused() {
 #[tokio::test]
 async fn webhook_is_kept_byte_for_byte_and_its_event_is_cut_to_fit_the_broker() {
     let stream = Arc::new(MemoryStream::default());
-    stream.message_bytes_max.store(64 * 1024, SeqCst);
-    let long = "wax ".repeat(7_000);
+    stream.message_bytes_max.store(56 * 1024, SeqCst);
+    let (long, log) = ("wax ".repeat(2_000), "oil ".repeat(5_000));
     let body = format!(
-        "{{\n \"webhookEvent\": \"jira:issue_created\", \"issue\": {{\"key\": \"A-1\", \"fields\": {{\"description\": \"{long}\"}}}}\n}}"
+        r#"{{ "webhookEvent":"jira:issue_created","changelog":["{log}"],"issue":{{"key":"A-1","fields":{{"description":"{long}"}}}}}}"#
     );
     let (status, _, answer) = post(ingest_api(&stream, None), PATH, &[], body.clone()).await;
     assert_eq!(status, 202, "{answer}");
@@ -248,7 +248,7 @@ async fn webhook_is_kept_byte_for_byte_and_its_event_is_cut_to_fit_the_broker() 
     assert_eq!(event["switchyardCut"], json!(["issue.fields.description"]));
 
     stream.message_bytes_max.store(32 * 1024, SeqCst);
-    let body = format!(r#"{{"webhookEvent":"jira:issue_deleted","issue":{{"key":"{long}"}}}}"#);
+    let body = format!(r#"{{"webhookEvent":"jira:issue_deleted","issue":{{"key":"{log}"}}}}"#);
     let (status, _, answer) = post(ingest_api(&stream, None), PATH, &[], body).await;
     assert_eq!((status.as_u16(), &answer["errors"][0]["code"]), (413, &json!("SY-1030")));
     assert!(answer["message"].as_str().unwrap().contains("max_payload"), "{answer}");
