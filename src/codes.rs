@@ -136,10 +136,10 @@ pub const CODES: &[CodeEntry] = &[
     ),
     entry(
         "SY-1031",
-        "a packed webhook",
-        "The header `Content-Encoding` of a webhook names a compression. Webhooks are not unpacked.",
+        "a packed body",
+        "The header `Content-Encoding` of a webhook or an event names a compression. Bodies are not unpacked.",
         "POST /ingest/jira/site-1\nContent-Encoding: gzip\n\n{\"webhookEvent\": \"jira:issue_created\"}",
-        "Send webhooks as they are; a proxy must not compress them.",
+        "Send webhooks and events as they are; a proxy must not compress them.",
     ),
     entry(
         "SY-1101",

@@ -170,7 +170,7 @@ fn from_webhook_refusal(refusal: WebhookRefusal) -> ErrorResponse {
         WebhookRefusal::Packed => ErrorResponse::coded(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "SY-1031",
-            "the body has a Content-Encoding; a webhook is sent unpacked",
+            "the body has a Content-Encoding; send it unpacked",
         ),
         WebhookRefusal::TooLarge { max } => ErrorResponse::coded(
             StatusCode::PAYLOAD_TOO_LARGE,

@@ -18,7 +18,7 @@ use axum::{Json, Router};
 use futures_util::future::try_join_all;
 use serde_json::json;
 
-use super::body::{bad_request, read_body};
+use super::body::{bad_request, is_packed, read_body};
 use super::parsing;
 use super::refusals::{IngestRefusals, Reason};
 use super::sites::{SiteDirectory, SiteRules, Verification};
@@ -164,12 +164,6 @@ fn is_json(headers: &HeaderMap) -> bool {
     let name = value.split_once(';').map_or(value, |(name, _)| name);
     let name = name.trim().to_ascii_lowercase();
     name == "application/json" || (name.starts_with("application/") && name.ends_with("+json"))
-}
-
-/// Whether a body is compressed. **Source:** RFC 9110, section 8.4.
-fn is_packed(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
-    codings.any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
 }
 
 /// Returns the response to a webhook that is refused before its body is read.
