@@ -81,7 +81,7 @@ pub const CODES: &[CodeEntry] = &[
     entry(
         "SY-1023",
         "a webhook that is not an event",
-        "The body is not a webhook: it is not a JSON object, or its event is not named, by `webhookEvent` in Jira or by the address in Confluence.",
+        "The body is not a webhook: it has no bytes, it is not a JSON object that an event can have (nesting up to 512, numbers within the range of doubles), or nothing names it: `webhookEvent` or a transition of an issue in Jira, or the address.",
         "POST /ingest/jira/site-1\n\n{\"issue\": {\"key\": \"OPS-1\"}}",
         "Send only webhooks of the product to these paths; in Confluence, use one address for each event, such as `?event=page_created`. Publish other events with `POST /admin/v1/events`.",
     ),
@@ -126,6 +126,20 @@ pub const CODES: &[CodeEntry] = &[
         "The address of a webhook ends with a token that is not the one of its site, or with none where the site has only a token.",
         "POST /ingest/jira/site-1/not-the-token\n\n{\"webhookEvent\": \"jira:issue_created\"}",
         "Register the webhook with the address `/ingest/<product>/<cloudId>/<token>`, with the token of `ingest.<product>.<cloudId>.token`.",
+    ),
+    entry(
+        "SY-1030",
+        "a webhook is too large",
+        "The body of a webhook is larger than `limits.body` (1 MiB unless configured), or the broker stores no message as large as the webhook with its event and headers.",
+        "",
+        "Raise `limits.body`, and the broker's `max_payload` to twice as much, for the webhooks of the site; Jira sends up to 25 MB. Or let the webhook exclude large fields.",
+    ),
+    entry(
+        "SY-1031",
+        "a packed body",
+        "The header `Content-Encoding` of a webhook or an event names a compression. Bodies are not unpacked.",
+        "POST /ingest/jira/site-1\nContent-Encoding: gzip\n\n{\"webhookEvent\": \"jira:issue_created\"}",
+        "Send webhooks and events as they are; a proxy must not compress them.",
     ),
     entry(
         "SY-1101",

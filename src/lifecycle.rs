@@ -33,15 +33,15 @@ use routing::Routing;
 
 use crate::api::AdminTokens;
 use crate::api::health::Health;
-use crate::bus::{FailedWebhookStream, PublishGates};
+use crate::bus::{FailedWebhookStream, PublishGates, UnmappedWebhookCounts};
 use crate::clock;
 use crate::config::{Config, LimitsConfig};
 use crate::delivery::{EgressGuard, HttpSender};
 use crate::matcher::Matcher;
-use crate::registry::Registry;
-use crate::telemetry::LiveFeed;
+use crate::registry::{Registry, catalog};
 use crate::telemetry::exporter;
 use crate::telemetry::subscriptions::TopSubscriptions;
+use crate::telemetry::{LiveFeed, list_event_types};
 
 pub use admin_tokens::admin_tokens;
 pub use running::{ManagedAccess, Running};
@@ -71,6 +71,7 @@ pub async fn start(
     // rustls needs one crypto provider for the process.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let metrics = exporter::install_metrics()?;
+    list_event_types(|name| catalog::find(name).is_some());
     let listeners = Listeners::bind(config).await?;
     let (address, url) = (listeners.address(), listeners.url());
     let broker = Broker::open(config).await?;
@@ -96,6 +97,10 @@ pub async fn start(
         matcher,
         guard,
         failed_webhooks: Arc::new(FailedWebhookStream::new(
+            broker.connections.control.clone(),
+            broker.subjects.clone(),
+        )),
+        unmapped_webhooks: Arc::new(UnmappedWebhookCounts::new(
             broker.connections.control.clone(),
             broker.subjects.clone(),
         )),

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 use switchyard::api::{AdminTokens, ApiState, router};
-use switchyard::bus::{Connections, FailedWebhookStream, ManagedServer, Subjects};
+use switchyard::bus::{
+    Connections, FailedWebhookStream, ManagedServer, Subjects, UnmappedWebhookCounts,
+};
 use switchyard::clock;
 use switchyard::config::Config;
 use switchyard::delivery::EgressGuard;
@@ -66,7 +68,11 @@ impl World {
             body_max: config.limits.body,
             bodies: Arc::new(BodyIntake::new(&config.server)),
             failures: Arc::new(AuthFailures::new(config.server.auth_failures_per_minute)),
-            failed_webhooks: Arc::new(FailedWebhookStream::new(connections.control, subjects)),
+            failed_webhooks: Arc::new(FailedWebhookStream::new(
+                connections.control.clone(),
+                subjects.clone(),
+            )),
+            unmapped_webhooks: Arc::new(UnmappedWebhookCounts::new(connections.control, subjects)),
             guard: Arc::new(EgressGuard::new(&config.delivery)?),
         }));
         let listener = TcpListener::bind("127.0.0.1:0").await?;

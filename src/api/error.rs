@@ -102,7 +102,7 @@ pub enum ApiError {
     Register(RegisterError),
 }
 
-/// Why a webhook is refused before its body is read.
+/// Why a webhook is refused, whatever its body says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WebhookRefusal {
     /// The site of a webhook has no installation.
@@ -113,6 +113,20 @@ pub enum WebhookRefusal {
     WrongPathToken,
     /// The body of a webhook is not declared as JSON.
     NotJson,
+    /// The body of a webhook is compressed.
+    Packed,
+    /// The body of a webhook is larger than `limits.body`.
+    TooLarge {
+        /// The limit, in bytes.
+        max: usize,
+    },
+    /// The broker stores no message as large as a webhook.
+    Unstorable {
+        /// Size of the webhook.
+        bytes: usize,
+        /// Largest message of the broker, in bytes.
+        max: usize,
+    },
 }
 
 /// Why a client may not send a request, whatever it asks for.

@@ -24,6 +24,7 @@ const AUTHORIZATION_FAILED: &str = "Authorization failed";
 const NOT_CONNECT: &str = "The request is not from a Connect app.";
 /// **Source:** Jira Cloud platform, webhooks, the response 403.
 const NOT_AN_APP: &str = "Only Connect and OAuth 2.0 apps can use this operation";
+const NO_SIGNATURE: &str = "X-Hub-Signature is missing or does not match the body and the secret";
 const INTERNAL: &str = "An internal error occurred";
 /// `Retry-After` when the store did not answer.
 const STORE_RETRY: Duration = Duration::from_secs(1);
@@ -117,11 +118,9 @@ impl From<ApiError> for ErrorResponse {
             ApiError::BadEvents { code, message } => {
                 Self::coded(StatusCode::BAD_REQUEST, code, message)
             }
-            ApiError::BadSignature => Self::coded(
-                StatusCode::UNAUTHORIZED,
-                "SY-1022",
-                "X-Hub-Signature is missing or does not match the body and the secret",
-            ),
+            ApiError::BadSignature => {
+                Self::coded(StatusCode::UNAUTHORIZED, "SY-1022", NO_SIGNATURE)
+            }
             ApiError::NoEvent(error) => {
                 let status = match error {
                     DecodeError::Size { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -172,6 +171,27 @@ fn from_webhook_refusal(refusal: WebhookRefusal) -> ErrorResponse {
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "SY-1028",
             "a webhook has the Content-Type application/json",
+        ),
+        WebhookRefusal::Packed => ErrorResponse::coded(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "SY-1031",
+            "the body has a Content-Encoding; send it unpacked",
+        ),
+        WebhookRefusal::TooLarge { max } => ErrorResponse::coded(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "SY-1030",
+            format!(
+                "the webhook has more than {max} bytes, the limit of `limits.body`; raise it, and \
+                 the broker's `max_payload`, for larger webhooks (Jira sends up to 25 MB)"
+            ),
+        ),
+        WebhookRefusal::Unstorable { bytes, max } => ErrorResponse::coded(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "SY-1030",
+            format!(
+                "the webhook has {bytes} bytes and does not fit, with its event and headers, into a \
+                 message of the broker, {max} bytes; raise the broker's `max_payload`"
+            ),
         ),
     }
 }
@@ -315,6 +335,21 @@ impl ErrorResponse {
         match self.errors.as_slice() {
             [] => vec![self.message.clone()],
             errors => errors.iter().map(Problem::sentence).collect(),
+        }
+    }
+}
+
+impl ApiError {
+    /// Returns the sentence that says why a webhook is refused, for the log.
+    pub(super) fn refusal_text(&self) -> String {
+        match self {
+            Self::Webhook(refusal) => from_webhook_refusal(*refusal).message,
+            Self::Client(refusal) => from_client_refusal(*refusal).message,
+            Self::BadEvents { message, .. } => message.clone(),
+            Self::NoEvent(error) => error.to_string(),
+            Self::Unpublished(error) => error.to_string(),
+            Self::BadSignature => NO_SIGNATURE.into(),
+            _ => String::new(),
         }
     }
 }

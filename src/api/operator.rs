@@ -17,6 +17,7 @@ mod oauth_clients;
 mod problems;
 mod secrets;
 mod signing_keys;
+mod sites;
 mod status;
 mod subscriptions;
 #[cfg(test)]
@@ -35,5 +36,6 @@ pub(super) const ENDPOINTS: &[fn() -> Router<Shared>] = &[
     problems::routes,
     secrets::routes,
     signing_keys::routes,
+    sites::routes,
     subscriptions::routes,
 ];

@@ -7,6 +7,7 @@ use axum::routing::MethodRouter;
 
 use super::admin_tokens::AdminTokens;
 use crate::delivery::{EgressGuard, FailedWebhooks};
+use crate::event::UnmappedWebhooks;
 use crate::listener::{AuthFailures, BodyIntake};
 use crate::matcher::Matcher;
 use crate::registry::Registry;
@@ -27,6 +28,8 @@ pub struct ApiState {
     pub failures: Arc<AuthFailures>,
     /// Reads webhooks that were dead-lettered.
     pub failed_webhooks: Arc<dyn FailedWebhooks>,
+    /// Counts webhooks that map to no event.
+    pub unmapped_webhooks: Arc<dyn UnmappedWebhooks>,
     /// Which addresses deliveries may be sent to.
     pub guard: Arc<EgressGuard>,
 }

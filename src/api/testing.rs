@@ -19,8 +19,8 @@ use super::{AdminTokens, ApiState, router};
 use crate::config::Config;
 use crate::delivery::{EgressGuard, FailedWebhook, FailedWebhooks};
 use crate::domain::Secret;
-use crate::domain::{AppId, InstallationId};
-use crate::event::{Envelope, PublishError, Published, Publisher};
+use crate::domain::{AppId, CloudId, InstallationId};
+use crate::event::{Envelope, PublishError, Published, Publisher, UnmappedNames, UnmappedWebhooks};
 use crate::listener::{AuthFailures, BodyIntake};
 use crate::matcher::Matcher;
 use crate::registry::testing::MemoryStore;
@@ -75,6 +75,7 @@ impl TestApi {
             bodies: Arc::new(BodyIntake::new(&config.server)),
             failures: Arc::new(AuthFailures::new(config.server.auth_failures_per_minute)),
             failed_webhooks: Arc::new(NoFailedWebhooks),
+            unmapped_webhooks: Arc::new(NoUnmappedWebhooks),
             guard,
         };
         let mut api = Self { router: router(Arc::new(state)), token: String::new(), _run: run };
@@ -134,6 +135,20 @@ pub(super) fn message(answer: &Answer) -> &str {
     answer.body["message"].as_str().unwrap()
 }
 
+/// A stream with one webhook that maps to no event.
+pub(super) struct NoUnmappedWebhooks;
+
+impl UnmappedWebhooks for NoUnmappedWebhooks {
+    fn list<'a>(
+        &'a self,
+        site: &'a CloudId,
+        _: usize,
+    ) -> BoxFuture<'a, Result<UnmappedNames, String>> {
+        let names = if site.as_str() == "c" { vec![("lantern_lit".to_owned(), 2)] } else { vec![] };
+        Box::pin(async { Ok(UnmappedNames { names, is_cut: false }) })
+    }
+}
+
 /// A store of failed webhooks that is empty.
 pub(super) struct NoFailedWebhooks;
 
@@ -159,6 +174,8 @@ pub(super) struct MemoryStream {
     pub(super) events_max: AtomicUsize,
     /// Seconds for which publishing is refused; 0 = accepted.
     pub(super) refuse_for_s: AtomicU64,
+    /// Largest message; 0 = any size.
+    pub(super) message_bytes_max: AtomicUsize,
     running: AtomicUsize,
     /// Highest number of concurrent publishes.
     pub(super) running_max: AtomicUsize,
@@ -204,6 +221,13 @@ impl Publisher for MemoryStream {
             self.running.fetch_sub(1, SeqCst);
             self.store(envelope, body)
         })
+    }
+
+    fn message_bytes_max(&self) -> usize {
+        match self.message_bytes_max.load(SeqCst) {
+            0 => usize::MAX,
+            max => max,
+        }
     }
 
     fn refuse_for_s(&self) -> Option<u64> {

@@ -167,9 +167,13 @@ impl Publisher for EventPublisher {
             subject: self.subjects.intake(&envelope),
             message_id: codec::encoded(&envelope.identity()),
             headers: headers::write(&codec::event_headers(&envelope)),
-            body,
+            body: envelope.stored_body(body),
         };
         Box::pin(self.publish_once(request, envelope.cloud_id))
+    }
+
+    fn message_bytes_max(&self) -> usize {
+        self.jetstream_client.context.client().server_info().max_payload
     }
 
     fn refuse_for_s(&self) -> Option<u64> {

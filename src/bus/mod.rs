@@ -5,6 +5,7 @@
 //! configure everything on it. In: [`PullSubscription`] with batched [`acks`]. Out, confirmed by
 //! the stream: [`EventPublisher`], [`ParkingStream`], [`DeadLetterStream`]. Without a stream:
 //! [`FunctionClient`], [`GoneBroadcast`]. [`FailedWebhookStream`] reads dead letters back;
+//! [`UnmappedWebhookCounts`] counts webhooks that map to no event;
 //! [`ReplicaPresence`] knows the other replicas; [`StreamMonitor`] sets the [`BackpressureGate`], [`ShareCounter`] the counts of the shares.
 //! [`Trimmer`] deletes acknowledged events, by the decisions in [`trim`] and [`floor`].
 //! [`Repeats`] remembers the ids of stored events, which [`RepeatRecorder`] records.
@@ -47,6 +48,7 @@ pub mod streams;
 pub mod subjects;
 pub mod trim;
 pub mod trimmer;
+mod unmapped_webhooks;
 mod write_outcomes;
 
 pub use broker_probe::BrokerProbe;
@@ -68,3 +70,4 @@ pub use share_counts::ShareCounter;
 pub use stream_monitor::StreamMonitor;
 pub use subjects::Subjects;
 pub use trimmer::Trimmer;
+pub use unmapped_webhooks::UnmappedWebhookCounts;

@@ -124,7 +124,7 @@ impl DeadLetter {
             },
             message_id: format!("dead/{}/{}/{}", delivery.id, progress.attempt, progress.parks),
             headers,
-            body: event.body.clone(),
+            body: event.envelope.stored_body(event.body.clone()),
         }
     }
 
@@ -148,7 +148,7 @@ impl DeadLetter {
             kind: DeadLetterKind::Delivery { app, installation: parked.installation.clone() },
             message_id: format!("dead/{}/{}/{}", parked.id, progress.attempt, progress.parks),
             headers,
-            body: event.body.clone(),
+            body: event.envelope.stored_body(event.body.clone()),
         }
     }
 

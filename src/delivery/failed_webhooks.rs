@@ -7,7 +7,6 @@ use futures_util::future::BoxFuture;
 
 use super::channel::webhook;
 use crate::domain::{AppId, InstallationId};
-use crate::event::Event;
 use crate::event::codec::names::{self, dead_letter};
 use crate::event::codec::{EnvelopeFormat, HeaderLookup, decoded};
 use crate::event::members::Members;
@@ -48,8 +47,7 @@ impl FailedWebhook {
     pub fn read(headers: &impl HeaderLookup, body: Bytes, failed_ms: i64) -> Option<Self> {
         let text = |name| Some(decoded(headers, name).ok()??.into_owned());
         let (id, url) = (text(names::DELIVERY_ID)?, text(dead_letter::WEBHOOK_URL)?);
-        let envelope = EnvelopeFormat::CLOUD_EVENTS.read(headers).ok()?;
-        let event = Event { envelope, body, sequence: 0 };
+        let event = EnvelopeFormat::CLOUD_EVENTS.read(headers, body, 0).ok()?;
         let sent = text(dead_letter::WEBHOOK_EVENT).map(|name| {
             // A dead letter that is too large for the broker is stored without its body.
             let body = std::str::from_utf8(&event.body).ok();

@@ -208,7 +208,7 @@ impl RecordParts<'_> {
             owner: self.owner,
             due,
             headers,
-            body: event.body.clone(),
+            body: event.envelope.stored_body(event.body.clone()),
         }
     }
 }
@@ -284,11 +284,7 @@ impl ParkedDelivery {
                 None => subscriptions(headers)?,
             },
             unmatched_app: unmatched_app.map(|app| AppId::from(&*app)),
-            event: Event {
-                envelope: EnvelopeFormat::PARKED.read(headers)?,
-                body,
-                sequence: parsed(headers, names::SEQUENCE)?,
-            },
+            event: EnvelopeFormat::PARKED.read(headers, body, parsed(headers, names::SEQUENCE)?)?,
             self_generated: parsed(headers, parked::SELF_GENERATED)?,
             filter_error,
             progress: read_progress(headers)?,
@@ -400,7 +396,10 @@ fn read_progress(headers: &impl HeaderLookup) -> Result<Progress, InvalidHeader>
 #[cfg(test)]
 mod tests {
     use super::super::testing::{delivery_to, function};
+    use super::super::{DeadLetter, DeadLetterCause, FailedWebhook};
     use super::*;
+    use crate::event::codec::names::dead_letter;
+    use crate::event::webhook::OriginalWebhook;
 
     struct Map(HeaderList);
 
@@ -443,6 +442,26 @@ mod tests {
         let resumed = fired.resume(Arc::clone(&delivery.subscription), Vec::new()).unwrap();
         assert_eq!(resumed.progress, delivery.progress);
         assert_eq!(ParkedRecord::of(&resumed, due, ParkReason::Backoff), record);
+    }
+
+    #[test]
+    fn record_and_dead_letter_hold_the_webhook_as_it_was_sent() {
+        let sent = Bytes::from_static(b"{ \"webhookEvent\": \"half \\ud83d\" }\n");
+        let mut delivery = parked_delivery();
+        let mut event = delivery.prepared.event.clone();
+        event.envelope.webhook = Some(OriginalWebhook::Whole(sent.clone()));
+        delivery.prepared = Arc::new(PreparedEvent::new(event.clone()).unwrap());
+        let record = ParkedRecord::of(&delivery, Timestamp::UNIX_EPOCH, ParkReason::Backoff);
+        let fired = ParkedDelivery::read(&Map(record.headers), record.body).unwrap();
+        assert_eq!(*fired.event(), event);
+
+        let reason = DeadLetterReason::Exhausted;
+        let cause = DeadLetterCause { reason: &reason, stage: "delivery", error: "status 503" };
+        let mut letter = DeadLetter::of_delivery(&delivery, &cause);
+        letter.headers.push((dead_letter::WEBHOOK_URL, "https://a.example/".to_owned()));
+        letter.headers.push((dead_letter::WEBHOOK_EVENT, "x".to_owned()));
+        let failed = FailedWebhook::read(&Map(letter.headers), letter.body, 1).unwrap();
+        assert_eq!(failed.body.unwrap().as_bytes(), sent);
     }
 
     #[test]

@@ -14,8 +14,12 @@ use super::projection::{
     FieldId, JsonValue, ProjectedValues, Projection, ProjectionBuffer, ProjectionBuilder, extract,
 };
 use super::scan::Scan;
+use super::surrogates;
 use super::view::{AppValues, EventView};
 use crate::domain::AppId;
+
+#[cfg(test)]
+mod tests;
 
 /// Maximum nesting depth of an event body.
 pub const DEPTH_MAX: u32 = 512;
@@ -46,6 +50,7 @@ struct Head {
     projection: Arc<Projection>,
     event_type: FieldId,
     account: FieldId,
+    user_account: FieldId,
     self_generated: FieldId,
     buffer: ProjectionBuffer,
 }
@@ -57,10 +62,13 @@ impl Head {
         let event_type = member("eventType");
         let account = member("atlassianId");
         let self_generated = member("selfGenerated");
+        let user = member("user");
+        let user_account = projection.member(user, "accountId");
         Self {
             projection: projection.finish(),
             event_type,
             account,
+            user_account,
             self_generated,
             buffer: ProjectionBuffer::default(),
         }
@@ -72,6 +80,8 @@ impl Head {
 pub struct DecodedMessage<'m> {
     envelope: BorrowedEnvelope<'m>,
     body: Bytes,
+    /// The body as it was sent.
+    sent: Bytes,
     sequence: u64,
     is_body_decoded: bool,
 }
@@ -92,7 +102,7 @@ impl DecodedMessage<'_> {
     /// Converts it to an owned [`Event`].
     #[must_use]
     pub fn into_event(self) -> Event {
-        let envelope = self.envelope.into_envelope(&self.body);
+        let envelope = self.envelope.into_envelope(&self.sent);
         Event { envelope, body: self.body, sequence: self.sequence }
     }
 }
@@ -145,32 +155,32 @@ impl Decoder {
         sequence: u64,
         has_subscribers: impl FnOnce(RoutingKey<'_>) -> bool,
     ) -> Result<DecodedMessage<'m>, DecodeError> {
+        let mut sent = attributes.split(body);
         if envelope::routing_key(&attributes).is_some_and(|key| !has_subscribers(key)) {
             let envelope = BorrowedEnvelope::complete(attributes, None)?;
-            return Ok(DecodedMessage { envelope, body, sequence, is_body_decoded: false });
+            let body = sent.clone();
+            return Ok(DecodedMessage { envelope, body, sent, sequence, is_body_decoded: false });
         }
-        let body = if attributes.mode == AttributeMode::Structured {
-            self.parse(&body)?;
-            let data = attributes.read_structured(self.tape())?;
-            self.parse(&data)?;
-            data
-        } else {
-            self.parse(&body)?;
-            body
-        };
+        self.parse(&sent)?;
+        if attributes.mode == AttributeMode::Structured {
+            sent = attributes.read_structured(self.tape())?;
+            self.parse(&sent)?;
+        }
         self.extract_head();
         let envelope = BorrowedEnvelope::complete(attributes, self.text(self.head.event_type))?;
-        Ok(DecodedMessage { envelope, body, sequence, is_body_decoded: true })
+        let body = self.body.clone();
+        Ok(DecodedMessage { envelope, body, sent, sequence, is_body_decoded: true })
     }
 
-    /// Decodes the body of an event that was decoded, or passed without being read, before.
+    /// Decodes the body of an event that was decoded, or passed without being read, before. Returns it
+    /// as it is read: without half surrogate pairs.
     ///
     /// # Errors
     /// See [`DecodeError`].
-    pub fn decode_body(&mut self, body: &Bytes) -> Result<(), DecodeError> {
+    pub fn decode_body(&mut self, body: &Bytes) -> Result<Bytes, DecodeError> {
         self.parse(body)?;
         self.extract_head();
-        Ok(())
+        Ok(self.body.clone())
     }
 
     /// Extracts the members of the body that describe the event itself.
@@ -229,9 +239,17 @@ impl Decoder {
         }
         match (routing_key.origin_app, app_account_id) {
             (Some(origin), _) => origin == app.as_str(),
-            (None, Some(account)) => self.text(self.head.account) == Some(account),
+            (None, Some(account)) => self.acting_account(routing_key.event_type) == Some(account),
             (None, None) => false,
         }
+    }
+
+    /// Returns the account that caused the event: `atlassianId`, else the user of a webhook that is
+    /// passed on as it was. The user of an event about users is not the one who acted.
+    fn acting_account(&self, event_type: &str) -> Option<&str> {
+        let is_about_users = event_type.ends_with(":user") || event_type.contains(":user_");
+        let user = || self.text(self.head.user_account).filter(|_| !is_about_users);
+        self.text(self.head.account).or_else(user)
     }
 
     /// Whether the body claims `selfGenerated` and the decoder trusts it.
@@ -250,9 +268,13 @@ impl Decoder {
         }
         self.body = body.clone();
         if !self.scan.read(body, &LIMITS) {
-            let refused = self.spare.get_mut().parse(body, &LIMITS);
-            debug_assert!(refused.is_err(), "the scan refused what is JSON");
-            return Err(self.refusal(refused.err().unwrap_or(TapeError::Length)));
+            self.body = surrogates::repaired(body);
+            let is_repaired = self.body.as_ptr() != body.as_ptr();
+            if !is_repaired || !self.scan.read(&self.body, &LIMITS) {
+                let refused = self.spare.get_mut().parse(&self.body, &LIMITS);
+                debug_assert!(refused.is_err(), "the scan refused what is JSON");
+                return Err(self.refusal(refused.err().unwrap_or(TapeError::Length)));
+            }
         }
         if body.trim_ascii_start().starts_with(b"{") {
             Ok(())
@@ -269,7 +291,9 @@ impl Decoder {
                 let size = format!("more than {NODES_MAX} JSON values");
                 DecodeError::Size { size, max: self.size_max }
             }
-            TapeError::Syntax { .. } => DecodeError::Json { reason: error.to_string() },
+            TapeError::Syntax { .. } | TapeError::Number { .. } => {
+                DecodeError::Json { reason: error.to_string() }
+            }
         }
     }
 

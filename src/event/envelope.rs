@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::codec::{AttributeMode, Attributes};
 use super::decode_error::DecodeError;
 use super::identity;
+use super::webhook::OriginalWebhook;
 use crate::domain::{AppId, CloudId, EventId, EventType};
 
 /// The attributes of an event.
@@ -27,17 +28,17 @@ pub struct Envelope {
     pub entity: Option<Box<str>>,
     /// W3C trace context of the publisher, forwarded to handlers.
     pub traceparent: Option<Box<str>>,
-    /// The webhook this event was made from, as a delta to the event; see
-    /// [`super::webhook::delta`].
-    pub webhook: Option<Box<str>>,
+    /// The webhook this event was made from.
+    pub webhook: Option<OriginalWebhook>,
 }
 
-/// One decoded event: its envelope and its original body.
-#[derive(Clone, Debug)]
+/// One decoded event: its envelope and its body.
+#[derive(Clone, PartialEq, Debug)]
 pub struct Event {
     /// Id, type, site and time.
     pub envelope: Envelope,
-    /// The event object as JSON, byte for byte as published.
+    /// The event object as JSON, byte for byte as published, except for half surrogate pairs, which
+    /// are U+FFFD.
     pub body: Bytes,
     /// Sequence number in the event stream; strictly increasing, 0 for an event that did not come
     /// from a stream.
@@ -50,6 +51,16 @@ impl Envelope {
     #[must_use]
     pub fn identity(&self) -> String {
         format!("{}/{}", self.cloud_id, self.event_id)
+    }
+
+    /// Returns the body of the message that stores the event object `body`: with the webhook it was
+    /// made from, if no header holds that.
+    #[must_use]
+    pub fn stored_body(&self, body: Bytes) -> Bytes {
+        match &self.webhook {
+            Some(webhook) => webhook.stored_with(body),
+            None => body,
+        }
     }
 }
 
@@ -128,15 +139,15 @@ impl<'m> BorrowedEnvelope<'m> {
         }
     }
 
-    /// Returns the owned envelope of the event with this body.
-    pub(super) fn into_envelope(self, body: &Bytes) -> Envelope {
+    /// Returns the owned envelope of the event that was sent with this body.
+    pub(super) fn into_envelope(self, sent: &Bytes) -> Envelope {
         let cloud_id = CloudId::from(&*self.cloud_id);
         let event_type = EventType::from(&*self.event_type);
         let rest = self.rest;
         let time = rest.time.and_then(|time| time.parse().ok());
         let event_id = match rest.event_id {
             Some(id) => EventId::from(&*id),
-            None => identity::event_id(&cloud_id, &event_type, time, body),
+            None => identity::event_id(&cloud_id, &event_type, time, sent),
         };
         Envelope {
             cloud_id,
@@ -146,7 +157,13 @@ impl<'m> BorrowedEnvelope<'m> {
             origin_app: rest.origin_app.map(|app| AppId::from(&*app)),
             entity: rest.entity.map(Into::into),
             traceparent: rest.traceparent.map(Into::into),
-            webhook: rest.webhook.map(Into::into),
+            webhook: match (rest.whole_webhook, rest.webhook) {
+                (Some(webhook), _) => Some(OriginalWebhook::Whole(webhook)),
+                (None, webhook) => webhook.map(|members| OriginalWebhook::Delta {
+                    members: members.into(),
+                    between: rest.webhook_text.map(Into::into),
+                }),
+            },
         }
     }
 }

@@ -1,4 +1,8 @@
 //! Derived event ids and entity keys, for sources that send none.
+//!
+//! Two events are the same change if their sources sent the same: site, event type, time and body.
+//! No member of a body identifies a change by itself: an entity changes more than once in a
+//! millisecond, and an id such as that of a changelog belongs to a change of one event type only.
 
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
@@ -6,11 +10,13 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::members::Members;
-use super::sources::SOURCES;
-use crate::domain::{CloudId, EventId, EventType};
+use super::sources::{SOURCES, source_of};
+use crate::domain::{CloudId, EventId, EventType, Product, token};
 
 /// Members that hold the entity of an event of any product, after those of the products.
 const COMMON_ENTITIES: &[(&str, &str)] = &[("user", "accountId"), ("property", "key")];
+/// Longest entity key in bytes; of a longer one the token is used. It is a header of every record.
+const ENTITY_BYTES_MAX: usize = 256;
 
 /// Length of a derived event id.
 const DERIVED_ID_BYTES: usize = 36;
@@ -21,15 +27,13 @@ const DERIVED_ID_BYTES: usize = 36;
 pub fn entity_key(body: &Members<'_>) -> Option<Box<str>> {
     let mut entities = SOURCES.iter().flat_map(|source| source.entities()).chain(COMMON_ENTITIES);
     let named = entities.find_map(|(member, name)| body.object(member)?.id(name));
-    named.or_else(|| body.id("id")).or_else(|| body.id("entityId")).map(String::into_boxed_str)
+    let key = named.or_else(|| body.id("id")).or_else(|| body.id("entityId"))?;
+    Some(if key.len() > ENTITY_BYTES_MAX { token(&key).into() } else { key.into() })
 }
 
-/// Returns a stable id for an event whose source sends none: the same change has the same id,
-/// whenever and through whichever API it arrives.
-///
-/// UUID version 5 of site, event type, entity and the first of these that exists: the id of the
-/// changelog, id and time of the revision, the sequence number, the time of the event, the hash of
-/// the whole body.
+/// Returns a stable id for an event whose source sends none: the same body with the same time has
+/// the same id, whenever and through whichever API it arrives. Bodies that differ have different
+/// ids; white space between their values is no difference.
 #[must_use]
 pub fn event_id(
     cloud_id: &CloudId,
@@ -37,14 +41,28 @@ pub fn event_id(
     time: Option<Timestamp>,
     body: &[u8],
 ) -> EventId {
-    let members = std::str::from_utf8(body).ok().and_then(|text| Members::parse(text).ok());
-    let members = members.unwrap_or_default();
-    let entity = entity_key(&members).unwrap_or_default();
-    let change = change_of(&members)
-        .or_else(|| time.map(|time| format!("time {time}")))
-        .unwrap_or_else(|| format!("body {}", HEXLOWER.encode(&Sha256::digest(body))));
+    let time = time.map(|time| time.to_string()).unwrap_or_default();
+    derived(cloud_id, &[event_type.as_str(), &time], body)
+}
+
+/// Returns a stable id for an event of a webhook that has none: as [`event_id`], of the webhook
+/// as it was sent, since its event lacks some of what distinguishes it. `name` is the name it
+/// entered with, which its body may lack.
+#[must_use]
+pub fn webhook_event_id(
+    cloud_id: &CloudId,
+    (product, name): (Product, &str),
+    event_type: &EventType,
+    webhook: &[u8],
+) -> EventId {
+    let product = source_of(product).name();
+    derived(cloud_id, &["webhook", product, name, event_type.as_str()], webhook)
+}
+
+/// Returns the UUID version 5 of a site, the attributes and the body.
+fn derived(cloud_id: &CloudId, attributes: &[&str], body: &[u8]) -> EventId {
     let site = Uuid::new_v5(&Uuid::NAMESPACE_URL, cloud_id.as_str().as_bytes());
-    let name = format!("{event_type}\0{entity}\0{change}");
+    let name = format!("{}\0body {}", attributes.join("\0"), HEXLOWER.encode(&body_hash(body)));
     EventId::from(Uuid::new_v5(&site, name.as_bytes()).to_string())
 }
 
@@ -56,18 +74,28 @@ pub fn is_derived(event_id: &str) -> bool {
         && Uuid::parse_str(event_id).is_ok_and(|id| id.get_version_num() == 5)
 }
 
-/// Returns what distinguishes this change of an entity from others, if the body has it.
-fn change_of(body: &Members<'_>) -> Option<String> {
-    if let Some(id) = body.object("changelog").and_then(|changelog| changelog.id("id")) {
-        return Some(format!("changelog {id}"));
+/// Returns the SHA-256 of a JSON text without the white space between its values.
+fn body_hash(body: &[u8]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    // Start of the bytes that are not hashed yet.
+    let mut start = 0;
+    let mut at = 0;
+    let mut is_in_text = false;
+    while let Some(byte) = body.get(at) {
+        match byte {
+            b'"' => is_in_text = !is_in_text,
+            // What follows a backslash never ends the text.
+            b'\\' if is_in_text => at += 1,
+            b' ' | b'\t' | b'\r' | b'\n' if !is_in_text => {
+                hash.update(body.get(start..at).unwrap_or_default());
+                start = at + 1;
+            }
+            _ => {}
+        }
+        at += 1;
     }
-    // An id without a time would give two changes of one version the same event id.
-    let mut revisions = SOURCES.iter().flat_map(|source| source.revisions());
-    let revision = revisions.find_map(|name| {
-        let entity = body.object(name)?;
-        Some(format!("{name} {} {}", entity.id("id")?, entity.id("updated")?))
-    });
-    revision.or_else(|| body.id("sequenceNumber").map(|number| format!("sequence {number}")))
+    hash.update(body.get(start..).unwrap_or_default());
+    hash.finalize().into()
 }
 
 #[cfg(test)]
@@ -81,6 +109,11 @@ mod tests {
     fn id(event_type: &str, time: Option<i64>, body: &str) -> String {
         let time = time.map(|ms| Timestamp::from_millisecond(ms).unwrap());
         event_id(&"c1".into(), &event_type.into(), time, body.as_bytes()).to_string()
+    }
+
+    fn webhook_id(product: Product, name: &str, event_type: &str, body: &str) -> String {
+        let named = (product, name);
+        webhook_event_id(&"c1".into(), named, &event_type.into(), body.as_bytes()).to_string()
     }
 
     #[test]
@@ -102,10 +135,17 @@ mod tests {
     }
 
     #[test]
+    fn long_entity_key_is_replaced_by_its_token() {
+        let long = "K".repeat(ENTITY_BYTES_MAX + 1);
+        let found = key(&format!(r#"{{"issue":{{"key":"{long}"}}}}"#)).unwrap();
+        assert_eq!(found, token(&long));
+    }
+
+    #[test]
     fn derived_id_is_stable_and_a_uuid() {
         let body = r#"{"issue":{"key":"A-1"},"changelog":{"id":"30"}}"#;
         let first = id("avi:jira:updated:issue", Some(1), body);
-        assert_eq!(first, id("avi:jira:updated:issue", Some(2), body), "the changelog decides");
+        assert_eq!(first, id("avi:jira:updated:issue", Some(1), body));
         assert_eq!(Uuid::parse_str(&first).unwrap().get_version_num(), 5);
     }
 
@@ -119,34 +159,55 @@ mod tests {
     }
 
     #[test]
-    fn derived_id_depends_on_site_type_entity_and_change() {
-        let body = |issue: &str, log: &str| {
-            format!(r#"{{"issue":{{"key":"{issue}"}},"changelog":{{"id":"{log}"}}}}"#)
-        };
-        let base = id("t", None, &body("A-1", "30"));
-        assert_ne!(base, id("u", None, &body("A-1", "30")));
-        assert_ne!(base, id("t", None, &body("A-2", "30")));
-        assert_ne!(base, id("t", None, &body("A-1", "31")));
-        let other = event_id(&"c2".into(), &"t".into(), None, body("A-1", "30").as_bytes());
+    fn derived_id_depends_on_site_type_time_and_body() {
+        let body = r#"{"issue":{"key":"A-1"}}"#;
+        let base = id("t", None, body);
+        assert_ne!(base, id("u", None, body));
+        assert_ne!(base, id("t", Some(1), body));
+        assert_ne!(id("t", Some(1), body), id("t", Some(2), body));
+        let other = event_id(&"c2".into(), &"t".into(), None, body.as_bytes());
         assert_ne!(base, other.to_string());
     }
 
     #[test]
-    fn each_discriminator_is_used_when_those_before_it_are_missing() {
-        let differ = |left: (Option<i64>, &str), right: (Option<i64>, &str)| {
-            assert_ne!(id("t", left.0, left.1), id("t", right.0, right.1), "{left:?} {right:?}");
-        };
-        let same = |left: (Option<i64>, &str), right: (Option<i64>, &str)| {
-            assert_eq!(id("t", left.0, left.1), id("t", right.0, right.1), "{left:?} {right:?}");
-        };
-        let comment =
-            |updated: &str| format!(r#"{{"comment":{{"id":"1","updated":"{updated}"}}}}"#);
-        same((Some(1), &comment("a")), (Some(2), &comment("a")));
-        differ((Some(1), &comment("a")), (Some(1), &comment("b")));
-        differ((Some(1), r#"{"sequenceNumber":1}"#), (Some(1), r#"{"sequenceNumber":2}"#));
-        same((Some(1), r#"{"version":{"id":"1"}}"#), (Some(1), r#"{"version":{"id":"1"},"x":1}"#));
-        differ((Some(1), r#"{"version":{"id":"1"}}"#), (Some(2), r#"{"version":{"id":"1"}}"#));
-        differ((None, r#"{"x":1}"#), (None, r#"{"x":2}"#));
-        differ((None, "no json"), (None, "none either"));
+    fn bodies_that_differ_in_anything_have_different_ids() {
+        // Of each pair one entity, one time, and, if it has one, one changelog or revision.
+        for (left, right) in [
+            (r#"{"user":{"accountId":"u","n":"a"}}"#, r#"{"user":{"accountId":"u","n":"b"}}"#),
+            (r#"{"property":{"key":"a"}}"#, r#"{"property":{"key":"b"}}"#),
+            (r#"{"changelog":{"id":"1","items":[1]}}"#, r#"{"changelog":{"id":"1","items":[2]}}"#),
+            (
+                r#"{"comment":{"id":"1","updated":"a","body":"x"}}"#,
+                r#"{"comment":{"id":"1","updated":"a","body":"y"}}"#,
+            ),
+            (r#"{"sequenceNumber":1,"entityId":"a"}"#, r#"{"sequenceNumber":1,"entityId":"b"}"#),
+            (r#"{"a":1.0}"#, r#"{"a":1.00}"#),
+            (r#"{"a":"x y"}"#, r#"{"a":"xy"}"#),
+            (r#"{"a":"\" "}"#, r#"{"a":"\""}"#),
+            (r#"{"a":"\\"," b":1}"#, r#"{"a":"\\","b":1}"#),
+            (r#"{"a":"\ud83d"}"#, r#"{"a":"\ud83c"}"#),
+            ("no json", "none either"),
+        ] {
+            assert_ne!(id("t", Some(1), left), id("t", Some(1), right), "{left} {right}");
+            let webhook = |body| webhook_id(Product::Jira, "n", "t", body);
+            assert_ne!(webhook(left), webhook(right), "{left} {right}");
+        }
+    }
+
+    #[test]
+    fn white_space_between_values_is_no_difference() {
+        let compact = r#"{"a":[1,"b \" c"],"d":{}}"#;
+        let spaced = "{ \"a\" : [1,\r\n\t\"b \\\" c\"] , \"d\":{ } }\n";
+        assert_eq!(id("t", None, compact), id("t", None, spaced));
+    }
+
+    #[test]
+    fn webhooks_of_one_body_differ_by_product_name_and_event() {
+        let base = webhook_id(Product::Jira, "a", "t", "{}");
+        assert_eq!(base, webhook_id(Product::Jira, "a", "t", "{ }"));
+        assert_ne!(base, webhook_id(Product::Confluence, "a", "t", "{}"));
+        assert_ne!(base, webhook_id(Product::Jira, "b", "t", "{}"));
+        assert_ne!(base, webhook_id(Product::Jira, "a", "u", "{}"));
+        assert_ne!(base, id("t", None, "{}"));
     }
 }

@@ -25,6 +25,8 @@ pub mod sample;
 mod scan;
 pub mod sources;
 mod structural_index;
+pub mod surrogates;
+pub mod unmapped;
 pub mod view;
 pub mod webhook;
 
@@ -37,4 +39,5 @@ pub use message::{Message, MessageStream};
 pub use permissions::Permissions;
 pub use publish::{PublishError, Published, Publisher, RepeatStatus, SiteRepeats};
 pub use sample::Sample;
+pub use unmapped::{UnmappedNames, UnmappedWebhooks};
 pub use view::{AppValues, EventView};

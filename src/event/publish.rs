@@ -22,6 +22,9 @@ pub trait Publisher: Send + Sync {
         body: Bytes,
     ) -> BoxFuture<'_, Result<Published, PublishError>>;
 
+    /// The largest message that the broker stores, headers included, in bytes.
+    fn message_bytes_max(&self) -> usize;
+
     /// Whether to refuse new events: `Some(seconds)` makes the APIs answer 503 with `Retry-After`,
     /// because the stream is nearly full of events that are not acknowledged. An early warning: the
     /// broker refuses what it cannot store in any case.

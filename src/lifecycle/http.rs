@@ -17,8 +17,8 @@ use crate::config::{Config, ServerConfig};
 use crate::console::{self, Console};
 use crate::delivery::{EgressGuard, FailedWebhooks, Shares};
 use crate::domain::Secret;
-use crate::event::Publisher;
 use crate::event::sources::SOURCES;
+use crate::event::{Publisher, UnmappedWebhooks};
 use crate::listener::{self, AuthFailures, BodyIntake, Listener};
 use crate::matcher::Matcher;
 use crate::registry::Registry;
@@ -34,6 +34,7 @@ pub(super) struct HttpParts {
     pub(super) matcher: Arc<Matcher>,
     pub(super) guard: Arc<EgressGuard>,
     pub(super) failed_webhooks: Arc<dyn FailedWebhooks>,
+    pub(super) unmapped_webhooks: Arc<dyn UnmappedWebhooks>,
     pub(super) publisher: Arc<dyn Publisher>,
     pub(super) live: LiveFeed,
     pub(super) shares: Arc<Shares>,
@@ -66,6 +67,7 @@ impl HttpParts {
             bodies: Arc::clone(&bodies),
             failures: Arc::clone(&failures),
             failed_webhooks: self.failed_webhooks,
+            unmapped_webhooks: self.unmapped_webhooks,
             guard: self.guard,
         });
         let refusals = Arc::<IngestRefusals>::default();
@@ -77,6 +79,7 @@ impl HttpParts {
             failures,
             refusals: Arc::clone(&refusals),
             body_bytes_max: config.limits.body,
+            event_bytes_max: config.limits.event,
         };
         let hosts = OwnHosts::new(&config.server.public_url, &config.server.hosts);
         let metrics_token = config.metrics.token.clone();

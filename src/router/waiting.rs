@@ -109,7 +109,7 @@ impl WaitingEvents {
         };
         let event = parked.event();
         let mut decoder = Decoder::new(self.event_bytes_max, self.trust_body_self);
-        decoder.decode_body(&event.body)?;
+        let body = decoder.decode_body(&event.body)?;
         let routing_key = event.envelope.routing_key();
         let started = clock::tick();
         let late = self.matcher.match_one_by_one(&subscriptions, routing_key, &decoder);
@@ -126,7 +126,7 @@ impl WaitingEvents {
         if matches.is_empty() {
             return Ok(LateMatch::Unmatched);
         }
-        let prepared = PreparedEvent::decoded(event.clone(), &decoder)
+        let prepared = PreparedEvent::decoded(Event { body, ..event.clone() }, &decoder)
             .map_err(|error| DecodeError::Schema { reason: error.to_string() })?;
         Ok(LateMatch::Matched(Arc::new(prepared), matches))
     }

@@ -1,16 +1,35 @@
-//! Counters by event type, for a bounded number of types.
+//! Counters by event type, for a closed set of types.
+
+use std::sync::OnceLock;
 
 use foldhash::{HashMap, HashMapExt};
 use metrics::{Counter, counter};
 
-/// Event types with a series of their own for each worker; further types are counted as `other`.
-const EVENT_TYPES_MAX: usize = 100;
+/// Event types that no catalogue lists and that have a series of their own for each worker; further ones
+/// are counted as `other`.
+const UNLISTED_MAX: usize = 100;
+/// Label of the event types without a series of their own.
+const OTHER: &str = "other";
+/// Begins the event type of a webhook whose name maps to no event. Its sender chooses the rest.
+const UNMAPPED: &str = "webhook:";
+
+/// Whether a catalogue lists an event type.
+static IS_LISTED: OnceLock<fn(&str) -> bool> = OnceLock::new();
+
+/// Sets which event types always have a series of their own, however many others came before. The first
+/// call counts.
+pub fn list_event_types(is_listed: fn(&str) -> bool) {
+    let _ = IS_LISTED.set(is_listed);
+}
 
 /// The series of one counter by event type, as one worker keeps them.
 #[derive(Debug)]
 pub struct EventTypeCounters {
     name: &'static str,
     by_type: HashMap<Box<str>, Counter>,
+    /// Number of series of types that are not listed.
+    unlisted: usize,
+    is_listed: fn(&str) -> bool,
     other: Option<Counter>,
 }
 
@@ -18,21 +37,27 @@ impl EventTypeCounters {
     /// Returns the series of the counter `name`.
     #[must_use]
     pub fn new(name: &'static str) -> Self {
-        Self { name, by_type: HashMap::new(), other: None }
+        let is_listed = IS_LISTED.get().copied().unwrap_or(|_| false);
+        Self { name, by_type: HashMap::new(), unlisted: 0, is_listed, other: None }
     }
 
     /// Increments the series of an event type. Allocates only for a new type.
     pub fn increment(&mut self, event_type: &str, by: u64) {
-        let series = |event_type: &str| counter!(self.name, "event_type" => event_type.to_owned());
         if let Some(counter) = self.by_type.get(event_type) {
             counter.increment(by);
-        } else if self.by_type.len() < EVENT_TYPES_MAX {
-            let counter = series(event_type);
-            counter.increment(by);
-            self.by_type.insert(event_type.into(), counter);
-        } else {
-            self.other.get_or_insert_with(|| series("other")).increment(by);
+            return;
         }
+        let series = |event_type: &str| counter!(self.name, "event_type" => event_type.to_owned());
+        let has_series = !event_type.starts_with(UNMAPPED)
+            && ((self.is_listed)(event_type) || self.unlisted < UNLISTED_MAX);
+        if !has_series {
+            self.other.get_or_insert_with(|| series(OTHER)).increment(by);
+            return;
+        }
+        let counter = series(event_type);
+        counter.increment(by);
+        self.unlisted += usize::from(!(self.is_listed)(event_type));
+        self.by_type.insert(event_type.into(), counter);
     }
 }
 
@@ -43,19 +68,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn types_beyond_the_bound_are_counted_together() {
+    fn types_beyond_the_bound_are_counted_together_unless_they_are_listed() {
         let recorder = PrometheusBuilder::new().build_recorder();
         metrics::with_local_recorder(&recorder, || {
             let mut counters = EventTypeCounters::new("switchyard_test_total");
-            for number in 0..EVENT_TYPES_MAX + 7 {
+            counters.is_listed = |event_type| event_type.starts_with("avi:");
+            for number in 0..500 {
+                counters.increment(&format!("webhook:lantern_{number}"), 1);
+            }
+            for number in 0..UNLISTED_MAX + 7 {
                 counters.increment(&format!("type-{number}"), 2);
             }
             counters.increment("type-0", 1);
+            counters.increment("avi:moved", 5);
+            counters.increment("avi:moved", 1);
         });
         let text = recorder.handle().render();
         let series = text.lines().filter(|line| line.starts_with("switchyard_test_total{")).count();
-        assert_eq!(series, EVENT_TYPES_MAX + 1, "{text}");
-        assert!(text.contains("{event_type=\"other\"} 14\n"), "{text}");
+        assert_eq!(series, UNLISTED_MAX + 2, "{text}");
+        assert!(text.contains("{event_type=\"other\"} 514\n"), "{text}");
         assert!(text.contains("{event_type=\"type-0\"} 3\n"), "{text}");
+        assert!(text.contains("{event_type=\"avi:moved\"} 6\n"), "{text}");
     }
 }

@@ -11,7 +11,7 @@ pub mod stats;
 pub mod subscriptions;
 
 pub use escape::Escaped;
-pub use event_types::EventTypeCounters;
+pub use event_types::{EventTypeCounters, list_event_types};
 pub use live_feed::{LiveEvent, LiveFeed};
 pub use log_budget::LogBudget;
 pub use stats::{SubscriptionCounters, SubscriptionStats};

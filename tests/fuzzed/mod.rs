@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use switchyard::event::{Attributes, DecodeError, Decoder, HeaderLookup, RoutingKey};
+use switchyard::event::{Attributes, DecodeError, Decoder, HeaderLookup, RoutingKey, surrogates};
 use switchyard::matcher::{Matcher, Scratch, Subscription};
 use switchyard::registry::offline::TriggerReader;
 use switchyard_expr::reference::Tree;
@@ -118,12 +118,13 @@ impl Fixture {
     }
 }
 
-/// Asserts that the bytes are an event exactly if `serde_json` parses them as an object, and that
-/// they match what the naive evaluator matches on the value that `serde_json` parsed.
+/// Asserts that the bytes, with U+FFFD for half surrogate pairs, are an event exactly if `serde_json`
+/// parses them as an object, and that they match what the naive evaluator matches on the value that
+/// `serde_json` parsed.
 pub(crate) fn event(body: &[u8]) {
-    let parsed = parsed(body);
-    let mut decoder = Decoder::new(1 << 20, false);
     let body = Bytes::copy_from_slice(body);
+    let parsed = parsed(&surrogates::repaired(&body));
+    let mut decoder = Decoder::new(1 << 20, false);
     let decoded = match decoder.decode_if_subscribed(attributes(), body, 1, |_| true) {
         Ok(decoded) => decoded,
         Err(DecodeError::Utf8 { .. } | DecodeError::Json { .. }) => {

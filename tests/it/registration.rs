@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use switchyard::api::{AdminTokens, ApiState, router};
-use switchyard::bus::{Connections, FailedWebhookStream, Subjects, streams};
+use switchyard::bus::{Connections, FailedWebhookStream, Subjects, UnmappedWebhookCounts, streams};
 use switchyard::config::Config;
 use switchyard::delivery::EgressGuard;
 use switchyard::domain::{ModuleKey, Secret};
@@ -57,6 +57,7 @@ impl Replica {
             bodies: Arc::new(BodyIntake::new(&config.server)),
             failures: Arc::new(AuthFailures::new(config.server.auth_failures_per_minute)),
             failed_webhooks: failed_webhooks(broker).await,
+            unmapped_webhooks: unmapped_webhooks(broker).await,
             guard: Arc::new(EgressGuard::new(&config.delivery).expect("valid rules")),
         }));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -66,6 +67,13 @@ impl Replica {
         });
         Self { registry, base, _tasks: tasks }
     }
+}
+
+async fn unmapped_webhooks(broker: &NatsServer) -> Arc<UnmappedWebhookCounts> {
+    let config = Config::defaults().expect("the defaults");
+    let opened = Connections::open(&config.nats, &[broker.url()]).await;
+    let jet = opened.expect("connections").control;
+    Arc::new(UnmappedWebhookCounts::new(jet, Subjects::new(&config.nats.prefix)))
 }
 
 async fn failed_webhooks(broker: &NatsServer) -> Arc<FailedWebhookStream> {

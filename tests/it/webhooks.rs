@@ -203,6 +203,59 @@ async fn matching_dynamic_webhooks_share_one_request_over_retries() {
     assert_eq!(all[3].json()["matchedWebhookIds"], json!([id(2)]));
 }
 
+/// Webhooks whose bytes the event does not have: white space, a long changelog of a new issue, half a
+/// surrogate pair, very many members, and a body near the limit of a broker's message.
+fn webhooks_of_odd_forms() -> Vec<String> {
+    let log = "soot and oil ".repeat(3_000);
+    let issue = |key: &str, text: &str| {
+        format!(r#""issue":{{"id":"1","key":"{key}","fields":{{"summary":"{text}"}}}}"#)
+    };
+    let created = r#""webhookEvent":"jira:issue_created","timestamp":7"#;
+    let many: Vec<String> = (0..3_000).map(|at| format!(r#""member{at}": {at}"#)).collect();
+    vec![
+        format!("{{\n  {created} ,\r\n\t{}\n}}\n", issue("A-1", "oil")),
+        format!(r#"{{{created},{},"changelog":{{"items":["{log}"]}}}}"#, issue("A-2", "oil")),
+        format!(r#"{{{created},{}}}"#, issue("A-3", r"cut \ud83d")),
+        format!(r#"{{{created},{},{}}}"#, issue("A-4", "oil"), many.join(",")),
+        format!(r#"{{{created},{},"changelog":"{log}"}}"#, issue("A-5", &"wax ".repeat(240_000))),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn webhook_of_any_form_arrives_and_is_dead_lettered_byte_for_byte() {
+    let statics = json!({"webhooks": [
+        {"key": "a", "event": "jira:issue_created", "url": "/a"},
+        {"key": "b", "event": "jira:issue_created", "url": "/b"}]});
+    let world = world(statics, |setup| setup).await;
+    world.sink.answer("/base/b", 400, None);
+    let sent = webhooks_of_odd_forms();
+    for (at, body) in sent.iter().enumerate() {
+        world.app.ingest(body.clone().into_bytes(), &format!("w-{at}")).await;
+    }
+    let mut received: Vec<_> = arrived(&world.sink, "/base/a", sent.len())
+        .await
+        .into_iter()
+        .map(|received| received.body.to_vec())
+        .collect();
+    let mut expected: Vec<_> = sent.iter().map(|body| body.clone().into_bytes()).collect();
+    received.sort_unstable();
+    expected.sort_unstable();
+    assert!(received == expected, "not what was sent");
+    let failed = eventually(PATIENCE, "all are dead-lettered", async || {
+        let path = format!("{WEBHOOKS}/failed");
+        let (_, page) = world.app.call(Method::GET, &path, &Value::Null).await;
+        let rows = page["values"].as_array().cloned().unwrap_or_default();
+        (rows.len() == sent.len()).then_some(rows)
+    })
+    .await;
+    let mut failed: Vec<_> = failed
+        .iter()
+        .map(|row| row["body"].as_str().expect("a body").as_bytes().to_vec())
+        .collect();
+    failed.sort_unstable();
+    assert!(failed == expected, "the list of failed webhooks has something else");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lists_show_the_normal_form_and_records_what_was_written_with_warnings() {
     let world = world(json!({}), |setup| setup).await;

@@ -411,7 +411,7 @@ class World:
             self.sink.answer(path, 500)
         with Function(self.nats_port, FUNCTION, b"ok") as calls, self.start(binary, READING):
             require_equal("views of the registry", expected["views"], self.views())
-            require_equal("failed webhooks", expected["failed"], self.failed_webhooks())
+            require_equal("failed webhooks", read_bodies(expected["failed"]), read_bodies(self.failed_webhooks()))
             self.switch("resume", "inst-forge", "paused")
             self.fire_now()
             until(lambda: self.nats.count("SW_PARKED") == 0 and self.pending() == 0, "nothing is parked or pending", 60)
@@ -475,6 +475,11 @@ def differences(expected, found, path=""):
             yield from differences(one, other, f"{path}[{at}]")
     elif expected != found:
         yield f"  {path}: expected {expected!r}, found {found!r}"
+
+
+def read_bodies(failed):
+    """Failed webhooks with their bodies as values: a release that does not keep the white space shows none."""
+    return [[url, delivery, json.loads(body)] for url, delivery, body in failed]
 
 
 def without_counters(value):

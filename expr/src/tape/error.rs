@@ -32,6 +32,14 @@ pub enum TapeError {
         /// Column in bytes, from 1; 0 if the line ended first.
         column: usize,
     },
+    /// A number is larger than a number of the language can be.
+    #[error("a number is out of range at line {line}, column {column}")]
+    Number {
+        /// Line, from 1.
+        line: usize,
+        /// Column in bytes, from 1; 0 if the line ended first.
+        column: usize,
+    },
     /// Lists and maps nest deeper than the limit.
     #[error("the text nests too deep")]
     Depth,

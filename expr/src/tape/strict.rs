@@ -12,11 +12,20 @@ use super::error::TapeError;
 pub(super) fn error_of(text: &str) -> TapeError {
     let mut reader = serde_json::Deserializer::from_str(text);
     reader.disable_recursion_limit();
-    let (line, column) = match Strict::deserialize(&mut reader).and_then(|_| reader.end()) {
-        Err(error) => (error.line(), error.column()),
-        Ok(()) => (0, 0),
-    };
-    TapeError::Syntax { line, column }
+    match Strict::deserialize(&mut reader).and_then(|_| reader.end()) {
+        Err(error) => from_serde(&error),
+        Ok(()) => TapeError::Syntax { line: 0, column: 0 },
+    }
+}
+
+/// Returns the error that `serde_json` reports.
+pub(super) fn from_serde(error: &serde_json::Error) -> TapeError {
+    let (line, column) = (error.line(), error.column());
+    // Its kind is not public.
+    match error.to_string().starts_with("number out of range") {
+        true => TapeError::Number { line, column },
+        false => TapeError::Syntax { line, column },
+    }
 }
 
 /// Any JSON value, read completely and discarded.

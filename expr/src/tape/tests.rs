@@ -94,6 +94,9 @@ fn bounds_the_number_of_values() {
 #[test]
 fn refuses_what_is_not_one_json_value() {
     assert_eq!(error(b"{\"a\": }"), TapeError::Syntax { line: 1, column: 7 });
+    assert_eq!(error(b"{\"a\":1e999}"), TapeError::Number { line: 1, column: 10 });
+    assert!(matches!(error(b"[-1e400, 1"), TapeError::Number { .. }));
+    assert!(matches!(error(b"[1e300, 1"), TapeError::Syntax { .. }));
     assert!(matches!(error(b"{} {}"), TapeError::Syntax { .. }));
     assert!(matches!(error(b""), TapeError::Syntax { .. }));
     assert_eq!(error(b"\"ab\xff\""), TapeError::Utf8 { offset: 3 });
@@ -114,7 +117,7 @@ fn reference(text: &str) -> Result<Value, TapeError> {
     let mut reader = serde_json::Deserializer::from_str(text);
     reader.disable_recursion_limit();
     let read = Value::deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
-    read.map_err(|error| TapeError::Syntax { line: error.line(), column: error.column() })
+    read.map_err(|error| strict::from_serde(&error))
 }
 
 fn same(tape: &Tape, node: NodeId, value: &Value) -> bool {

@@ -1,6 +1,7 @@
 //! Reads request bodies with events.
 
 use axum::body::Body;
+use axum::http::{HeaderMap, header};
 
 use crate::api::admit::body_error;
 use crate::api::error::ApiError;
@@ -25,6 +26,12 @@ pub(super) async fn read_body(
         }
         other => body_error(other, bytes_max),
     })
+}
+
+/// Whether a body is compressed. **Source:** RFC 9110, section 8.4.
+pub(super) fn is_packed(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    codings.any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
 }
 
 /// Returns the error of a malformed request.

@@ -32,13 +32,13 @@ use futures_util::future::{BoxFuture, MaybeDone, maybe_done};
 use serde::Serialize;
 
 use self::line_reader::{Line, LineReader};
-use super::body::read_body;
+use super::body::{is_packed, read_body};
 use super::parsing;
 use super::repeats::repeat_routes;
-use crate::api::admit::client_of;
+use crate::api::admit::{client_of, discard};
 use crate::api::content_type::is_json;
-use crate::api::error::ApiError;
 use crate::api::error::{self, publish_code, publish_retry};
+use crate::api::error::{ApiError, WebhookRefusal};
 use crate::api::query_params::QueryParams;
 use crate::event::codec::encoded;
 use crate::event::members::Members;
@@ -108,6 +108,10 @@ async fn publish_events(
     let (Parts { headers, extensions, .. }, body) = request.into_parts();
     if let Some(retry_after_s) = state.publisher.refuse_for_s() {
         return Err(ApiError::Backlog { retry_after_s });
+    }
+    if is_packed(&headers) {
+        discard(&headers, body).await;
+        return Err(WebhookRefusal::Packed.into());
     }
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let is_file = content_type

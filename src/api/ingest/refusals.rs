@@ -9,6 +9,7 @@ use metrics::counter;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tracing::warn;
 
+use crate::api::error::ApiError;
 use crate::domain::CloudId;
 use crate::telemetry::{LogBudget, names};
 
@@ -43,18 +44,30 @@ pub(super) enum Reason {
     WebPage,
     /// The body is not declared as JSON.
     MediaType,
+    /// The body is compressed.
+    Packed,
     /// The body is too large.
     TooLarge,
     /// The body ended early, or is not read.
     Incomplete,
     /// The memory for bodies, or the part of the sender or the site, is used up.
     Busy,
-    /// The body is not a webhook.
+    /// The event stream has no space, or the broker does not confirm.
+    NotStored,
+    /// The body has no bytes.
+    EmptyBody,
+    /// The body is not JSON, or has a number that is out of range.
+    NotJson,
+    /// The body is nested too deeply.
+    TooDeep,
+    /// The body is JSON, but not an object.
     NotAWebhook,
+    /// Nothing names the webhook, or its name is too long.
+    BadName,
 }
 
 impl Reason {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 19] = [
         Self::NoSite,
         Self::UnknownSite,
         Self::Closed,
@@ -64,10 +77,16 @@ impl Reason {
         Self::WrongToken,
         Self::WebPage,
         Self::MediaType,
+        Self::Packed,
         Self::TooLarge,
         Self::Incomplete,
         Self::Busy,
+        Self::NotStored,
+        Self::EmptyBody,
+        Self::NotJson,
+        Self::TooDeep,
         Self::NotAWebhook,
+        Self::BadName,
     ];
 
     /// Returns the label of the reason.
@@ -82,10 +101,16 @@ impl Reason {
             Self::WrongToken => "wrong_token",
             Self::WebPage => "web_page",
             Self::MediaType => "media_type",
+            Self::Packed => "packed",
             Self::TooLarge => "too_large",
             Self::Incomplete => "incomplete",
             Self::Busy => "busy",
+            Self::NotStored => "not_stored",
+            Self::EmptyBody => "empty_body",
+            Self::NotJson => "not_json",
+            Self::TooDeep => "too_deep",
             Self::NotAWebhook => "not_a_webhook",
+            Self::BadName => "bad_name",
         }
     }
 }
@@ -127,7 +152,13 @@ impl Default for IngestRefusals {
 impl IngestRefusals {
     /// Counts a refused webhook and logs it within the budget of its site. `is_provisioned` says
     /// whether the site has an installation: names that strangers choose get no series.
-    pub(super) fn count(&self, site: &CloudId, is_provisioned: bool, reason: Reason) {
+    pub(super) fn count(
+        &self,
+        site: &CloudId,
+        is_provisioned: bool,
+        reason: Reason,
+        error: &ApiError,
+    ) {
         let suppressed = {
             let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
             match is_provisioned.then(|| counts.count(site, reason)).flatten() {
@@ -139,7 +170,8 @@ impl IngestRefusals {
             }
         };
         if let Some(suppressed) = suppressed {
-            warn!(site = %site, reason = reason.as_str(), suppressed, "webhook refused");
+            let (reason, error) = (reason.as_str(), error.refusal_text());
+            warn!(site = %site, reason, error, suppressed, "webhook refused");
         }
     }
 
@@ -246,13 +278,18 @@ mod tests {
         let refusals = IngestRefusals::default();
         for stranger in 0..10_000 {
             let site = CloudId::from(format!("stranger-{stranger}"));
-            refusals.count(&site, false, Reason::UnknownSite);
+            refusals.count(&site, false, Reason::UnknownSite, &ApiError::NotFound);
         }
         for site in 0..NAMED_MAX {
-            refusals.count(&format!("s{site}").into(), true, Reason::NoSignature);
+            refusals.count(
+                &format!("s{site}").into(),
+                true,
+                Reason::NoSignature,
+                &ApiError::NotFound,
+            );
         }
         for _ in 0..3 {
-            refusals.count(&"busy".into(), true, Reason::WrongSignature);
+            refusals.count(&"busy".into(), true, Reason::WrongSignature, &ApiError::NotFound);
         }
         let text = refusals.render();
         // The third refusal of the busy site is the first in its own series.
@@ -270,7 +307,7 @@ mod tests {
     fn number_of_counted_sites_is_bounded() {
         let refusals = IngestRefusals::default();
         for site in 0..COUNTED_MAX + 5 {
-            refusals.count(&format!("s{site}").into(), true, Reason::Closed);
+            refusals.count(&format!("s{site}").into(), true, Reason::Closed, &ApiError::NotFound);
         }
         assert_eq!(refusals.counts.lock().unwrap().sites.len(), COUNTED_MAX);
         assert_eq!(sum(&refusals.render()), COUNTED_MAX as u64 + 5);

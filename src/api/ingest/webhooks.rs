@@ -11,23 +11,24 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use futures_util::future::try_join_all;
 use serde_json::json;
 
-use super::body::{bad_request, read_body};
+use super::body::{bad_request, is_packed, read_body};
 use super::parsing;
 use super::refusals::{IngestRefusals, Reason};
 use super::sites::{SiteDirectory, SiteRules, Verification};
 use crate::api::admit::{client_of, discard};
+use crate::api::content_type::is_json;
 use crate::api::error::{ApiError, ClientRefusal, WebhookRefusal};
 use crate::api::query_params::QueryParams;
 use crate::domain::{CloudId, Product};
 use crate::event::sources::SOURCES;
-use crate::event::webhook::map_webhook;
+use crate::event::webhook::{IncomingWebhook, WebhookLimits, WebhookMappingError, map_webhook};
 use crate::event::{DecodeError, Envelope, HeaderLookup, Publisher};
 use crate::listener::{AuthFailures, BodyIntake, Client};
 
@@ -54,6 +55,8 @@ pub struct IngestState {
     pub refusals: Arc<IngestRefusals>,
     /// Largest body, in bytes.
     pub body_bytes_max: usize,
+    /// Largest event, in bytes.
+    pub event_bytes_max: usize,
 }
 
 /// Returns the routes `POST /ingest/jira/{cloudId}` and
@@ -88,7 +91,7 @@ async fn receive_webhook(
     let client = client_of(&extensions);
     let cloud_id = CloudId::from(site);
     let refuse = |is_provisioned, reason, error| {
-        state.refusals.count(&cloud_id, is_provisioned, reason);
+        state.refusals.count(&cloud_id, is_provisioned, reason, &error);
         error
     };
     if !(1..=CLOUD_ID_BYTES_MAX).contains(&cloud_id.as_str().len()) {
@@ -102,6 +105,7 @@ async fn receive_webhook(
         Err(Reason::UnknownSite)
     };
     let admitted = admitted.and_then(|verification| match is_json(&headers) {
+        _ if is_packed(&headers) => Err(Reason::Packed),
         true => Ok(verification),
         false => Err(Reason::MediaType),
     });
@@ -113,20 +117,28 @@ async fn receive_webhook(
         }
     };
     if let Some(retry_after_s) = state.publisher.refuse_for_s() {
-        return Err(ApiError::Backlog { retry_after_s });
+        let error = ApiError::Backlog { retry_after_s };
+        return Err(refuse(is_provisioned, Reason::NotStored, error));
     }
     let (max, site) = (state.body_bytes_max, Some(cloud_id.as_str()));
     let received = read_body(&state.bodies, body, max, client, site).await;
-    let received = received.map_err(|error| refuse(is_provisioned, reason_of(&error), error))?;
+    let received = received.map_err(|error| {
+        let (reason, error) = unread(error, max);
+        refuse(is_provisioned, reason, error)
+    })?;
     let (body, body_bytes) = (received.bytes.clone(), received.bytes.len());
-    let webhook = ReceivedWebhook { product, cloud_id: cloud_id.clone(), query, headers, body };
+    let message = state.publisher.message_bytes_max();
+    let limits = WebhookLimits { event: state.event_bytes_max, message };
+    let webhook =
+        ReceivedWebhook { product, cloud_id: cloud_id.clone(), query, headers, body, limits };
     let events = parsing::run(body_bytes, move || webhook.verified_events(&verification)).await?;
     let events = events.map_err(|(reason, error)| refuse(is_provisioned, reason, error))?;
     let ids: Vec<String> =
         events.iter().map(|(envelope, _)| envelope.event_id.to_string()).collect();
     let publishes =
         events.into_iter().map(|(envelope, body)| state.publisher.publish(envelope, body));
-    try_join_all(publishes).await.map_err(ApiError::Unpublished)?;
+    let published = try_join_all(publishes).await.map_err(ApiError::Unpublished);
+    published.map_err(|error| refuse(is_provisioned, Reason::NotStored, error))?;
     Ok((StatusCode::ACCEPTED, Json(json!({"ids": ids}))).into_response())
 }
 
@@ -146,15 +158,6 @@ impl IngestState {
     }
 }
 
-/// Whether a body is declared as JSON, or not declared.
-fn is_json(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else { return true };
-    let Ok(value) = value.to_str() else { return false };
-    let name = value.split_once(';').map_or(value, |(name, _)| name);
-    let name = name.trim().to_ascii_lowercase();
-    name == "application/json" || (name.starts_with("application/") && name.ends_with("+json"))
-}
-
 /// Returns the response to a webhook that is refused before its body is read.
 fn error_of(reason: Reason) -> ApiError {
     match reason {
@@ -162,17 +165,39 @@ fn error_of(reason: Reason) -> ApiError {
         Reason::Closed => WebhookRefusal::IngestClosed.into(),
         Reason::WrongToken => WebhookRefusal::WrongPathToken.into(),
         Reason::MediaType => WebhookRefusal::NotJson.into(),
+        Reason::Packed => WebhookRefusal::Packed.into(),
         Reason::WebPage => ClientRefusal::ForeignOrigin.into(),
         _ => ApiError::BadSignature,
     }
 }
 
-/// Returns the label of a body that cannot be read.
-fn reason_of(error: &ApiError) -> Reason {
+/// Returns the label of a body that cannot be read, and the response to it.
+fn unread(error: ApiError, max: usize) -> (Reason, ApiError) {
     match error {
-        ApiError::NoEvent(DecodeError::Size { .. }) => Reason::TooLarge,
-        ApiError::Client(ClientRefusal::NoBodyCapacity(_)) => Reason::Busy,
-        _ => Reason::Incomplete,
+        ApiError::NoEvent(DecodeError::Size { .. }) => {
+            (Reason::TooLarge, WebhookRefusal::TooLarge { max }.into())
+        }
+        ApiError::Client(ClientRefusal::NoBodyCapacity(_)) => (Reason::Busy, error),
+        error => (Reason::Incomplete, error),
+    }
+}
+
+/// Returns the label of a body that is not a webhook, and the response to it.
+fn unmapped(error: &WebhookMappingError) -> (Reason, ApiError) {
+    let refused = |reason| (reason, bad_request("SY-1023", &error.to_string()));
+    match error {
+        WebhookMappingError::Empty => refused(Reason::EmptyBody),
+        WebhookMappingError::Name(_) => refused(Reason::BadName),
+        WebhookMappingError::Unstorable { bytes, max } => {
+            let (bytes, max) = (*bytes, *max);
+            (Reason::TooLarge, WebhookRefusal::Unstorable { bytes, max }.into())
+        }
+        WebhookMappingError::Body(error) => match error {
+            DecodeError::Utf8 { .. } | DecodeError::Json { .. } => refused(Reason::NotJson),
+            DecodeError::Depth { .. } => refused(Reason::TooDeep),
+            DecodeError::Size { .. } => refused(Reason::TooLarge),
+            DecodeError::Schema { .. } => refused(Reason::NotAWebhook),
+        },
     }
 }
 
@@ -183,6 +208,7 @@ struct ReceivedWebhook {
     query: Option<String>,
     headers: HeaderMap,
     body: Bytes,
+    limits: WebhookLimits,
 }
 
 impl ReceivedWebhook {
@@ -192,11 +218,15 @@ impl ReceivedWebhook {
         verification: &Verification,
     ) -> Result<Vec<(Envelope, Bytes)>, (Reason, ApiError)> {
         verification.verify(&self.body).map_err(|reason| (reason, error_of(reason)))?;
-        let headers = RequestHeaders(&self.headers);
         let query = QueryParams::parse(self.query.as_deref());
-        let name = query.get("event");
-        map_webhook(self.product, &self.cloud_id, &headers, &self.body, name)
-            .map_err(|error| (Reason::NotAWebhook, bad_request("SY-1023", &error.to_string())))
+        let incoming = IncomingWebhook {
+            product: self.product,
+            cloud_id: &self.cloud_id,
+            headers: &RequestHeaders(&self.headers),
+            url_name: query.get("event"),
+            body: self.body.clone(),
+        };
+        map_webhook(&incoming, self.limits).map_err(|error| unmapped(&error))
     }
 }
 

@@ -142,3 +142,14 @@ async fn tested_filter_has_the_step_budget_of_matching() {
     let answer = api.admin("POST", "/admin/v1/filters:test", body).await;
     assert_eq!((answer.status, &answer.body["verdict"]), (StatusCode::OK, &json!("error")));
 }
+
+#[tokio::test]
+async fn unmapped_webhooks_of_a_site_are_listed_with_their_counts() {
+    let api = TestApi::start().await;
+    let listed = api.admin("GET", "/admin/v1/sites/c/unmapped", json!({})).await;
+    assert_eq!(listed.status, StatusCode::OK);
+    let item = json!({"name": "lantern_lit", "count": 2, "eventType": "webhook:lantern_lit"});
+    assert_eq!(listed.body, json!({"items": [item], "truncated": false}));
+    let none = api.admin("GET", "/admin/v1/sites/elsewhere/unmapped/", json!({})).await;
+    assert_eq!(none.body["items"], json!([]));
+}

@@ -32,7 +32,7 @@ use crate::event::Event;
 use crate::event::codec::HeaderList;
 use crate::event::codec::names::dead_letter;
 use crate::event::members::Members;
-use crate::event::webhook::{delta, reverse};
+use crate::event::webhook::reverse;
 use crate::jwt::{self, qsh};
 
 /// Answer of a receiver that does not accept a token.
@@ -206,14 +206,17 @@ pub(in crate::delivery) fn render(
     property_keys: &[Box<str>],
     name: impl FnOnce() -> String,
 ) -> Bytes {
-    let arrived = event.envelope.webhook.as_deref();
-    let original = arrived.and_then(|arrived| delta::apply(arrived, members, matched));
-    let body = original.unwrap_or_else(|| {
+    let arrived = event.envelope.webhook.as_ref();
+    let restored = arrived.and_then(|webhook| webhook.restore(members, matched));
+    let body: Bytes = restored.unwrap_or_else(|| {
         let time_ms = event.envelope.time.map(Timestamp::as_millisecond);
-        reverse::body(&name(), &event.envelope.event_type, members, time_ms, matched)
+        reverse::body(&name(), &event.envelope.event_type, members, time_ms, matched).into()
     });
     let event_type = &event.envelope.event_type;
-    with_properties(&body, event_type, members, property_keys).unwrap_or(body).into()
+    let with_properties = std::str::from_utf8(&body)
+        .ok()
+        .and_then(|body| with_properties(body, event_type, members, property_keys));
+    with_properties.map_or(body, Bytes::from)
 }
 
 /// Returns the event name that the app subscribed with.

@@ -10,6 +10,7 @@ use super::names;
 use crate::event::decode_error::DecodeError;
 use crate::event::members::Members;
 use crate::event::view;
+use crate::event::webhook::OriginalWebhook;
 
 /// What the address of a message says about its event: a NATS subject, a Kafka topic and key.
 /// Headers take precedence.
@@ -35,6 +36,9 @@ pub struct Attributes<'m> {
     pub(in crate::event) entity: Option<Cow<'m, str>>,
     pub(in crate::event) traceparent: Option<Cow<'m, str>>,
     pub(in crate::event) webhook: Option<Cow<'m, str>>,
+    pub(in crate::event) webhook_text: Option<Cow<'m, str>>,
+    /// The webhook that was split from the body.
+    pub(in crate::event) whole_webhook: Option<Bytes>,
 }
 
 /// Where a message carries the attributes of its event.
@@ -76,8 +80,22 @@ impl<'m> Attributes<'m> {
             origin_app: text(names::EVENT_ORIGIN_APP)?,
             entity: text(names::EVENT_ENTITY)?,
             traceparent: text(names::TRACEPARENT)?,
-            webhook: text(names::WEBHOOK_DELTA)?,
+            webhook: text(names::WEBHOOK)?,
+            webhook_text: text(names::WEBHOOK_TEXT)?,
+            whole_webhook: None,
         })
+    }
+
+    /// Splits the body of the message into the event and the webhook it was made from, if it holds one.
+    pub(in crate::event) fn split(&mut self, stored: Bytes) -> Bytes {
+        let split = |header: &str| OriginalWebhook::split(header, &stored);
+        match self.webhook.as_deref().and_then(split) {
+            Some((event, webhook)) => {
+                self.whole_webhook = Some(webhook);
+                event
+            }
+            None => stored,
+        }
     }
 
     /// Reads the attributes of a structured CloudEvents document and returns its `data`.

@@ -1,8 +1,11 @@
 //! Envelopes as headers: CloudEvents names for events and dead letters, our own for parked records.
 
+use bytes::Bytes;
+
 use crate::domain::{AppId, CloudId, EventId, EventType};
-use crate::event::Envelope;
 use crate::event::sources::source_of_event_type;
+use crate::event::webhook::OriginalWebhook;
+use crate::event::{Envelope, Event};
 
 use super::headers::{HeaderList, HeaderLookup, InvalidHeader, decoded, optional, required};
 use super::names::{self, parked};
@@ -53,18 +56,35 @@ impl EnvelopeFormat {
             (self.origin_app, envelope.origin_app.as_ref().map(ToString::to_string)),
             (self.entity, envelope.entity.as_deref().map(str::to_owned)),
             (names::TRACEPARENT, envelope.traceparent.as_deref().map(str::to_owned)),
-            (names::WEBHOOK_DELTA, envelope.webhook.as_deref().map(str::to_owned)),
+            (names::WEBHOOK, envelope.webhook.as_ref().map(OriginalWebhook::header)),
+            (names::WEBHOOK_TEXT, envelope.webhook.as_ref().and_then(OriginalWebhook::text_header)),
         ];
         headers.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
         headers
     }
 
-    /// Reads an envelope back; a time that does not parse counts as missing.
+    /// Reads the event of a record back; a time that does not parse counts as missing.
     ///
     /// # Errors
     /// Site, event id or event type is missing, or a value does not decode.
-    pub fn read(&self, headers: &impl HeaderLookup) -> Result<Envelope, InvalidHeader> {
-        Ok(Envelope {
+    pub fn read(
+        &self,
+        headers: &impl HeaderLookup,
+        stored: Bytes,
+        sequence: u64,
+    ) -> Result<Event, InvalidHeader> {
+        let header = decoded(headers, names::WEBHOOK)?;
+        let (body, webhook) = match header.as_deref() {
+            None => (stored, None),
+            Some(header) => match OriginalWebhook::split(header, &stored) {
+                Some((body, webhook)) => (body, Some(OriginalWebhook::Whole(webhook))),
+                None => {
+                    let between = optional(headers, names::WEBHOOK_TEXT)?;
+                    (stored, Some(OriginalWebhook::Delta { members: header.into(), between }))
+                }
+            },
+        };
+        let envelope = Envelope {
             cloud_id: CloudId::from(&*required(headers, self.cloud_id)?),
             event_id: EventId::from(&*required(headers, self.event_id)?),
             event_type: EventType::from(&*required(headers, self.event_type)?),
@@ -72,8 +92,9 @@ impl EnvelopeFormat {
             origin_app: decoded(headers, self.origin_app)?.map(|app| AppId::from(&*app)),
             entity: optional(headers, self.entity)?,
             traceparent: optional(headers, names::TRACEPARENT)?,
-            webhook: optional(headers, names::WEBHOOK_DELTA)?,
-        })
+            webhook,
+        };
+        Ok(Event { envelope, body, sequence })
     }
 }
 
@@ -91,7 +112,7 @@ pub fn event_headers(envelope: &Envelope) -> HeaderList {
 }
 
 /// The headers of an event that its dead letter keeps, so that it can be published again.
-const FORWARDED: [&str; 11] = [
+const FORWARDED: [&str; 12] = [
     names::SPEC_VERSION,
     names::EVENT_ID,
     names::EVENT_SOURCE,
@@ -102,7 +123,8 @@ const FORWARDED: [&str; 11] = [
     names::EVENT_ORIGIN_APP,
     names::CONTENT_TYPE,
     names::TRACEPARENT,
-    names::WEBHOOK_DELTA,
+    names::WEBHOOK,
+    names::WEBHOOK_TEXT,
 ];
 
 /// Returns the headers of an event that could not be decoded, for its dead letter; values that do

@@ -23,8 +23,10 @@ pub const EVENT_ORIGIN_APP: &str = "ce-originapp";
 pub const CONTENT_TYPE: &str = "content-type";
 /// W3C trace context.
 pub const TRACEPARENT: &str = "traceparent";
-/// Delta from the event to its webhook, see [`crate::event::webhook::delta`].
-pub const WEBHOOK_DELTA: &str = "switchyard-webhook";
+/// The webhook of an event, or that the body holds it; see [`crate::event::webhook::OriginalWebhook`].
+pub const WEBHOOK: &str = "switchyard-webhook";
+/// The text between the members of a webhook.
+pub const WEBHOOK_TEXT: &str = "switchyard-webhook-text";
 /// Message id of the broker, the event id of publishers that send no `ce-id`.
 pub const MESSAGE_ID: &str = "nats-msg-id";
 

@@ -13,7 +13,7 @@ mod product_source;
 mod table;
 
 pub use product_source::{
-    MappedEvent, ProductSource, SubscribedEvent, WebhookMappingError, WebhookRequest,
+    MappedEvent, ProductSource, SubscribedEvent, WebhookNameError, WebhookRequest,
     unknown_event_type,
 };
 pub use table::{SOURCES, source_of, source_of_event_type, source_of_path};

@@ -5,9 +5,10 @@ use thiserror::Error;
 use crate::domain::{EventType, Product};
 use crate::event::codec::HeaderLookup;
 use crate::event::members::{Members, ObjectWriter};
+use crate::event::unmapped;
 
-/// Maximum length of a webhook name in bytes; a longer one cannot become a subject.
-const NAME_BYTES_MAX: usize = 128;
+/// Maximum length of a webhook name in bytes; a longer one cannot become an event type.
+const NAME_BYTES_MAX: usize = 120;
 /// Maximum length of a webhook id in bytes; for a longer one the event id is derived instead.
 const WEBHOOK_ID_BYTES_MAX: usize = 128;
 
@@ -32,9 +33,6 @@ pub trait ProductSource: Send + Sync {
     /// of precedence.
     fn entities(&self) -> &'static [(&'static str, &'static str)];
 
-    /// Members whose `id` and `updated` together identify one change.
-    fn revisions(&self) -> &'static [&'static str];
-
     /// Returns when an event happened, in milliseconds since the epoch, if its body says so in a
     /// way of this product.
     fn event_time_ms(&self, event: &Members<'_>) -> Option<i64>;
@@ -43,7 +41,7 @@ pub trait ProductSource: Send + Sync {
     ///
     /// # Errors
     /// It has none.
-    fn webhook_name(&self, webhook: &WebhookRequest<'_>) -> Result<String, WebhookMappingError>;
+    fn webhook_name(&self, webhook: &WebhookRequest<'_>) -> Result<String, WebhookNameError>;
 
     /// Returns the events of the webhook `name`; at least one.
     fn to_events(&self, name: &str, webhook: &WebhookRequest<'_>) -> Vec<MappedEvent>;
@@ -115,37 +113,27 @@ impl SubscribedEvent {
     }
 }
 
-/// Why a request is not a webhook.
-#[derive(Clone, PartialEq, Eq, Debug, Error)]
-pub enum WebhookMappingError {
-    /// The body is not UTF-8.
-    #[error("the body is not UTF-8 text (byte {offset})")]
-    Utf8 {
-        /// Offset of the first invalid byte.
-        offset: usize,
-    },
-    /// The body is not a JSON object.
-    #[error("the body is not a JSON object: {reason}")]
-    Json {
-        /// The parser's message with the position.
-        reason: String,
-    },
-    /// The body does not name its webhook.
+/// Why a webhook has no name that can be an event type.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum WebhookNameError {
+    /// Neither the body nor the URL names the webhook.
     #[error(
-        "the member `webhookEvent` must be a text of 1 to {NAME_BYTES_MAX} bytes, such as \
-         `jira:issue_created`"
+        "nothing says which webhook this is: its name is the text `webhookEvent` of its body, such as \
+         `jira:issue_created`, or in its address, such as `?event=page_created`"
     )]
-    Name,
-    /// Neither the URL nor the body names the webhook.
-    #[error(
-        "nothing says which webhook this is: name it in the address, such as `?event=page_created`"
-    )]
-    Unnamed,
+    Missing,
+    /// The name is too long.
+    #[error("the name of the webhook, `webhookEvent`, is longer than {NAME_BYTES_MAX} bytes")]
+    TooLong,
 }
 
-/// Whether a webhook name can become an event type.
-pub(super) fn is_name(name: &str) -> bool {
-    (1..=NAME_BYTES_MAX).contains(&name.len())
+/// Returns the name of a webhook, if it can become an event type.
+pub(super) fn checked_name(name: Option<String>) -> Result<String, WebhookNameError> {
+    match name.filter(|name| !name.is_empty()) {
+        None => Err(WebhookNameError::Missing),
+        Some(name) if name.len() > NAME_BYTES_MAX => Err(WebhookNameError::TooLong),
+        Some(name) => Ok(name),
+    }
 }
 
 /// Returns the event type of a webhook whose name is unknown.
@@ -153,5 +141,5 @@ pub(super) fn is_name(name: &str) -> bool {
 pub fn unknown_event_type(name: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | ':');
     let token: String = name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
-    format!("webhook:{token}")
+    format!("{}{token}", unmapped::PREFIX)
 }

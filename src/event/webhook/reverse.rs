@@ -4,7 +4,7 @@
 //! Uses the tables of the products in reverse. An unknown name subscribes to the event type that
 //! such a webhook is mapped to on its way in, `webhook:<name>`.
 
-use super::delta::MATCHED;
+use super::original::MATCHED;
 use crate::domain::{EventType, Product};
 use crate::event::members::{Members, ObjectWriter};
 use crate::event::sources::{SOURCES, SubscribedEvent, source_of, source_of_event_type};

@@ -256,3 +256,34 @@ async fn report_lists_a_bounded_number_of_sequences_and_counts_all() {
     assert_eq!(report["sequences"].as_array().unwrap().len(), SEQUENCES_LISTED_MAX);
     assert_eq!(report["duplicates"], SEQUENCES_LISTED_MAX + 2);
 }
+
+#[tokio::test]
+async fn packed_body_is_refused_as_packed() {
+    let stream = Arc::new(MemoryStream::default());
+    for path in [ONE, PATH] {
+        let packed = [NDJSON, ("content-encoding", "gzip")];
+        let (status, _, answer) = post(events_api(&stream), path, &packed, line("e1")).await;
+        assert_eq!((status.as_u16(), &answer["errors"][0]["code"]), (415, &json!("SY-1031")));
+    }
+    assert_eq!(stream.events().len(), 0);
+}
+
+#[tokio::test]
+async fn events_without_an_id_are_one_if_their_bodies_and_times_are_equal() {
+    let stream = Arc::new(MemoryStream::default());
+    let accepted = async |headers: &[(&str, &str)], body: &str| {
+        let (status, _, report) = post(events_api(&stream), ONE, headers, body.to_owned()).await;
+        assert_eq!(status, 202, "{report}");
+        report["accepted"] == 1
+    };
+    let timed = [("ce-time", "2026-11-21T07:59:59Z")];
+    assert!(accepted(&[], r#"{"changelog":{"id":"1"},"a":"\ud83d"}"#).await);
+    assert!(!accepted(&[], r#"{ "changelog": {"id":"1"}, "a":"\ud83d"}"#).await);
+    assert!(accepted(&[], r#"{"changelog":{"id":"1"},"a":"\ud83e"}"#).await);
+    assert!(accepted(&timed, r#"{"changelog":{"id":"1"},"a":"\ud83e"}"#).await);
+    let as_line = json!({"headers": {"ce-cloudid": "c1", "ce-type": "avi:jira:created:issue"},
+        "data": {"n": 1}});
+    assert!(accepted(&[], r#"{"n":1}"#).await);
+    let report = upload(&stream, &[as_line.to_string()]).await;
+    assert_eq!(report["duplicates"], 1, "the same through the other form");
+}

@@ -1,5 +1,6 @@
 //! Webhook ingestion, against a stream in memory.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering::SeqCst;
 
 use axum::body::Body;
@@ -9,6 +10,7 @@ use super::*;
 use crate::api::ingest::sites::{KnownSites, SiteAccess, rules_of};
 use crate::api::testing::{MemoryStream, intake, post};
 use crate::domain::Secret;
+use crate::event::webhook::OriginalWebhook;
 
 const PATH: &str = "/ingest/jira/c1";
 
@@ -21,6 +23,7 @@ fn state(stream: &Arc<MemoryStream>, rules: Arc<SiteRules>) -> IngestState {
         failures: Arc::new(AuthFailures::new(1)),
         refusals: Arc::default(),
         body_bytes_max: 64 * 1024,
+        event_bytes_max: 64 * 1024,
     }
 }
 
@@ -97,7 +100,7 @@ async fn signature_is_required_where_a_secret_is_set() {
 async fn body_that_is_not_a_webhook_is_rejected_with_the_reason() {
     let stream = Arc::new(MemoryStream::default());
     for (body, reason) in
-        [("{", "not a JSON object"), ("{}", "webhookEvent"), ("", "not a JSON object")]
+        [("{", "not JSON"), ("[]", "not an object"), ("{}", "webhookEvent"), ("", "no body")]
     {
         let (status, _, answer) = post(ingest_api(&stream, None), PATH, &[], body).await;
         assert_eq!(status, 400);
@@ -226,4 +229,65 @@ async fn webhook_that_is_not_declared_as_json_is_refused() {
         let found = post(ingest_api(&stream, None), PATH, &headers, body).await;
         assert_eq!(found.0, status, "{media_type}");
     }
+}
+
+#[tokio::test]
+async fn webhook_is_kept_byte_for_byte_and_its_event_is_cut_to_fit_the_broker() {
+    let stream = Arc::new(MemoryStream::default());
+    stream.message_bytes_max.store(56 * 1024, SeqCst);
+    let (long, log) = ("wax ".repeat(2_000), "oil ".repeat(5_000));
+    let body = format!(
+        r#"{{ "webhookEvent":"jira:issue_created","changelog":["{log}"],"issue":{{"key":"A-1","fields":{{"description":"{long}"}}}}}}"#
+    );
+    let (status, _, answer) = post(ingest_api(&stream, None), PATH, &[], body.clone()).await;
+    assert_eq!(status, 202, "{answer}");
+    let (envelope, event) = stream.events().remove(0);
+    let kept = OriginalWebhook::Whole(body.into());
+    assert!(envelope.webhook == Some(kept));
+    let event: Value = serde_json::from_slice(&event).unwrap();
+    assert_eq!(event["switchyardCut"], json!(["issue.fields.description"]));
+
+    stream.message_bytes_max.store(32 * 1024, SeqCst);
+    let body = format!(r#"{{"webhookEvent":"jira:issue_deleted","issue":{{"key":"{log}"}}}}"#);
+    let (status, _, answer) = post(ingest_api(&stream, None), PATH, &[], body).await;
+    assert_eq!((status.as_u16(), &answer["errors"][0]["code"]), (413, &json!("SY-1030")));
+    assert!(answer["message"].as_str().unwrap().contains("max_payload"), "{answer}");
+    assert_eq!(stream.events().len(), 1);
+}
+
+#[tokio::test]
+async fn every_refusal_of_a_body_is_counted_under_its_reason() {
+    let stream = Arc::new(MemoryStream::default());
+    let state = state(&stream, Arc::new(SiteRules { sites: HashMap::new(), is_open: true }));
+    let refusals = Arc::clone(&state.refusals);
+    let routes = webhook_routes(state);
+    let deep = format!("{{\"webhookEvent\":\"x\",\"a\":{}{}}}", "[".repeat(600), "]".repeat(600));
+    let large = format!("{{\"webhookEvent\":\"{}\"}}", "x".repeat(70_000));
+    let packed: &[(&str, &str)] = &[("content-encoding", "gzip")];
+    for (body, headers, status, reason) in [
+        ("".to_owned(), &[] as &[_], 400, "empty_body"),
+        ("{".to_owned(), &[], 400, "not_json"),
+        (r#"{"webhookEvent":"x","a":1e999}"#.to_owned(), &[], 400, "not_json"),
+        (deep, &[], 400, "too_deep"),
+        ("[]".to_owned(), &[], 400, "not_a_webhook"),
+        ("{}".to_owned(), &[], 400, "bad_name"),
+        (large, &[], 413, "too_large"),
+        ("{}".to_owned(), packed, 415, "packed"),
+    ] {
+        let before = refusals.render();
+        let found = post(routes.clone(), PATH, headers, body).await;
+        assert_eq!(found.0, status, "{reason}");
+        let label = format!("reason=\"{reason}\"");
+        let counted = |text: &str| {
+            text.lines().filter(|line| line.contains(&label)).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_ne!(counted(&before), counted(&refusals.render()), "{reason}");
+    }
+    stream.is_down.store(true, SeqCst);
+    let down = post(routes.clone(), PATH, &[], r#"{"webhookEvent":"user_created"}"#).await;
+    assert_eq!(down.0, 503);
+    assert!(refusals.render().contains("reason=\"not_stored\""));
+    let identity: &[(&str, &str)] = &[("content-encoding", "identity")];
+    stream.is_down.store(false, SeqCst);
+    assert_eq!(post(routes, PATH, identity, r#"{"webhookEvent":"user_created"}"#).await.0, 202);
 }

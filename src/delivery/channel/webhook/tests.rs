@@ -6,6 +6,7 @@ use super::*;
 use crate::delivery::plan::coalesce;
 use crate::delivery::testing::delivery_to;
 use crate::domain::{Handler, SigningSecrets};
+use crate::event::webhook::OriginalWebhook;
 use crate::jwt::ConnectToken;
 use crate::matcher::Match;
 
@@ -213,8 +214,10 @@ fn event_that_arrived_as_webhook_is_delivered_as_that_webhook() {
     let webhook = webhook("/hook", None);
     let mut delivery = delivery(&webhook);
     let mut event = delivery.prepared.event.clone();
-    event.envelope.webhook =
-        Some(r#"[["timestamp",7],["webhookEvent","jira:issue_created"],"issue"]"#.into());
+    event.envelope.webhook = Some(OriginalWebhook::Delta {
+        members: r#"[["timestamp",7],["webhookEvent","jira:issue_created"],"issue"]"#.into(),
+        between: None,
+    });
     delivery.prepared = std::sync::Arc::new(crate::delivery::PreparedEvent::new(event).unwrap());
     assert_eq!(
         webhook.body(&delivery),

@@ -51,6 +51,58 @@ const OTHER_VERB: &[(&str, &str)] = &[
     ("search_performed", "avi:confluence:performed:search"),
 ];
 
+/// Verbs of the webhooks of any content, `content_created`, and those of the event types.
+const CONTENT_VERBS: &[(&str, &str)] = &[
+    ("created", "created"),
+    ("updated", "updated"),
+    ("trashed", "trashed"),
+    ("restored", "restored"),
+    ("removed", "deleted"),
+    ("permissions_updated", "permissions_updated"),
+];
+/// Types of content without a webhook of their own, and the nouns of their event types. The webhook of
+/// such content is flat: the content itself. Pages, blog posts, comments and attachments have webhooks
+/// of their own, and would become two events.
+///
+/// **Source:** bodies of `content_created`, `content_updated` and `content_removed` in the notes of
+/// `cadmiumkitty/dalstonsemantics-dot-com` on GitHub; Atlassian Connect, "Custom content", whose types
+/// begin with `ac:`.
+const FLAT: &[(&str, &str)] = &[
+    ("ac:", "custom_content"),
+    ("whiteboard", "whiteboard"),
+    ("database", "database"),
+    ("embed", "embed"),
+    ("folder", "folder"),
+];
+
+/// Returns the event type of the webhook named `name` of content of the type `content_type`.
+pub(super) fn flat_event_type(name: &str, content_type: &str) -> Option<String> {
+    let verb = content_verb(name)?;
+    let is_type = |known: &str| match known.strip_suffix(':') {
+        Some(_) => content_type.starts_with(known),
+        None => content_type == known,
+    };
+    let (_, noun) = FLAT.iter().find(|(known, _)| is_type(known))?;
+    Some(format!("avi:confluence:{verb}:{noun}"))
+}
+
+/// Returns the event types that webhooks of any content named `name` become.
+pub(super) fn flat_event_types(name: &str) -> Vec<String> {
+    let Some(verb) = content_verb(name) else { return Vec::new() };
+    FLAT.iter().map(|(_, noun)| format!("avi:confluence:{verb}:{noun}")).collect()
+}
+
+/// Whether the webhook of an event of this type is its content.
+pub(super) fn is_flat(event_type: &str) -> bool {
+    let noun = event_type.strip_prefix("avi:confluence:").and_then(|rest| rest.split(':').nth(1));
+    FLAT.iter().any(|(_, known)| Some(*known) == noun)
+}
+
+fn content_verb(name: &str) -> Option<&'static str> {
+    let verb = name.strip_prefix("content_")?;
+    CONTENT_VERBS.iter().find(|(known, _)| *known == verb).map(|(_, verb)| *verb)
+}
+
 /// Nouns of event types whose entity is the `content`, and its member in a webhook.
 const CONTENT: &[(&str, &str)] = &[("page", "page"), ("blogpost", "blog"), ("comment", "comment")];
 

@@ -4,7 +4,7 @@ use super::{names, to_event, to_webhook};
 use crate::domain::{EventType, Product};
 use crate::event::members::{Members, ObjectWriter};
 use crate::event::sources::product_source::{
-    MappedEvent, ProductSource, SubscribedEvent, WebhookMappingError, WebhookRequest, is_name,
+    MappedEvent, ProductSource, SubscribedEvent, WebhookNameError, WebhookRequest, checked_name,
     unknown_event_type,
 };
 
@@ -37,24 +37,24 @@ impl ProductSource for ConfluenceSource {
         &[("task", "id"), ("content", "id"), ("space", "id"), ("label", "id"), ("group", "id")]
     }
 
-    fn revisions(&self) -> &'static [&'static str] {
-        &[]
-    }
-
     fn event_time_ms(&self, event: &Members<'_>) -> Option<i64> {
         to_webhook::created_ms(event)
     }
 
     /// Confluence Cloud does not name a webhook in its body, so the URL has to
     /// (`?event=page_created`).
-    fn webhook_name(&self, webhook: &WebhookRequest<'_>) -> Result<String, WebhookMappingError> {
+    fn webhook_name(&self, webhook: &WebhookRequest<'_>) -> Result<String, WebhookNameError> {
         let in_body = |name| webhook.members.string(name);
         let name = webhook.url_name.map(str::to_owned);
-        let name = name.or_else(|| in_body("webhookEvent")).or_else(|| in_body("event"));
-        name.filter(|name| is_name(name)).ok_or(WebhookMappingError::Unnamed)
+        checked_name(name.or_else(|| in_body("webhookEvent")).or_else(|| in_body("event")))
     }
 
     fn to_events(&self, name: &str, webhook: &WebhookRequest<'_>) -> Vec<MappedEvent> {
+        let content_type = webhook.members.string("type").unwrap_or_default();
+        if let Some(event_type) = names::flat_event_type(name, &content_type) {
+            let body = to_event::flat_body(&event_type, webhook.members, webhook.bytes);
+            return vec![MappedEvent { event_type: event_type.into(), body, is_primary: true }];
+        }
         let event_type = names::event_type(name).unwrap_or_else(|| unknown_event_type(name));
         let body = to_event::event_body(&event_type, webhook.members, webhook.bytes);
         vec![MappedEvent { event_type: event_type.into(), body, is_primary: true }]
@@ -70,7 +70,8 @@ impl ProductSource for ConfluenceSource {
 
     fn subscribed_events(&self, name: &str) -> Vec<SubscribedEvent> {
         let event_type = names::event_type(name).unwrap_or_else(|| unknown_event_type(name));
-        vec![SubscribedEvent::any(event_type)]
+        let flat = names::flat_event_types(name).into_iter();
+        std::iter::once(event_type).chain(flat).map(SubscribedEvent::any).collect()
     }
 
     fn is_webhook_of(&self, _name: &str, _event_type: &EventType, _event: &Members<'_>) -> bool {

@@ -31,6 +31,27 @@ pub(super) fn event_body(event_type: &str, webhook: &Members<'_>, bytes: usize) 
     event.finish()
 }
 
+/// Returns the event object of a webhook that is the content itself.
+pub(super) fn flat_body(event_type: &str, content: &Members<'_>, bytes: usize) -> String {
+    let mut event = ObjectWriter::with_capacity(bytes + 256);
+    event.text("eventType", event_type);
+    let part = |name| content.object(name).unwrap_or_default();
+    let (version, history) = (part("version"), part("history"));
+    if let Some(when) = version.string("when").or_else(|| history.string("createdDate")) {
+        event.text("eventCreatedDate", &when);
+    }
+    let account = |of: &Members<'_>, name: &str| of.object(name)?.id("accountId");
+    if let Some(actor) = account(&version, "by").or_else(|| account(&history, "createdBy")) {
+        event.text("atlassianId", &actor);
+    }
+    let mut entity = ObjectWriter::with_capacity(bytes);
+    for (name, json) in content.iter() {
+        entity.json(name, json);
+    }
+    event.json("content", &entity.finish());
+    event.finish()
+}
+
 /// Members of a webhook's entity that events have in nested objects.
 const FLAT: &[&str] = &[
     "id",

@@ -1,6 +1,6 @@
 //! Events to Confluence webhooks.
 
-use super::names::holder;
+use super::names::{holder, is_flat};
 use super::values::{as_millis, copy};
 use crate::domain::EventType;
 use crate::event::members::{Members, ObjectWriter};
@@ -26,6 +26,12 @@ pub(super) fn write_members(
     event: &Members<'_>,
     webhook: &mut ObjectWriter,
 ) {
+    if let (true, Some(content)) = (is_flat(event_type.as_str()), event.object("content")) {
+        for (name, json) in content.iter() {
+            webhook.json(name, json);
+        }
+        return;
+    }
     copy(event, "atlassianId", webhook, "userAccountId");
     let holder = holder(event_type.as_str());
     for (name, json) in event.iter().filter(|(name, _)| !EVENT_ONLY.contains(name)) {

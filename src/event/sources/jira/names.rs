@@ -2,6 +2,7 @@
 //!
 //! **Source:** Atlassian, "Webhooks" (Jira Cloud) and "Jira events" (Forge).
 
+use crate::event::members::Members;
 use crate::event::sources::product_source::{SubscribedEvent, unknown_event_type};
 
 /// Webhook families whose verbs are those of the event types: prefix of the webhook name, verbs,
@@ -33,9 +34,9 @@ const SAME_VERB: &[(&str, &[&str], &str, &str)] = &[
 
 /// Webhooks whose event type has another verb.
 const OTHER_VERB: &[(&str, &str)] = &[
-    ("comment_created", "avi:jira:commented:issue"),
-    ("comment_updated", "avi:jira:commented:issue"),
-    ("comment_deleted", "avi:jira:deleted:comment"),
+    ("comment_created", COMMENTED_ISSUE),
+    ("comment_updated", COMMENTED_ISSUE),
+    ("comment_deleted", DELETED_COMMENT),
     ("project_soft_deleted", "avi:jira:softdeleted:project"),
     ("project_restored_deleted", "avi:jira:restored:project"),
     ("project_restored_archived", "avi:jira:unarchived:project"),
@@ -61,6 +62,14 @@ pub(super) const CHANGED_CONFIGURATION: &str = "avi:jira:changed:configuration";
 pub(super) const FAILED_EXPRESSION: &str = "avi:jira:failed:expression";
 /// The event of a created or updated comment.
 pub(super) const COMMENTED_ISSUE: &str = "avi:jira:commented:issue";
+pub(super) const DELETED_COMMENT: &str = "avi:jira:deleted:comment";
+/// Names that Jira gives the changes of an issue, `issue_event_type_name`: a new comment, an edited one
+/// and a deleted one. Administrators add others.
+///
+/// **Source:** Atlassian, "Issue Event Type Names" (Jira Data Center, `EventType`).
+pub(super) const COMMENT_ADDED: &str = "issue_commented";
+pub(super) const COMMENT_EDITED: &str = "issue_comment_edited";
+pub(super) const COMMENT_DELETED: &str = "issue_comment_deleted";
 const DELETED_VERSION: &str = "avi:jira:deleted:version";
 
 /// Returns the event type of the webhook named `name`, if it is known and depends on nothing else.
@@ -83,15 +92,45 @@ pub(super) fn webhook_names() -> Vec<String> {
     same_verb.chain(others).collect()
 }
 
+/// Returns the name of a webhook without one: of a Data Center that names only the change, or of a
+/// workflow transition.
+///
+/// **Source:** Atlassian, "Webhooks" (Jira Data Center), "Adding a webhook as a post function".
+pub(super) fn name_of_unnamed(webhook: &Members<'_>) -> Option<&'static str> {
+    webhook.object("issue")?;
+    match webhook.string("issue_event_type_name").as_deref() {
+        Some("issue_created") => Some("jira:issue_created"),
+        Some("issue_deleted") => Some("jira:issue_deleted"),
+        Some(name) if !name.is_empty() => Some("jira:issue_updated"),
+        _ => webhook.object("transition").map(|_| "jira:issue_updated"),
+    }
+}
+
+/// Whether the comment of an event is new, rather than edited.
+pub(super) fn is_new_comment(event: &Members<'_>) -> bool {
+    match event.string("jiraEventTypeName").as_deref() {
+        Some(COMMENT_ADDED) => true,
+        Some(COMMENT_EDITED) => false,
+        _ => {
+            let comment = event.object("comment").unwrap_or_default();
+            comment.json("created") == comment.json("updated")
+        }
+    }
+}
+
 /// Returns the event types that the webhook name `name` subscribes to; at least one.
 pub(super) fn subscribed_events(name: &str) -> Vec<SubscribedEvent> {
-    let comment = |operator: &str| SubscribedEvent {
-        condition: Some(format!("event.comment?.created {operator} event.comment?.updated")),
+    // The name that a comment came with decides. Without one, its times do.
+    let comment = |own: &str, other: &str, operator: &str| SubscribedEvent {
+        condition: Some(format!(
+            "event.jiraEventTypeName == '{own}' || event.jiraEventTypeName != '{other}' \
+             && event.comment?.created {operator} event.comment?.updated"
+        )),
         event_type: COMMENTED_ISSUE.into(),
     };
     match name {
-        "comment_created" => return vec![comment("==")],
-        "comment_updated" => return vec![comment("!=")],
+        "comment_created" => return vec![comment(COMMENT_ADDED, COMMENT_EDITED, "==")],
+        "comment_updated" => return vec![comment(COMMENT_EDITED, COMMENT_ADDED, "!=")],
         "jira:version_deleted" => {
             return [DELETED_VERSION, MERGED_VERSION]
                 .map(|event_type| SubscribedEvent::any(event_type.into()))

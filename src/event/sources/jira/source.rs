@@ -5,7 +5,7 @@ use super::{to_event, to_webhook};
 use crate::domain::{EventType, Product};
 use crate::event::members::{Members, ObjectWriter};
 use crate::event::sources::product_source::{
-    MappedEvent, ProductSource, SubscribedEvent, WebhookMappingError, WebhookRequest, is_name,
+    MappedEvent, ProductSource, SubscribedEvent, WebhookNameError, WebhookRequest, checked_name,
 };
 
 /// Jira, Jira Software and Jira Service Management.
@@ -52,17 +52,17 @@ impl ProductSource for JiraSource {
         ]
     }
 
-    fn revisions(&self) -> &'static [&'static str] {
-        &["comment", "worklog", "version", "sprint"]
-    }
-
     fn event_time_ms(&self, event: &Members<'_>) -> Option<i64> {
         event.id("timestamp")?.parse().ok()
     }
 
-    fn webhook_name(&self, webhook: &WebhookRequest<'_>) -> Result<String, WebhookMappingError> {
-        let name = webhook.members.string("webhookEvent");
-        name.filter(|name| is_name(name)).ok_or(WebhookMappingError::Name)
+    /// The body names it, else the URL. Workflow transitions and Data Center post bodies without a
+    /// name: what kind of change they report says what they are.
+    fn webhook_name(&self, webhook: &WebhookRequest<'_>) -> Result<String, WebhookNameError> {
+        let named = webhook.members.string("webhookEvent").filter(|name| !name.is_empty());
+        let named = named.or_else(|| webhook.url_name.map(str::to_owned));
+        let named = named.filter(|name| !name.is_empty());
+        checked_name(named.or_else(|| names::name_of_unnamed(webhook.members).map(str::to_owned)))
     }
 
     fn to_events(&self, name: &str, webhook: &WebhookRequest<'_>) -> Vec<MappedEvent> {
@@ -86,9 +86,7 @@ impl ProductSource for JiraSource {
         if event_type.as_str() != COMMENTED_ISSUE {
             return true;
         }
-        let comment = event.object("comment").unwrap_or_default();
-        let is_new = comment.json("created") == comment.json("updated");
-        name == if is_new { "comment_created" } else { "comment_updated" }
+        name == if names::is_new_comment(event) { "comment_created" } else { "comment_updated" }
     }
 
     fn write_webhook(&self, event_type: &EventType, event: &Members<'_>, to: &mut ObjectWriter) {

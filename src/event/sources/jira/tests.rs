@@ -2,14 +2,18 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::domain::Product;
+use crate::event::DecodeError;
 use crate::event::members::Members;
-use crate::event::sources::WebhookMappingError;
-use crate::event::webhook::{delta, map_webhook, reverse};
+use crate::event::sources::WebhookNameError;
+use crate::event::webhook::{
+    IncomingWebhook, OriginalWebhook, WebhookLimits, WebhookMappingError, cut, map_webhook, reverse,
+};
 use crate::event::{Envelope, HeaderLookup};
 
 const IDENTIFIER: &str = "x-atlassian-webhook-identifier";
@@ -22,12 +26,26 @@ impl HeaderLookup for Lookup {
     }
 }
 
+const LIMITS: WebhookLimits = WebhookLimits { event: 1 << 20, message: 2 << 20 };
+
+fn map_bytes(
+    headers: &[(&'static str, &'static str)],
+    body: &[u8],
+    url_name: Option<&str>,
+    limits: WebhookLimits,
+) -> Result<Vec<(Envelope, Bytes)>, WebhookMappingError> {
+    let headers = Lookup(headers.iter().copied().collect());
+    let (product, cloud_id, body) = (Product::Jira, "c1".into(), Bytes::copy_from_slice(body));
+    let incoming =
+        IncomingWebhook { product, cloud_id: &cloud_id, headers: &headers, url_name, body };
+    map_webhook(&incoming, limits)
+}
+
 fn map_with(
     headers: &[(&'static str, &'static str)],
     body: &[u8],
 ) -> Result<Vec<(Envelope, Value)>, WebhookMappingError> {
-    let headers = Lookup(headers.iter().copied().collect());
-    let events = map_webhook(Product::Jira, &"c1".into(), &headers, body, None)?;
+    let events = map_bytes(headers, body, None, LIMITS)?;
     Ok(events.into_iter().map(|(e, body)| (e, serde_json::from_slice(&body).unwrap())).collect())
 }
 
@@ -246,8 +264,7 @@ fn without_an_identifier_the_same_webhook_yields_the_same_id() {
 fn values_that_are_not_mapped_keep_their_bytes() {
     let body =
         br#"{"webhookEvent":"jira:issue_deleted","issue":{"z":1.50,"a":12345678901234567890123}}"#;
-    let headers = Lookup(HashMap::new());
-    let events = map_webhook(Product::Jira, &"c1".into(), &headers, body, None).unwrap();
+    let events = map_bytes(&[], body, None, LIMITS).unwrap();
     assert_eq!(
         events[0].1,
         br#"{"eventType":"avi:jira:deleted:issue","issue":{"z":1.50,"a":12345678901234567890123}}"#
@@ -258,14 +275,38 @@ fn values_that_are_not_mapped_keep_their_bytes() {
 #[test]
 fn body_that_is_not_a_webhook_is_rejected_with_the_reason() {
     let error = |body: &[u8]| map_with(&[], body).unwrap_err();
-    assert_eq!(error(b"{\"a\":\"\xff\"}"), WebhookMappingError::Utf8 { offset: 6 });
-    assert!(matches!(error(b"[]"), WebhookMappingError::Json { .. }));
-    assert!(matches!(error(b"{"), WebhookMappingError::Json { .. }));
-    assert_eq!(error(b"{}"), WebhookMappingError::Name);
-    assert_eq!(error(br#"{"webhookEvent":""}"#), WebhookMappingError::Name);
-    assert_eq!(error(br#"{"webhookEvent":7}"#), WebhookMappingError::Name);
-    let long = format!(r#"{{"webhookEvent":"{}"}}"#, "a".repeat(128 + 1));
-    assert_eq!(error(long.as_bytes()), WebhookMappingError::Name);
+    let utf8 = DecodeError::Utf8 { offset: 6 };
+    assert_eq!(error(b"{\"a\":\"\xff\"}"), WebhookMappingError::Body(utf8));
+    assert_eq!(error(b" \r\n"), WebhookMappingError::Empty);
+    let label = |body: &[u8]| match error(body) {
+        WebhookMappingError::Body(error) => error.label(),
+        other => panic!("{other}"),
+    };
+    assert_eq!(label(b"[]"), "schema");
+    assert_eq!(label(b"{"), "json");
+    assert_eq!(label(br#"{"webhookEvent":"x","a":-1e400}"#), "json");
+    assert_eq!(label(br#"{"webhookEvent":"x","changelog":{"a":1e999}}"#), "json");
+    let deep = |levels| {
+        format!(r#"{{"webhookEvent":"x","a":{}{}}}"#, "[".repeat(levels), "]".repeat(levels))
+    };
+    assert_eq!(label(deep(512).as_bytes()), "depth");
+    assert!(map_bytes(&[], deep(500).as_bytes(), None, LIMITS).is_ok());
+    let many = format!(r#"{{"webhookEvent":"x","a":[{}0]}}"#, "0,".repeat(200_000));
+    assert_eq!(label(many.as_bytes()), "size");
+    let missing = WebhookMappingError::Name(WebhookNameError::Missing);
+    for nameless in [r#"{}"#, r#"{"webhookEvent":""}"#, r#"{"webhookEvent":7}"#, r#"{"issue":{}}"#]
+    {
+        assert_eq!(error(nameless.as_bytes()), missing, "{nameless}");
+    }
+    for (bytes, is_name) in [(120, true), (121, false), (128, false), (5_000, false)] {
+        let named = format!(r#"{{"webhookEvent":"{}"}}"#, "a".repeat(bytes));
+        let expected = WebhookMappingError::Name(WebhookNameError::TooLong);
+        assert_eq!(
+            map_with(&[], named.as_bytes()).err(),
+            (!is_name).then_some(expected),
+            "{bytes}"
+        );
+    }
 }
 
 #[test]
@@ -345,7 +386,7 @@ proptest! {
     #[test]
     fn any_named_webhook_becomes_well_formed_events(webhook in any_webhook()) {
         let events = map(&webhook);
-        prop_assert!((1..=2).contains(&events.len()));
+        prop_assert!((1..=3).contains(&events.len()));
         for (envelope, body) in &events {
             prop_assert_eq!(&body["eventType"], envelope.event_type.as_str());
             let forbidden = |c: char| c.is_whitespace() || matches!(c, '.' | '*' | '>');
@@ -357,7 +398,7 @@ proptest! {
 
     #[test]
     fn any_bytes_end_in_events_or_a_reason(body in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = map_webhook(Product::Jira, &"c1".into(), &Lookup(HashMap::new()), &body, None);
+        let _ = map_bytes(&[], &body, None, LIMITS);
     }
 }
 
@@ -374,18 +415,193 @@ const SAMPLES: &[(&str, &str)] = &[
 fn every_sample_is_restored_to_its_webhook() {
     for (name, _) in SAMPLES {
         let mut webhook = sample(name);
-        let (envelope, event) = map(&webhook).remove(0);
-        let event = event.to_string();
-        let members = Members::parse(&event).unwrap();
-        let carried = envelope.webhook.unwrap();
-        let again = delta::apply(&carried, &members, None).unwrap();
-        let again: Value = serde_json::from_str(&again).unwrap();
         // The ids it arrived with are those of the site's own webhook and are replaced.
-        if let Value::Object(members) = &mut webhook {
-            members.remove("matchedWebhookIds");
+        webhook.as_object_mut().unwrap().remove("matchedWebhookIds");
+        let sent = webhook.to_string();
+        let (envelope, event) = map_bytes(&[], sent.as_bytes(), None, LIMITS).unwrap().remove(0);
+        assert_eq!(restored(&envelope, &event), sent.as_bytes(), "{name}");
+        let Some(OriginalWebhook::Delta { members, between: None }) = envelope.webhook else {
+            panic!("{name}")
+        };
+        assert!(members.len() < 4096, "{name}: {}", members.len());
+    }
+}
+
+/// Returns the webhook that handlers get.
+fn restored(envelope: &Envelope, event: &Bytes) -> Bytes {
+    let members = Members::parse(std::str::from_utf8(event).unwrap()).unwrap();
+    envelope.webhook.as_ref().unwrap().restore(&members, None).unwrap()
+}
+
+#[test]
+fn webhook_that_its_event_does_not_restore_is_kept_whole() {
+    let text = "wick and wax ".repeat(2_000);
+    let created = format!(
+        r#"{{"webhookEvent":"jira:issue_created","issue":{{"key":"A-1"}},"changelog":{{"items":[{{"toString":"{text}"}}]}}}}"#
+    );
+    let bodies = [
+        created,
+        "{\n  \"webhookEvent\": \"jira:issue_updated\",\n  \"issue\": { \"key\": \"A-1\" }\n}\n"
+            .into(),
+        r#"{"webhookEvent":"jira:issue_created","issue":{"key":"A-1","a":"half \ud83d"}}"#.into(),
+        r#"{"webhookEvent":"comment_created","half \udc00":1,"user":1,"user":2}"#.into(),
+        r#"{"webhook\u0045vent":"user_created","user":{"accountId":"a"}}"#.into(),
+        format!(r#"{{"webhookEvent":"new","text":"{}"}}"#, "\u{71c8}".repeat(30_000)),
+    ];
+    for sent in bodies {
+        let (envelope, event) = map_bytes(&[], sent.as_bytes(), None, LIMITS).unwrap().remove(0);
+        assert_eq!(restored(&envelope, &event), sent.as_bytes());
+        let parsed: Value = serde_json::from_slice(&event).unwrap();
+        assert!(parsed.get(cut::CUT).is_none());
+    }
+}
+
+#[test]
+fn event_is_cut_rather_than_its_webhook() {
+    // The event lacks the changelog, which is too long for a header.
+    let (long, log) = ("wax ".repeat(50_000), "oil ".repeat(5_000));
+    let sent = format!(
+        r#"{{ "webhookEvent":"jira:issue_created","changelog":{{"items":["{log}"]}},"issue":{{"key":"A-1","fields":{{"summary":"s","description":"{long}"}}}}}}"#
+    );
+    for limits in [
+        WebhookLimits { event: 100_000, message: 1 << 20 },
+        WebhookLimits { event: 1 << 20, message: sent.len() + 60_000 },
+    ] {
+        let (envelope, event) = map_bytes(&[], sent.as_bytes(), None, limits).unwrap().remove(0);
+        assert_eq!(restored(&envelope, &event), sent.as_bytes());
+        let stored = envelope.stored_body(event.clone());
+        assert!(stored.len() <= limits.message && event.len() <= limits.event);
+        let event: Value = serde_json::from_slice(&event).unwrap();
+        let fields = json!({"summary": "s", "description": null});
+        assert!(event["issue"] == json!({"key": "A-1", "fields": fields}));
+        assert_eq!(event[cut::CUT], json!(["issue.fields.description"]));
+    }
+    let small = WebhookLimits { event: 1 << 20, message: sent.len() };
+    let error = map_bytes(&[], sent.as_bytes(), None, small).unwrap_err();
+    assert!(matches!(error, WebhookMappingError::Unstorable { .. }), "{error}");
+}
+
+#[test]
+fn further_events_of_a_large_webhook_are_cut_on_their_own() {
+    let long = "wax ".repeat(50_000);
+    let sent = json!({"webhookEvent": "jira:issue_updated",
+        "issue": {"key": "A-1", "fields": {"description": long}},
+        "changelog": {"items": [{"field": "assignee", "to": "a"}]}});
+    let limits = WebhookLimits { event: 100_000, message: 1 << 20 };
+    let events = map_bytes(&[], sent.to_string().as_bytes(), None, limits).unwrap();
+    assert_eq!(events.len(), 2);
+    for (_, event) in events {
+        let event: Value = serde_json::from_slice(&event).unwrap();
+        assert_eq!(event[cut::CUT], json!(["issue.fields.description"]));
+    }
+}
+
+#[test]
+fn half_a_surrogate_pair_is_replaced_in_the_event_alone() {
+    let sent = br#"{"webhookEvent":"jira:issue_created","issue":{"key":"A-1","s":"oil \ud83d"}}"#;
+    let (envelope, event) = map_bytes(&[], sent, None, LIMITS).unwrap().remove(0);
+    let parsed: Value = serde_json::from_slice(&event).unwrap();
+    assert_eq!(parsed["issue"]["s"], "oil \u{fffd}");
+    assert_eq!(restored(&envelope, &event), &sent[..]);
+    let other = br#"{"webhookEvent":"jira:issue_created","issue":{"key":"A-1","s":"oil \ud83e"}}"#;
+    let (other, _) = map_bytes(&[], other, None, LIMITS).unwrap().remove(0);
+    assert_ne!(envelope.event_id, other.event_id, "what was sent differs");
+}
+
+#[test]
+fn webhook_without_a_name_is_named_by_its_address_or_its_form() {
+    let issue = json!({"id": "1", "key": "A-1"});
+    let event_type = |body: Value, url_name: Option<&str>| {
+        let events = map_bytes(&[], body.to_string().as_bytes(), url_name, LIMITS);
+        events.map(|events| events[0].0.event_type.to_string()).ok()
+    };
+    let transition = json!({"transition": {"transitionId": 31}, "issue": issue});
+    for (body, url_name, expected) in [
+        (transition.clone(), None, Some("avi:jira:updated:issue")),
+        (transition.clone(), Some(""), Some("avi:jira:updated:issue")),
+        (transition, Some("jira:issue_created"), Some("avi:jira:created:issue")),
+        (
+            json!({"webhookEvent": "user_created"}),
+            Some("user_deleted"),
+            Some("avi:jira:created:user"),
+        ),
+        (
+            json!({"issue_event_type_name": "issue_created", "issue": issue}),
+            None,
+            Some("avi:jira:created:issue"),
+        ),
+        (
+            json!({"issue_event_type_name": "issue_deleted", "issue": issue}),
+            None,
+            Some("avi:jira:deleted:issue"),
+        ),
+        (
+            json!({"issue_event_type_name": "issue_closed", "issue": issue}),
+            None,
+            Some("avi:jira:updated:issue"),
+        ),
+        (
+            json!({"issue_event_type_name": "Lantern lit", "issue": issue}),
+            None,
+            Some("avi:jira:updated:issue"),
+        ),
+        (json!({"issue_event_type_name": "issue_closed"}), None, None),
+        (json!({"transition": {}, "issue": "A-1"}), None, None),
+        (json!({"transition": "Snuff", "issue": issue}), None, None),
+        (json!({"issue": issue}), None, None),
+    ] {
+        assert_eq!(event_type(body.clone(), url_name).as_deref(), expected, "{body} {url_name:?}");
+    }
+}
+
+#[test]
+fn comment_in_an_update_of_an_issue_is_an_event_of_its_own() {
+    let with = |name: Option<&str>, comment: Value| {
+        let mut webhook = json!({"webhookEvent": "jira:issue_updated", "timestamp": 5,
+            "issue": {"key": "A-1"}, "comment": comment});
+        if let Some(name) = name {
+            webhook["issue_event_type_name"] = name.into();
         }
-        assert!(again == webhook, "{name}: {carried}");
-        assert!(carried.len() < 4096, "{name}: {}", carried.len());
+        map(&webhook)
+    };
+    let comment = |updated: &str| json!({"id": "9", "created": "a", "updated": updated, "author": {"accountId": "x"}});
+    let commented = "avi:jira:commented:issue";
+    for (name, comment, event_type, change) in [
+        (Some("issue_commented"), comment("b"), commented, json!("issue_commented")),
+        (Some("issue_comment_edited"), comment("a"), commented, json!("issue_comment_edited")),
+        (Some("issue_resolved"), comment("a"), commented, json!("issue_commented")),
+        (None, comment("b"), commented, json!("issue_comment_edited")),
+        (None, json!({"id": "9"}), commented, json!("issue_commented")),
+        (Some("issue_comment_deleted"), comment("a"), "avi:jira:deleted:comment", Value::Null),
+    ] {
+        let events = with(name, comment.clone());
+        assert_eq!(types(&events), ["avi:jira:updated:issue", event_type], "{name:?}");
+        let (envelope, body) = &events[1];
+        assert_eq!(body["comment"], comment);
+        assert_eq!(body["issue"]["key"], "A-1");
+        assert_eq!(body["jiraEventTypeName"], change, "{name:?} {comment}");
+        assert_eq!(envelope.entity.as_deref(), Some("A-1"));
+    }
+    for no_comment in [Value::Null, json!("text of a transition"), json!([])] {
+        assert_eq!(with(None, no_comment).len(), 1);
+    }
+}
+
+#[test]
+fn only_the_assignee_of_jira_is_an_assignment() {
+    let count = |item: Value| {
+        map(&json!({"webhookEvent": "jira:issue_updated", "changelog": {"items": [item]}})).len()
+    };
+    for (item, events) in [
+        (json!({"field": "assignee", "fieldtype": "jira"}), 2),
+        (json!({"field": "assignee"}), 2),
+        (json!({"field": "Assignee", "fieldtype": "jira"}), 2),
+        (json!({"field": "Bearbeiter", "fieldtype": "jira", "fieldId": "assignee"}), 2),
+        (json!({"field": "assignee", "fieldtype": "custom"}), 1),
+        (json!({"field": "assignee", "fieldtype": "custom", "fieldId": "customfield_1"}), 1),
+        (json!({"field": "assignee", "fieldtype": "jira", "fieldId": "customfield_1"}), 1),
+    ] {
+        assert_eq!(count(item.clone()), events, "{item}");
     }
 }
 

@@ -8,8 +8,9 @@
 use serde_json::value::RawValue;
 
 use super::names::{
-    self, ASSIGNED_ISSUE, CHANGED_CONFIGURATION, CREATED_ISSUE, FAILED_EXPRESSION, MERGED_VERSION,
-    OPTIONS, UPDATED_ISSUE,
+    self, ASSIGNED_ISSUE, CHANGED_CONFIGURATION, COMMENT_ADDED, COMMENT_DELETED, COMMENT_EDITED,
+    COMMENTED_ISSUE, CREATED_ISSUE, DELETED_COMMENT, FAILED_EXPRESSION, MERGED_VERSION, OPTIONS,
+    UPDATED_ISSUE,
 };
 use crate::event::members::{Members, ObjectWriter};
 use crate::event::sources::product_source::{MappedEvent, WebhookRequest, unknown_event_type};
@@ -29,7 +30,8 @@ const ENVELOPE: &[&str] = &[
 pub(super) const LINK_IDS: &[&str] =
     &["id", "sourceIssueId", "destinationIssueId", "sourceProjectId", "destinationProjectId"];
 
-/// Returns the events of the webhook `name`: one, or two if an update also changes the assignee.
+/// Returns the events of the webhook `name`: one, and further ones if an update of an issue also changes
+/// the assignee or brings a comment.
 pub(super) fn to_events(name: &str, webhook: &WebhookRequest<'_>) -> Vec<MappedEvent> {
     JiraWebhook { name, members: webhook.members, bytes: webhook.bytes }.events()
 }
@@ -56,12 +58,42 @@ impl JiraWebhook<'_> {
         let is_update = event_type == UPDATED_ISSUE;
         let body = self.body(&event_type);
         let mut events = vec![primary(event_type, body)];
-        if is_update && let Some(item) = self.change_of("assignee") {
-            let body = self.assigned(item);
-            let event_type = ASSIGNED_ISSUE.into();
-            events.push(MappedEvent { event_type, body, is_primary: false });
+        if !is_update {
+            return events;
+        }
+        let mut also = |event_type: &str, body: String| {
+            events.push(MappedEvent { event_type: event_type.into(), body, is_primary: false });
+        };
+        if let Some(item) = self.change_of("assignee") {
+            also(ASSIGNED_ISSUE, self.assigned(item));
+        }
+        if self.members.object("comment").is_some() {
+            let event_type = match self.change_name().as_deref() {
+                Some(COMMENT_DELETED) => DELETED_COMMENT,
+                _ => COMMENTED_ISSUE,
+            };
+            also(event_type, self.commented(event_type));
         }
         events
+    }
+
+    /// Returns the name that Jira gives the change.
+    fn change_name(&self) -> Option<String> {
+        self.members.string("issue_event_type_name")
+    }
+
+    /// Returns the name of the change of a comment: what the webhook came as, else what its times say.
+    fn comment_change(&self) -> &'static str {
+        match (self.name, self.change_name().as_deref()) {
+            ("comment_created", _) | (_, Some(COMMENT_ADDED)) => COMMENT_ADDED,
+            ("comment_updated", _) | (_, Some(COMMENT_EDITED)) => COMMENT_EDITED,
+            _ => {
+                let comment = self.members.object("comment").unwrap_or_default();
+                let (created, updated) = (comment.json("created"), comment.json("updated"));
+                let is_new = updated.is_none() || created == updated;
+                if is_new { COMMENT_ADDED } else { COMMENT_EDITED }
+            }
+        }
     }
 
     fn known_event_type(&self) -> Option<String> {
@@ -124,7 +156,9 @@ impl JiraWebhook<'_> {
         } else if let Some(actor) = self.actor() {
             body.text("atlassianId", &actor);
         }
-        if let Some(name) = self.members.json("issue_event_type_name") {
+        if event_type == COMMENTED_ISSUE {
+            body.text("jiraEventTypeName", self.comment_change());
+        } else if let Some(name) = self.members.json("issue_event_type_name") {
             body.json("jiraEventTypeName", name);
         }
     }
@@ -149,6 +183,27 @@ impl JiraWebhook<'_> {
         body.finish()
     }
 
+    /// Returns the further event of an update that brings a comment.
+    ///
+    /// **Source:** Atlassian, "Webhooks" (Jira Data Center): comments are updates of their issue.
+    fn commented(&self, event_type: &str) -> String {
+        let mut body = ObjectWriter::with_capacity(self.bytes);
+        body.text("eventType", event_type);
+        for name in ["issue", "comment"] {
+            if let Some(json) = self.members.json(name) {
+                body.json(name, json);
+            }
+        }
+        let actor = self.actor().or_else(|| self.author_of("comment"));
+        if let Some(actor) = actor {
+            body.text("atlassianId", &actor);
+        }
+        if event_type == COMMENTED_ISSUE {
+            body.text("jiraEventTypeName", self.comment_change());
+        }
+        body.finish()
+    }
+
     /// Returns the event of an unknown webhook: all its members under its own name.
     fn unknown(&self, event_type: &str) -> String {
         let mut body = ObjectWriter::with_capacity(self.bytes);
@@ -163,28 +218,41 @@ impl JiraWebhook<'_> {
     /// `user`; their author is used instead. Without it an app that answers comments with comments
     /// would not be recognized as the actor, and `ignoreSelf` would not end its loop.
     fn actor(&self) -> Option<String> {
-        let account = |object: &Members<'_>, name: &str| object.object(name)?.id("accountId");
         account(self.members, "user").or_else(|| {
             let (entity, verb) = self.name.split_once('_')?;
             if !matches!(entity, "comment" | "worklog" | "attachment") || verb == "deleted" {
                 return None;
             }
-            let entity = self.members.object(entity)?;
-            account(&entity, "updateAuthor").or_else(|| account(&entity, "author"))
+            self.author_of(entity)
         })
     }
 
-    /// Returns the changelog item of a field, found by field id: display names differ in case and
-    /// language.
+    /// Returns the account that wrote an entity.
+    fn author_of(&self, entity: &str) -> Option<String> {
+        let entity = self.members.object(entity)?;
+        account(&entity, "updateAuthor").or_else(|| account(&entity, "author"))
+    }
+
+    /// Returns the changelog item of a field of Jira, found by field id: display names differ in case
+    /// and language. Data Center sends no ids; there a custom field may have the same display name.
     fn change_of(&self, field: &str) -> Option<&RawValue> {
         let items = self.members.object("changelog")?.list("items");
         items.into_iter().find(|item| {
-            Members::parse(item.get()).is_ok_and(|item| {
-                let name = item.string("fieldId").or_else(|| item.string("field"));
-                name.as_deref() == Some(field)
+            Members::parse(item.get()).is_ok_and(|item| match item.string("fieldId") {
+                Some(id) => id == field,
+                None => {
+                    let is_custom = item.string("fieldtype").as_deref() == Some("custom");
+                    let name = item.string("field").unwrap_or_default();
+                    !is_custom && name.eq_ignore_ascii_case(field)
+                }
             })
         })
     }
+}
+
+/// Returns the account of the user `name` of an object.
+fn account(object: &Members<'_>, name: &str) -> Option<String> {
+    object.object(name)?.id("accountId")
 }
 
 /// Returns current and previous status as in `associatedStatuses`.
