@@ -73,7 +73,10 @@ fn installation_view(state: &Shared, installation: &AppliedInstallation) -> Valu
     for state in EffectiveStatus::ALL {
         let found =
             installation.modules.iter().filter(|module| module.effective_status == state).count();
-        modules.insert(state.as_str().into(), found.into());
+        // Left out if there are none, as the list of them below.
+        if found > 0 || state != EffectiveStatus::Undelivered {
+            modules.insert(state.as_str().into(), found.into());
+        }
     }
     let is_webhook = |module: &&ModuleRecord| module.api == RegistrationApi::Webhook;
     let webhooks = record.modules.iter().filter(is_webhook).count();
