@@ -471,6 +471,20 @@ pub const CODES: &[CodeEntry] = &[
         "Check with `--var NAME=VALUE`, or set the variable in the environment.",
     ),
     entry(
+        "SY-2036",
+        "a condition that cannot be decided",
+        "A webhook has a condition on a user, a page, an entity property or a feature flag. Events carry none of these, so the router cannot know who may receive the webhook. Only `addon_is_licensed` is decided, alone or composed with `and`, `or` and `invert`. In a descriptor the webhook is accepted and never delivered (SY-2037); as a dynamic module it is rejected.",
+        "PUT /admin/v1/apps/hooks\n\n{\"kind\": \"connect\", \"baseUrl\": \"https://app.example.com\", \"staticModules\": {\"webhooks\": [{\"key\": \"w\", \"event\": \"jira:issue_updated\", \"url\": \"/w\", \"conditions\": [{\"condition\": \"user_is_admin\"}]}]}}",
+        "Remove the condition and test it in the handler, or use `addon_is_licensed`.",
+    ),
+    entry(
+        "SY-2037",
+        "the webhook is never delivered",
+        "A warning: a webhook of a Connect app has conditions that cannot be decided here (SY-2036) or JQL outside of the supported subset. It is stored and listed in the state `undelivered`, and no event is delivered, because the app must not receive events that a condition or the filter might exclude. Further warnings give the reasons.",
+        "PUT /admin/v1/apps/hooks\n\n{\"kind\": \"connect\", \"baseUrl\": \"https://app.example.com\", \"staticModules\": {\"webhooks\": [{\"key\": \"w\", \"event\": \"jira:issue_updated\", \"url\": \"/w\", \"filter\": \"labels = urgent\"}]}}",
+        "Remove what cannot be decided and test it in the handler, then register the app again.",
+    ),
+    entry(
         "SY-5011",
         "the broker did not confirm an event",
         "The broker did not confirm in time that it stored the event. It may have stored it.",

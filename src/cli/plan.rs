@@ -83,11 +83,17 @@ fn differing(
     kind.members().iter().filter(differs).map(|name| (*name).to_owned()).collect()
 }
 
-/// Returns static modules as the router stores them.
+/// Returns static modules as the router stores them, sorted by key: their order has no meaning.
 fn stored_modules(app: &Map<String, Value>, modules: Value) -> Value {
     let kind = app.get("kind").map(AppKind::deserialize);
     match (kind, StaticModules::deserialize(&modules)) {
-        (Some(Ok(kind)), Ok(read)) => json!(read.stored(kind)),
+        (Some(Ok(kind)), Ok(read)) => {
+            let mut stored = read.stored(kind);
+            for modules in stored.values_mut() {
+                modules.sort_by_key(|data| data.get("key").map(Value::to_string));
+            }
+            json!(stored)
+        }
         _ => modules,
     }
 }
@@ -164,6 +170,9 @@ mod tests {
         let shown = StaticModules::deserialize(&wanted.spec["staticModules"]).unwrap();
         let current = app(json!(shown.stored(AppKind::Connect)));
         assert!(plan(&wanted, Some(&current), true).is_empty());
+        let [a, b] = ["a", "b"].map(|key| json!({"key": key, "event": "e"}));
+        let moved = app(json!({"webhooks": [b, a]}));
+        assert!(plan(&app(json!({"webhooks": [a, b]})), Some(&moved), true).is_empty());
         let other = app(json!({"configurePage": {"key": "d"}, "webhooks": [{"event": "e"}]}));
         assert_eq!(plan(&other, Some(&current), true).len(), 1);
     }

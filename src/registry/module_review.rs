@@ -4,7 +4,9 @@
 use super::model::{
     AppRecord, DYNAMIC_WEBHOOK, DynamicWebhook, ModuleFields, Problem, TRIGGER, WEBHOOKS,
 };
-use super::validation::{ProgramCache, ValidationRules, WebhookDefinition, WebhookReview};
+use super::validation::{
+    ProgramCache, StaticWebhook, ValidationRules, WebhookDefinition, WebhookReview,
+};
 use crate::domain::Product;
 
 /// What a module is reviewed against.
@@ -25,16 +27,19 @@ impl ModuleReview<'_> {
     /// Returns what a registration of the module would warn of. What would reject it now is a
     /// warning too: an older release accepted it.
     pub(crate) fn warnings(&self, module_type: &str, data: &ModuleFields) -> Vec<Problem> {
-        let webhook = match module_type {
-            TRIGGER => return self.trigger(data),
-            WEBHOOKS => WebhookDefinition::parse(&data.read(), "data", self.product).ok(),
-            DYNAMIC_WEBHOOK => DynamicWebhook::read(data).ok().map(WebhookDefinition::from),
-            _ => None,
-        };
         let products = [self.product];
         let review =
             WebhookReview { products: &products, epic_fields: self.epic_fields, path: "data" };
-        webhook.map(|webhook| review.warnings(&webhook)).unwrap_or_default()
+        match module_type {
+            TRIGGER => self.trigger(data),
+            WEBHOOKS => StaticWebhook::read(&data.read(), "data", self.product, self.programs)
+                .map_or_else(|problems| problems, |webhook| review.of_static(webhook)),
+            DYNAMIC_WEBHOOK => {
+                let webhook = DynamicWebhook::read(data).ok().map(WebhookDefinition::from);
+                webhook.map(|webhook| review.warnings(&webhook)).unwrap_or_default()
+            }
+            _ => Vec::new(),
+        }
     }
 
     fn trigger(&self, data: &ModuleFields) -> Vec<Problem> {

@@ -8,11 +8,14 @@ use serde_json::{Map, Value};
 use super::model::{AppRecord, Problem, TRIGGER, code};
 use super::settings::Settings;
 use super::validation::{
-    AppSpec, ConnectModule, ModuleSpec, ProgramCache, Trigger, TriggerFilter, ValidationRules,
-    WebhookDefinition, WebhookReview, WebhookSpec, key_problem, static_path_problem,
-    static_webhook_problems,
+    AppSpec, ConnectModule, ModuleSpec, ProgramCache, StaticModules, Trigger, TriggerFilter,
+    ValidationRules, WebhookDefinition, WebhookReview, WebhookSpec, key_problem,
+    static_path_problem,
 };
 use crate::domain::{AppId, Product};
+
+/// The member of a Connect descriptor that has its modules.
+const MODULES: &str = "modules";
 
 /// Result of a review.
 #[derive(Clone, Debug, Default)]
@@ -123,7 +126,8 @@ impl Reviewer {
     #[must_use]
     pub fn connect_module(&self, module: &ConnectModule) -> Review {
         let product = self.product.unwrap_or(Product::Jira);
-        let nothing_declared = AppSpec::connect().without_secrets(&AppId::from("app"));
+        let nothing_declared =
+            AppSpec::connect(StaticModules::default()).without_secrets(&AppId::from("app"));
         let app = self.app.as_ref().unwrap_or(&nothing_declared);
         let problems = module.validate(app, product, &self.programs).err().unwrap_or_default();
         let warnings = match WebhookDefinition::parse(&module.data, &module.path, product) {
@@ -135,20 +139,26 @@ impl Reviewer {
         Review { problems, warnings, ..Review::default() }
     }
 
-    /// Reviews a webhook of a Connect app itself, which may be installed in either product.
+    /// Reviews the modules of a Connect descriptor, its member `modules`, as those of an app record. The
+    /// warnings are complete even if there are problems.
     #[must_use]
-    pub fn static_webhook(&self, webhook: &Value, path: &str) -> Review {
-        let Value::Object(data) = webhook else {
-            let problems = vec![Problem::new(code::FORM, path, "a webhook is an object")];
-            return Review { problems, ..Review::default() };
-        };
-        let problems = static_webhook_problems(data, path, &self.programs);
-        let warnings = match WebhookDefinition::parse(data, path, Product::Jira) {
-            Ok(webhook) if problems.is_empty() => {
-                self.webhook_review(&Product::ALL, path).warnings(&webhook)
+    pub fn descriptor_modules(&self, modules: &Value) -> Review {
+        let modules = match serde_path_to_error::deserialize(modules) {
+            Ok(modules) => modules,
+            Err(error) => {
+                let path = error.path().to_string();
+                let problem = Problem::new(code::FORM, path, error.into_inner().to_string());
+                return Review { problems: vec![problem.inside(MODULES)], ..Review::default() };
             }
-            _ => Vec::new(),
         };
+        let (spec, id) = (AppSpec::connect(modules), AppId::from("app"));
+        let (unknown_events, programs) = (self.settings.allow_unknown_events, &self.programs);
+        let paths_max = self.settings.limits.property_paths_per_installation;
+        let problems = spec.problems(&id, &|_| Ok(()), unknown_events, paths_max, programs);
+        let epic_fields = &self.settings.registry.epic_fields;
+        let warnings = spec.warnings(&id, unknown_events, epic_fields, programs);
+        let in_descriptor = |found: Vec<Problem>| found.into_iter().map(in_descriptor).collect();
+        let (problems, warnings) = (in_descriptor(problems), in_descriptor(warnings));
         Review { problems, warnings, ..Review::default() }
     }
 
@@ -196,6 +206,14 @@ impl Reviewer {
     fn webhook_review<'a>(&'a self, products: &'a [Product], path: &'a str) -> WebhookReview<'a> {
         WebhookReview { products, epic_fields: &self.settings.registry.epic_fields, path }
     }
+}
+
+/// Replaces the path of a static module in an app record by its path in a descriptor.
+fn in_descriptor(mut problem: Problem) -> Problem {
+    if let Some(rest) = problem.path.strip_prefix("staticModules") {
+        problem.path = format!("{MODULES}{rest}");
+    }
+    problem
 }
 
 fn reviewed(trigger: &Trigger, filter: &Arc<TriggerFilter>) -> Option<ReviewedFilter> {

@@ -100,7 +100,7 @@ fn app_view(app: &AppRecord) -> Value {
         "scopes": app.scopes,
         "functions": app.functions,
         "endpoints": app.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
-        "staticModules": app.static_modules,
+        "staticModules": app.declared_modules(),
         "createdAt": rfc3339(app.created_ms),
         "updatedAt": rfc3339(app.updated_ms),
     });

@@ -18,6 +18,9 @@ use crate::registry::{
     RegistrationApi, function_subject,
 };
 
+/// Webhooks of an installation that its view lists as never delivered.
+const UNDELIVERED_SHOWN_MAX: usize = 20;
+
 pub(super) fn routes() -> Router<Shared> {
     let mut router = route(Router::new(), "/installations", &get(list_installations));
     let one = put(put_installation).get(get_installation).delete(delete_installation);
@@ -70,7 +73,10 @@ fn installation_view(state: &Shared, installation: &AppliedInstallation) -> Valu
     for state in EffectiveStatus::ALL {
         let found =
             installation.modules.iter().filter(|module| module.effective_status == state).count();
-        modules.insert(state.as_str().into(), found.into());
+        // Left out if there are none, as the list of them below.
+        if found > 0 || state != EffectiveStatus::Undelivered {
+            modules.insert(state.as_str().into(), found.into());
+        }
     }
     let is_webhook = |module: &&ModuleRecord| module.api == RegistrationApi::Webhook;
     let webhooks = record.modules.iter().filter(is_webhook).count();
@@ -102,9 +108,21 @@ fn installation_view(state: &Shared, installation: &AppliedInstallation) -> Valu
         shown
     });
     insert_some(&mut view, "dropped", dropped);
+    let undelivered = undelivered_view(installation);
+    insert_some(&mut view, "undelivered", Some(undelivered).filter(|all| !all.is_empty()));
     let waiting = Some(record.notices.len()).filter(|count| *count > 0);
     insert_some(&mut view, "noticesWaiting", waiting);
     view
+}
+
+/// Returns the webhooks that are never delivered, with the reasons.
+fn undelivered_view(installation: &AppliedInstallation) -> Vec<Value> {
+    let modules = installation.modules.iter();
+    let found = modules.filter(|found| found.effective_status == EffectiveStatus::Undelivered);
+    found
+        .take(UNDELIVERED_SHOWN_MAX)
+        .map(|module| json!({"key": module.id.key, "reason": module.reason}))
+        .collect()
 }
 
 async fn list_installations(

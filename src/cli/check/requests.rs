@@ -102,18 +102,20 @@ pub(super) fn read(
     (inputs, reviewer)
 }
 
-/// Reviews the webhooks of a descriptor, where one webhook need not be a list.
+/// Reviews the modules of a descriptor. Its webhooks are inputs, the first of which has all problems.
 fn descriptor(reviewer: &Reviewer, source: &Source, body: &Map<String, Value>) -> Vec<CheckInput> {
-    let webhooks = body.get("modules").and_then(|modules| modules.get(WEBHOOKS));
-    let webhooks = match webhooks {
-        Some(Value::Array(items)) => items.as_slice(),
-        Some(one) => std::slice::from_ref(one),
-        None => &[],
+    let Some(modules) = body.get("modules") else { return Vec::new() };
+    let count = match modules.get(WEBHOOKS) {
+        Some(Value::Array(items)) => items.len(),
+        Some(_) => 1,
+        None => 0,
     };
-    let review = |(at, webhook): (usize, &Value)| {
-        of_review(source, reviewer.static_webhook(webhook, &format!("modules.{WEBHOOKS}[{at}]")))
+    let all = CheckInput {
+        is_module: count > 0,
+        ..of_review(source, reviewer.descriptor_modules(modules))
     };
-    webhooks.iter().enumerate().map(review).collect()
+    let others = (1..count).map(|_| of_review(source, Review::default()));
+    std::iter::once(all).chain(others).collect()
 }
 
 fn of_review(source: &Source, review: Review) -> CheckInput {

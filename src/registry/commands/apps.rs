@@ -65,12 +65,14 @@ impl<'a> Apps<'a> {
         }
         let epic_fields = &settings.registry.epic_fields;
         let warnings = spec.warnings(id, unknown_events, epic_fields, programs);
+        let undelivered = spec.undelivered_keys(programs);
         let mut put = self
             .context
             .transactions
             .update_document(id.as_str(), |current: Option<AppRecord>| {
                 let known = current.as_ref().map_or(&[] as &[Endpoint], |app| &app.endpoints);
                 let mut record = spec.clone().record(id, secrets(&spec, current.as_ref())?);
+                record.set_undelivered(&undelivered);
                 let old = |key: &str| known.iter().any(|endpoint| endpoint.key == key);
                 let keys = record.endpoints.iter().map(|endpoint| endpoint.key.clone());
                 let new_endpoints = keys.filter(|key| !old(key)).collect();
@@ -91,7 +93,8 @@ impl<'a> Apps<'a> {
             })
             .await?;
         put.dropped = self.drop_clashing(&put.record).await?;
-        info!(app = %id, created = put.created, dropped = put.dropped.len(), "app provisioned");
+        let (created, dropped) = (put.created, put.dropped.len());
+        info!(app = %id, created, dropped, undelivered = undelivered.len(), "app provisioned");
         Ok(put)
     }
 

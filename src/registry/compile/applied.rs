@@ -72,6 +72,8 @@ pub(crate) struct StaticModule {
     pub(crate) module_type: String,
     pub(crate) key: ModuleKey,
     pub(crate) data: ModuleFields,
+    /// Whether it is a webhook that is never delivered.
+    pub(crate) is_undelivered: bool,
 }
 
 impl AppliedApp {
@@ -95,10 +97,12 @@ impl AppliedApp {
                 let key = key.ok_or_else(|| {
                     unsupported(format!("a static module of type {module_type} has no key"))
                 })?;
+                let declared_type = record.declared_type(module_type);
                 statics.push(StaticModule {
-                    module_type: module_type.clone(),
+                    module_type: declared_type.to_owned(),
                     key: key.into(),
                     data: data.clone().into(),
+                    is_undelivered: declared_type != module_type,
                 });
             }
         }

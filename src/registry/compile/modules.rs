@@ -16,7 +16,7 @@ use crate::registry::model::{
     InstallationState, ModuleFields, ModuleStatus, RegistrationApi, TRIGGER, WEBHOOKS, summary,
 };
 use crate::registry::validation::{
-    DeclaredProperty, ProgramCache, Trigger, WebhookDefinition, is_known_type,
+    DeclaredProperty, ProgramCache, StaticWebhook, Trigger, WebhookDefinition, is_known_type,
 };
 use crate::telemetry::SubscriptionStats;
 
@@ -44,6 +44,7 @@ struct ModuleView<'a> {
     key: &'a ModuleKey,
     module_type: &'a str,
     is_static: bool,
+    is_undelivered: bool,
     is_discovered: bool,
     status: ModuleStatus,
     data: &'a ModuleFields,
@@ -72,9 +73,11 @@ enum NoSubscription {
     Inactive(String),
     /// This release does not know what it asks for.
     Unsupported(String),
+    /// It was registered as never delivered.
+    Undelivered(String),
 }
 
-use NoSubscription::{Inactive, Unsupported};
+use NoSubscription::{Inactive, Undelivered, Unsupported};
 
 /// Compiled form of a routed module.
 struct CompiledModule {
@@ -97,6 +100,7 @@ impl ModuleCompiler<'_> {
             key: &module.key,
             module_type: &module.module_type,
             is_static: true,
+            is_undelivered: module.is_undelivered,
             is_discovered: false,
             status: ModuleStatus::On,
             data: &module.data,
@@ -105,6 +109,7 @@ impl ModuleCompiler<'_> {
             key: &module.key,
             module_type: &module.module_type,
             is_static: false,
+            is_undelivered: false,
             is_discovered: module.api == RegistrationApi::Discovery,
             status: module.status,
             data: &module.data,
@@ -192,6 +197,7 @@ impl ModuleCompiler<'_> {
             }
             None => self.compile_module(declared).map_err(|none| match none {
                 Inactive(reason) => (EffectiveStatus::Inactive, reason),
+                Undelivered(reason) => (EffectiveStatus::Undelivered, reason),
                 Unsupported(reason) => {
                     is_unsupported = true;
                     (EffectiveStatus::Inactive, reason)
@@ -243,6 +249,9 @@ impl ModuleCompiler<'_> {
         }
         match (declared.module_type, app.record.kind) {
             (TRIGGER, AppKind::Forge) => self.trigger(app, declared),
+            (WEBHOOKS, AppKind::Connect) if declared.is_undelivered => {
+                Err(Undelivered(self.undelivered_reason(declared)))
+            }
             (WEBHOOKS, AppKind::Connect) => self.connect_webhook(app, declared),
             (DYNAMIC_WEBHOOK, AppKind::Connect) => {
                 let webhook = DynamicWebhook::read(declared.data);
@@ -319,8 +328,23 @@ impl ModuleCompiler<'_> {
                     false => Unsupported(reason),
                 }
             }
-            inactive => inactive,
+            other => other,
         })
+    }
+
+    /// Returns why a webhook is never delivered. Its registration decided that, so that all replicas
+    /// agree: a later release that knows more delivers it from the next registration on.
+    fn undelivered_reason(&self, declared: &ModuleView<'_>) -> String {
+        let data = declared.data.read();
+        let reasons = match StaticWebhook::read(&data, "data", Product::Jira, self.programs) {
+            Ok(StaticWebhook::Undelivered(reasons)) | Err(reasons) => reasons,
+            Ok(StaticWebhook::Routed(_)) => {
+                return "never delivered: an earlier release could not decide who may receive it; \
+                        register its app again"
+                    .to_owned();
+            }
+        };
+        format!("never delivered: {}", summary(&reasons))
     }
 
     fn webhook(

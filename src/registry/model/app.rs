@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::document::{Document, Secrets};
 use super::encryption::StoredWith;
+use super::module::{UNDELIVERED_WEBHOOKS, WEBHOOKS};
 use super::retiring_secret::RetiringSecret;
 use super::secret::plaintext;
 use crate::domain::{AppId, RetryProfile, Secret, SigningSecrets, UnknownMembers};
@@ -98,6 +99,39 @@ impl AppRecord {
         }
         if let (Some(new), Some(old)) = (&mut self.notices, &before.notices) {
             new.unknown.clone_from(&old.unknown);
+        }
+    }
+
+    /// Stores the webhooks with these keys as those that are never delivered.
+    pub(crate) fn set_undelivered(&mut self, keys: &BTreeSet<String>) {
+        let Some(webhooks) = self.static_modules.get_mut(WEBHOOKS) else { return };
+        let key_of = |data: &Map<String, Value>| data.get("key")?.as_str().map(str::to_owned);
+        let is_undelivered =
+            |data: &mut Map<String, Value>| key_of(data).is_some_and(|key| keys.contains(&key));
+        let undelivered: Vec<_> = webhooks.extract_if(.., is_undelivered).collect();
+        if !undelivered.is_empty() {
+            self.static_modules
+                .entry(UNDELIVERED_WEBHOOKS.to_owned())
+                .or_default()
+                .extend(undelivered);
+        }
+    }
+
+    /// Returns the static modules by the type that the app declares them with.
+    #[must_use]
+    pub fn declared_modules(&self) -> BTreeMap<&str, Vec<&Map<String, Value>>> {
+        let mut declared: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+        for (stored_type, modules) in &self.static_modules {
+            declared.entry(self.declared_type(stored_type)).or_default().extend(modules);
+        }
+        declared
+    }
+
+    /// Returns the type that static modules stored under `stored_type` are declared with.
+    pub(crate) fn declared_type<'t>(&self, stored_type: &'t str) -> &'t str {
+        match stored_type {
+            UNDELIVERED_WEBHOOKS if self.kind == AppKind::Connect => WEBHOOKS,
+            other => other,
         }
     }
 

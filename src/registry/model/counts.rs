@@ -13,6 +13,8 @@ pub struct Counts {
     pub expired: i64,
     /// Modules whose events are parked.
     pub paused: i64,
+    /// Webhooks of apps that are never delivered.
+    pub undelivered: i64,
     /// Installations with at least one module.
     pub installations: i64,
 }

@@ -40,6 +40,7 @@ pub(crate) use encryption::{ENCRYPTED, StoredWith};
 pub use encryption::{EncryptionKeys, InvalidKeys, KeyId};
 pub(crate) use identity::DocumentIdentity;
 pub use installation::{DroppedModules, InstallationRecord, InstallationState};
+pub(crate) use module::UNDELIVERED_WEBHOOKS;
 pub use module::{
     DYNAMIC_WEBHOOK, EffectiveStatus, ModuleRecord, ModuleStatus, RegistrationApi, TRIGGER,
     WEBHOOKS,

@@ -9,6 +9,9 @@ use crate::domain::{ModuleKey, UnknownMembers};
 pub const TRIGGER: &str = "trigger";
 /// Module type of Connect webhooks, static or dynamic; routed.
 pub const WEBHOOKS: &str = "webhooks";
+/// Module type under which those webhooks of a Connect app are stored that are never delivered. Releases
+/// that do not know it store such a type without routing it.
+pub(crate) const UNDELIVERED_WEBHOOKS: &str = "undeliveredWebhooks";
 /// Module type under which dynamic webhooks are stored; routed.
 pub const DYNAMIC_WEBHOOK: &str = "dynamicWebhook";
 
@@ -93,12 +96,21 @@ pub enum EffectiveStatus {
     Expired,
     /// Their events are parked.
     Paused,
+    /// A webhook of the app itself that is never delivered: who may receive its events cannot be
+    /// decided here.
+    Undelivered,
 }
 
 impl EffectiveStatus {
     /// Every status.
-    pub const ALL: [Self; 5] =
-        [Self::Active, Self::Inactive, Self::Shadowed, Self::Expired, Self::Paused];
+    pub const ALL: [Self; 6] = [
+        Self::Active,
+        Self::Inactive,
+        Self::Shadowed,
+        Self::Expired,
+        Self::Paused,
+        Self::Undelivered,
+    ];
 
     /// Name of the status in API responses and metrics.
     #[must_use]
@@ -109,6 +121,7 @@ impl EffectiveStatus {
             Self::Shadowed => "shadowed",
             Self::Expired => "expired",
             Self::Paused => "paused",
+            Self::Undelivered => "undelivered",
         }
     }
 }

@@ -160,6 +160,10 @@ pub mod code {
     pub const UNDECLARED_VARIABLE: &str = "SY-2034";
     /// A variable of the manifest without a value.
     pub const NO_VALUE: &str = "SY-2035";
+    /// A condition of a webhook that cannot be decided here.
+    pub const CONDITION: &str = "SY-2036";
+    /// Warning: a webhook that is stored and never delivered.
+    pub const UNDELIVERED: &str = "SY-2037";
 }
 
 #[cfg(test)]

@@ -164,9 +164,9 @@ impl ReplicaState {
 
     /// Returns the number of modules by effective status.
     pub(crate) fn counts(&self) -> Counts {
-        let [active, inactive, shadowed, expired, paused] =
+        let [active, inactive, shadowed, expired, paused, undelivered] =
             self.by_status.each_ref().map(|count| count.load(Relaxed));
         let installations = self.with_modules.load(Relaxed);
-        Counts { active, inactive, shadowed, expired, paused, installations }
+        Counts { active, inactive, shadowed, expired, paused, undelivered, installations }
     }
 }

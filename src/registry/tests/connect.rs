@@ -4,7 +4,8 @@ use super::*;
 use crate::clock;
 use crate::domain::{Secret, WebhookSigner};
 use crate::registry::{
-    ClientPut, ClientUser, ConnectModule, DynamicWebhook, SignedRequest, WebhookOwner, WebhookSpec,
+    ClientPut, ClientUser, ConnectModule, DynamicWebhook, SignedRequest, WEBHOOKS, WebhookOwner,
+    WebhookSpec,
 };
 
 const CONNECT: &str = "com.example";
@@ -42,6 +43,13 @@ impl Replica {
     async fn add_webhooks(&self, specs: &[Value]) -> Vec<Result<u64, Vec<String>>> {
         let specs = specs.iter().map(WebhookSpec::read).collect();
         self.dynamic_webhooks().register(&owner(), ADDRESS, specs).await.unwrap()
+    }
+
+    async fn put_webhooks(&self, webhooks: &Value) -> Result<AppPut, RegisterError> {
+        let app = json!({"kind": "connect", "baseUrl": "https://c.example", "staticModules": {
+            "webhooks": webhooks}});
+        let app = serde_json::from_value(app).unwrap();
+        self.apps().put(&CONNECT.into(), app, &|_| Ok(())).await
     }
 
     fn connect_state(&self, key: &str) -> EffectiveStatus {
@@ -147,13 +155,75 @@ async fn modules_registered_at_once_under_one_key_are_one() {
 }
 
 #[tokio::test]
-async fn static_webhooks_are_checked_and_live() {
+async fn malformed_static_webhooks_are_refused() {
+    let (replica, _store) = Replica::with_connect().await;
+    for (webhook, path) in [
+        (json!({"url": "/s", "conditions": [{"condition": "user_is_admin"}]}), "event"),
+        (json!({"event": "e", "filter": "summary ~ x"}), "url"),
+        (json!({"event": "e", "url": "/s", "filter": ["summary ~ x"]}), "filter"),
+        (json!({"event": "e", "url": "/s", "conditions": {"condition": "a"}}), "conditions"),
+        (json!({"event": "e", "url": "/s", "conditions": [{"or": ["a"]}]}), "conditions[0].or[0]"),
+    ] {
+        let problems = replica.put_webhooks(&json!([webhook])).await.unwrap_err();
+        let RegisterError::Invalid(problems) = problems else { panic!("{webhook}") };
+        let paths: Vec<_> = problems.iter().map(|problem| problem.path.as_str()).collect();
+        assert_eq!(paths, [format!("staticModules.webhooks[0].{path}")], "{webhook}");
+    }
+}
+
+#[tokio::test]
+async fn static_webhook_that_cannot_be_decided_is_listed_and_never_delivered() {
+    let (replica, _store) = Replica::with_connect().await;
+    let put = replica
+        .put_webhooks(&json!([
+            {"key": "plain", "event": "jira:issue_updated", "url": "/s"},
+            {"key": "user", "event": "jira:issue_updated", "url": "/s",
+                "conditions": [{"condition": "addon_is_licensed"}, {"condition": "user_is_admin"}]},
+            {"key": "jql", "event": "jira:issue_created", "url": "/s",
+                "filter": "labels = x ORDER BY created"},
+            {"key": "licensed", "event": "jira:issue_updated", "url": "/s",
+                "conditions": [{"condition": "addon_is_licensed"}]},
+        ]))
+        .await
+        .unwrap();
+    let said: Vec<_> = put.warnings.iter().map(|w| (w.path.as_str(), w.code.as_str())).collect();
+    let at = |index: usize| format!("staticModules.webhooks[{index}]");
+    assert_eq!(said[0], (at(1).as_str(), code::UNDELIVERED));
+    assert_eq!(said[1], (format!("{}.conditions", at(1)).as_str(), code::CONDITION));
+    assert_eq!(said[2], (at(2).as_str(), code::UNDELIVERED));
+    assert!(said.len() > 3 && said[3..].iter().all(|(path, _)| path.ends_with("[2].filter")));
+    let live = ["plain", "user", "jql", "licensed"].map(|key| replica.is_live(key));
+    assert_eq!(live, [true, false, false, true]);
+    assert_eq!(replica.counts().undelivered, 2);
+    let installation = replica.installation("inst-c").unwrap();
+    assert!(installation.unsupported(true).is_none(), "no event waits");
+    for key in ["user", "jql"] {
+        let module = installation.module(key).unwrap();
+        let state = (module.module_type.as_str(), module.effective_status);
+        assert_eq!(state, (WEBHOOKS, EffectiveStatus::Undelivered));
+        assert!(module.reason.as_ref().unwrap().starts_with("never delivered: data."));
+        let warnings = replica.warnings(&installation, module);
+        assert_eq!((warnings[0].code.as_str(), warnings[0].path.as_str()), ("SY-2037", "data"));
+    }
+    // The previous release stores an unknown type without routing it.
+    let stored = &put.record.static_modules;
+    assert_eq!((stored["webhooks"].len(), stored["undeliveredWebhooks"].len()), (2, 2));
+    assert_eq!(put.record.declared_modules()["webhooks"].len(), 4);
+    // The next version may deliver it.
+    let decided = json!([{"key": "user", "event": "jira:issue_updated", "url": "/s"}]);
+    let put = replica.put_webhooks(&decided).await.unwrap();
+    assert!(put.warnings.is_empty() && replica.is_live("user"));
+    assert_eq!(replica.counts().undelivered, 0);
+}
+
+#[tokio::test]
+async fn name_of_the_stored_type_of_undelivered_webhooks_is_reserved() {
     let (replica, _store) = Replica::with_connect().await;
     let app = json!({"kind": "connect", "baseUrl": "https://c.example", "staticModules": {
-        "webhooks": [{"key": "w", "event": "e", "url": "/s", "filter": "summary ~ x"}]}});
+        "undeliveredWebhooks": [{"key": "w", "event": "e", "url": "/s"}]}});
     let app = serde_json::from_value(app).unwrap();
     let error = replica.apps().put(&CONNECT.into(), app, &|_| Ok(())).await.unwrap_err();
-    assert_eq!(first_code(&error), "SY-3501");
+    assert_eq!(first_code(&error), code::MODULE_TYPE);
 }
 
 #[tokio::test]

@@ -11,15 +11,16 @@ use super::program_cache::ProgramCache;
 use super::quotas::static_path_problem;
 use super::secrets::signing_secret_problem;
 use super::static_modules::StaticModules;
+use super::static_webhook::StaticWebhook;
 use super::trigger_rules::ValidationRules;
-use super::webhook::{WebhookDefinition, is_relative};
+use super::webhook::is_relative;
 use super::webhook_review::WebhookReview;
 use crate::clock;
 use crate::domain::{AppId, Product, Secret, UnknownMembers};
 use crate::registry::model::{
     AppKind, AppPermissions, AppRecord, DiscoveryConfig, Endpoint, EndpointAuth, FORMAT,
-    LifecycleCallbacks, NoticeEndpoint, Problem, RetiringSecret, StoredWith, TRIGGER, WEBHOOKS,
-    code,
+    LifecycleCallbacks, NoticeEndpoint, Problem, RetiringSecret, StoredWith, TRIGGER,
+    UNDELIVERED_WEBHOOKS, WEBHOOKS, code,
 };
 
 /// Largest scopes and permissions of an app, in bytes of JSON.
@@ -210,8 +211,8 @@ impl AppSpec {
                         // An app may be installed in either product.
                         let products = &Product::ALL;
                         let review = WebhookReview { products, epic_fields, path: &path };
-                        let webhook = WebhookDefinition::parse(data, &path, Product::Jira);
-                        warnings.extend(webhook.into_iter().flat_map(|w| review.warnings(&w)));
+                        let webhook = static_webhook(data, &path, programs);
+                        warnings.extend(webhook.into_iter().flat_map(|w| review.of_static(w)));
                     }
                     _ => {}
                 }
@@ -220,8 +221,21 @@ impl AppSpec {
         warnings
     }
 
-    /// Returns a Connect app that declares nothing.
-    pub(crate) fn connect() -> Self {
+    /// Returns the keys of the webhooks of a valid app that are never delivered.
+    pub(crate) fn undelivered_keys(&self, programs: &ProgramCache) -> BTreeSet<String> {
+        if self.kind != AppKind::Connect {
+            return BTreeSet::new();
+        }
+        let stored = self.static_modules.stored(self.kind);
+        let webhooks = stored.get(WEBHOOKS).into_iter().flatten();
+        let undelivered = webhooks.filter(|data| {
+            matches!(static_webhook(data, "", programs), Ok(StaticWebhook::Undelivered(_)))
+        });
+        undelivered.filter_map(|data| data.get("key")?.as_str().map(str::to_owned)).collect()
+    }
+
+    /// Returns a Connect app that declares nothing but static modules.
+    pub(crate) fn connect(static_modules: StaticModules) -> Self {
         Self {
             kind: AppKind::Connect,
             name: None,
@@ -230,8 +244,8 @@ impl AppSpec {
             permissions: None,
             functions: Vec::new(),
             endpoints: Vec::new(),
-            base_url: None,
-            static_modules: StaticModules::default(),
+            base_url: Some("https://app.invalid/".to_owned()),
+            static_modules,
             translations: BTreeMap::new(),
             lifecycle: LifecycleCallbacks::default(),
             discovery: None,
@@ -260,6 +274,11 @@ impl AppSpec {
         let rules =
             ValidationRules { app: Some(&app), product: None, allow_unknown_events, programs };
         for (module_type, modules) in &app.static_modules {
+            if module_type == UNDELIVERED_WEBHOOKS && self.kind == AppKind::Connect {
+                let path = format!("staticModules.{module_type}");
+                let message = "the name of this module type is reserved";
+                problems.push(Problem::new(code::MODULE_TYPE, path, message));
+            }
             for (index, data) in modules.iter().enumerate() {
                 let path = self.static_modules.path(module_type, index);
                 let key_path = format!("{path}.key");
@@ -282,7 +301,8 @@ impl AppSpec {
                         problems.extend(rules.check(data, &path).err().into_iter().flatten());
                     }
                     (WEBHOOKS, AppKind::Connect) => {
-                        problems.extend(static_webhook_problems(data, &path, programs));
+                        let webhook = static_webhook(data, &path, programs);
+                        problems.extend(webhook.err().into_iter().flatten());
                     }
                     _ => {}
                 }
@@ -321,17 +341,12 @@ impl AppSpec {
 }
 
 /// The product is unknown here: an app may be installed in either, and Jira accepts more.
-pub(crate) fn static_webhook_problems(
+fn static_webhook(
     data: &Map<String, Value>,
     path: &str,
     programs: &ProgramCache,
-) -> Vec<Problem> {
-    let webhook = match WebhookDefinition::parse(data, path, Product::Jira) {
-        Ok(webhook) => webhook,
-        Err(problems) => return problems,
-    };
-    let filter = format!("{path}.filter");
-    webhook.compile(programs, Product::Jira, &filter).err().unwrap_or_default()
+) -> Result<StaticWebhook, Vec<Problem>> {
+    StaticWebhook::read(data, path, Product::Jira, programs)
 }
 
 /// The parts of an app that carry a secret.

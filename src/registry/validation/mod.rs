@@ -6,6 +6,7 @@
 
 mod app_spec;
 pub mod catalog;
+mod conditions;
 mod connect_module;
 mod discovery_response;
 mod dynamic_webhook;
@@ -17,12 +18,13 @@ mod program_cache;
 mod quotas;
 mod secrets;
 mod static_modules;
+mod static_webhook;
 mod trigger;
 mod trigger_rules;
 mod webhook;
 mod webhook_review;
 
-pub(crate) use app_spec::{AppSecrets, EndpointSpec, static_webhook_problems};
+pub(crate) use app_spec::{AppSecrets, EndpointSpec};
 pub use app_spec::{AppSpec, CheckUrl};
 pub use connect_module::ConnectModule;
 pub(crate) use discovery_response::{
@@ -40,6 +42,7 @@ pub(crate) use quotas::{
 };
 pub(crate) use secrets::{issued_secret_problem, issued_secret_warning, signing_secret_problem};
 pub use static_modules::StaticModules;
+pub(crate) use static_webhook::StaticWebhook;
 pub use trigger::{DeclaredProperty, HandlerRef, Trigger, TriggerEvent, TriggerFilter};
 pub use trigger_rules::{FilterCost, ValidatedTrigger, ValidationRules};
 pub use webhook::WebhookDefinition;

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use switchyard_expr::{Program, quoted};
 
+use super::conditions::{Audience, audience};
 use super::language;
 use super::program_cache::ProgramCache;
 use crate::domain::{EventType, Product};
@@ -21,10 +22,6 @@ use crate::registry::model::{DynamicWebhook, Problem, code, summary};
 const EVENT_CHARS_MAX: usize = 100;
 /// Longest JQL filter, in characters.
 const FILTER_CHARS_MAX: usize = 10_000;
-/// The only condition that the state of an installation decides.
-const LICENSED: &str = "addon_is_licensed";
-/// Deepest nesting of conditions.
-const CONDITIONS_DEEP: u8 = 8;
 
 /// An event type with its filter; none = every event.
 pub(crate) type EventFilter = (EventType, Option<Arc<Program>>);
@@ -56,6 +53,16 @@ pub struct WebhookDefinition {
     pub client: Option<String>,
 }
 
+/// A webhook as its data describes it.
+pub(super) struct WebhookForm {
+    /// The webhook; it must not be used if there are problems, or if its conditions are undecided.
+    pub(super) webhook: WebhookDefinition,
+    /// Problems of its form.
+    pub(super) problems: Vec<Problem>,
+    /// Why its conditions cannot be decided here.
+    pub(super) undecided: Option<Problem>,
+}
+
 impl From<DynamicWebhook> for WebhookDefinition {
     fn from(stored: DynamicWebhook) -> Self {
         Self {
@@ -76,12 +83,23 @@ impl WebhookDefinition {
     /// Parses the data of a `webhooks` module at `path` of its request.
     ///
     /// # Errors
-    /// Every problem of its form.
+    /// Every problem of its form, and why its conditions cannot be decided.
     pub fn parse(
         data: &Map<String, Value>,
         path: &str,
         product: Product,
     ) -> Result<Self, Vec<Problem>> {
+        let WebhookForm { webhook, mut problems, undecided } = Self::read_form(data, path, product);
+        problems.extend(undecided);
+        if problems.is_empty() { Ok(webhook) } else { Err(problems) }
+    }
+
+    /// Reads the data of a `webhooks` module at `path` of its request.
+    pub(super) fn read_form(
+        data: &Map<String, Value>,
+        path: &str,
+        product: Product,
+    ) -> WebhookForm {
         let mut parser = WebhookParser { data, path, problems: Vec::new() };
         let event = parser.required("event");
         let address = parser.required("url");
@@ -99,16 +117,22 @@ impl WebhookDefinition {
             parser.wrong("filter", format!("a filter has at most {FILTER_CHARS_MAX} characters"));
         }
         let included_properties = parser.property_keys();
+        let excludes_body = parser.flag("excludeBody");
+        let (requires_licence, undecided) = match parser.audience() {
+            Audience::Everyone => (false, None),
+            Audience::Licensed => (true, None),
+            Audience::Undecided(problem) => (true, Some(problem)),
+        };
         let webhook = Self {
             events: vec![event],
             address,
             jql,
             included_properties,
-            excludes_body: parser.flag("excludeBody"),
-            requires_licence: parser.requires_licence(),
+            excludes_body,
+            requires_licence,
             ..Self::default()
         };
-        if parser.problems.is_empty() { Ok(webhook) } else { Err(parser.problems) }
+        WebhookForm { webhook, problems: parser.problems, undecided }
     }
 
     /// Returns its event types with their filters; `path` is the path of the JQL in the request.
@@ -274,52 +298,13 @@ impl WebhookParser<'_> {
         })
     }
 
-    /// Conditions on users and entities cannot be decided here, and a webhook that fires although
-    /// its condition is false is worse than none.
-    fn requires_licence(&mut self) -> bool {
-        let Some(conditions) = self.data.get("conditions") else { return false };
-        let Some(conditions) = conditions.as_array() else {
-            self.wrong("conditions", "this is a list of conditions");
-            return false;
-        };
-        let with = |licensed| all_hold(conditions, licensed, CONDITIONS_DEEP);
-        match (with(true), with(false)) {
-            (Some(true), Some(without)) => return !without,
-            (Some(false), Some(_)) => {
-                self.wrong("conditions", "with an active licence this never holds");
-            }
-            _ => self.wrong("conditions", format!("the only condition of webhooks is {LICENSED}")),
-        }
-        false
+    fn audience(&mut self) -> Audience {
+        let Some(conditions) = self.data.get("conditions") else { return Audience::Everyone };
+        audience(conditions, &format!("{}.conditions", self.path)).unwrap_or_else(|problem| {
+            self.problems.push(*problem);
+            Audience::Everyone
+        })
     }
-}
-
-/// Whether all `conditions` are true for an installation with or without a licence; none if one is
-/// about something else, or they are nested deeper than `deep`.
-fn all_hold(conditions: &[Value], licensed: bool, deep: u8) -> Option<bool> {
-    let mut all = true;
-    for condition in conditions {
-        all &= holds(condition, licensed, deep)?;
-    }
-    Some(all)
-}
-
-fn holds(condition: &Value, licensed: bool, deep: u8) -> Option<bool> {
-    let deeper = deep.checked_sub(1)?;
-    let Value::Object(condition) = condition else { return None };
-    if let Some(all) = condition.get("and") {
-        return all_hold(all.as_array()?, licensed, deeper);
-    }
-    if let Some(any) = condition.get("or") {
-        let any: Option<Vec<bool>> =
-            any.as_array()?.iter().map(|condition| holds(condition, licensed, deeper)).collect();
-        return Some(any?.contains(&true));
-    }
-    let inverted = match condition.get("invert") {
-        None => false,
-        Some(invert) => invert.as_bool()?,
-    };
-    (condition.get("condition")? == LICENSED).then_some(licensed != inverted)
 }
 
 #[cfg(test)]
@@ -370,39 +355,6 @@ mod tests {
         for bad in ["http://a/", "//a/b", "https:/x", "mailto:a", "", "\\\\a\\b", "/\\a"] {
             assert!(!ok(bad), "{bad}");
         }
-    }
-
-    #[test]
-    fn licence_is_the_one_condition_alone_or_composed() {
-        let requires = |conditions: Value| {
-            let data = json!({"event": "e", "url": "/h", "conditions": conditions});
-            read(data, Product::Jira).ok().map(|webhook| webhook.requires_licence)
-        };
-        let licensed = json!({"condition": LICENSED});
-        let not = json!({"condition": LICENSED, "invert": true});
-        let admin = json!({"condition": "user_is_admin"});
-        assert_eq!(requires(json!([])), Some(false));
-        assert_eq!(requires(json!([licensed])), Some(true));
-        assert_eq!(requires(json!([{"and": [licensed, {"or": [licensed, not]}]}])), Some(true));
-        assert_eq!(requires(json!([{"or": [licensed, not]}])), Some(false));
-        for undecided in [
-            json!([admin]),
-            json!([{"or": [licensed, admin]}]),
-            json!([not]),
-            json!([{"or": []}]),
-            json!([{"and": licensed}]),
-            json!([{"condition": LICENSED, "invert": "no"}]),
-            json!(["addon_is_licensed"]),
-            json!(licensed),
-        ] {
-            assert_eq!(requires(undecided.clone()), None, "{undecided}");
-        }
-        let mut deep = licensed;
-        for _ in 1..CONDITIONS_DEEP {
-            deep = json!({"and": [deep]});
-        }
-        assert_eq!(requires(json!([deep])), Some(true));
-        assert_eq!(requires(json!([{"and": [deep]}])), None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use super::catalog::{is_webhook_name, nearest_webhook};
 use super::language::{self, Query};
+use super::static_webhook::{StaticWebhook, undelivered_warnings};
 use super::webhook::{WebhookDefinition, has_issue, is_about_an_issue};
 use crate::domain::Product;
 use crate::event::sources::source_of;
@@ -24,6 +25,14 @@ pub(crate) struct WebhookReview<'a> {
 }
 
 impl WebhookReview<'_> {
+    /// Returns the warnings about a webhook of an app.
+    pub(crate) fn of_static(&self, webhook: StaticWebhook) -> Vec<Problem> {
+        match webhook {
+            StaticWebhook::Routed(webhook) => self.warnings(&webhook),
+            StaticWebhook::Undelivered(reasons) => undelivered_warnings(reasons, self.path),
+        }
+    }
+
     /// Returns the warnings about a webhook that can be registered.
     pub(crate) fn warnings(&self, webhook: &WebhookDefinition) -> Vec<Problem> {
         let mut warnings = Vec::new();
