@@ -11,6 +11,7 @@ use switchyard_expr::{Program, Usage};
 
 use super::catalog;
 use super::program_cache::ProgramCache;
+use super::quotas::declared_paths_problem;
 use super::trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
 use crate::domain::Product;
 use crate::event::sources::{SOURCES, source_of};
@@ -94,6 +95,7 @@ impl ValidationRules<'_> {
             }
             warnings.extend(ineffective_on_error(filter));
         }
+        problems.extend(declared_paths_problem(&trigger));
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -201,6 +203,7 @@ fn without_properties(event: &TriggerEvent, paths: &BTreeSet<String>) -> Option<
 mod tests {
     use super::*;
     use crate::registry::testing::forge_app;
+    use crate::registry::validation::quotas::DECLARED_PATHS_MAX;
     use serde_json::json;
 
     fn check(data: Value, allow_unknown_events: bool) -> Result<ValidatedTrigger, Vec<Problem>> {
@@ -299,6 +302,20 @@ mod tests {
             false,
         );
         assert_eq!(accepted.unwrap().property_paths.len(), 1);
+    }
+
+    #[test]
+    fn spellings_of_one_property_path_are_limited() {
+        let spelled = |count: usize| {
+            let paths = (0..count).map(|n| format!("issue.properties[{}'k'].a", " ".repeat(n)));
+            let include = json!({"propertyPaths": paths.collect::<Vec<_>>()});
+            let trigger = json!({"events": ["avi:jira:created:issue"], "function": "main",
+                "payload": {"include": include}});
+            check(trigger, false)
+        };
+        assert_eq!(spelled(DECLARED_PATHS_MAX).unwrap().property_paths.len(), 1);
+        let problems = spelled(DECLARED_PATHS_MAX + 1).unwrap_err();
+        assert_eq!((problems.len(), &*problems[0].code), (1, code::PROPERTY_PATHS_MAX));
     }
 
     #[test]
