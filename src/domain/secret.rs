@@ -105,7 +105,7 @@ mod tests {
     fn errors_of_wrong_types_show_no_value() {
         let hidden = "a hidden, expected secret";
         for value in
-            [serde_json::json!(hidden), serde_json::json!(4_711_4711), serde_json::json!(4711.5)]
+            [serde_json::json!(hidden), serde_json::json!(47_114_711), serde_json::json!(4711.5)]
         {
             let error = serde_json::from_value::<Vec<u8>>(value).unwrap_err().to_string();
             let shown = without_value(&error);

@@ -108,8 +108,8 @@ impl<'a> ConnectLifecycle<'a> {
             InstallationState::Disabled => LifecycleEvent::Disabled,
             InstallationState::Uninstalled => LifecycleEvent::Uninstalled,
         };
-        // The newest state counts: an app that is installed again must not be told later that it was
-        // uninstalled.
+        // The newest state counts: an app that is installed again must not be called later as if it
+        // was uninstalled.
         after.notices.retain(|notice| !notice.kind.starts_with(CALLBACK));
         if app.kind != AppKind::Connect || app.lifecycle.path(event.name()).is_none() {
             return;

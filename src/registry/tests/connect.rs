@@ -347,7 +347,7 @@ async fn keys_of_included_properties_count_once() {
 }
 
 #[tokio::test]
-async fn app_that_is_installed_again_is_not_told_later_that_it_was_uninstalled() {
+async fn app_that_is_installed_again_receives_no_earlier_uninstalled_callback() {
     let (replica, _store) = Replica::with_connect().await;
     let app = json!({"kind": "connect", "baseUrl": "https://c.example/base", "scopes": ["READ"],
         "lifecycle": {"uninstalled": "/gone"}});

@@ -36,12 +36,12 @@ pub use module_key::key_problem;
 pub(crate) use module_types::is_known_type;
 pub use program_cache::ProgramCache;
 pub(crate) use quotas::{
-    DECLARED_PATHS_MAX, WebhookQuota, check_connect_modules, check_modules, check_property_paths,
-    static_path_problem,
+    WebhookQuota, check_connect_modules, check_modules, check_property_paths, static_path_problem,
 };
 pub(crate) use secrets::{issued_secret_problem, issued_secret_warning, signing_secret_problem};
 pub use static_modules::StaticModules;
 pub use trigger::{DeclaredProperty, HandlerRef, Trigger, TriggerEvent, TriggerFilter};
+pub(crate) use trigger_rules::DECLARED_PATHS_MAX;
 pub use trigger_rules::{FilterCost, ValidatedTrigger, ValidationRules};
 pub use webhook::WebhookDefinition;
 pub(crate) use webhook_review::WebhookReview;

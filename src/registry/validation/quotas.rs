@@ -19,10 +19,6 @@ use crate::registry::model::{
     RegistrationApi, TRIGGER, code,
 };
 
-/// Different texts of property paths that a trigger may declare. Each is a member of its deliveries,
-/// also if it is another spelling of the same path, which the limit of paths counts once.
-pub(crate) const DECLARED_PATHS_MAX: usize = 25;
-
 /// Requires a quota for one more Forge module.
 ///
 /// # Errors
@@ -82,16 +78,6 @@ pub(crate) fn check_property_paths(
         }
     }
     path_problem(paths.len(), "data", max).map_or(Ok(()), |problem| Err(vec![problem]))
-}
-
-/// Limits the texts of property paths that a trigger declares, in whatever spelling.
-pub(super) fn declared_paths_problem(trigger: &Trigger) -> Option<Problem> {
-    let texts: BTreeSet<&str> =
-        trigger.property_paths.iter().map(|declared| declared.path.value.as_str()).collect();
-    let last = trigger.property_paths.last().filter(|_| texts.len() > DECLARED_PATHS_MAX)?;
-    let used = texts.len();
-    let message = format!("{used} property paths are declared, the limit is {DECLARED_PATHS_MAX}");
-    Some(Problem::new(code::PROPERTY_PATHS_MAX, &last.path.path, message))
 }
 
 /// Limits the distinct entity-property paths of the static triggers of an app, which each of its

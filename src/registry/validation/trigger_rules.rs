@@ -11,7 +11,6 @@ use switchyard_expr::{Program, Usage};
 
 use super::catalog;
 use super::program_cache::ProgramCache;
-use super::quotas::declared_paths_problem;
 use super::trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
 use crate::domain::Product;
 use crate::event::sources::{SOURCES, source_of};
@@ -29,6 +28,10 @@ pub struct ValidatedTrigger {
     /// Its programs, kept alive until the registration is applied.
     pub programs: Vec<Arc<Program>>,
 }
+
+/// Different texts of property paths that a trigger may declare. Each is a member of its deliveries,
+/// also if it is another spelling of the same path, which the limit of paths counts once.
+pub(crate) const DECLARED_PATHS_MAX: usize = 25;
 
 /// How the cost of a filter grows with the lists it iterates.
 ///
@@ -199,11 +202,20 @@ fn without_properties(event: &TriggerEvent, paths: &BTreeSet<String>) -> Option<
     Some(Problem::new(code::NO_PROPERTIES, &event.event_type.path, message))
 }
 
+/// Limits the texts of property paths that a trigger declares, in whatever spelling.
+fn declared_paths_problem(trigger: &Trigger) -> Option<Problem> {
+    let texts: BTreeSet<&str> =
+        trigger.property_paths.iter().map(|declared| declared.path.value.as_str()).collect();
+    let last = trigger.property_paths.last().filter(|_| texts.len() > DECLARED_PATHS_MAX)?;
+    let used = texts.len();
+    let message = format!("{used} property paths are declared, the limit is {DECLARED_PATHS_MAX}");
+    Some(Problem::new(code::PROPERTY_PATHS_MAX, &last.path.path, message))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::registry::testing::forge_app;
-    use crate::registry::validation::quotas::DECLARED_PATHS_MAX;
     use serde_json::json;
 
     fn check(data: Value, allow_unknown_events: bool) -> Result<ValidatedTrigger, Vec<Problem>> {
