@@ -31,7 +31,7 @@ pub(super) struct PublishRequest {
 /// Why a message is not stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum NotStored {
-    /// It is larger than `max_payload`: the broker can never store it.
+    /// It, or its headers, are larger than a limit: the broker can never store it.
     TooLarge,
     /// The stream has its maximum size.
     StreamFull,
@@ -58,7 +58,9 @@ pub(super) async fn until_stored(
                 gate.record_stored(pass);
                 return Ok(());
             }
-            Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
+            Err(error) if refusal(&error) == Some(Refusal::TooLarge) => {
+                // Others can be stored: the broker refused this message alone.
+                gate.record_stored(pass);
                 return Err(NotStored::TooLarge);
             }
             Err(error) => error,
@@ -174,6 +176,7 @@ mod tests {
             (10023, "insufficient resources", Some(Refusal::StorageFull)),
             (10047, "insufficient storage resources available", Some(Refusal::StorageFull)),
             (10054, "message size exceeds maximum allowed", Some(Refusal::TooLarge)),
+            (10097, "header size exceeds maximum allowed of 64k", Some(Refusal::TooLarge)),
             (10008, "JetStream system temporarily unavailable", None),
             (10158, "duplicate message id is in process", None),
         ] {

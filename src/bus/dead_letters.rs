@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use async_nats::HeaderValue;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
@@ -15,6 +16,11 @@ use crate::delivery::{
 };
 use crate::domain::token;
 use crate::event::codec::names;
+
+/// Bytes of header values beyond which the broker may refuse a message: it accepts 64 KiB of headers.
+const HEADERS_BYTES_MAX: usize = 48 * 1024;
+/// Longest header that such a letter keeps, in bytes.
+const LONG_HEADER_BYTES: usize = 2 * 1024;
 
 /// Writes the dead-letter stream.
 #[derive(Clone, Debug)]
@@ -61,6 +67,7 @@ impl DeadLetterStream {
                 }
                 // An owner within its guaranteed amount waits at the gate; others are dropped.
                 Err(NotStored::StreamFull) => self.shares.set_dead_letters_full(),
+                Err(NotStored::TooLarge) if omit_long_headers(&mut request) => {}
                 Err(NotStored::TooLarge) if request.body.is_empty() => {
                     tracing::error!(subject = request.subject, "dead letter not stored: too large");
                     return DeadLetterStored::Stored;
@@ -94,6 +101,23 @@ impl DeadLetterStream {
             }
         }
     }
+}
+
+/// Removes the long headers if the broker refuses so many bytes of headers; returns whether it did.
+fn omit_long_headers(request: &mut PublishRequest) -> bool {
+    let bytes = |values: &[HeaderValue]| values.iter().map(|v| v.as_str().len()).sum::<usize>();
+    let total: usize = request.headers.iter().map(|(_, values)| bytes(values)).sum();
+    let is_kept = |values: &[HeaderValue]| bytes(values) <= LONG_HEADER_BYTES;
+    if total <= HEADERS_BYTES_MAX || request.headers.iter().all(|(_, values)| is_kept(values)) {
+        return false;
+    }
+    let kept = request.headers.iter().filter(|(_, values)| is_kept(values));
+    let kept = kept.flat_map(|(name, values)| {
+        values.iter().map(|value| (name.clone(), value.clone())).collect::<Vec<_>>()
+    });
+    request.headers = kept.collect();
+    tracing::warn!(subject = request.subject, "dead letter stored without its long headers");
+    true
 }
 
 fn omit_body(request: &mut PublishRequest) {

@@ -35,6 +35,9 @@ use crate::event::members::Members;
 use crate::event::webhook::reverse;
 use crate::jwt::{self, qsh};
 
+/// Longest header with the keys of included properties, in bytes before it is encoded. The broker
+/// accepts 64 KiB of headers; with more keys the list of failed webhooks shows the body without properties.
+const PROPERTIES_HEADER_BYTES_MAX: usize = 8 * 1024;
 /// Answer of a receiver that does not accept a token.
 const UNAUTHORIZED: u16 = 401;
 const NO_RESPONSE: &str = "no complete response before the deadline";
@@ -87,7 +90,8 @@ impl Channel for WebhookHandler {
                 .extend(matched_ids(delivery, self).map(|ids| (dead_letter::WEBHOOK_MATCHED, ids)));
             if !self.property_keys.is_empty() {
                 let keys = json!(self.property_keys).to_string();
-                headers.push((dead_letter::WEBHOOK_PROPERTIES, keys));
+                let keys = Some(keys).filter(|keys| keys.len() <= PROPERTIES_HEADER_BYTES_MAX);
+                headers.extend(keys.map(|keys| (dead_letter::WEBHOOK_PROPERTIES, keys)));
             }
         }
         headers

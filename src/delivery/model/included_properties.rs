@@ -26,8 +26,16 @@ pub(super) fn render(
     meant.peek()?;
     let runtime = runtime.and_then(|text| Members::parse(text).ok());
     let mut out = ObjectWriter::with_capacity(256);
+    // A path is looked up once, however many spellings of it are declared.
+    let mut found: Vec<(&PropertyPath, Option<&str>)> = Vec::new();
     for one in meant {
-        let value = runtime.as_ref().and_then(|runtime| value_of(runtime, one.path.as_ref()?));
+        let Some((runtime, path)) = runtime.as_ref().zip(one.path.as_ref()) else { continue };
+        let known = found.iter().find(|(known, _)| *known == path).map(|(_, value)| *value);
+        let value = known.unwrap_or_else(|| {
+            let value = value_of(runtime, path);
+            found.push((path, value));
+            value
+        });
         if let Some(value) = value {
             out.json(&one.declared, value);
         }

@@ -102,10 +102,11 @@ impl<'a> Clients<'a> {
     async fn put_secret(&self, id: &str, spec: &ClientSpec) -> Result<(), RegisterError> {
         let before = self.context.state().client(id);
         let left = before.filter(|before| before.installation != spec.installation);
-        let mut taken = None;
-        if let Some(left) = left {
-            taken = self.remove_from(&left.installation, id).await?;
-        }
+        let left = left.map(|left| left.installation.clone());
+        let taken = left.as_ref().and_then(|left| {
+            let left = self.context.state().installation(left.as_str())?;
+            left.record.oauth_clients.get(id).cloned()
+        });
         let owner = ClientUser { client: id.to_owned(), user: spec.user.clone() };
         let is_only = self.is_only_client_of(spec, id);
         let update = |current: Option<InstallationRecord>| {
@@ -138,7 +139,12 @@ impl<'a> Clients<'a> {
             record.updated_ms = clock::now_ms();
             Ok(Mutation::Put(Box::new(record), ()))
         };
-        self.context.transactions.update_document(spec.installation.as_str(), update).await
+        self.context.transactions.update_document(spec.installation.as_str(), update).await?;
+        // Last, so that a refusal or a crash before loses nothing; a repeat finds what was done.
+        if let Some(left) = left {
+            self.remove_from(&left, id).await?;
+        }
+        Ok(())
     }
 
     /// Whether no other client acts for the user in the installation.
@@ -149,14 +155,14 @@ impl<'a> Clients<'a> {
         !others.filter_map(|other| state.client(other)).any(|other| other.user == spec.user)
     }
 
-    /// Removes the secret and the webhooks of a client from its installation; returns the secret.
+    /// Removes the secret and the webhooks of a client from its installation.
     async fn remove_from(
         &self,
         installation: &InstallationId,
         id: &str,
-    ) -> Result<Option<ClientSecret>, RegisterError> {
+    ) -> Result<(), RegisterError> {
         let update = |current: Option<InstallationRecord>| {
-            let Some(mut record) = current else { return Ok(Mutation::Keep(None)) };
+            let Some(mut record) = current else { return Ok(Mutation::Keep(())) };
             let removed = record.oauth_clients.remove(id);
             let before = record.modules.len();
             let is_meant = |module: &ModuleRecord| {
@@ -166,11 +172,11 @@ impl<'a> Clients<'a> {
             record.modules.retain(|module| !is_meant(module));
             let webhooks = before - record.modules.len();
             if removed.is_none() && webhooks == 0 {
-                return Ok(Mutation::Keep(None));
+                return Ok(Mutation::Keep(()));
             }
             info!(client = id, %installation, webhooks, "OAuth client removed from installation");
             record.updated_ms = clock::now_ms();
-            Ok(Mutation::Put(Box::new(record), removed))
+            Ok(Mutation::Put(Box::new(record), ()))
         };
         self.context.transactions.update_document(installation.as_str(), update).await
     }

@@ -21,13 +21,11 @@ use crate::registry::app_calls::{AppCall, CallAuth};
 use crate::registry::error::RegisterError;
 use crate::registry::metrics;
 use crate::registry::model::{
-    AppKind, AppRecord, InstallationRecord, InstallationState, PendingNotice,
+    AppKind, AppRecord, CALLBACK, InstallationRecord, InstallationState, PendingNotice,
 };
 
 /// Lifetime of callback tokens, in seconds; the same as the vendor's.
 const TOKEN_LIFE_S: i64 = 180;
-/// Prefix of the types of notices that are callbacks.
-const CALLBACK: &str = "lifecycle.";
 const SERVER_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The lifecycle event that a change of an installation causes.
@@ -110,6 +108,9 @@ impl<'a> ConnectLifecycle<'a> {
             InstallationState::Disabled => LifecycleEvent::Disabled,
             InstallationState::Uninstalled => LifecycleEvent::Uninstalled,
         };
+        // The newest state counts: an app that is installed again must not be called later as if it
+        // was uninstalled.
+        after.notices.retain(|notice| !notice.kind.starts_with(CALLBACK));
         if app.kind != AppKind::Connect || app.lifecycle.path(event.name()).is_none() {
             return;
         }

@@ -5,6 +5,8 @@
 //! A notice is posted to the address in the app record (`notices.url`) and signed like a delivery; an
 //! app without one gets none. It waits in the record of the installation until the app has it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -27,6 +29,9 @@ use crate::registry::transaction::Mutation;
 
 /// Type of the notice of modules that discovery ignored; its data are those of the record.
 const DISCOVERY_IGNORED: &str = "switchyard.discovery.ignored";
+
+/// Time after which no further notice of a claim is sent; a claim ends after a minute.
+const SENDING_MAX: Duration = Duration::from_secs(30);
 
 /// Notices to apps.
 #[derive(Clone, Copy)]
@@ -154,8 +159,17 @@ impl<'a> Notices<'a> {
         let claimed = self.context.transactions.update_document(id.as_str(), claim).await?;
         let Some((record, claimed)) = claimed else { return Ok(()) };
         let mut outcomes = Vec::with_capacity(claimed.len());
+        let start = clock::tick();
+        let mut is_stopped = false;
         for notice in &claimed {
-            outcomes.push((&notice.id, self.send(&target.app.record, &record, notice).await));
+            let outcome = match is_stopped {
+                true => NoticeOutcome::NotTried,
+                false => self.send(&target.app.record, &record, notice).await,
+            };
+            // All installations share few places, and a claim ends: an app that does not answer holds
+            // them for one notice.
+            is_stopped |= outcome == NoticeOutcome::Failed || clock::since(start) > SENDING_MAX;
+            outcomes.push((&notice.id, outcome));
         }
         let settle = |current: Option<InstallationRecord>| {
             let Some(mut record) = current else { return Ok(Mutation::Keep(0)) };

@@ -2,6 +2,7 @@
 //!
 //! A new kind of handler is compiled here.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use url::Url;
@@ -85,7 +86,7 @@ pub(super) fn of_webhook(
         base: base.ok_or("the app has no base URL")?,
         signer: signer(installation, webhook.client.as_deref())?,
         excludes_body: webhook.excludes_body,
-        property_keys: webhook.included_properties.iter().map(|key| key.as_str().into()).collect(),
+        property_keys: distinct(&webhook.included_properties),
         dynamic: webhook.number.map(|number| {
             let owner = webhook.user.as_ref().map(|_| webhook.client.as_deref());
             DynamicWebhookId { number, delivery_key: delivery_key(owner, address) }
@@ -93,6 +94,12 @@ pub(super) fn of_webhook(
         names: webhook.events.iter().map(|name| name.as_str().into()).collect(),
         address: address.into(),
     })))
+}
+
+/// Each key once: a body that included a property for every repetition would have no bound.
+fn distinct(keys: &[String]) -> Box<[Box<str>]> {
+    let mut seen = HashSet::new();
+    keys.iter().map(String::as_str).filter(|key| seen.insert(*key)).map(Box::from).collect()
 }
 
 /// Returns who signs a webhook: the OAuth client that registered it if its secret is known, else the

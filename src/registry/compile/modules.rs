@@ -16,7 +16,8 @@ use crate::registry::model::{
     InstallationState, ModuleFields, ModuleStatus, RegistrationApi, TRIGGER, WEBHOOKS, summary,
 };
 use crate::registry::validation::{
-    DeclaredProperty, ProgramCache, StaticWebhook, Trigger, WebhookDefinition, is_known_type,
+    DECLARED_PATHS_MAX, DeclaredProperty, ProgramCache, StaticWebhook, Trigger, WebhookDefinition,
+    is_known_type,
 };
 use crate::telemetry::SubscriptionStats;
 
@@ -364,14 +365,16 @@ impl ModuleCompiler<'_> {
     }
 }
 
-/// Returns each declared property once.
+/// Returns each declared property once, within the limit of texts: an older release accepted more.
 fn included(declared: Vec<DeclaredProperty>) -> Box<[IncludedProperty]> {
-    let mut included: Vec<IncludedProperty> = Vec::with_capacity(declared.len());
-    for property in declared {
-        let property = IncludedProperty::new(&property.path.value, property.event_type);
-        if !included.contains(&property) {
-            included.push(property);
+    let (mut texts, mut known) = (HashSet::new(), HashSet::new());
+    let properties = declared.into_iter().filter_map(|DeclaredProperty { path, event_type }| {
+        if texts.len() >= DECLARED_PATHS_MAX && !texts.contains(&path.value) {
+            return None;
         }
-    }
-    included.into()
+        let property = IncludedProperty::new(&path.value, event_type);
+        texts.insert(path.value);
+        known.insert(property.clone()).then_some(property)
+    });
+    properties.collect()
 }

@@ -47,7 +47,7 @@ pub use module::{
 };
 pub use module_fields::ModuleFields;
 pub use notice::PendingNotice;
-pub(crate) use notice_queue::NoticeOutcome;
+pub(crate) use notice_queue::{CALLBACK, NoticeOutcome};
 pub use problem::{Problem, SourceRange, code, summary};
 pub(crate) use quota::QuotaUsage;
 pub(crate) use replay_guard::ReplayGuard;

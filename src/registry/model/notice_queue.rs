@@ -9,12 +9,17 @@ use super::notice::PendingNotice;
 use crate::clock;
 use crate::domain::UnknownMembers;
 
-/// Most notices of an installation that wait; a further one replaces the oldest.
+/// Most notices of an installation that wait; a further one replaces the oldest that is no callback.
 pub(crate) const NOTICES_MAX: usize = 16;
 /// Time within which the replica that claimed a notice sends it, in milliseconds.
 const CLAIM_MS: i64 = 60_000;
 /// Pauses before the next attempt, in milliseconds; after the last attempt a notice is dropped.
 const PAUSES_MS: [i64; 4] = [2_000, 10_000, 60_000, 600_000];
+
+/// Pause of a notice that was claimed and not attempted, in milliseconds.
+const NOT_TRIED_PAUSE_MS: i64 = 2_000;
+/// Prefix of the types of notices that are lifecycle callbacks.
+pub(crate) const CALLBACK: &str = "lifecycle.";
 
 /// What follows from an attempt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,6 +28,8 @@ pub(crate) enum NoticeOutcome {
     Sent,
     /// The attempt failed.
     Failed,
+    /// There was no attempt: another notice failed, or the others took too long.
+    NotTried,
 }
 
 impl InstallationRecord {
@@ -38,7 +45,11 @@ impl InstallationRecord {
             attempts: 0,
             unknown: UnknownMembers::default(),
         });
-        (self.notices.len() > NOTICES_MAX).then(|| self.notices.remove(0).kind)
+        (self.notices.len() > NOTICES_MAX).then(|| {
+            let is_plain = |notice: &PendingNotice| !notice.kind.starts_with(CALLBACK);
+            let oldest = self.notices.iter().position(is_plain).unwrap_or(0);
+            self.notices.remove(oldest).kind
+        })
     }
 
     /// Returns when the next notice is to be sent, milliseconds since the epoch.
@@ -65,6 +76,11 @@ impl InstallationRecord {
         match (outcome, pause_ms, self.notices.get_mut(at)) {
             (NoticeOutcome::Failed, Some(pause_ms), Some(notice)) => {
                 notice.due_ms = now_ms.saturating_add(*pause_ms);
+                false
+            }
+            (NoticeOutcome::NotTried, _, Some(notice)) => {
+                notice.attempts = attempts.saturating_sub(1);
+                notice.due_ms = now_ms.saturating_add(NOT_TRIED_PAUSE_MS);
                 false
             }
             (outcome, _, _) => {
@@ -98,6 +114,9 @@ mod tests {
         }
         assert!(record.notices.is_empty());
         record.add_notice("two", Value::Null);
+        let claimed = record.claim_notices(i64::MAX - 1_000_000);
+        record.settle_notice(&claimed[0].id, NoticeOutcome::NotTried, now_ms);
+        assert_eq!((record.notices[0].attempts, record.notices[0].due_ms > now_ms), (0, true));
         let id = record.claim_notices(i64::MAX)[0].id.clone();
         assert!(!record.settle_notice(&id, NoticeOutcome::Sent, now_ms));
         assert!(record.notices.is_empty());
@@ -112,5 +131,7 @@ mod tests {
         }
         assert_eq!(record.add_notice("more", Value::Null).as_deref(), Some("0"));
         assert_eq!(record.notices.len(), NOTICES_MAX);
+        record.notices[0].kind = format!("{CALLBACK}uninstalled");
+        assert_eq!(record.add_notice("more", Value::Null).as_deref(), Some("2"), "no callback");
     }
 }

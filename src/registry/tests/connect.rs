@@ -377,6 +377,63 @@ async fn deleted_oauth_client_leaves_neither_webhooks_nor_a_secret() {
 }
 
 #[tokio::test]
+async fn oauth_client_that_cannot_move_keeps_its_secret_and_its_webhooks() {
+    let (replica, _store) = Replica::with_connect().await;
+    let changes = json!({"app": CONNECT, "clientKey": "k2", "sharedSecret": "secret-2"});
+    replica.install("inst-d", changes).await.unwrap();
+    for number in 0..100 {
+        let members = json!({"installation": "inst-d", "clientSecret": "secret-of-another-client",
+            "user": format!("u{number}")});
+        replica.put_client(&format!("d{number}"), members).await.unwrap();
+    }
+    let secret = json!({"clientSecret": "secret-of-client-a-1"});
+    replica.put_client("a", secret.clone()).await.unwrap();
+    let number = replica.hook_of("a", ADDRESS).await.unwrap();
+    let signer = replica.signer_of(number);
+    let moved = json!({"installation": "inst-d"});
+    assert_eq!(first_code(&replica.put_client("a", moved.clone()).await.unwrap_err()), code::FORM);
+    assert_eq!(replica.signer_of(number), signer);
+    replica.clients().delete("d0").await.unwrap();
+    replica.put_client("a", moved).await.unwrap();
+    let left = replica.installation("inst-c").unwrap();
+    assert!(left.record.oauth_clients.is_empty() && left.record.modules.is_empty());
+    let found = replica.installation("inst-d").unwrap().record.oauth_clients["a"].clone();
+    assert_eq!(found.secret.reveal(), "secret-of-client-a-1", "it moves along");
+}
+
+#[tokio::test]
+async fn keys_of_included_properties_count_once() {
+    let (replica, _store) = Replica::with_connect().await;
+    let repeated = vec!["k"; 1000];
+    let statics = json!({"webhooks": [{"key": "one", "event": "jira:issue_updated", "url": "/h",
+        "propertyKeys": repeated}]});
+    replica.put_connect(statics).await;
+    let id = SubscriptionId { installation: "inst-c".into(), key: "one".into() };
+    let subscription = replica.subscription(&id).unwrap();
+    let Handler::Webhook(webhook) = &*subscription.owner.settings.handler else {
+        panic!("a webhook")
+    };
+    assert_eq!(*webhook.property_keys, ["k".into()]);
+}
+
+#[tokio::test]
+async fn app_that_is_installed_again_receives_no_earlier_uninstalled_callback() {
+    let (replica, _store) = Replica::with_connect().await;
+    let app = json!({"kind": "connect", "baseUrl": "https://c.example/base", "scopes": ["READ"],
+        "lifecycle": {"uninstalled": "/gone"}});
+    let app = serde_json::from_value(app).unwrap();
+    replica.apps().put(&CONNECT.into(), app, &|_| Ok(())).await.unwrap();
+    let waiting = || {
+        let record = Arc::clone(&replica.installation("inst-c").unwrap().record);
+        record.notices.iter().map(|notice| notice.kind.clone()).collect::<Vec<_>>()
+    };
+    replica.installations().delete("inst-c").await.unwrap();
+    assert_eq!(waiting(), ["lifecycle.uninstalled"]);
+    replica.install_connect("enabled").await;
+    assert!(waiting().is_empty());
+}
+
+#[tokio::test]
 async fn each_user_of_each_oauth_client_has_one_address() {
     let (replica, _store) = Replica::with_connect().await;
     let (one, two) = ("https://c.example/base/one", "https://c.example/base/two");

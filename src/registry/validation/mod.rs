@@ -44,6 +44,7 @@ pub(crate) use secrets::{issued_secret_problem, issued_secret_warning, signing_s
 pub use static_modules::StaticModules;
 pub(crate) use static_webhook::StaticWebhook;
 pub use trigger::{DeclaredProperty, HandlerRef, Trigger, TriggerEvent, TriggerFilter};
+pub(crate) use trigger_rules::DECLARED_PATHS_MAX;
 pub use trigger_rules::{FilterCost, ValidatedTrigger, ValidationRules};
 pub use webhook::WebhookDefinition;
 pub(crate) use webhook_review::WebhookReview;

@@ -54,15 +54,15 @@ impl StaticModules {
 fn add_keys(all: &mut BTreeMap<String, Vec<Map<String, Value>>>) {
     let given = all.values().flatten().filter_map(|data| data.get("key")?.as_str());
     let mut taken: BTreeSet<String> = given.map(str::to_owned).collect();
+    let mut numbers: BTreeMap<String, usize> = BTreeMap::new();
     for (module_type, modules) in all {
         for data in modules.iter_mut().filter(|data| !data.contains_key("key")) {
             let base = derived_key(module_type, data);
             let mut key = base.clone();
             // Equal modules differ in their position.
-            for number in 2.. {
-                if taken.insert(key.clone()) {
-                    break;
-                }
+            let number = numbers.entry(base.clone()).or_insert(1);
+            while !taken.insert(key.clone()) {
+                *number += 1;
                 key = format!("{base}-{number}");
             }
             data.insert("key".to_owned(), key.into());
@@ -138,6 +138,13 @@ mod tests {
         let twice = keys(json!({"webhooks": [a, a, {"key": "own", "event": "e", "url": "/"}]}));
         assert_eq!(twice, [first[0].clone(), format!("{}-2", first[0]), "own".into()]);
         assert_ne!(keys(json!({"web/Panels": [a]}))[0], first[0]);
+    }
+
+    #[test]
+    fn many_equal_modules_get_different_keys() {
+        let equal: Vec<Value> = (0..20_000).map(|_| json!({"event": "e", "url": "/"})).collect();
+        let found: BTreeSet<String> = keys(json!({"webhooks": equal})).into_iter().collect();
+        assert_eq!(found.len(), 20_000);
     }
 
     #[test]

@@ -29,6 +29,10 @@ pub struct ValidatedTrigger {
     pub programs: Vec<Arc<Program>>,
 }
 
+/// Different texts of property paths that a trigger may declare. Each is a member of its deliveries,
+/// also if it is another spelling of the same path, which the limit of paths counts once.
+pub(crate) const DECLARED_PATHS_MAX: usize = 25;
+
 /// How the cost of a filter grows with the lists it iterates.
 ///
 /// **Shape:** `{"path", "expression", "variables"}`, such as `6*N + 21` with `N` the length of
@@ -94,6 +98,7 @@ impl ValidationRules<'_> {
             }
             warnings.extend(ineffective_on_error(filter));
         }
+        problems.extend(declared_paths_problem(&trigger));
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -195,6 +200,16 @@ fn without_properties(event: &TriggerEvent, paths: &BTreeSet<String>) -> Option<
         return None;
     };
     Some(Problem::new(code::NO_PROPERTIES, &event.event_type.path, message))
+}
+
+/// Limits the texts of property paths that a trigger declares, in whatever spelling.
+fn declared_paths_problem(trigger: &Trigger) -> Option<Problem> {
+    let texts: BTreeSet<&str> =
+        trigger.property_paths.iter().map(|declared| declared.path.value.as_str()).collect();
+    let last = trigger.property_paths.last().filter(|_| texts.len() > DECLARED_PATHS_MAX)?;
+    let used = texts.len();
+    let message = format!("{used} property paths are declared, the limit is {DECLARED_PATHS_MAX}");
+    Some(Problem::new(code::PROPERTY_PATHS_MAX, &last.path.path, message))
 }
 
 #[cfg(test)]
@@ -299,6 +314,20 @@ mod tests {
             false,
         );
         assert_eq!(accepted.unwrap().property_paths.len(), 1);
+    }
+
+    #[test]
+    fn spellings_of_one_property_path_are_limited() {
+        let spelled = |count: usize| {
+            let paths = (0..count).map(|n| format!("issue.properties[{}'k'].a", " ".repeat(n)));
+            let include = json!({"propertyPaths": paths.collect::<Vec<_>>()});
+            let trigger = json!({"events": ["avi:jira:created:issue"], "function": "main",
+                "payload": {"include": include}});
+            check(trigger, false)
+        };
+        assert_eq!(spelled(DECLARED_PATHS_MAX).unwrap().property_paths.len(), 1);
+        let problems = spelled(DECLARED_PATHS_MAX + 1).unwrap_err();
+        assert_eq!((problems.len(), &*problems[0].code), (1, code::PROPERTY_PATHS_MAX));
     }
 
     #[test]
