@@ -83,11 +83,14 @@ impl Rig {
 
     /// Purges the event stream and fills it again.
     pub(crate) async fn publish(&self, events: usize) -> anyhow::Result<()> {
-        self.publish_with(&self.publisher(), events).await.map(drop)
+        self.publish_forgotten(events).await.map(drop)
     }
 
-    /// Publishes as the HTTP APIs do, with the memory of ids and its recorder; returns the time.
+    /// Purges the event stream and publishes as the HTTP APIs do, with the memory of ids and its
+    /// recorder; returns the time.
     pub(crate) async fn publish_remembered(&self, events: usize) -> anyhow::Result<Stopwatch> {
+        // Before the recorder starts: it would read again what a purge left.
+        self.purge_events().await?;
         let repeats = Arc::<Repeats>::default();
         let recorder = RepeatRecorder::new(
             self.connections.control.clone(),
@@ -104,9 +107,15 @@ impl Rig {
         watch
     }
 
-    /// Publishes without the memory of ids; returns the time.
+    /// Purges the event stream and publishes without the memory of ids; returns the time.
     pub(crate) async fn publish_forgotten(&self, events: usize) -> anyhow::Result<Stopwatch> {
+        self.purge_events().await?;
         self.publish_with(&self.publisher(), events).await
+    }
+
+    async fn purge_events(&self) -> anyhow::Result<()> {
+        self.events_stream().await?.purge().await?;
+        Ok(())
     }
 
     fn publisher(&self) -> EventPublisher {
@@ -119,7 +128,6 @@ impl Rig {
         publisher: &EventPublisher,
         events: usize,
     ) -> anyhow::Result<Stopwatch> {
-        self.events_stream().await?.purge().await?;
         let watch = Stopwatch::start();
         let last = self.events_stream().await?.cached_info().state.last_sequence;
         let bodies = corpus::bodies();
