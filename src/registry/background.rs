@@ -9,20 +9,25 @@
 //! | removal of expired webhooks from the matcher | every second | [`watch`](super::replica), since only the writer may |
 //! | removal of used requests whose tokens expired | with the next signed request | [`ReplayGuard`](super::model::ReplayGuard) |
 
+mod places;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
-use tracing::warn;
+use tokio::task::{self, JoinError, JoinSet};
+use tracing::{error, warn};
+
+use places::{PLACES, Places};
 
 use super::commands::{Context, Discovery, DiscoveryMode, Notices, SigningKeys};
 use crate::clock;
-use crate::domain::InstallationId;
+use crate::domain::{AppId, InstallationId};
 
 /// Interval at which due installations are polled.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// Installations processed concurrently.
-const RUNNING_MAX: usize = 8;
+/// Installations of which work starts per interval, which bounds the writes to the store.
+const STARTS_MAX: usize = PLACES;
 /// Pause before a retry after the store was unavailable.
 const STORE_PAUSE_MS: i64 = 1_000;
 /// Pause before the work of an installation whose document cannot be read is looked at again.
@@ -37,16 +42,54 @@ pub(super) async fn run(context: Arc<Context>) {
 
 /// Runs the due work of installations, as their wakeup timers say.
 async fn run_due_installations(context: Arc<Context>) {
-    let mut running = JoinSet::new();
+    let mut places = Places::default();
+    let (mut running, mut apps) = (JoinSet::new(), HashMap::new());
     let mut poll = tokio::time::interval(POLL_INTERVAL);
+    let mut starts_left = 0;
     loop {
-        poll.tick().await;
-        while running.try_join_next().is_some() {}
-        while running.len() < RUNNING_MAX {
-            let Some(id) = context.replica.wakeups.pop_due(clock::broker_now_ms()) else { break };
-            let context = Arc::clone(&context);
-            running.spawn(async move { run_due(&context, &id).await });
+        tokio::select! {
+            _ = poll.tick() => {
+                starts_left = STARTS_MAX;
+                collect_due(&context, &mut places);
+            }
+            Some(done) = running.join_next_with_id() => free_place(&done, &mut apps, &mut places),
         }
+        while starts_left > 0
+            && let Some((app, id)) = places.take()
+        {
+            starts_left -= 1;
+            let context = Arc::clone(&context);
+            let task = running.spawn(async move { run_due(&context, &id).await });
+            apps.insert(task.id(), app);
+        }
+    }
+}
+
+/// Lets all installations wait whose timers are due.
+fn collect_due(context: &Context, places: &mut Places) {
+    let now_ms = clock::broker_now_ms();
+    while let Some(id) = context.replica.wakeups.pop_due(now_ms) {
+        let known = context.state().installation(id.as_str());
+        // Nothing is sent for an installation that is not known.
+        let app = known.map_or_else(|| AppId::from(""), |known| known.record.app.clone());
+        places.push(app, id);
+    }
+}
+
+fn free_place(
+    done: &Result<(task::Id, ()), JoinError>,
+    apps: &mut HashMap<task::Id, AppId>,
+    places: &mut Places,
+) {
+    let task = match done {
+        Ok((task, ())) => *task,
+        Err(failed) => {
+            error!(%failed, "background task of an installation stopped");
+            failed.id()
+        }
+    };
+    if let Some(app) = apps.remove(&task) {
+        places.free(app);
     }
 }
 

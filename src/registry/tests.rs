@@ -18,6 +18,7 @@ use crate::matcher::{Matcher, Subscription};
 use crate::registry::model::Document;
 use crate::registry::testing::{MemoryStore, settings};
 
+mod background;
 mod batch;
 mod connect;
 mod isolation;

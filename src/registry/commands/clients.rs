@@ -3,14 +3,14 @@
 use serde::Deserialize;
 use tracing::{info, warn};
 
+use super::client_webhooks::{adopt, take_over};
 use super::context::Context;
 use crate::clock;
 use crate::domain::{InstallationId, Secret, UnknownMembers};
 use crate::registry::credentials;
-use crate::registry::error::{RegisterError, document_error};
+use crate::registry::error::RegisterError;
 use crate::registry::model::{
-    ClientRecord, ClientSecret, ClientUser, Document, DynamicWebhook, FORMAT, InstallationRecord,
-    ModuleRecord, Problem, code,
+    ClientRecord, ClientSecret, ClientUser, FORMAT, InstallationRecord, Problem, code,
 };
 use crate::registry::transaction::Mutation;
 use crate::registry::validation::{issued_secret_problem, issued_secret_warning};
@@ -76,6 +76,8 @@ impl<'a> Clients<'a> {
             return Err(RegisterError::invalid(problem));
         }
         self.put_secret(id, &spec).await?;
+        let owner = ClientUser { client: id.to_owned(), user: spec.user.clone() };
+        let target = spec.installation.clone();
         let (user, installation) = (spec.user, spec.installation);
         let (id_text, unknown) = (id.to_owned(), UnknownMembers::default());
         let record =
@@ -90,6 +92,7 @@ impl<'a> Clients<'a> {
                 Ok(Mutation::Put(Box::new(record), is_new))
             })
             .await?;
+        self.take_over(&target, &owner).await?;
         if !warnings.is_empty() {
             warn!(client = id, "a secret of an OAuth client is short");
         }
@@ -101,6 +104,10 @@ impl<'a> Clients<'a> {
     /// client that changes its installation takes its secret with it, and leaves its webhooks.
     async fn put_secret(&self, id: &str, spec: &ClientSpec) -> Result<(), RegisterError> {
         let before = self.context.state().client(id);
+        let former = before.as_ref().filter(|before| before.user != spec.user);
+        let former = former.filter(|before| before.installation == spec.installation);
+        let former = former.filter(|before| self.is_only_client_of(spec, id, &before.user));
+        let former = former.map(|before| before.user.clone());
         let left = before.filter(|before| before.installation != spec.installation);
         let left = left.map(|left| left.installation.clone());
         let taken = left.as_ref().and_then(|left| {
@@ -108,22 +115,27 @@ impl<'a> Clients<'a> {
             left.record.oauth_clients.get(id).cloned()
         });
         let owner = ClientUser { client: id.to_owned(), user: spec.user.clone() };
-        let is_only = self.is_only_client_of(spec, id);
+        let is_only = self.is_only_client_of(spec, id, &spec.user);
         let update = |current: Option<InstallationRecord>| {
             let not_provisioned =
                 || RegisterError::not_provisioned("installation", spec.installation.as_str());
             let mut record = current.ok_or_else(not_provisioned)?;
             // The client is named from now on.
-            let adopted = match is_only {
-                true => adopt(&mut record, &owner)?,
-                false => false,
-            };
+            let mut is_changed = record.resume_client(id);
+            if let Some(user) = &former {
+                let former = ClientUser { user: user.clone(), ..owner.clone() };
+                is_changed |= adopt(&mut record, &former)?;
+            }
+            if is_only {
+                is_changed |= adopt(&mut record, &owner)?;
+            }
+            is_changed |= take_over(&mut record, &owner)?;
             let known = record.oauth_clients.get(id).or(taken.as_ref());
             let signing = match &spec.client_secret {
                 Some(new) => Some(ClientSecret::replaced(known, new, clock::now_ms())),
                 None => known.cloned(),
             };
-            if !adopted && signing.as_ref() == record.oauth_clients.get(id) {
+            if !is_changed && signing.as_ref() == record.oauth_clients.get(id) {
                 return Ok(Mutation::Keep(()));
             }
             if let Some(signing) = signing {
@@ -147,15 +159,34 @@ impl<'a> Clients<'a> {
         Ok(())
     }
 
+    /// Assigns the webhooks of a client to its user: also those that were registered for its former
+    /// user while the record changed.
+    async fn take_over(
+        &self,
+        installation: &InstallationId,
+        owner: &ClientUser,
+    ) -> Result<(), RegisterError> {
+        let update = |current: Option<InstallationRecord>| {
+            let Some(mut record) = current else { return Ok(Mutation::Keep(())) };
+            if !take_over(&mut record, owner)? {
+                return Ok(Mutation::Keep(()));
+            }
+            record.updated_ms = clock::now_ms();
+            Ok(Mutation::Put(Box::new(record), ()))
+        };
+        self.context.transactions.update_document(installation.as_str(), update).await
+    }
+
     /// Whether no other client acts for the user in the installation.
-    fn is_only_client_of(&self, spec: &ClientSpec, id: &str) -> bool {
+    fn is_only_client_of(&self, spec: &ClientSpec, id: &str, user: &str) -> bool {
         let state = self.context.state();
         let others = state.clients_of(spec.installation.as_str());
         let others = others.iter().filter(|other| *other != id);
-        !others.filter_map(|other| state.client(other)).any(|other| other.user == spec.user)
+        !others.filter_map(|other| state.client(other)).any(|other| other.user == user)
     }
 
-    /// Removes the secret and the webhooks of a client from its installation.
+    /// Removes the secret and the webhooks of a client from its installation, which accepts no further
+    /// ones: a replica that still knows the client may be asked for one.
     async fn remove_from(
         &self,
         installation: &InstallationId,
@@ -163,17 +194,7 @@ impl<'a> Clients<'a> {
     ) -> Result<(), RegisterError> {
         let update = |current: Option<InstallationRecord>| {
             let Some(mut record) = current else { return Ok(Mutation::Keep(())) };
-            let removed = record.oauth_clients.remove(id);
-            let before = record.modules.len();
-            let is_meant = |module: &ModuleRecord| {
-                let webhook = DynamicWebhook::of_module(module);
-                webhook.and_then(|webhook| webhook.client).is_some_and(|client| client == id)
-            };
-            record.modules.retain(|module| !is_meant(module));
-            let webhooks = before - record.modules.len();
-            if removed.is_none() && webhooks == 0 {
-                return Ok(Mutation::Keep(()));
-            }
+            let Some(webhooks) = record.end_client(id) else { return Ok(Mutation::Keep(())) };
             info!(client = id, %installation, webhooks, "OAuth client removed from installation");
             record.updated_ms = clock::now_ms();
             Ok(Mutation::Put(Box::new(record), ()))
@@ -209,28 +230,17 @@ impl<'a> Clients<'a> {
         if let Some(client) = self.context.state().client(id) {
             self.remove_from(&client.installation, id).await?;
         }
-        self.context
+        let installation = self
+            .context
             .transactions
             .update_document(id, |current: Option<ClientRecord>| {
-                current.map(|_| Mutation::Delete(())).ok_or(RegisterError::NotFound)
+                let current = current.ok_or(RegisterError::NotFound)?;
+                Ok(Mutation::Delete(current.installation))
             })
             .await?;
+        // Also what a replica of the previous release accepted until then.
+        self.remove_from(&installation, id).await?;
         info!(client = id, "OAuth client removed");
         Ok(())
     }
-}
-
-/// Names the client in the webhooks of its user that were registered before clients were stored;
-/// returns whether there were any.
-fn adopt(record: &mut InstallationRecord, owner: &ClientUser) -> Result<bool, RegisterError> {
-    let key = InstallationRecord::key(record.id.as_str());
-    let mut is_changed = false;
-    for (module, webhook) in record.webhooks_of(Some(owner)) {
-        if webhook.client.is_none() {
-            let named = DynamicWebhook { client: Some(owner.client.clone()), ..webhook };
-            module.set_webhook(&named).map_err(|error| document_error(&key, &error))?;
-            is_changed = true;
-        }
-    }
-    Ok(is_changed)
 }

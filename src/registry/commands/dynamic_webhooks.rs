@@ -43,6 +43,17 @@ impl WebhookOwner {
         document_error(&InstallationRecord::key(self.installation.as_str()), error)
     }
 
+    /// Requires an OAuth client of the installation. The caller was looked up in what is applied here,
+    /// which may be older than the record.
+    fn require_client(&self, record: &InstallationRecord) -> Result<(), RegisterError> {
+        let has_ended = |owner: &ClientUser| record.has_ended(&owner.client);
+        if self.client.as_ref().is_some_and(has_ended) {
+            Err(RegisterError::NotFound)
+        } else {
+            Ok(())
+        }
+    }
+
     fn record_once(&self, record: &mut InstallationRecord) -> Result<(), RegisterError> {
         let Some(signed) = &self.signed else { return Ok(()) };
         Ok(record.replay_guard.record_once(signed)?)
@@ -216,6 +227,7 @@ impl Registration for NewWebhooks<'_> {
         validated: &Self::Validated,
         record: &mut InstallationRecord,
     ) -> Result<RegistrationOutcome<Vec<WebhookResult>>, RegisterError> {
+        self.owner.require_client(record)?;
         remove_long_expired(record);
         let client = self.owner.client.as_ref();
         check_one_address(record, client, self.url)?;

@@ -310,6 +310,7 @@ fn new_installation(
         app_account_id: None,
         token_hash: token.map(|token| credentials::digest(token.reveal())),
         oauth_clients: BTreeMap::new(),
+        ended_clients: Vec::new(),
         discovery: None,
         warned_until_ms: 0,
         dropped: None,

@@ -9,6 +9,7 @@
 //! lifecycle callbacks are what apps receive unasked.
 
 mod apps;
+mod client_webhooks;
 mod clients;
 mod connect_lifecycle;
 mod connect_modules;

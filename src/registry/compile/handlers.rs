@@ -102,8 +102,11 @@ fn distinct(keys: &[String]) -> Box<[Box<str>]> {
     keys.iter().map(String::as_str).filter(|key| seen.insert(*key)).map(Box::from).collect()
 }
 
-/// Returns who signs a webhook: the OAuth client that registered it if its secret is known, else the
+/// Returns who signs a webhook: the OAuth client that registered it if it has a secret, else the
 /// tenant.
+///
+/// # Errors
+/// Its client is no longer one of the installation: the secret of another would be wrong.
 fn signer(
     installation: &InstallationRecord,
     client: Option<&str>,
@@ -112,6 +115,9 @@ fn signer(
     if let Some((client, signing)) = signing {
         let client = client.as_str().into();
         return Ok(WebhookSigner::OauthClient { client, secrets: signing.secrets() });
+    }
+    if client.is_some_and(|client| installation.has_ended(client)) {
+        return Err("its OAuth client was deleted or belongs to another installation");
     }
     Ok(WebhookSigner::Tenant {
         client_key: installation.client_key.as_deref().ok_or("no client key")?.into(),

@@ -140,7 +140,7 @@ impl ModuleCompiler<'_> {
             && (old.licensed, &old.app_account_id) == (new.licensed, &new.app_account_id)
             && (&old.client_key, &old.shared_secret) == (&new.client_key, &new.shared_secret)
             && (old.product, &old.environment) == (new.product, &new.environment)
-            && old.oauth_clients == new.oauth_clients
+            && (&old.oauth_clients, &old.ended_clients) == (&new.oauth_clients, &new.ended_clients)
     }
 
     /// Owners of the previous subscriptions, for reuse if they are unchanged.

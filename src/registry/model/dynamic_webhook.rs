@@ -62,6 +62,11 @@ impl DynamicWebhook {
         (module.api == RegistrationApi::Webhook).then(|| Self::read(&module.data).ok()).flatten()
     }
 
+    /// Whether an OAuth client registered it, for whichever user.
+    pub(crate) fn is_of_client(&self, client: &str) -> bool {
+        self.client.as_deref() == Some(client)
+    }
+
     /// Whether it belongs to an OAuth client and its user, or to the Connect app if none.
     #[must_use]
     pub fn is_of(&self, owner: Option<&ClientUser>) -> bool {

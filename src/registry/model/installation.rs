@@ -66,6 +66,10 @@ pub struct InstallationRecord {
     /// Secrets that sign the webhooks of OAuth clients, by client.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub oauth_clients: BTreeMap<String, ClientSecret>,
+    /// OAuth clients that were deleted or left for another installation, the oldest first: they
+    /// register no webhooks, and none of theirs are delivered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ended_clients: Vec<String>,
     /// Discovery status; none before the first request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discovery: Option<DiscoveryStatus>,

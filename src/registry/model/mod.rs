@@ -12,6 +12,7 @@ mod document;
 mod due_times;
 mod dynamic_webhook;
 mod encryption;
+mod ended_clients;
 mod identity;
 mod installation;
 mod module;

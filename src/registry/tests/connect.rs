@@ -8,6 +8,8 @@ use crate::registry::{
     WebhookSpec,
 };
 
+mod ended_clients;
+
 const CONNECT: &str = "com.example";
 const ADDRESS: &str = "https://c.example/base/hooks";
 
