@@ -10,7 +10,7 @@ use crate::diagnostic::Code;
 use crate::fault::Fault;
 use crate::limits::{
     ACTIVE_HEIGHT_MAX, CALL_HEIGHT, MEMORY_BYTES_MAX, SEARCH_BYTES_PER_STEP, STEPS_PER_BUILT,
-    STEPS_PER_CONSTANT, STEPS_PER_ELEMENT, STEPS_PER_SEARCH, TEXT_BYTES_PER_STEP, VALUE_DEPTH_MAX,
+    STEPS_PER_ELEMENT, STEPS_PER_SEARCH, TEXT_BYTES_PER_STEP, VALUE_DEPTH_MAX,
 };
 use crate::value::Value;
 
@@ -70,12 +70,6 @@ impl Budget {
     /// Charges one step for each of `count` items: list elements, map entries, or expensive bytes.
     pub(crate) fn charge_each<'v>(&mut self, count: usize) -> Result<(), Fault<'v>> {
         self.charge(u32::try_from(count).unwrap_or(u32::MAX))
-    }
-
-    /// Charges for a list of `count` constants.
-    pub(crate) fn charge_constant_list<'v>(&mut self, count: usize) -> Result<(), Fault<'v>> {
-        self.charge(STEPS_PER_CONSTANT)?;
-        self.charge_each(count)
     }
 
     /// Charges for bytes of text that are compared or copied.

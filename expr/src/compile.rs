@@ -9,7 +9,7 @@ use crate::predicate::Facts;
 use crate::program::{MemberOp, Op, Program, ProgramTemplate, Routine};
 use crate::span::{Span, to_u32};
 use crate::typed::{Block, Body, Expr, ExprKind, Frame, Link, LinkKind, MemberName, Part, Typed};
-use crate::value::Literal;
+use crate::value::{Literal, LiteralList};
 
 /// Compiles a checked tree. This cannot fail: the checker has reported all errors.
 ///
@@ -20,12 +20,10 @@ pub(crate) fn generate(typed: &Typed) -> (Program, bool) {
     let parameters = slots.parameters(&typed.source);
     let (found, slots_confirmed) = compile_template(typed, slots);
     match parameters {
-        Some(parameters) if slots_confirmed => {
-            (Program { template: Arc::new(found), parameters }, true)
-        }
+        Some(parameters) if slots_confirmed => (Program::new(Arc::new(found), parameters), true),
         _ => {
             let (alone, _) = compile_template(typed, ParameterSlots::default());
-            (Program { template: Arc::new(alone), parameters: Parameters::default() }, false)
+            (Program::new(Arc::new(alone), Parameters::default()), false)
         }
     }
 }
@@ -64,7 +62,7 @@ struct Compiler<'t> {
     ops: Vec<Op>,
     spans: Vec<Span>,
     literals: Vec<Literal>,
-    lists: Vec<Box<[Literal]>>,
+    lists: Vec<LiteralList>,
     names: Vec<MemberName>,
     keys: Vec<Box<[Box<str>]>>,
 }
@@ -168,7 +166,7 @@ impl<'t> Compiler<'t> {
                         Op::Parameters { start: to_u32(start), len: to_u32(literals.len()) }
                     }
                     None => {
-                        self.lists.push(literals.clone().into());
+                        self.lists.push(LiteralList::new(literals.clone().into()));
                         Op::Literals(to_u32(self.lists.len() - 1))
                     }
                 };

@@ -22,7 +22,7 @@
 //! ```
 //!
 //! In reading order: [`mod@span`], [`limits`], [`diagnostic`], `lex`, `ast`, `parse`, `check`,
-//! `typed`, `frontend`, then [`value`], `text`, `operator`, `builtin`, the reference evaluator
+//! `typed`, `frontend`, then `constant_table`, [`value`], `text`, `operator`, `builtin`, the reference evaluator
 //! `naive`, and the compiled form `parameter_slots`, `parameters`, `compile`, `program`,
 //! `template_cache`, `eval`. A matcher reads [`predicate`]; events are read through [`view`].
 
@@ -33,6 +33,7 @@ pub mod cases;
 mod check;
 mod compile;
 mod complexity;
+mod constant_table;
 pub mod diagnostic;
 mod env;
 mod eval;

@@ -71,8 +71,8 @@ pub const STEPS_PER_REMAINDER: u32 = 7;
 /// Steps of entering a function, in addition to those of its body.
 pub const STEPS_PER_ENTRY: u32 = 7;
 
-/// Steps of reading a builtin function, or a list of constants in addition to those of its
-/// elements: the value is larger than other values of a node.
+/// Steps of reading a builtin function, or a list of constants of any length, which is not copied:
+/// the value is larger than other values of a node.
 pub const STEPS_PER_CONSTANT: u32 = 2;
 
 /// Steps of a heap allocation, in addition to those for its bytes.

@@ -231,7 +231,7 @@ impl<'v, V: View, W: EvalObserver<'v>> TreeEvaluator<'v, '_, V, W> {
                 Ok(Value::of_literal(literal))
             }
             ExprKind::Literals(literals) => {
-                self.budget.charge_constant_list(literals.len())?;
+                self.budget.charge(STEPS_PER_CONSTANT)?;
                 Ok(Value::List(List::Literal(literals)))
             }
             ExprKind::Binding(binding) => {

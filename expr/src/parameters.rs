@@ -1,5 +1,6 @@
 //! The packed parameters of one filter: one string that starts with an offset table.
 
+use crate::constant_table::{ConstantTable, Key};
 use crate::span::slice;
 
 /// Bytes that the parameters of a filter may have together.
@@ -18,7 +19,11 @@ const NUMBER: u32 = 1 << 20;
 /// The layout is the offset of the first parameter, the end offset of each parameter, then the
 /// texts. That takes one allocation for any number of parameters, and none if there are none.
 #[derive(Debug, Default)]
-pub(crate) struct Parameters(Box<str>);
+pub(crate) struct Parameters {
+    packed: Box<str>,
+    /// The tables of long lists, each with the position of its first parameter, in order.
+    tables: Option<Box<[(u32, ConstantTable)]>>,
+}
 
 /// One parameter.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -50,13 +55,26 @@ impl Parameters {
             push_offset(&mut packed, if is_number { at | NUMBER } else { at });
         }
         packed.extend(parts.map(|(text, _)| text));
-        Some(Parameters(packed.into()))
+        Some(Parameters { packed: packed.into(), tables: None })
+    }
+
+    /// Builds the tables of lists, each given by the position of its first parameter and its length,
+    /// in order.
+    pub(crate) fn with_tables(mut self, lists: impl Iterator<Item = (u32, u32)>) -> Parameters {
+        let tables: Box<[_]> = lists
+            .filter_map(|(start, len)| {
+                let list = ParameterList::new(&self, start, len);
+                Some((start, ConstantTable::of(list.len(), |at| list.key(at))?))
+            })
+            .collect();
+        self.tables = (!tables.is_empty()).then_some(tables);
+        self
     }
 
     /// The text of the parameter at `at`, without quotes.
     pub(crate) fn text(&self, at: usize) -> &str {
         let (start, end, _) = self.entry(at);
-        slice(&self.0, start..end)
+        slice(&self.packed, start..end)
     }
 
     /// The parameter at `at`.
@@ -64,9 +82,9 @@ impl Parameters {
     pub(crate) fn get(&self, at: usize) -> Parameter<'_> {
         let (start, end, is_number) = self.entry(at);
         if is_number {
-            Parameter::Number(number(slice(&self.0, start..end).as_bytes()))
+            Parameter::Number(number(slice(&self.packed, start..end).as_bytes()))
         } else {
-            Parameter::Text(slice(&self.0, start..end))
+            Parameter::Text(slice(&self.packed, start..end))
         }
     }
 
@@ -74,7 +92,7 @@ impl Parameters {
     #[inline]
     fn entry(&self, at: usize) -> (usize, usize, bool) {
         // Start and end offset are adjacent, so one table access reads both.
-        let behind = self.0.as_bytes().get(DIGITS * at..).and_then(<[u8]>::first_chunk);
+        let behind = self.packed.as_bytes().get(DIGITS * at..).and_then(<[u8]>::first_chunk);
         debug_assert!(behind.is_some(), "each parameter has offsets in the table");
         let Some([a, b, c, d, e, f]) = behind else { return (0, 0, false) };
         let (start, end) = (joined([*a, *b, *c]), joined([*d, *e, *f]));
@@ -83,7 +101,9 @@ impl Parameters {
 
     /// Bytes on the heap.
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.0.len()
+        let tables = self.tables.as_deref().unwrap_or_default();
+        let of_tables = tables.iter().map(|(_, table)| table.heap_bytes()).sum::<usize>();
+        self.packed.len() + size_of_val(tables) + of_tables
     }
 }
 
@@ -130,6 +150,21 @@ impl<'c> ParameterList<'c> {
     /// Number of elements.
     pub(crate) fn len(self) -> usize {
         self.len as usize
+    }
+
+    /// The table of the list, if it is long.
+    pub(crate) fn table(self) -> Option<&'c ConstantTable> {
+        let tables = self.of.tables.as_deref()?;
+        let at = tables.binary_search_by_key(&self.start, |(start, _)| *start).ok()?;
+        tables.get(at).map(|(_, table)| table)
+    }
+
+    /// The element at `at` as key of a table.
+    pub(crate) fn key(self, at: usize) -> Option<Key<'c>> {
+        self.get(at).map(|parameter| match parameter {
+            Parameter::Number(number) => Key::Number(number),
+            Parameter::Text(text) => Key::Text(text),
+        })
     }
 
     /// The element at `at`.

@@ -13,7 +13,7 @@ use crate::parse::parse;
 use crate::predicate::{Conjunct, Facts, IndexSize, TemplateOperand};
 use crate::span::Span;
 use crate::typed::{Binding, MemberName};
-use crate::value::{Constructor, Literal, Native};
+use crate::value::{Constructor, Literal, LiteralList, Native};
 
 /// A compiled expression: a template, which it shares with expressions that differ only in
 /// parameters, and its own parameters.
@@ -34,7 +34,7 @@ pub(crate) struct ProgramTemplate {
     /// The source span of each instruction.
     pub(crate) spans: Box<[Span]>,
     pub(crate) literals: Box<[Literal]>,
-    pub(crate) lists: Box<[Box<[Literal]>]>,
+    pub(crate) lists: Box<[LiteralList]>,
     pub(crate) names: Box<[MemberName]>,
     /// Keys of map literals.
     pub(crate) keys: Box<[Box<[Box<str>]>]>,
@@ -146,6 +146,19 @@ pub(crate) struct MemberOp {
 }
 
 impl Program {
+    /// The program of a template with these parameters.
+    pub(crate) fn new(template: Arc<ProgramTemplate>, parameters: Parameters) -> Program {
+        let lists = template.ops.iter().filter_map(|op| match op {
+            Op::Parameters { start, len } => Some((*start, *len)),
+            _ => None,
+        });
+        // Functions follow the main routine, but may be in front of its lists in the source.
+        let mut lists: Vec<(u32, u32)> = lists.collect();
+        lists.sort_unstable();
+        let parameters = parameters.with_tables(lists.into_iter());
+        Program { template, parameters }
+    }
+
     /// Returns the source. It is built on each call.
     pub fn source(&self) -> String {
         self.template.source_with(&self.parameters)
@@ -224,7 +237,7 @@ impl ProgramTemplate {
             size_of::<Literal>() + if let Literal::String(text) = literal { text.len() } else { 0 }
         };
         let text = |text: &str| size_of::<Box<str>>() + text.len();
-        let lists = self.lists.iter().flat_map(|list| list.iter());
+        let lists = self.lists.iter().flat_map(|list| list.literals.iter());
         let keys = self.keys.iter().flat_map(|keys| keys.iter());
         self.source.len()
             + self.slots.heap_bytes()
@@ -233,6 +246,7 @@ impl ProgramTemplate {
             + self.literals.iter().chain(lists).map(literal).sum::<usize>()
             + self.names.iter().map(|n| size_of::<MemberName>() + n.text.len()).sum::<usize>()
             + keys.chain(&self.variables).map(|name| text(name)).sum::<usize>()
+            + self.lists.iter().map(LiteralList::table_bytes).sum::<usize>()
             + size_of_val(&*self.lambdas)
             + self.patterns.iter().map(|(_, pattern)| pattern.heap_bytes()).sum::<usize>()
             + self.facts.heap_bytes()

@@ -74,7 +74,7 @@ impl TemplateCache {
             template.slots.same_template(&template.source, slots, source)
         };
         let template = self.templates.find(hash, is_same)?;
-        Some(Program { template, parameters: slots.parameters(source)? })
+        Some(Program::new(template, slots.parameters(source)?))
     }
 
     /// The number of cached programs and templates, including dropped ones that are not removed

@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use jiff::civil;
 
+use crate::constant_table::{ConstantTable, Key};
 use crate::diagnostic::Code;
 use crate::parameters::{Parameter, ParameterList};
 use crate::span::Span;
@@ -93,6 +94,18 @@ pub enum Literal {
 impl Literal {
     fn bits(number: f64) -> u64 {
         if number == 0.0 { 0 } else { number.to_bits() }
+    }
+}
+
+impl Literal {
+    /// The key in the table of a list.
+    fn key(&self) -> Key<'_> {
+        match self {
+            Literal::Null => Key::Null,
+            Literal::Bool(truth) => Key::Bool(*truth),
+            Literal::Number(number) => Key::Number(*number),
+            Literal::String(text) => Key::Text(text),
+        }
     }
 }
 
@@ -198,10 +211,32 @@ pub enum List<'v> {
     },
     /// Written in the source.
     Literal(&'v [Literal]),
+    /// Written in the source, with the table that the compiler built.
+    Constants(&'v LiteralList),
     /// Written in the source and consisting of parameters only.
     Parameters(ParameterList<'v>),
     /// Built by the evaluation.
     Built(Rc<BuiltList<'v>>),
+}
+
+/// A list of literals with its table.
+#[derive(Debug)]
+pub struct LiteralList {
+    pub(crate) literals: Box<[Literal]>,
+    /// None if the list is short.
+    table: Option<ConstantTable>,
+}
+
+impl LiteralList {
+    pub(crate) fn new(literals: Box<[Literal]>) -> LiteralList {
+        let table = ConstantTable::of(literals.len(), |at| literals.get(at).map(Literal::key));
+        LiteralList { literals, table }
+    }
+
+    /// Bytes of the table on the heap.
+    pub(crate) fn table_bytes(&self) -> usize {
+        self.table.as_ref().map_or(0, ConstantTable::heap_bytes)
+    }
 }
 
 /// Elements of a built list.
@@ -383,12 +418,68 @@ impl<'v> Value<'v> {
     }
 }
 
+/// Whether a list of constants has one that equals a key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConstantLookup {
+    pub(crate) is_found: bool,
+    /// Whether the key was hashed or compared: it is not longer than the longest text.
+    pub(crate) is_compared: bool,
+}
+
+impl ConstantLookup {
+    fn of<'k>(
+        table: Option<&ConstantTable>,
+        len: usize,
+        get: impl Fn(usize) -> Option<Key<'k>>,
+        key: Key<'_>,
+    ) -> ConstantLookup {
+        let keys = || (0..len).filter_map(&get);
+        let longest = match table {
+            Some(table) => table.longest(),
+            None => keys().map(Key::text_len).max().unwrap_or(0),
+        };
+        let is_compared = key.text_len() <= longest;
+        let is_found = is_compared
+            && match table {
+                Some(table) => table.contains(key, &get),
+                None => keys().any(|constant| constant == key),
+            };
+        ConstantLookup { is_found, is_compared }
+    }
+}
+
 impl<'v> List<'v> {
+    /// Looks up a value in a list of constants; none if it is another list.
+    pub(crate) fn lookup(&self, value: &Value<'_>) -> Option<ConstantLookup> {
+        let key = match value {
+            Value::Null => Some(Key::Null),
+            Value::Bool(truth) => Some(Key::Bool(*truth)),
+            Value::Number(number) => Some(Key::Number(*number)),
+            Value::String(text) => Some(Key::Text(text.as_str())),
+            _ => None,
+        };
+        let found = |table: Option<&ConstantTable>, literals: &[Literal]| {
+            let get = |at: usize| literals.get(at).map(Literal::key);
+            key.map(|key| ConstantLookup::of(table, literals.len(), get, key))
+        };
+        let found = match self {
+            List::Literal(literals) => found(None, literals),
+            List::Constants(list) => found(list.table.as_ref(), &list.literals),
+            List::Parameters(list) => {
+                key.map(|key| ConstantLookup::of(list.table(), list.len(), |at| list.key(at), key))
+            }
+            List::Node { .. } | List::Built(_) => return None,
+        };
+        // A value of another type equals no constant.
+        Some(found.unwrap_or(ConstantLookup { is_found: false, is_compared: false }))
+    }
+
     /// Number of elements.
     pub(crate) fn len(&self) -> usize {
         match self {
             List::Node { len, .. } => *len as usize,
             List::Literal(literals) => literals.len(),
+            List::Constants(list) => list.literals.len(),
             List::Parameters(parameters) => parameters.len(),
             List::Built(list) => list.values.len(),
         }
@@ -399,6 +490,7 @@ impl<'v> List<'v> {
         let at = match self {
             List::Node { node, .. } => At::Node(view, view.first_child(*node)),
             List::Literal(literals) => At::Literal(literals.iter()),
+            List::Constants(list) => At::Literal(list.literals.iter()),
             List::Parameters(parameters) => At::Parameters(*parameters, 0),
             List::Built(list) => At::Built(Rc::clone(list), 0),
         };

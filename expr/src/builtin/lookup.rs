@@ -104,6 +104,7 @@ fn element<'v, V: View>(
             children.nth(at).map(|node| Value::of_node(view, node))
         }
         List::Literal(literals) => literals.get(at).map(Value::of_literal),
+        List::Constants(list) => list.literals.get(at).map(Value::of_literal),
         List::Parameters(constants) => constants.get(at).map(Value::of_parameter),
         List::Built(built) => built.values.get(at).cloned(),
     })

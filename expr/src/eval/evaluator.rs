@@ -238,7 +238,7 @@ impl<'v, V: View> Evaluator<'v, V> {
                 self.push_parameter(at);
             }
             Op::Parameters { start, len } => {
-                self.budget.charge_constant_list(len as usize)?;
+                self.budget.charge(STEPS_PER_CONSTANT)?;
                 let list = ParameterList::new(self.parameters, start, len);
                 push_with(&mut self.stack, || Value::List(List::Parameters(list)));
             }
@@ -366,8 +366,8 @@ impl<'v, V: View> Evaluator<'v, V> {
     fn push_literals(&mut self, at: u32) -> Result<(), Fault<'v>> {
         let program = self.program;
         let literals = entry(&program.lists, at)?;
-        self.budget.charge_constant_list(literals.len())?;
-        self.stack.push(Value::List(List::Literal(literals)));
+        self.budget.charge(STEPS_PER_CONSTANT)?;
+        self.stack.push(Value::List(List::Constants(literals)));
         Ok(())
     }
 

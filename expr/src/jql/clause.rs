@@ -29,14 +29,10 @@ pub(super) fn written(
     });
     let (has_value, equals) = match field {
         QueryField::Property(key, names) => {
-            let found = property_values(key, names);
-            let has_value = format!("{found}.some(x => x != null)");
             let constants = distinct(texts.flat_map(constants_of_any_type));
             *comparisons += constants.len();
-            (
-                has_value,
-                includes_any("x", &constants).map(|test| format!("{found}.some(x => {test})")),
-            )
+            let found = property_values(key, names);
+            return property_test(&found, is_negated, is_empty_tested, &constants);
         }
         _ => {
             let path = path_of(field);
@@ -46,19 +42,48 @@ pub(super) fn written(
     };
     match (equals, is_negated, is_empty_tested) {
         (None, true, _) => has_value,
-        (None, false, _) => absent(field, &has_value),
+        (None, false, _) => format!("{} == null", path_of(field)),
         (Some(equals), false, false) => equals,
-        (Some(equals), false, true) => format!("({} || {equals})", absent(field, &has_value)),
+        (Some(equals), false, true) => format!("({} == null || {equals})", path_of(field)),
         // An empty field differs from no value.
         (Some(equals), true, _) => format!("({has_value} && !{equals})"),
     }
 }
 
-/// The test that a field has no value.
-fn absent(field: &QueryField, has_value: &str) -> String {
-    match field {
-        QueryField::Property(..) => format!("!{has_value}"),
-        _ => format!("{} == null", path_of(field)),
+/// The test of the list `found` of the values of an entity property.
+///
+/// The list is built once. Each of its elements is looked up in the constants, which are evaluated
+/// once, so that the steps grow with the number of elements and not with that of the constants.
+fn property_test(
+    found: &str,
+    is_negated: bool,
+    is_empty_tested: bool,
+    constants: &[String],
+) -> String {
+    const HAS_VALUE: &str = "some(x => x != null)";
+    // `-1` is an operator with an operand, and a list with it is no list of constants.
+    let (negative, others): (Vec<&str>, Vec<&str>) =
+        constants.iter().map(String::as_str).partition(|constant| constant.starts_with('-'));
+    let equals_other = match others.as_slice() {
+        [] => None,
+        [only] => Some(format!("v.some(x => x == {only})")),
+        others => Some(format!("v.some([{}].includes)", others.join(", "))),
+    };
+    let equals_negative = (!negative.is_empty()).then(|| {
+        let opposite: Vec<&str> = negative.iter().filter_map(|n| n.strip_prefix('-')).collect();
+        let opposite = opposite.join(", ");
+        format!("v.some(x => typeof x == 'Number' && [{opposite}].includes(-x))")
+    });
+    let tests: Vec<String> = equals_other.into_iter().chain(equals_negative).collect();
+    let equals = tests.join(" || ");
+    match (tests.as_slice(), is_negated, is_empty_tested) {
+        ([], true, _) => format!("{found}.{HAS_VALUE}"),
+        ([], false, _) => format!("!{found}.{HAS_VALUE}"),
+        ([only], false, false) => format!("{found}{}", only.trim_start_matches('v')),
+        (_, false, false) => format!("[{found}].some(v => {equals})"),
+        (_, false, true) => format!("[{found}].some(v => !v.{HAS_VALUE} || {equals})"),
+        // An empty property differs from no value.
+        (_, true, _) => format!("[{found}].some(v => v.{HAS_VALUE} && !({equals}))"),
     }
 }
 

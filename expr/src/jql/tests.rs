@@ -1,10 +1,12 @@
 //! Compares JQL queries with the verdicts of their expressions.
 
 use super::{Query, translate};
+use crate::frontend::parse_and_check_translated;
 use crate::limits::NESTING_MAX;
+use crate::value::Value;
 use crate::{
     CheckProfile, CompileError, Compiled, Env, EvalScratch, Program, Tape, TapeLimits,
-    TemplateCache, Verdict, compile,
+    TemplateCache, Verdict, compile, naive,
 };
 
 const EVENT: &str = r#"{"issue": {"id": "10001", "key": "ABC-1", "fields": {
@@ -113,6 +115,10 @@ fn lists_in_properties_are_found_by_any_element() {
         ("issue.property[shelf].parts.size = 2", true),
         ("issue.property[shelf].parts.size in (-2, 3)", false),
         ("issue.property[shelf].parts.size in (-1.5, 3)", true),
+        ("issue.property[shelf].parts.size not in (-1.5, 3)", false),
+        ("issue.property[shelf].parts.size in (-7, -2, EMPTY)", false),
+        ("issue.property[shelf].none in (-7, EMPTY)", true),
+        ("issue.property[shelf].parts.size not in (-7, -2, 3)", true),
         ("issue.property[shelf].parts.size != 2", false),
         ("issue.property[shelf].parts.tags = b", true),
         ("issue.property[shelf].parts = 7", true),
@@ -411,4 +417,139 @@ fn values_cannot_leave_their_quotes() {
     let sly = r#"{"issue": {"fields": {"project": {"name": "x' || true || '"}}}}"#;
     assert!(holds_on(r#"project = "x' || true || '""#, sly));
     assert!(!holds("issue.property[k'||true||'].x = 1"));
+}
+
+/// The verdict and the steps, on which both evaluators agree.
+fn verdict_and_steps(expression: &str, json: &str) -> (bool, u32) {
+    let mut event = Tape::new();
+    event.parse(json.as_bytes(), &TapeLimits::default()).unwrap();
+    let (typed, _) = parse_and_check_translated(expression, CheckProfile::Filter).unwrap();
+    let (reference, expected) = naive::eval(&typed, &event, &Env::at(0));
+    let program = TemplateCache::new().compile(expression, CheckProfile::Filter).unwrap();
+    let mut scratch = EvalScratch::new();
+    let found = program.eval(&event, &Env::at(0), &mut scratch);
+    assert_eq!(scratch.steps(), expected, "{expression:.60}");
+    match (found, reference) {
+        (Ok(Value::Bool(found)), Ok(Value::Bool(reference))) => {
+            assert_eq!(found, reference, "{expression:.60}");
+            (found, expected)
+        }
+        (found, reference) => panic!("{found:?} and {reference:?} of {expression:.60}"),
+    }
+}
+
+fn event_with(property: &str) -> String {
+    format!(
+        r#"{{"issue": {{"key": "A-1"}}, "runtime": {{"issue": {{"properties": {{"k": {property}}}}}}}}}"#
+    )
+}
+
+#[test]
+fn long_lists_of_values_meet_long_lists_in_events() {
+    const ELEMENTS: usize = 1_000;
+    let joined = |each: &dyn Fn(usize) -> String, count: usize| {
+        (0..count).map(each).collect::<Vec<_>>().join(",")
+    };
+    let values: [(&str, &dyn Fn(usize) -> String); 4] = [
+        ("texts", &|n| format!("tag-{n}")),
+        ("numbers", &|n| format!("{n}")),
+        ("decimal numbers", &|n| format!("-{n}.5")),
+        ("texts with escapes", &|n| format!("\"it's {n}\"")),
+    ];
+    type Event<'a> = (&'a str, &'a dyn Fn(&str) -> String);
+    let elements: [Event<'_>; 3] = [
+        (".tags", &|found| {
+            let misses = joined(&|n| format!("\"other {n}\""), ELEMENTS - 1);
+            format!(r#"{{"tags": [{misses},{found}]}}"#)
+        }),
+        (".parts.tag", &|found| {
+            let misses = joined(&|n| format!(r#"{{"tag": "other {n}"}}"#), ELEMENTS - 1);
+            format!(r#"{{"parts": [{misses},{{"tag": {found}}}]}}"#)
+        }),
+        (".parts.tags", &|found| {
+            let misses = joined(&|n| format!(r#"{{"tags": ["other {n}", 1{n}e9]}}"#), ELEMENTS / 2);
+            format!(r#"{{"parts": [{misses},{{"tags": [{found}]}}]}}"#)
+        }),
+    ];
+    for (kind, value) in values {
+        let listed = joined(value, 600);
+        let (hit, miss) = (value(599), value(600));
+        let json = |text: &str| match serde_json::from_str::<serde_json::Value>(text) {
+            Ok(_) => text.to_owned(),
+            Err(_) => format!("\"{text}\""),
+        };
+        for (path, event) in &elements {
+            let (with, without) =
+                (event_with(&event(&json(&hit))), event_with(&event(&json(&miss))));
+            for (clause, on_hit, on_miss) in [
+                (format!("in ({listed})"), true, false),
+                (format!("not in ({listed})"), false, true),
+                (format!("in ({listed}, EMPTY)"), true, false),
+                (format!("!= {hit}"), false, true),
+            ] {
+                let expression = translate(&format!("issue.property[k]{path} {clause}"));
+                let expression = expression.unwrap().unwrap();
+                for (event, expected) in [(&with, on_hit), (&without, on_miss)] {
+                    let (found, steps) = verdict_and_steps(&expression, event);
+                    assert_eq!(found, expected, "{kind} {path} {clause:.30}");
+                    // A negative number is no constant of the language, see `property_test`.
+                    let most = if kind == "decimal numbers" { 45_000 } else { 30_000 };
+                    assert!(steps < most, "{steps} steps of {kind} {path} {clause:.30}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn steps_grow_with_elements_and_not_with_values() {
+    let steps = |values: usize, elements: usize| {
+        let listed: Vec<String> = (0..values).map(|n| format!("v{n}")).collect();
+        let tags: Vec<String> = (0..elements).map(|n| format!("\"t{n}\"")).collect();
+        let query = format!("issue.property[k].tags in ({})", listed.join(","));
+        let event = event_with(&format!(r#"{{"tags": [{}]}}"#, tags.join(",")));
+        verdict_and_steps(&translate(&query).unwrap().unwrap(), &event).1
+    };
+    assert_eq!(steps(3, 200), steps(600, 200));
+    assert_eq!(steps(600, 400) - steps(600, 200), steps(2, 400) - steps(2, 200));
+    let (few, many) = (steps(600, 100), steps(600, 1_000));
+    assert!(many < 11 * few, "{few} steps for 100 elements, {many} for 1,000");
+    assert!(holds_on("issue.property[k].tags in (a, b)", &event_with(r#"{"tags": "b"}"#)));
+}
+
+#[test]
+fn lists_of_constants_in_filters_are_looked_up() {
+    let listed = |each: &dyn Fn(usize) -> String, count: usize| {
+        (0..count).map(each).collect::<Vec<_>>().join(", ")
+    };
+    let ids = listed(&|n| format!("'customfield_{n}'"), 100);
+    let items = listed(&|n| format!(r#"{{"field": "Field {n}", "fieldId": "f{n}"}}"#), 999);
+    let event = format!(
+        r#"{{"changelog": {{"items": [{items}, {{"field": "customfield_99"}}]}}, "n": -0.0, "list": [1]}}"#
+    );
+    let filter = format!(
+        "(event.changelog?.items ?? []).some(item => [{ids}].includes(item?.fieldId ?? item?.field))"
+    );
+    let (found, steps) = verdict_and_steps(&filter, &event);
+    assert!(found && steps < 35_000, "{steps} steps");
+    let mixed = "'a\\n', null, true, 0, 1.5, 'x', ''";
+    for (expression, expected) in [
+        (format!("[{mixed}].includes(event.n)"), true),
+        (format!("[{mixed}].includes(event.missing)"), true),
+        (format!("[{mixed}].includes(event.list)"), false),
+        (format!("[{mixed}].includes(1.5)"), true),
+        (format!("[{mixed}].includes('1.5')"), false),
+        (format!("[{mixed}].includes(false)"), false),
+        (format!("[{mixed}].includes('a' + '\\n')"), true),
+        (format!("[{mixed}].includes('')"), true),
+        (format!("[{ids}].includes('customfield_99')"), true),
+        (format!("[{ids}].includes('customfield_100')"), false),
+        (format!("[{ids}, 7].includes(7)"), true),
+        ("[].includes(null)".into(), false),
+        ("['a'].includes(1)".into(), false),
+        ("[event.list, 'a', 'b', 'c', 'd'].includes(event.list)".into(), true),
+        (format!("[{ids}].includes(0 / 0)"), false),
+    ] {
+        assert_eq!(verdict_and_steps(&expression, &event).0, expected, "{expression:.60}");
+    }
 }

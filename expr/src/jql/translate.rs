@@ -3,8 +3,9 @@
 use super::clause;
 use super::query::{QueryField, QueryTree, QueryValue};
 
-/// Constants that all clauses of a query may compare with together. Each takes up to four steps,
-/// so that no query uses up the steps of an evaluation.
+/// Constants that all clauses of a query may compare with together. It bounds the expression and the
+/// tables of its lists. It does not bound the steps: a list of constants takes the same steps
+/// whatever its length, once for each value that an event has in the field.
 pub(super) const COMPARISONS_MAX: usize = 10_000;
 
 /// An expression that is equivalent to a query.
