@@ -32,7 +32,12 @@ impl Notes {
         if let Some(id) = id {
             self.by_id.insert(id, sequence);
         }
-        self.by_sequence.insert(sequence, Note { id, site });
+        let replaced = self.by_sequence.insert(sequence, Note { id, site });
+        let other = replaced.and_then(|note| note.id).filter(|other| Some(*other) != id);
+        if let Some(other) = other.filter(|other| self.by_id.get(other) == Some(&sequence)) {
+            // Its event was lost, and its sequence given to another.
+            self.by_id.remove(&other);
+        }
     }
 
     /// Returns the sequence of an id.
@@ -113,6 +118,15 @@ mod tests {
         notes.add(4, id(1), "c1".into());
         notes.add(4, id(1), "c1".into());
         assert_eq!((notes.len(), notes.find(id(1).unwrap())), (1, Some(4)));
+    }
+
+    #[test]
+    fn a_sequence_that_is_given_again_leaves_no_id_behind() {
+        let mut notes = Notes::default();
+        notes.add(4, id(1), "c1".into());
+        notes.add(4, id(2), "c1".into());
+        assert_eq!((notes.find(id(1).unwrap()), notes.find(id(2).unwrap())), (None, Some(4)));
+        assert_eq!((notes.len(), notes.by_id.len()), (1, 1));
     }
 
     #[test]
