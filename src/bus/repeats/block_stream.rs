@@ -166,10 +166,10 @@ impl BlockStream {
 /// they were purged, so the stream need not be empty.
 fn is_emptied(state: &State, next: u64, own: &BTreeSet<u64>) -> bool {
     let has_read = next > 1;
-    let is_own_gone = own.first().is_some_and(|own| *own < state.first_sequence);
+    let is_own_deleted = own.first().is_some_and(|own| *own < state.first_sequence);
     state.messages == 0
         || state.last_sequence.saturating_add(1) < next
-        || is_own_gone
+        || is_own_deleted
         || (has_read && state.first_sequence >= next)
 }
 
