@@ -94,7 +94,7 @@ impl EventPublisher {
             repeat_metrics::repeated("broker");
         }
         if let Some((repeats, (id, _))) = asked {
-            repeats.note(published.sequence, id, site);
+            repeats.note(published, id, site);
         }
         Ok(published)
     }

@@ -24,6 +24,7 @@ mod run;
 mod sites;
 mod stream_reader;
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -32,7 +33,7 @@ use self::id::RepeatId;
 use self::memory::Runs;
 use self::notes::Notes;
 use crate::domain::CloudId;
-use crate::event::RepeatStatus;
+use crate::event::{Published, RepeatStatus};
 
 pub use recorder::RepeatRecorder;
 
@@ -42,11 +43,16 @@ pub struct Repeats {
     runs: ArcSwap<Runs>,
     notes: Mutex<Notes>,
     status: ArcSwap<RepeatStatus>,
+    /// The highest sequence that the event stream is known to have had.
+    last: AtomicU64,
+    /// Whether the stream gave a sequence again: it lost its last events, and nothing is known until
+    /// the recorder has forgotten their ids.
+    has_lost_events: AtomicBool,
 }
 
-/// An id that the memory was asked for.
+/// An id that the memory was asked for, and the last known sequence before its event is published.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct AskedId(Option<RepeatId>);
+pub(super) struct AskedId(Option<RepeatId>, u64);
 
 impl Repeats {
     /// Returns the state of the memory, for operators.
@@ -59,15 +65,38 @@ impl Repeats {
     /// id for [`Repeats::note`].
     pub(super) fn find(&self, message_id: &str) -> (AskedId, Option<u64>) {
         let asked = RepeatId::of(message_id);
+        let last = self.last.load(SeqCst);
         // In this order, since a note is removed once the runs have its id.
         let noted = asked.and_then(|id| self.notes().find(id));
         let found = noted.or_else(|| self.runs.load().find(asked?));
-        (AskedId(asked), found)
+        (AskedId(asked, last), found.filter(|_| !self.has_lost_events()))
     }
 
     /// Remembers an event whose publish the broker confirmed.
-    pub(super) fn note(&self, sequence: u64, AskedId(id): AskedId, site: CloudId) {
-        self.notes().add(sequence, id, site);
+    pub(super) fn note(&self, published: Published, AskedId(id, last): AskedId, site: CloudId) {
+        if !published.duplicate && published.sequence <= last {
+            self.has_lost_events.store(true, SeqCst);
+        }
+        self.saw(published.sequence);
+        self.notes().add(published.sequence, id, site);
+    }
+
+    /// Notes that the event stream has, or had, this sequence.
+    fn saw(&self, sequence: u64) {
+        self.last.fetch_max(sequence, SeqCst);
+    }
+
+    /// Whether the stream gave a sequence again that it had given before.
+    fn has_lost_events(&self) -> bool {
+        self.has_lost_events.load(SeqCst)
+    }
+
+    /// Forgets all ids and sequences.
+    fn clear(&self) {
+        self.publish_runs(Runs::default());
+        self.notes().clear();
+        self.last.store(0, SeqCst);
+        self.has_lost_events.store(false, SeqCst);
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {
@@ -76,5 +105,45 @@ impl Repeats {
 
     fn publish_runs(&self, runs: Runs) {
         self.runs.store(Arc::new(runs));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn publish(repeats: &Repeats, id: &str, sequence: u64) -> bool {
+        let (asked, found) = repeats.find(id);
+        if found.is_none() {
+            repeats.note(Published { sequence, duplicate: false }, asked, "c1".into());
+        }
+        found.is_some()
+    }
+
+    #[test]
+    fn nothing_is_known_once_the_stream_gives_a_sequence_again() {
+        let repeats = Repeats::default();
+        assert!(!publish(&repeats, "c1/a", 7));
+        assert!(publish(&repeats, "c1/a", 8), "it is stored");
+        assert!(!publish(&repeats, "c1/b", 6), "the broker lost 6 and 7");
+        assert!(repeats.has_lost_events());
+        assert!(!publish(&repeats, "c1/a", 7), "it is stored again");
+        repeats.clear();
+        assert!(!repeats.has_lost_events());
+        assert!(!publish(&repeats, "c1/a", 8));
+    }
+
+    #[test]
+    fn publishes_that_overlap_and_repetitions_are_no_loss() {
+        let repeats = Repeats::default();
+        let (first, _) = repeats.find("c1/a");
+        let (second, _) = repeats.find("c1/b");
+        repeats.note(Published { sequence: 2, duplicate: false }, second, "c1".into());
+        repeats.note(Published { sequence: 1, duplicate: false }, first, "c1".into());
+        repeats.saw(40);
+        let (again, _) = repeats.find("c1/c");
+        repeats.note(Published { sequence: 30, duplicate: true }, again, "c1".into());
+        assert!(!repeats.has_lost_events());
+        assert!(publish(&repeats, "c1/a", 9));
     }
 }

@@ -187,12 +187,15 @@ impl Trimmer {
             let round = FloorRound::new(stored.checkpoint, created_ns, fill.first, acknowledged);
             let mut is_written = false;
             if let Some(next) = round.write {
+                if round.lost.is_some() {
+                    // First: once the floor is stored, the loss is not seen again.
+                    self.forget_ids().await;
+                }
                 match self.floors.replace_floor(&consumer.name, &stored, next).await {
                     Ok(()) => {
                         is_written = true;
                         if let Some(lost) = &round.lost {
                             report_lost(&consumer.name, *lost.start(), *lost.end());
-                            self.forget_ids().await;
                         }
                     }
                     Err(error) => {

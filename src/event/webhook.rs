@@ -22,6 +22,8 @@ pub mod cut;
 mod delta;
 mod original;
 pub mod reverse;
+#[cfg(test)]
+mod tests;
 
 pub use original::{MEMBER, OriginalWebhook};
 

@@ -202,6 +202,9 @@ async fn the_memory_outlives_trimmed_events_and_its_own_stream() {
     // An operator who purges the stream of ids makes routers remember what is stored, and no more.
     until_remembered(&router, f64::from(u32::try_from(before).unwrap())).await;
     context.get_stream("SW_REPEATS").await.unwrap().purge().await.expect("purged");
+    // Another replica writes a block before this one looks.
+    let block = context.publish("sw.repeats", "unreadable".into()).await.expect("sent");
+    block.await.expect("stored");
     eventually(WAIT_MAX, "the ids are read again", || async {
         let read = router.metric("switchyard_repeat_events_read_total").await;
         (read > 0.0).then_some(())

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use async_nats::HeaderMap;
+use async_nats::jetstream::stream::State;
 
 use super::block::Block;
 use super::metrics;
@@ -72,8 +73,7 @@ impl BlockStream {
         let info = stream.cached_info();
         let (created_ns, last) = (info.created.unix_timestamp_nanos(), info.state.last_sequence);
         let is_another = self.created_ns.is_some_and(|known| known != created_ns);
-        let is_emptied =
-            self.has_blocks && (info.state.messages == 0 || last.saturating_add(1) < self.next);
+        let is_emptied = self.has_blocks && is_emptied(&info.state, self.next, &self.own);
         self.created_ns = Some(created_ns);
         if is_another || is_emptied {
             self.restart();
@@ -159,5 +159,57 @@ impl BlockStream {
         let stream = self.jetstream_client.context.get_stream_no_info(&self.name).await?;
         stream.purge().await?;
         Ok(())
+    }
+}
+
+/// Whether none of the blocks before `next` is left, or one of the `own` ones is not, which are newer. Another replica may have written new ones since
+/// they were purged, so the stream need not be empty.
+fn is_emptied(state: &State, next: u64, own: &BTreeSet<u64>) -> bool {
+    let has_read = next > 1;
+    let is_own_deleted = own.first().is_some_and(|own| *own < state.first_sequence);
+    state.messages == 0
+        || state.last_sequence.saturating_add(1) < next
+        || is_own_deleted
+        || (has_read && state.first_sequence >= next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(first_sequence: u64, last_sequence: u64) -> State {
+        let messages = (last_sequence + 1).saturating_sub(first_sequence);
+        let state = serde_json::json!({
+            "messages": messages, "bytes": 0, "first_seq": first_sequence, "last_seq": last_sequence,
+            "first_ts": "0001-01-01T00:00:00Z", "last_ts": "0001-01-01T00:00:00Z",
+            "consumer_count": 0,
+        });
+        serde_json::from_value(state).unwrap()
+    }
+
+    #[test]
+    fn a_purge_is_seen_although_a_block_was_written_after_it() {
+        assert!(is_emptied(&state(61, 60), 61, &BTreeSet::new()), "purged");
+        assert!(is_emptied(&state(61, 61), 61, &BTreeSet::new()), "purged, then written");
+        assert!(
+            is_emptied(&state(61, 61), 58, &BTreeSet::new()),
+            "purged before all were read, then written"
+        );
+        assert!(is_emptied(&state(1, 3), 61, &BTreeSet::new()), "begins again");
+        assert!(is_emptied(&state(2, 2), 1, &BTreeSet::from([1])), "the own first block");
+    }
+
+    #[test]
+    fn blocks_that_expire_are_no_purge() {
+        assert!(!is_emptied(&state(1, 60), 61, &BTreeSet::new()), "all are read");
+        assert!(
+            !is_emptied(&state(60, 70), 61, &BTreeSet::new()),
+            "the last one that was read is stored"
+        );
+        assert!(!is_emptied(&state(1, 1), 1, &BTreeSet::from([1])), "own block, none is read yet");
+        assert!(
+            !is_emptied(&state(1_000, 1_020), 1, &BTreeSet::new()),
+            "older ones expired before the start"
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! What this replica published since its last block.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::block::{Block, StoredId};
 use super::id::RepeatId;
@@ -8,22 +8,21 @@ use crate::domain::CloudId;
 
 /// Most notes. Further publishes are not noted; their ids are read from the event stream.
 const NOTES_MAX: usize = 131_072;
+
 /// Most sites whose name is shared between notes.
 const SHARED_SITES_MAX: usize = 4_096;
 
-/// Confirmed publishes. An event adds no allocation: small ones that outlive their request would
-/// fragment the memory of the requests.
+/// Confirmed publishes by sequence.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
-    /// In the order of confirmations, which is nearly that of the sequences.
-    list: Vec<Note>,
+    by_sequence: BTreeMap<u64, Note>,
     by_id: HashMap<RepeatId, u64>,
+    /// Names of sites: one of each request would outlive it and fragment the memory of requests.
     sites: HashSet<CloudId>,
 }
 
 #[derive(Clone, Debug)]
 struct Note {
-    sequence: u64,
     /// `None` if the id is not remembered.
     id: Option<RepeatId>,
     site: CloudId,
@@ -32,17 +31,19 @@ struct Note {
 impl Notes {
     /// Notes a publish that the broker confirmed.
     pub(super) fn add(&mut self, sequence: u64, id: Option<RepeatId>, site: CloudId) {
-        if self.list.len() >= NOTES_MAX {
+        if self.by_sequence.len() >= NOTES_MAX {
             return;
         }
-        if let Some(id) = id
-            && self.by_id.insert(id, sequence) == Some(sequence)
-        {
-            // A repetition that the broker found.
-            return;
+        if let Some(id) = id {
+            self.by_id.insert(id, sequence);
         }
         let site = self.shared(site);
-        self.list.push(Note { sequence, id, site });
+        let replaced = self.by_sequence.insert(sequence, Note { id, site });
+        let other = replaced.and_then(|note| note.id).filter(|other| Some(*other) != id);
+        if let Some(other) = other.filter(|other| self.by_id.get(other) == Some(&sequence)) {
+            // Its event was lost, and its sequence given to another.
+            self.by_id.remove(&other);
+        }
     }
 
     fn shared(&mut self, site: CloudId) -> CloudId {
@@ -62,23 +63,20 @@ impl Notes {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.list.len()
+        self.by_sequence.len()
     }
 
-    /// Returns the `count` notes of the lowest sequences as a block; none if there is no note.
-    pub(super) fn block(&mut self, count: usize, created_ns: i64, newest_ms: i64) -> Option<Block> {
-        // Stable sorts take linear time for what is nearly in order.
-        self.list.sort_by_key(|note| note.sequence);
-        self.list.dedup_by_key(|note| note.sequence);
+    /// Returns the first `count` notes as a block; none if there is no note.
+    pub(super) fn block(&self, count: usize, created_ns: i64, newest_ms: i64) -> Option<Block> {
         let (mut covered, mut ids) = (Vec::<(u64, u64)>::new(), Vec::new());
-        for note in self.list.iter().take(count) {
+        for (sequence, note) in self.by_sequence.iter().take(count) {
             match covered.last_mut() {
-                Some((_, to)) if to.saturating_add(1) == note.sequence => *to = note.sequence,
-                _ => covered.push((note.sequence, note.sequence)),
+                Some((_, to)) if to.saturating_add(1) == *sequence => *to = *sequence,
+                _ => covered.push((*sequence, *sequence)),
             }
             if let Some(id) = note.id {
                 let site = note.site.token().into();
-                ids.push(StoredId { id, sequence: note.sequence, site });
+                ids.push(StoredId { id, sequence: *sequence, site });
             }
         }
         (!covered.is_empty()).then_some(Block { created_ns, newest_ms, covered, ids })
@@ -86,21 +84,15 @@ impl Notes {
 
     /// Removes the notes of a block that is stored.
     pub(super) fn remove(&mut self, block: &Block) {
-        let is_stored = |sequence: u64| {
-            let after = block.covered.partition_point(|(from, _)| *from <= sequence);
-            let range = after.checked_sub(1).and_then(|index| block.covered.get(index));
-            range.is_some_and(|(_, to)| sequence <= *to)
-        };
-        let by_id = &mut self.by_id;
-        self.list.retain(|note| {
-            let is_kept = !is_stored(note.sequence);
-            if let Some(id) = note.id.filter(|_| !is_kept)
-                && by_id.get(&id) == Some(&note.sequence)
-            {
-                by_id.remove(&id);
+        for (from, to) in &block.covered {
+            for sequence in *from..=*to {
+                let removed = self.by_sequence.remove(&sequence);
+                let id = removed.and_then(|note| note.id);
+                if let Some(id) = id.filter(|id| self.by_id.get(id) == Some(&sequence)) {
+                    self.by_id.remove(&id);
+                }
             }
-            is_kept
-        });
+        }
     }
 
     pub(super) fn clear(&mut self) {
@@ -143,6 +135,15 @@ mod tests {
         notes.add(4, id(1), "c1".into());
         notes.add(4, id(1), "c1".into());
         assert_eq!((notes.len(), notes.find(id(1).unwrap())), (1, Some(4)));
+    }
+
+    #[test]
+    fn a_sequence_that_is_given_again_leaves_no_id_behind() {
+        let mut notes = Notes::default();
+        notes.add(4, id(1), "c1".into());
+        notes.add(4, id(2), "c1".into());
+        assert_eq!((notes.find(id(1).unwrap()), notes.find(id(2).unwrap())), (None, Some(4)));
+        assert_eq!((notes.len(), notes.by_id.len()), (1, 1));
     }
 
     #[test]

@@ -180,13 +180,16 @@ impl RepeatRecorder {
                 "the event stream was created again; the ids of its events are forgotten"
             );
         }
-        if self.coverage.last().is_none_or(|covered| covered <= events.last) {
-            self.lost_rounds = 0;
-            return Ok(());
-        }
-        self.lost_rounds += 1;
-        if self.lost_rounds < LOST_ROUNDS {
-            return Err("the event stream ends before what was read of it".into());
+        if !self.repeats.has_lost_events() {
+            self.repeats.saw(events.last);
+            if self.coverage.last().is_none_or(|covered| covered <= events.last) {
+                self.lost_rounds = 0;
+                return Ok(());
+            }
+            self.lost_rounds += 1;
+            if self.lost_rounds < LOST_ROUNDS {
+                return Err("the event stream ends before what was read of it".into());
+            }
         }
         self.blocks.purge().await?;
         self.clear("events_lost");
@@ -200,8 +203,7 @@ impl RepeatRecorder {
     fn clear(&mut self, reason: &'static str) {
         metrics::cleared(reason);
         self.memory.clear();
-        self.repeats.notes().clear();
-        self.publish();
+        self.repeats.clear();
         self.coverage = Coverage::default();
         self.history.clear();
         self.events.restart();
