@@ -24,6 +24,8 @@ const AUTHORIZATION_FAILED: &str = "Authorization failed";
 const NOT_CONNECT: &str = "The request is not from a Connect app.";
 /// **Source:** Jira Cloud platform, webhooks, the response 403.
 const NOT_AN_APP: &str = "Only Connect and OAuth 2.0 apps can use this operation";
+const NEARLY_FULL: &str =
+    "the event stream is nearly full of events not yet handled; send it again";
 const NO_SIGNATURE: &str = "X-Hub-Signature is missing or does not match the body and the secret";
 const INTERNAL: &str = "An internal error occurred";
 /// `Retry-After` when the store did not answer.
@@ -128,12 +130,10 @@ impl From<ApiError> for ErrorResponse {
                 };
                 Self::coded(status, error.code(), error.to_string())
             }
-            ApiError::Backlog { retry_after_s } => Self::coded(
-                StatusCode::SERVICE_UNAVAILABLE,
-                BACKLOG,
-                "the event stream is nearly full of events not yet handled; send it again",
-            )
-            .with_retry_after(Duration::from_secs(retry_after_s)),
+            ApiError::Backlog { retry_after_s } => {
+                Self::coded(StatusCode::SERVICE_UNAVAILABLE, BACKLOG, NEARLY_FULL)
+                    .with_retry_after(Duration::from_secs(retry_after_s))
+            }
             ApiError::RefusedFile { code, message, retry_after_s } => {
                 Self::coded(StatusCode::SERVICE_UNAVAILABLE, code, message)
                     .with_retry_after(Duration::from_secs(retry_after_s))
@@ -349,6 +349,9 @@ impl ApiError {
             Self::NoEvent(error) => error.to_string(),
             Self::Unpublished(error) => error.to_string(),
             Self::BadSignature => NO_SIGNATURE.into(),
+            Self::Backlog { .. } => NEARLY_FULL.into(),
+            Self::Malformed(reason) => reason.clone(),
+            // No webhook is refused for another reason.
             _ => String::new(),
         }
     }

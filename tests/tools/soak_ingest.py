@@ -428,7 +428,7 @@ def main():
     parser.add_argument("--binary", required=True)
     parser.add_argument("--webhooks", type=int, default=100_000)
     parser.add_argument("--kills", type=int, default=5)
-    parser.add_argument("--minutes20", type=float, default=90, help="seconds that stand for 20 minutes")
+    parser.add_argument("--minutes20", type=float, default=90, help="seconds used as 20 minutes")
     parser.add_argument("--window", type=float, default=20, help="seconds after which the broker forgets an id")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()

@@ -90,7 +90,8 @@ pub struct EventsState {
     pub bodies: Arc<BodyIntake>,
 }
 
-/// Returns the routes `POST /admin/v1/events` and `GET /admin/v1/repeats`, without authentication: the caller adds it.
+/// Returns the routes `POST /admin/v1/events` and `GET /admin/v1/repeats`, without authentication:
+/// the caller adds it.
 pub fn event_routes(state: EventsState) -> Router {
     let repeats = repeat_routes(Arc::clone(&state.publisher));
     Router::new()
