@@ -23,6 +23,7 @@ mod batch;
 mod connect;
 mod isolation;
 mod load;
+mod notices;
 
 const APP: &str = "ari:cloud:ecosystem::app/1";
 const EVENT: &str = "avi:jira:updated:issue";

@@ -162,8 +162,8 @@ impl BlockStream {
     }
 }
 
-/// Whether none of the blocks before `next` is left, or one of the `own` ones is not, which are newer. Another replica may have written new ones since
-/// they were purged, so the stream need not be empty.
+/// Whether none of the blocks before `next` is left, or one of the newer `own` ones is not. Another
+/// replica may have written new ones since they were purged, so the stream need not be empty.
 fn is_emptied(state: &State, next: u64, own: &BTreeSet<u64>) -> bool {
     let has_read = next > 1;
     let is_own_deleted = own.first().is_some_and(|own| *own < state.first_sequence);

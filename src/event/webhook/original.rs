@@ -2,9 +2,9 @@
 //! was sent, byte for byte.
 //!
 //! An event has most members of its webhook. Where a [`delta`] of them is small, it is kept in headers:
-//! the members, and the text between their values. Else the whole webhook is kept, in the body of the message: the last member of
-//! the event object, [`MEMBER`]. A header can have 64 KiB at most; a body has room for it, and routers
-//! that do not know the member read the event all the same.
+//! the members, and the text between their values. Otherwise the whole webhook is kept in the body of
+//! the message, as the last member of the event object, [`MEMBER`]. A header can have 64 KiB at most; a
+//! body has room for it, and routers that do not know the member read the event all the same.
 
 use bytes::Bytes;
 

@@ -30,6 +30,9 @@ use crate::registry::transaction::Mutation;
 /// Type of the notice of modules that discovery ignored; its data are those of the record.
 const DISCOVERY_IGNORED: &str = "switchyard.discovery.ignored";
 
+/// Type of the notice that events are postponed.
+const SHARE_EXCEEDED: &str = "switchyard.evaluation.share_exceeded";
+
 /// Time after which no further notice of a claim is sent; a claim ends after a minute.
 const SENDING_MAX: Duration = Duration::from_secs(30);
 
@@ -45,15 +48,23 @@ impl<'a> Notices<'a> {
     }
 
     /// Adds a notice to the record that is about to be stored, if the app has an address for notices.
-    fn add(self, record: &mut InstallationRecord, kind: &str, data: Value) {
+    /// Returns whether it was added.
+    fn add(self, record: &mut InstallationRecord, kind: &str, data: Value) -> bool {
         let app = self.context.state().app(record.app.as_str());
         if app.is_none_or(|app| app.record.notices.is_none()) {
-            return;
+            return false;
         }
         if let Some(replaced) = record.add_notice(kind, data) {
             metrics::app_called("notice", false);
             warn!(installation = %record.id, kind = replaced, "notice dropped: too many wait");
         }
+        true
+    }
+
+    /// As [`Notices::add`], unless a notice of this kind waits already: one is enough.
+    fn add_once(self, record: &mut InstallationRecord, kind: &str, data: Value) -> bool {
+        let waits = record.notices.iter().any(|notice| notice.kind == kind);
+        !waits && self.add(record, kind, data)
     }
 
     /// Adds a notice if a change crosses the quota threshold.
@@ -72,9 +83,7 @@ impl<'a> Notices<'a> {
 
     /// Adds the notice that discovery ignored modules; one that waits already is enough.
     pub(super) fn discovery_ignored(self, record: &mut InstallationRecord) {
-        if !record.notices.iter().any(|notice| notice.kind == DISCOVERY_IGNORED) {
-            self.add(record, DISCOVERY_IGNORED, Value::Null);
-        }
+        self.add_once(record, DISCOVERY_IGNORED, Value::Null);
     }
 
     /// Notifies the app that events of an installation are postponed, because its filters cost more
@@ -91,13 +100,8 @@ impl<'a> Notices<'a> {
             "stepsPerSecondMax": exceeded.steps_per_second,
         });
         let noted = self.context.update_if_enabled(&exceeded.installation, |mut record| {
-            let before = record.notices.len();
-            self.add(&mut record, "switchyard.evaluation.share_exceeded", data.clone());
-            Ok(if record.notices.len() == before {
-                Mutation::Keep(())
-            } else {
-                Mutation::Put(record, ())
-            })
+            let added = self.add_once(&mut record, SHARE_EXCEEDED, data.clone());
+            Ok(if added { Mutation::Put(record, ()) } else { Mutation::Keep(()) })
         });
         noted.await.map(drop)
     }
