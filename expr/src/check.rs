@@ -302,6 +302,10 @@ impl Checker {
         {
             return (ExprKind::TypeOfVariable(self.variable(name)), Some(Type::String));
         }
+        if let (UnaryOp::Negate, ast::ExprKind::Number(number)) = (op, &operand.kind) {
+            // A constant, so that lists of negative numbers are lists of constants.
+            return (ExprKind::Literal(Literal::Number(-number)), Some(Type::Number));
+        }
         let operand = Box::new(self.expr(operand));
         let ty = match op {
             UnaryOp::Not => Type::Boolean,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::builtin::regexp::Patterns;
 use crate::parameter_slots::ParameterSlots;
-use crate::parameters::Parameters;
+use crate::parameters::{Parameter, Parameters};
 use crate::predicate::Facts;
 use crate::program::{MemberOp, Op, Program, ProgramTemplate, Routine};
 use crate::span::{Span, to_u32};
@@ -54,6 +54,7 @@ fn compile_template(typed: &Typed, slots: ParameterSlots) -> (ProgramTemplate, b
 }
 
 struct Compiler<'t> {
+    source: &'t str,
     slots: &'t ParameterSlots,
     /// Strings that the checker compiled as patterns.
     patterns: &'t Patterns,
@@ -70,6 +71,7 @@ struct Compiler<'t> {
 impl<'t> Compiler<'t> {
     fn new(typed: &'t Typed, slots: &'t ParameterSlots) -> Self {
         Compiler {
+            source: &typed.source,
             slots,
             patterns: &typed.patterns,
             slot_used: vec![false; slots.len()],
@@ -221,6 +223,11 @@ impl<'t> Compiler<'t> {
     /// The first slot of these literals, if each of them has a slot and none is a pattern.
     fn parameters_at(&mut self, literals: &[Literal], span: Span) -> Option<usize> {
         let slots = self.slots.slots_in_span(literals.len(), span)?;
+        let mut pairs = slots.clone().zip(literals);
+        if !pairs.all(|(at, literal)| self.is_in_slot(at, literal)) {
+            debug_assert!(false, "a slot has a constant of the source");
+            return None;
+        }
         let is_pattern = |literal: &Literal| match literal {
             Literal::String(text) => self.patterns.iter().any(|(pattern, _)| pattern == text),
             _ => false,
@@ -231,6 +238,16 @@ impl<'t> Compiler<'t> {
         let start = slots.start;
         self.slot_used.get_mut(slots)?.fill(true);
         Some(start)
+    }
+
+    fn is_in_slot(&self, at: usize, literal: &Literal) -> bool {
+        match (self.slots.parameter(at, self.source), literal) {
+            (Some(Parameter::Number(number)), Literal::Number(expected)) => {
+                number.to_bits() == expected.to_bits()
+            }
+            (Some(Parameter::Text(text)), Literal::String(expected)) => text == &**expected,
+            _ => false,
+        }
     }
 
     /// The index of a literal in the table; equal literals share it.

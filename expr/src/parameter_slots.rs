@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::builtin::Member;
 use crate::lex::{Token, TokenKind, lex};
-use crate::parameters::{BYTES_MAX, Parameters, is_short_number};
+use crate::parameters::{BYTES_MAX, Parameter, Parameters, is_short_number};
 use crate::span::{Span, slice, to_u32};
 
 /// The span of one parameter, without quotes.
@@ -41,7 +41,8 @@ impl ParameterSlots {
             match &token.kind {
                 // Parsing any other number on each push would take too long.
                 TokenKind::Number(_) if is_short_number(span.text(source)) => {
-                    Some(ParameterSlot { start: span.start, end: span.end, is_number: true })
+                    let start = number_start(&tokens, at)?;
+                    Some(ParameterSlot { start, end: span.end, is_number: true })
                 }
                 TokenKind::String(value) if !is_part_of_template(&tokens, at) => {
                     let (start, end) = (span.start + 1, span.end.saturating_sub(1));
@@ -65,6 +66,12 @@ impl ParameterSlots {
         let start = self.0.partition_point(|slot| slot.start < span.start);
         let end = self.0.partition_point(|slot| slot.end <= span.end);
         (start + count == end).then_some(start..end)
+    }
+
+    /// The parameter in the slot at `at` of `source`.
+    pub(crate) fn parameter<'s>(&self, at: usize, source: &'s str) -> Option<Parameter<'s>> {
+        let slot = self.0.get(at)?;
+        Some(Parameter::of(slot.text(source), slot.is_number))
     }
 
     /// The parameters of `source`, which has these slots.
@@ -154,6 +161,39 @@ impl ParameterSlots {
     }
 }
 
+/// The start of the constant that ends with the number at `at`: that of its sign, if it has one. None
+/// if the number is only a part of what the checker reads as a constant, or may be.
+fn number_start(tokens: &[Token<'_>], at: usize) -> Option<u32> {
+    let number = tokens.get(at)?.span.start;
+    let before = |at: usize| at.checked_sub(1).and_then(|at| Some((at, tokens.get(at)?)));
+    let is = |token: &Token<'_>, sign: &str| matches!(token.kind, TokenKind::Punct(p) if p == sign);
+    // `-(5)` is a constant, too.
+    let mut first = at;
+    while let Some((outer, token)) = before(first)
+        && is(token, "(")
+    {
+        first = outer;
+    }
+    let Some((sign, minus)) = before(first).filter(|(_, token)| is(token, "-")) else {
+        return Some(number);
+    };
+    let has_operand_before = match before(sign).map(|(_, token)| &token.kind) {
+        Some(TokenKind::Word(word)) => !matches!(*word, "return" | "throw" | "typeof"),
+        Some(TokenKind::Punct(before)) => matches!(*before, ")" | "]" | "}"),
+        Some(TokenKind::Number(_) | TokenKind::String(_) | TokenKind::TemplateEnd) => true,
+        _ => false,
+    };
+    if has_operand_before {
+        return Some(number);
+    }
+    // `-5?.a` negates the member, not the number.
+    let is_head = tokens
+        .get(at + 1)
+        .is_some_and(|next| [".", "?.", "[", "("].iter().any(|link| is(next, link)));
+    let is_adjacent = first == at && minus.span.end == number;
+    (is_adjacent && !is_head).then_some(minus.span.start)
+}
+
 /// Whether the checker reads the string: a member name, a map key, or a pattern. Such a string is
 /// part of the template.
 fn is_part_of_template(tokens: &[Token<'_>], at: usize) -> bool {
@@ -185,6 +225,29 @@ mod tests {
     fn constants_are_found() {
         let source = r#"event.a == 'x' && ["y", 25].includes(event['b']) && c('p') == """#;
         assert_eq!(texts(source), ["x", "y", "25", "p", ""]);
+    }
+
+    #[test]
+    fn a_sign_is_part_of_a_constant_unless_it_subtracts() {
+        for (source, expected) in [
+            ("[-1, 2, -30].includes(a)", vec!["-1", "2", "-30"]),
+            ("a == -5 && -7 < b && c(-1)", vec!["-5", "-7", "-1"]),
+            ("a -5 == (b) -6 - l[0] -7", vec!["5", "6", "0", "7"]),
+            ("'a' -5 + 6 -7 - -8 * --9", vec!["a", "5", "6", "7", "-8", "-9"]),
+            ("`${-5}` -6", vec!["-5", "6"]),
+            ("x => { return -5 }", vec!["-5"]),
+            ("a - (5)", vec!["5"]),
+            ("((5))", vec!["5"]),
+            ("- 5", vec![]),
+            ("-(5)", vec![]),
+            ("- ((5))", vec![]),
+            ("-/**/5", vec![]),
+            ("-5?.a", vec![]),
+            ("-5.5", vec![]),
+            ("-1234567890", vec![]),
+        ] {
+            assert_eq!(texts(source), expected, "{source}");
+        }
     }
 
     #[test]

@@ -13,8 +13,8 @@ const DIGIT_BITS: u32 = 7;
 /// Flag in the end offset of a number; offsets stay far below it.
 const NUMBER: u32 = 1 << 20;
 
-/// The constants in which filters of one template differ: strings without escapes and numbers, in
-/// source order and as they are written.
+/// The constants in which filters of one template differ: strings without escapes and numbers, with
+/// their sign, in source order and as they are written.
 ///
 /// The layout is the offset of the first parameter, the end offset of each parameter, then the
 /// texts. That takes one allocation for any number of parameters, and none if there are none.
@@ -30,6 +30,14 @@ pub(crate) struct Parameters {
 pub(crate) enum Parameter<'c> {
     Number(f64),
     Text(&'c str),
+}
+
+impl<'c> Parameter<'c> {
+    /// Reads a parameter as it is written.
+    #[inline]
+    pub(crate) fn of(text: &'c str, is_number: bool) -> Parameter<'c> {
+        if is_number { Parameter::Number(number(text.as_bytes())) } else { Parameter::Text(text) }
+    }
 }
 
 impl Parameters {
@@ -81,11 +89,7 @@ impl Parameters {
     #[inline]
     pub(crate) fn get(&self, at: usize) -> Parameter<'_> {
         let (start, end, is_number) = self.entry(at);
-        if is_number {
-            Parameter::Number(number(slice(&self.packed, start..end).as_bytes()))
-        } else {
-            Parameter::Text(slice(&self.packed, start..end))
-        }
+        Parameter::of(slice(&self.packed, start..end), is_number)
     }
 
     /// The start and end offset of the parameter, and whether it is a number.
@@ -124,9 +128,17 @@ pub(crate) fn is_short_number(text: &str) -> bool {
     text.len() <= DIGITS_MAX && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Parses a short number.
+/// Parses a short number, which may have a sign.
 #[inline]
-fn number(digits: &[u8]) -> f64 {
+fn number(text: &[u8]) -> f64 {
+    match text {
+        [b'-', digits @ ..] => -unsigned(digits),
+        digits => unsigned(digits),
+    }
+}
+
+#[inline]
+fn unsigned(digits: &[u8]) -> f64 {
     let digit = |byte: &u8| u32::from(byte.wrapping_sub(b'0'));
     let value =
         digits.iter().fold(0_u32, |value, byte| value.wrapping_mul(10).wrapping_add(digit(byte)));
@@ -182,7 +194,8 @@ mod tests {
         for count in [0, 1, 7, 8, 300, 3_000] {
             let written: Vec<(String, bool)> = (0..count)
                 .map(|at| match at % 3 {
-                    0 => (format!("{at}"), true),
+                    0 if at % 2 == 0 => (format!("{at}"), true),
+                    0 => (format!("-{at}"), true),
                     1 => (format!("é{at}"), false),
                     _ => (String::new(), false),
                 })
@@ -211,6 +224,12 @@ mod tests {
                 number(text.as_bytes()).to_bits(),
                 text.parse::<f64>().unwrap().to_bits(),
                 "{text}"
+            );
+            let negative = format!("-{text}");
+            assert_eq!(
+                number(negative.as_bytes()).to_bits(),
+                negative.parse::<f64>().unwrap().to_bits(),
+                "{negative}"
             );
         }
     }

@@ -386,17 +386,16 @@ impl<T: fmt::Display> fmt::Display for Joined<'_, T> {
 pub(crate) enum TemplateOperand {
     /// A constant that all filters of the template share.
     Fixed(Constant),
-    /// A parameter of the filter, possibly negated.
-    Slot { at: u32, negated: bool },
+    /// A parameter of the filter, by its position.
+    Slot(u32),
 }
 
 impl TemplateOperand {
     fn constant(&self, parameters: &Parameters) -> Constant {
         match self {
             TemplateOperand::Fixed(constant) => constant.clone(),
-            TemplateOperand::Slot { at, negated } => match parameters.get(*at as usize) {
+            TemplateOperand::Slot(at) => match parameters.get(*at as usize) {
                 parameters::Parameter::Text(text) => Constant::String(text.into()),
-                parameters::Parameter::Number(number) if *negated => Constant::Number(-number),
                 parameters::Parameter::Number(number) => Constant::Number(number),
             },
         }

@@ -78,6 +78,14 @@ fn literal() -> impl Strategy<Value = String> {
             "{}",
             "JSON.parse('{\"a\": [1, 2]}')",
             "1.5",
+            "-1",
+            "- 2",
+            "-(3)",
+            "-0",
+            "-2.5",
+            "[-1, 2, -3]",
+            "[0, -1, -0, 1, -2, 3, -1]",
+            "[-1, -2.5, 'a', - 2, -(1)]",
         ])
         .prop_map(str::to_owned),
     ]
@@ -136,6 +144,8 @@ fn expression() -> impl Strategy<Value = String> {
             1 => (inner.clone(), inner.clone()).prop_map(
                 |(list, body)| format!("({list}).reduce((a, b) => {body}, 0)")
             ),
+            1 => (inner.clone(), prop::sample::select(vec!["-1", "- 1", "-1?.key", "-(2)", "- -2"]))
+                .prop_map(|(a, number)| format!("{a} {number}")),
             1 => pair.clone().prop_map(|(a, b)| format!("({a})[{b}]")),
             1 => pair.clone().prop_map(|(a, b)| format!("({a})?.[{b}]?.key.name")),
             1 => pair.clone().prop_map(|(a, b)| format!("[{a}, {b},]")),
@@ -238,7 +248,7 @@ fn with_other_constants(source: &str, seed: u32) -> String {
             None if c.is_ascii_digit() && !in_word => {
                 out.pop();
                 while rest.next_if(|c| c.is_ascii_digit() || *c == '.').is_some() {}
-                out.push_str(pick(&["0", "7", "12345", "2.5", "1000000000000"]));
+                out.push_str(pick(&["0", "7", "12345", "2.5", "1000000000000", "-2", "-0", "- 1"]));
             }
             None => {}
         }

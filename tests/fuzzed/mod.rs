@@ -16,7 +16,7 @@ const EVENT_TYPE: &str = "avi:jira:updated:issue";
 
 /// Filters for each kind of access and for values that are easily decoded wrong: broken paths,
 /// nulls, repeated and escaped names, texts, lists, ranges.
-const FILTERS: [&str; 22] = [
+const FILTERS: [&str; 25] = [
     "event.issue.fields.project.key == 'P1'",
     "event.issue.fields.project.key != 'P1'",
     "['P1', 'P2', 'é'].includes(event.issue.fields.project.key)",
@@ -27,6 +27,9 @@ const FILTERS: [&str; 22] = [
     "event.issue.fields.points > 5",
     "event.issue.fields.points != null && event.issue.fields.points <= 2.5",
     "event.issue.fields.points == 9007199254740993",
+    "event.issue.fields.points == -5 || event.issue.fields.points == - 0",
+    "[-1, 5, -2.5, -9007199254740993, 7, -(8)].includes(event.issue.fields.points)",
+    "event.issue.fields.points >= -2.5 && event.issue.fields.points < 0",
     "event.issue.fields.labels.includes('a')",
     "event.issue.fields.labels.length > 1",
     "event.issue.fields.labels?.includes(1)",

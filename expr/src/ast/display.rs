@@ -80,6 +80,8 @@ impl Display for Expr {
             ExprKind::Unary { op, operand } => {
                 f.write_str(match op {
                     UnaryOp::Not => "!",
+                    UnaryOp::Negate if matches!(operand.kind, ExprKind::Number(_)) => "-",
+                    // Two signs without a space would be another operator.
                     UnaryOp::Negate => "- ",
                     UnaryOp::TypeOf => "typeof ",
                 })?;

@@ -61,29 +61,17 @@ fn property_test(
     constants: &[String],
 ) -> String {
     const HAS_VALUE: &str = "some(x => x != null)";
-    // `-1` is an operator with an operand, and a list with it is no list of constants.
-    let (negative, others): (Vec<&str>, Vec<&str>) =
-        constants.iter().map(String::as_str).partition(|constant| constant.starts_with('-'));
-    let equals_other = match others.as_slice() {
-        [] => None,
-        [only] => Some(format!("v.some(x => x == {only})")),
-        others => Some(format!("v.some([{}].includes)", others.join(", "))),
+    let equals = match constants {
+        [] if is_negated => return format!("{found}.{HAS_VALUE}"),
+        [] => return format!("!{found}.{HAS_VALUE}"),
+        [only] => format!("some(x => x == {only})"),
+        constants => format!("some([{}].includes)", constants.join(", ")),
     };
-    let equals_negative = (!negative.is_empty()).then(|| {
-        let opposite: Vec<&str> = negative.iter().filter_map(|n| n.strip_prefix('-')).collect();
-        let opposite = opposite.join(", ");
-        format!("v.some(x => typeof x == 'Number' && [{opposite}].includes(-x))")
-    });
-    let tests: Vec<String> = equals_other.into_iter().chain(equals_negative).collect();
-    let equals = tests.join(" || ");
-    match (tests.as_slice(), is_negated, is_empty_tested) {
-        ([], true, _) => format!("{found}.{HAS_VALUE}"),
-        ([], false, _) => format!("!{found}.{HAS_VALUE}"),
-        ([only], false, false) => format!("{found}{}", only.trim_start_matches('v')),
-        (_, false, false) => format!("[{found}].some(v => {equals})"),
-        (_, false, true) => format!("[{found}].some(v => !v.{HAS_VALUE} || {equals})"),
+    match (is_negated, is_empty_tested) {
+        (false, false) => format!("{found}.{equals}"),
+        (false, true) => format!("[{found}].some(v => !v.{HAS_VALUE} || v.{equals})"),
         // An empty property differs from no value.
-        (_, true, _) => format!("[{found}].some(v => v.{HAS_VALUE} && !({equals}))"),
+        (true, _) => format!("[{found}].some(v => v.{HAS_VALUE} && !v.{equals})"),
     }
 }
 

@@ -249,7 +249,7 @@ impl Extractor<'_> {
             return None;
         }
         let constants = match self.slots.slots_in_span(literals.len(), head.span) {
-            Some(slots) => slots.map(|at| slot(at, false)).collect(),
+            Some(slots) => slots.map(|at| TemplateOperand::Slot(to_u32(at))).collect(),
             None => literals.iter().cloned().map(TemplateOperand::Fixed).collect(),
         };
         Some((argument, constants))
@@ -286,10 +286,9 @@ impl Extractor<'_> {
 
     /// The constant of an expression, as a value or parameter of the template.
     fn operand(&self, expr: &Expr) -> Option<TemplateOperand> {
-        let constant = constant(expr)?;
-        let negated = matches!(expr.kind, ExprKind::Unary { .. });
+        let constant = constant(expr)?.clone();
         Some(match self.slots.slots_in_span(1, expr.span) {
-            Some(slots) => slot(slots.start, negated),
+            Some(slots) => TemplateOperand::Slot(to_u32(slots.start)),
             None => TemplateOperand::Fixed(constant),
         })
     }
@@ -511,18 +510,9 @@ fn is_data_member(name: &MemberName) -> bool {
     })
 }
 
-fn slot(at: usize, negated: bool) -> TemplateOperand {
-    TemplateOperand::Slot { at: to_u32(at), negated }
-}
-
-/// A literal, or a negative number.
-fn constant(expr: &Expr) -> Option<Constant> {
+fn constant(expr: &Expr) -> Option<&Constant> {
     match &expr.kind {
-        ExprKind::Literal(literal) => Some(literal.clone()),
-        ExprKind::Unary { op: UnaryOp::Negate, operand } => match operand.kind {
-            ExprKind::Literal(Literal::Number(number)) => Some(Literal::Number(-number)),
-            _ => None,
-        },
+        ExprKind::Literal(literal) => Some(literal),
         _ => None,
     }
 }

@@ -255,6 +255,22 @@ fn a_list_keeps_the_first_of_equal_constants() {
 }
 
 #[test]
+fn a_negative_number_is_a_constant_however_it_is_written() {
+    let numbers =
+        |numbers: &[f64]| numbers.iter().copied().map(Constant::Number).collect::<Vec<_>>();
+    for source in ["event.a == -2", "- 2 == event.a", "event.a == -(2)", "[-2].includes(event.a)"] {
+        assert_eq!(condition(source), one_of(&["a"], &numbers(&[-2.0])), "{source}");
+    }
+    let listed = condition("[-1, 2, - 3, -(4), -5.5, -1].includes(event.a)");
+    assert_eq!(listed, one_of(&["a"], &numbers(&[-1.0, 2.0, -3.0, -4.0, -5.5])));
+    let cache = crate::TemplateCache::new();
+    let compile =
+        |source: &str| cache.compile(source, CheckProfile::Filter).unwrap().facts().condition;
+    assert_eq!(compile("event.a == 2"), one_of(&["a"], &numbers(&[2.0])));
+    assert_eq!(compile("event.a == -2"), one_of(&["a"], &numbers(&[-2.0])));
+}
+
+#[test]
 fn index_size_counts_tests_constants_and_different_paths() {
     let size = |source: &str| {
         let IndexSize { entries, paths } = program(source).index_size();
