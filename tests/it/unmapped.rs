@@ -4,9 +4,10 @@ use futures_util::TryStreamExt;
 use serde_json::{Value, json};
 
 use crate::support::raw::{exchange, status};
-use crate::support::{NatsServer, RouterProcess, Setup, Sink, WAIT_MAX, eventually, register};
+use crate::support::{NatsServer, RouterProcess, Setup, Sink, WAIT_MAX, eventually};
 
 const SITE: &str = "site-1";
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
 /// Names of one site with a subject of their own, as documented.
 const NAMES_MAX: usize = 200;
 /// Names beyond them.
@@ -38,9 +39,14 @@ async fn names_beyond_the_bound_share_a_subject_and_still_reach_their_subscriber
     let mut setup = Setup::new(&nats.url(), nats.folder().join("r1"))
         .with("SWITCHYARD_INGEST__JIRA__SITE-1__UNSIGNED", true);
     let router = setup.start().await;
-    let app = router.provision("app-1", "inst-1", SITE, &sink.url("/hook")).await;
     let last = format!("made_up_{}", NAMES_MAX + FURTHER - 1);
-    register(&app, json!({ "events": [format!("webhook:{last}")], "endpoint": "hook" })).await;
+    let hook = json!({ "key": "hook", "event": last, "url": "/hook" });
+    let app = json!({ "kind": "connect", "baseUrl": sink.url("/"), "scopes": ["READ"],
+        "staticModules": { "webhooks": [hook] } });
+    router.put("/admin/v1/apps/connect-1", app).await;
+    let installation = json!({ "app": "connect-1", "cloudId": SITE, "product": "jira",
+        "clientKey": "tenant-1", "sharedSecret": SECRET });
+    router.put("/admin/v1/installations/inst-1", installation).await;
     for number in 0..NAMES_MAX + FURTHER {
         post(setup.port, &format!("made_up_{number}"), number).await;
     }
@@ -48,11 +54,11 @@ async fn names_beyond_the_bound_share_a_subject_and_still_reach_their_subscriber
     assert_eq!(listed(&router).await, (NAMES_MAX, json!(FURTHER)));
     let counted = router.metric("switchyard_unmapped_other_total").await;
     assert!((counted - 30.0).abs() < 0.1, "{counted}");
-    let received = eventually(WAIT_MAX, "the event is delivered", || async {
-        sink.received().first().cloned()
+    let received = eventually(WAIT_MAX, "the webhook is delivered", || async {
+        sink.received_at("/hook").first().cloned()
     })
     .await;
-    assert_eq!(received.json()["eventType"], format!("webhook:{last}"), "{:?}", received.json());
+    assert_eq!(received.json()["webhookEvent"], last, "{:?}", received.json());
 
     // Another process knows the names that are stored.
     router.kill().await;
