@@ -5,12 +5,14 @@
 //! 2. *delivery*: a client that only posts the bodies, against the router with one subscription
 //!    to every event.
 //! 3. *ingest*: publishing with the memory of ids and its recorder, against publishing without.
-//! 4. *match*: bytes to matches on one thread, and the tape alone, against parsing the same bytes
+//! 4. *webhook*: signed webhooks over HTTP to a router with the memory of ids, against one without;
+//!    the processor time is that of the router.
+//! 5. *match*: bytes to matches on one thread, and the tape alone, against parsing the same bytes
 //!    with `serde_json` into nothing (`IgnoredAny`).
 //!
 //! Figures of a shared machine vary, so both sides of a ratio are measured alternately, and the
 //! ratio is the median over the rounds. `make bench` runs it. Arguments: `--rounds N`, `--events N`,
-//! `--deliveries N`, `--record FILE`.
+//! `--deliveries N`, `--webhooks N`, `--only-webhooks`, `--record FILE`.
 
 mod baseline;
 mod corpus;
@@ -18,6 +20,7 @@ mod matching;
 mod report;
 mod rig;
 mod sink;
+mod webhooks;
 
 use std::path::PathBuf;
 
@@ -31,6 +34,8 @@ struct Plan {
     rounds: usize,
     events: usize,
     deliveries: usize,
+    webhooks: usize,
+    only_webhooks: bool,
     record: Option<PathBuf>,
 }
 
@@ -41,9 +46,12 @@ fn main() -> anyhow::Result<()> {
     }
     let plan = Plan::read(&args)?;
     let mut report = Report::default();
-    matching::measure(plan.rounds, &mut report)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(pipeline(&plan, &mut report))?;
+    if !plan.only_webhooks {
+        matching::measure(plan.rounds, &mut report)?;
+        runtime.block_on(pipeline(&plan, &mut report))?;
+    }
+    runtime.block_on(webhooks::measure(plan.rounds, plan.webhooks, &mut report))?;
     println!("{report}");
     match &plan.record {
         Some(path) => report.write(path),
@@ -110,7 +118,14 @@ async fn delivery(rig: &Rig, plan: &Plan, report: &mut Report) -> anyhow::Result
 
 impl Plan {
     fn read(args: &[String]) -> anyhow::Result<Self> {
-        let mut plan = Self { rounds: 5, events: 60_000, deliveries: 20_000, record: None };
+        let mut plan = Self {
+            rounds: 5,
+            events: 60_000,
+            deliveries: 20_000,
+            webhooks: 5_000,
+            only_webhooks: false,
+            record: None,
+        };
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             let mut value = || args.next().with_context(|| format!("{arg} needs a value"));
@@ -120,6 +135,8 @@ impl Plan {
                 "--rounds" => plan.rounds = value()?.parse()?,
                 "--events" => plan.events = value()?.parse()?,
                 "--deliveries" => plan.deliveries = value()?.parse()?,
+                "--webhooks" => plan.webhooks = value()?.parse()?,
+                "--only-webhooks" => plan.only_webhooks = true,
                 "--record" => plan.record = Some(value()?.into()),
                 other => anyhow::bail!("unknown argument {other}"),
             }

@@ -6,28 +6,46 @@ use std::time::{Duration, Instant};
 
 use switchyard::clock;
 
-/// Measures time and processor time of this process.
+/// Measures time, and processor time of one process.
 #[derive(Clone, Copy)]
 pub(crate) struct Stopwatch {
+    /// `None` is this process.
+    pid: Option<u32>,
     started: Instant,
+    started_ticks: u64,
     ticks: u64,
     took: Duration,
 }
 
 impl Stopwatch {
     pub(crate) fn start() -> Self {
-        Self { started: clock::tick(), ticks: cpu_ticks(), took: Duration::ZERO }
+        Self::start_for(None)
+    }
+
+    /// Measures the processor time of another process.
+    pub(crate) fn start_of(pid: u32) -> Self {
+        Self::start_for(Some(pid))
+    }
+
+    fn start_for(pid: Option<u32>) -> Self {
+        let started_ticks = cpu_ticks(pid);
+        Self { pid, started: clock::tick(), started_ticks, ticks: 0, took: Duration::ZERO }
     }
 
     pub(crate) fn stop(self) -> Self {
-        let ticks = cpu_ticks() - self.ticks;
-        Self { took: clock::since(self.started), ticks, ..self }
+        Self { took: clock::since(self.started), ..self.with_processor_time_until_now() }
+    }
+
+    /// Adds the processor time since the watch was stopped.
+    pub(crate) fn with_processor_time_until_now(self) -> Self {
+        Self { ticks: cpu_ticks(self.pid).saturating_sub(self.started_ticks), ..self }
     }
 }
 
-/// Hundredths of a second of processor time that this process used; 0 if unknown.
-fn cpu_ticks() -> u64 {
-    let Ok(text) = std::fs::read_to_string("/proc/self/stat") else { return 0 };
+/// Hundredths of a second of processor time, user and system, that a process used; 0 if unknown.
+fn cpu_ticks(pid: Option<u32>) -> u64 {
+    let process = pid.map_or_else(|| "self".to_owned(), |pid| pid.to_string());
+    let Ok(text) = std::fs::read_to_string(format!("/proc/{process}/stat")) else { return 0 };
     let fields = text.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
     fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum()
 }

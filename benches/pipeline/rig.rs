@@ -260,7 +260,7 @@ fn boxed<T>(result: Result<T, async_nats::Error>) -> anyhow::Result<T> {
 }
 
 /// The server of `NATS_SERVER`, then the pinned one that `make tools` installs.
-fn binaries() -> Vec<PathBuf> {
+pub(crate) fn binaries() -> Vec<PathBuf> {
     #[expect(clippy::disallowed_methods, reason = "a bench has no configuration")]
     let named = std::env::var("NATS_SERVER").ok().map(PathBuf::from);
     let pinned = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.tools/nats/bin/nats-server"));

@@ -145,7 +145,7 @@ impl UnmappedWebhooks for NoUnmappedWebhooks {
         _: usize,
     ) -> BoxFuture<'a, Result<UnmappedNames, String>> {
         let names = if site.as_str() == "c" { vec![("lantern_lit".to_owned(), 2)] } else { vec![] };
-        Box::pin(async { Ok(UnmappedNames { names, is_cut: false }) })
+        Box::pin(async { Ok(UnmappedNames { names, other: 7, is_cut: false }) })
     }
 }
 

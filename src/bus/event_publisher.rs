@@ -14,6 +14,8 @@ use super::connect::JetStreamClient;
 use super::repeats::{Repeats, metrics as repeat_metrics};
 use super::room::RoomRequests;
 use super::subjects::Subjects;
+use super::unmapped_subjects::UnmappedSubjects;
+use super::unmapped_webhooks::UnmappedWebhookCounts;
 use super::{headers, metrics};
 use crate::clock;
 use crate::domain::CloudId;
@@ -35,6 +37,7 @@ pub struct EventPublisher {
     room: Option<Arc<RoomRequests>>,
     /// Ids of stored events; without them, only the broker recognises repetitions.
     repeats: Option<Arc<Repeats>>,
+    unmapped: Arc<UnmappedSubjects>,
 }
 
 /// Whether the APIs refuse new events early; set by the stream monitor.
@@ -62,7 +65,9 @@ impl EventPublisher {
         subjects: Subjects,
         gate: Arc<BackpressureGate>,
     ) -> Self {
-        Self { jetstream_client, subjects, gate, room: None, repeats: None }
+        let counts = UnmappedWebhookCounts::new(jetstream_client.clone(), subjects.clone());
+        let unmapped = Arc::new(UnmappedSubjects::new(counts));
+        Self { jetstream_client, subjects, gate, room: None, repeats: None, unmapped }
     }
 
     /// Requests space from the trimmer that serves `room` when the broker refuses an event.
@@ -75,6 +80,23 @@ impl EventPublisher {
     #[must_use]
     pub fn with_repeats(self, repeats: Arc<Repeats>) -> Self {
         Self { repeats: Some(repeats), ..self }
+    }
+
+    async fn publish_event(
+        &self,
+        envelope: Envelope,
+        body: Bytes,
+    ) -> Result<Published, PublishError> {
+        let Envelope { cloud_id, event_type, .. } = &envelope;
+        let event_type = self.unmapped.subject_type(cloud_id, event_type).await;
+        let request = PublishRequest {
+            stream: "events",
+            subject: self.subjects.intake(&envelope, &event_type),
+            message_id: codec::encoded(&envelope.identity()),
+            headers: headers::write(&codec::event_headers(&envelope)),
+            body: envelope.stored_body(body),
+        };
+        self.publish_once(request, envelope.cloud_id).await
     }
 
     /// Publishes an event unless it is remembered, and remembers it once it is confirmed.
@@ -162,14 +184,7 @@ impl Publisher for EventPublisher {
         envelope: Envelope,
         body: Bytes,
     ) -> BoxFuture<'_, Result<Published, PublishError>> {
-        let request = PublishRequest {
-            stream: "events",
-            subject: self.subjects.intake(&envelope),
-            message_id: codec::encoded(&envelope.identity()),
-            headers: headers::write(&codec::event_headers(&envelope)),
-            body: envelope.stored_body(body),
-        };
-        Box::pin(self.publish_once(request, envelope.cloud_id))
+        Box::pin(self.publish_event(envelope, body))
     }
 
     fn message_bytes_max(&self) -> usize {

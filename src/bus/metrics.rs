@@ -6,6 +6,11 @@ use metrics::{counter, gauge, histogram};
 
 use super::write_outcomes;
 
+/// Counts an event that is stored under the subject of other names.
+pub(super) fn stored_as_other_name() {
+    counter!("switchyard_unmapped_other_total").increment(1);
+}
+
 /// Counts a connection that was established again.
 pub(super) fn reconnected() {
     counter!("switchyard_broker_reconnects_total").increment(1);

@@ -48,6 +48,7 @@ pub mod streams;
 pub mod subjects;
 pub mod trim;
 pub mod trimmer;
+mod unmapped_subjects;
 mod unmapped_webhooks;
 mod write_outcomes;
 

@@ -15,6 +15,7 @@ mod coverage;
 mod event_headers;
 mod history;
 mod id;
+mod lost_events;
 mod memory;
 pub(in crate::bus) mod metrics;
 mod notes;
@@ -35,6 +36,7 @@ use self::notes::Notes;
 use crate::domain::CloudId;
 use crate::event::{Published, RepeatStatus};
 
+pub(super) use lost_events::LostEvents;
 pub use recorder::RepeatRecorder;
 
 /// What publishers and the recorder of one replica share.
@@ -45,9 +47,11 @@ pub struct Repeats {
     status: ArcSwap<RepeatStatus>,
     /// The highest sequence that the event stream is known to have had.
     last: AtomicU64,
-    /// Whether the stream gave a sequence again: it lost its last events, and nothing is known until
+    /// Whether the stream lost events, such as when it gives a sequence again: nothing is known until
     /// the recorder has forgotten their ids.
     has_lost_events: AtomicBool,
+    /// Whether the stream may have lost events: nothing is known until the recorder has looked again.
+    is_suspended: AtomicBool,
 }
 
 /// An id that the memory was asked for, and the last known sequence before its event is published.
@@ -69,7 +73,8 @@ impl Repeats {
         // In this order, since a note is removed once the runs have its id.
         let noted = asked.and_then(|id| self.notes().find(id));
         let found = noted.or_else(|| self.runs.load().find(asked?));
-        (AskedId(asked, last), found.filter(|_| !self.has_lost_events()))
+        let is_trusted = !self.has_lost_events() && !self.is_suspended.load(SeqCst);
+        (AskedId(asked, last), found.filter(|_| is_trusted))
     }
 
     /// Remembers an event whose publish the broker confirmed.
@@ -86,7 +91,12 @@ impl Repeats {
         self.last.fetch_max(sequence, SeqCst);
     }
 
-    /// Whether the stream gave a sequence again that it had given before.
+    /// Stops or resumes answers, while it is not known whether the stream lost events.
+    fn suspend(&self, is_suspended: bool) {
+        self.is_suspended.store(is_suspended, SeqCst);
+    }
+
+    /// Whether the stream lost events whose ids are not forgotten yet.
     fn has_lost_events(&self) -> bool {
         self.has_lost_events.load(SeqCst)
     }
@@ -97,6 +107,7 @@ impl Repeats {
         self.notes().clear();
         self.last.store(0, SeqCst);
         self.has_lost_events.store(false, SeqCst);
+        self.suspend(false);
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {
@@ -131,6 +142,16 @@ mod tests {
         repeats.clear();
         assert!(!repeats.has_lost_events());
         assert!(!publish(&repeats, "c1/a", 8));
+    }
+
+    #[test]
+    fn nothing_is_known_while_a_loss_is_possible() {
+        let repeats = Repeats::default();
+        assert!(!publish(&repeats, "c1/a", 7));
+        repeats.suspend(true);
+        assert_eq!(repeats.find("c1/a").1, None);
+        repeats.suspend(false);
+        assert_eq!(repeats.find("c1/a").1, Some(7), "there was none");
     }
 
     #[test]

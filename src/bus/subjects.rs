@@ -1,7 +1,9 @@
 //! Names of all subjects, streams and consumers.
 
+use std::borrow::Cow;
+
 use crate::delivery::ShareOwner;
-use crate::domain::{AppId, CloudId, InstallationId, token};
+use crate::domain::{AppId, CloudId, EventType, InstallationId, token};
 use crate::event::Envelope;
 use crate::event::codec::AddressAttributes;
 
@@ -89,11 +91,11 @@ impl Subjects {
         )
     }
 
-    /// Subject to publish an event to.
+    /// Subject to publish an event to. `event_type` is that of the subject, one token: mostly
+    /// [`event_type_token`] of its own.
     #[must_use]
-    pub fn intake(&self, envelope: &Envelope) -> String {
+    pub fn intake(&self, envelope: &Envelope, event_type: &str) -> String {
         let site = envelope.cloud_id.token();
-        let event_type = sanitized_token(envelope.event_type.as_str());
         let entity = sanitized_token(envelope.entity.as_deref().unwrap_or_default());
         format!("{}.in.{site}.{event_type}.{entity}", self.prefix)
     }
@@ -220,12 +222,25 @@ pub fn app_of_due(subject: &str) -> &str {
     subject.rsplit('.').next().unwrap_or_default()
 }
 
+/// Returns an event type as one token of a subject.
+#[must_use]
+pub fn event_type_token(event_type: &EventType) -> Cow<'_, str> {
+    sanitized_token(event_type.as_str())
+}
+
 /// Converts text to one subject token: replaces characters that NATS does not allow by `_` and
 /// truncates it.
-fn sanitized_token(text: &str) -> String {
-    let fit = |c: char| if c.is_ascii_graphic() && !".*>".contains(c) { c } else { '_' };
+fn sanitized_token(text: &str) -> Cow<'_, str> {
+    if (1..=TOKEN_CHARS_MAX).contains(&text.len()) && text.bytes().all(is_token_byte) {
+        return Cow::Borrowed(text);
+    }
+    let fit = |c: char| u8::try_from(c).ok().filter(|byte| is_token_byte(*byte)).map_or('_', |_| c);
     let token: String = text.chars().take(TOKEN_CHARS_MAX).map(fit).collect();
-    if token.is_empty() { "_".into() } else { token }
+    if token.is_empty() { "_".into() } else { token.into() }
+}
+
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !b".*>".contains(&byte)
 }
 
 #[cfg(test)]
@@ -245,18 +260,26 @@ mod tests {
         }
     }
 
+    fn intake(subjects: &Subjects, envelope: &Envelope) -> String {
+        subjects.intake(envelope, &event_type_token(&envelope.event_type))
+    }
+
     #[test]
     fn event_type_is_one_token() {
         let subjects = Subjects::new("sw");
         let envelope = envelope("avi:jira:created:issue", Some("ABC-1"));
-        assert_eq!(subjects.intake(&envelope), "sw.in.c-1.avi:jira:created:issue.ABC-1");
+        assert_eq!(intake(&subjects, &envelope), "sw.in.c-1.avi:jira:created:issue.ABC-1");
+        assert_eq!(subjects.intake(&envelope, "webhook:other"), "sw.in.c-1.webhook:other.ABC-1");
     }
 
     #[test]
     fn characters_that_nats_forbids_are_replaced() {
         let subjects = Subjects::new("sw");
-        assert_eq!(subjects.intake(&envelope("a.b *>", Some("é x"))), "sw.in.c-1.a_b___.__x");
-        assert_eq!(subjects.intake(&envelope("", None)), "sw.in.c-1._._");
+        assert_eq!(intake(&subjects, &envelope("a.b *>", Some("é x"))), "sw.in.c-1.a_b___.__x");
+        assert_eq!(intake(&subjects, &envelope("", None)), "sw.in.c-1._._");
+        let long = "t".repeat(TOKEN_CHARS_MAX + 1);
+        let token = &long[..TOKEN_CHARS_MAX];
+        assert_eq!(intake(&subjects, &envelope(&long, None)), format!("sw.in.c-1.{token}._"));
     }
 
     #[test]

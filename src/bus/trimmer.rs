@@ -15,10 +15,11 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::connect::JetStreamClient;
-use super::floor::{DeletedEvents, FloorRound, is_router_consumer, least_floor};
+use super::floor::{Checkpoint, DeletedEvents, FloorRound, is_router_consumer, least_floor};
 use super::metrics;
+use super::repeats::{LostEvents, Repeats};
 use super::room::RoomRequests;
-use super::state_bucket::StateBucket;
+use super::state_bucket::{StateBucket, StoredFloor};
 use super::streams::{self, ConfigVersion};
 use super::subjects::Subjects;
 use super::trim::{
@@ -45,6 +46,7 @@ pub struct Trimmer {
     delivery: DeliveryConfig,
     floors: StateBucket,
     room: Arc<RoomRequests>,
+    lost_events: LostEvents,
 }
 
 /// What a trimmer remembers between rounds.
@@ -73,14 +75,18 @@ struct Observed {
 }
 
 impl Trimmer {
-    /// Returns a trimmer that serves the requests of `room`.
+    /// Returns a trimmer that serves the requests of `room`, and makes `repeats` forget the ids of lost
+    /// events.
     #[must_use]
     pub fn new(
         jetstream_client: JetStreamClient,
         subjects: Subjects,
         config: &Config,
         room: Arc<RoomRequests>,
+        repeats: Arc<Repeats>,
     ) -> Self {
+        let blocks = subjects.repeats_stream();
+        let lost_events = LostEvents::new(jetstream_client.clone(), blocks, repeats);
         let floors = StateBucket::new(jetstream_client.clone(), subjects.state_bucket());
         Self {
             jetstream_client,
@@ -90,6 +96,7 @@ impl Trimmer {
             delivery: config.delivery.clone(),
             floors,
             room,
+            lost_events,
         }
     }
 
@@ -149,6 +156,7 @@ impl Trimmer {
 
     /// Reads the stream and its consumers, stores their floors, and reports lost events.
     async fn observe(&self, memory: &mut Memory) -> Result<Observed, async_nats::Error> {
+        self.lost_events.retry().await;
         let report = self.report().await?;
         self.restore_config(&report.info).await;
         let state = &report.info.state;
@@ -187,11 +195,7 @@ impl Trimmer {
             let round = FloorRound::new(stored.checkpoint, created_ns, fill.first, acknowledged);
             let mut is_written = false;
             if let Some(next) = round.write {
-                if round.lost.is_some() {
-                    // First: once the floor is stored, the loss is not seen again.
-                    self.forget_ids().await;
-                }
-                match self.floors.replace_floor(&consumer.name, &stored, next).await {
+                match self.store_floor(&consumer.name, &stored, next, round.lost.is_some()).await {
                     Ok(()) => {
                         is_written = true;
                         if let Some(lost) = &round.lost {
@@ -206,6 +210,21 @@ impl Trimmer {
             floors.push((consumer.name, round.usable(is_written)));
         }
         Ok(least_floor(floors.iter().map(|(name, floor)| (name.as_str(), *floor))))
+    }
+
+    /// Stores a floor. After a loss, only once the ids of lost events are forgotten: with the floor, the
+    /// loss is not seen again, by no replica.
+    async fn store_floor(
+        &self,
+        consumer: &str,
+        stored: &StoredFloor,
+        next: Checkpoint,
+        is_loss: bool,
+    ) -> Result<(), async_nats::Error> {
+        if is_loss && !self.lost_events.record().await {
+            return Err("ids of lost events are not forgotten yet".into());
+        }
+        self.floors.replace_floor(consumer, stored, next).await
     }
 
     /// Reports events that were deleted between others before they were acknowledged.
@@ -235,23 +254,9 @@ impl Trimmer {
                 ?lost,
                 "events deleted before they were acknowledged"
             );
-            self.forget_ids().await;
+            self.lost_events.record().await;
         }
         Ok(())
-    }
-
-    /// Empties the stream of ids, so that routers remember what is still stored: a source may send
-    /// lost events again.
-    async fn forget_ids(&self) {
-        let purged = async {
-            let name = self.subjects.repeats_stream();
-            let stream = self.jetstream_client.context.get_stream_no_info(name).await?;
-            stream.purge().await?;
-            Ok::<(), async_nats::Error>(())
-        };
-        if let Err(error) = purged.await {
-            tracing::error!(%error, "ids of lost events are still remembered: purge the stream of ids");
-        }
     }
 
     /// Decides and purges once; returns whether it purged.

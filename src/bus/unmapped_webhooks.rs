@@ -34,35 +34,58 @@ impl UnmappedWebhookCounts {
         Self { jetstream_client, subjects, reading: Semaphore::new(READING_MAX) }
     }
 
-    async fn read(&self, site: &CloudId, max: usize) -> Result<UnmappedNames, String> {
+    /// Reads the names of a site with the numbers of their events.
+    pub(super) async fn stored_names(&self, site: &CloudId) -> Result<StoredNames, String> {
         let _turn = self.reading.acquire().await.map_err(|error| error.to_string())?;
         let context = &self.jetstream_client.context;
         let stream = context.get_stream_no_info(self.subjects.events_stream()).await;
         let stream = stream.map_err(|error| error.to_string())?;
         let subjects = stream.info_with_subjects(self.subjects.stored_events_of(site)).await;
         let mut subjects = subjects.map_err(|error| error.to_string())?.take(SUBJECTS_MAX);
-        let (mut counts, mut read) = (HashMap::<String, u64>::new(), 0);
+        let mut stored = StoredNames::default();
+        let mut read = 0;
         while let Some((subject, count)) =
             subjects.try_next().await.map_err(|error| error.to_string())?
         {
             read += 1;
             let event_type = subject_attributes(&subject).event_type.unwrap_or_default();
-            if let Some(name) = event_type.strip_prefix(unmapped::PREFIX) {
-                let total = counts.entry(name.to_owned()).or_default();
-                *total = total.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
-            }
+            stored.add(event_type, u64::try_from(count).unwrap_or(u64::MAX));
         }
-        Ok(most_frequent(counts, max, read >= SUBJECTS_MAX))
+        stored.is_partial = read >= SUBJECTS_MAX;
+        Ok(stored)
+    }
+}
+
+/// The names of a site that have a subject of their own.
+#[derive(Clone, Debug, Default)]
+pub(super) struct StoredNames {
+    /// Each with the number of its events.
+    pub(super) names: HashMap<String, u64>,
+    /// Events of further names, see [`unmapped::OTHER`].
+    other: u64,
+    is_partial: bool,
+}
+
+impl StoredNames {
+    /// Adds the events of a subject; one name has a subject in each partition.
+    fn add(&mut self, event_type: &str, count: u64) {
+        let Some(name) = event_type.strip_prefix(unmapped::PREFIX) else { return };
+        let total = match event_type {
+            unmapped::OTHER => &mut self.other,
+            _ => self.names.entry(name.to_owned()).or_default(),
+        };
+        *total = total.saturating_add(count);
     }
 }
 
 /// Returns the names with the highest counts.
-fn most_frequent(counts: HashMap<String, u64>, max: usize, is_partial: bool) -> UnmappedNames {
-    let is_cut = is_partial || counts.len() > max;
-    let mut names: Vec<(String, u64)> = counts.into_iter().collect();
+fn most_frequent(stored: StoredNames, max: usize) -> UnmappedNames {
+    let StoredNames { names, other, is_partial } = stored;
+    let is_cut = is_partial || names.len() > max;
+    let mut names: Vec<(String, u64)> = names.into_iter().collect();
     names.sort_by(|(left, few), (right, many)| many.cmp(few).then_with(|| left.cmp(right)));
     names.truncate(max);
-    UnmappedNames { names, is_cut }
+    UnmappedNames { names, other, is_cut }
 }
 
 impl UnmappedWebhooks for UnmappedWebhookCounts {
@@ -71,7 +94,7 @@ impl UnmappedWebhooks for UnmappedWebhookCounts {
         site: &'a CloudId,
         max: usize,
     ) -> BoxFuture<'a, Result<UnmappedNames, String>> {
-        Box::pin(self.read(site, max))
+        Box::pin(async move { Ok(most_frequent(self.stored_names(site).await?, max)) })
     }
 }
 
@@ -79,16 +102,36 @@ impl UnmappedWebhooks for UnmappedWebhookCounts {
 mod tests {
     use super::*;
 
+    fn stored(counts: &[(&str, u64)]) -> StoredNames {
+        let mut stored = StoredNames::default();
+        for (event_type, count) in counts {
+            stored.add(event_type, *count);
+        }
+        stored
+    }
+
     #[test]
     fn most_frequent_names_come_first_and_their_number_is_bounded() {
-        let counts = [("a", 1), ("b", 7), ("c", 7), ("d", 2)];
-        let counts: HashMap<String, u64> =
-            counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
-        let found = most_frequent(counts.clone(), 3, false);
+        let counts = [("webhook:a", 1), ("webhook:b", 7), ("webhook:c", 7), ("webhook:d", 2)];
+        let found = most_frequent(stored(&counts), 3);
         let names: Vec<_> = found.names.iter().map(|(name, count)| (&**name, *count)).collect();
         assert_eq!(names, [("b", 7), ("c", 7), ("d", 2)]);
         assert!(found.is_cut);
-        assert!(!most_frequent(counts.clone(), 4, false).is_cut);
-        assert!(most_frequent(counts, 4, true).is_cut);
+        assert!(!most_frequent(stored(&counts), 4).is_cut);
+        let partial = StoredNames { is_partial: true, ..stored(&counts) };
+        assert!(most_frequent(partial, 4).is_cut);
+    }
+
+    #[test]
+    fn partitions_are_added_and_other_names_counted_apart() {
+        let counts = [
+            ("webhook:a", 1),
+            ("webhook:other", 4),
+            ("avi:jira:created:issue", 9),
+            ("webhook:a", 2),
+        ];
+        let found = most_frequent(stored(&counts), 9);
+        assert_eq!(found.names, [("a".to_owned(), 3)]);
+        assert_eq!(found.other, 4);
     }
 }

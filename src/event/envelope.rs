@@ -48,9 +48,12 @@ pub struct Event {
 impl Envelope {
     /// Returns the event identity, `<cloudId>/<ce-id>`: messages of equal identity are the same
     /// event. Publishers send it as `Nats-Msg-Id`.
+    ///
+    /// The site ends at the first `/`: those of a site id are written `%2F`, and its `%` is `%25`. So
+    /// no two sites have an identity in common, whatever their ids and event ids are.
     #[must_use]
     pub fn identity(&self) -> String {
-        format!("{}/{}", self.cloud_id, self.event_id)
+        format!("{}/{}", identity::escaped_site(self.cloud_id.as_str()), self.event_id)
     }
 
     /// Returns the body of the message that stores the event object `body`: with the webhook it was

@@ -4,6 +4,8 @@
 //! No member of a body identifies a change by itself: an entity changes more than once in a
 //! millisecond, and an id such as that of a changelog belongs to a change of one event type only.
 
+use std::borrow::Cow;
+
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -64,6 +66,27 @@ fn derived(cloud_id: &CloudId, attributes: &[&str], body: &[u8]) -> EventId {
     let site = Uuid::new_v5(&Uuid::NAMESPACE_URL, cloud_id.as_str().as_bytes());
     let name = format!("{}\0body {}", attributes.join("\0"), HEXLOWER.encode(&body_hash(body)));
     EventId::from(Uuid::new_v5(&site, name.as_bytes()).to_string())
+}
+
+/// Returns a site id as the first part of an event identity, without `/`. No two ids have one form.
+#[must_use]
+pub fn escaped_site(cloud_id: &str) -> Cow<'_, str> {
+    if cloud_id.contains(['/', '%']) {
+        Cow::Owned(cloud_id.replace('%', "%25").replace('/', "%2F"))
+    } else {
+        Cow::Borrowed(cloud_id)
+    }
+}
+
+/// Splits an event identity into the site id and the event id; `None` without a `/`, which is not an
+/// identity.
+#[must_use]
+pub fn split(identity: &str) -> Option<(Cow<'_, str>, &str)> {
+    let (site, event_id) = identity.split_once('/')?;
+    let is_escaped = site.contains('%');
+    let site =
+        if is_escaped { site.replace("%2F", "/").replace("%25", "%").into() } else { site.into() };
+    Some((site, event_id))
 }
 
 /// Returns whether an event id has the form of those that [`event_id`] derives: a UUID of version 5.
@@ -156,6 +179,22 @@ mod tests {
         {
             assert!(!is_derived(other), "{other}");
         }
+    }
+
+    #[test]
+    fn identities_of_two_sites_are_never_equal() {
+        let identity = |site: &str, id: &str| format!("{}/{id}", escaped_site(site));
+        let parts = ["a", "b", "a/b", "b/c", "a%2Fb", "a%b", "a%252Fb", "", "/", "%", "%2F"];
+        let mut identities = std::collections::HashSet::new();
+        for site in parts {
+            for id in parts {
+                let identity = identity(site, id);
+                assert_eq!(split(&identity), Some((site.into(), id)), "{identity}");
+                assert!(identities.insert(identity), "{site} {id}");
+            }
+        }
+        assert_eq!(identity("0b3f6f3e-3a57", "w1:t"), "0b3f6f3e-3a57/w1:t");
+        assert_eq!(split("w1"), None);
     }
 
     #[test]

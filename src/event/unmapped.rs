@@ -6,6 +6,9 @@ use crate::domain::CloudId;
 
 /// Begins the event type of a webhook whose name maps to no event.
 pub const PREFIX: &str = "webhook:";
+/// Event type in the subject of events whose names are beyond the bound of their site. The events keep
+/// their types. A webhook that is named so is counted with them.
+pub const OTHER: &str = "webhook:other";
 
 /// Counts stored webhooks that map to no event; implemented in `bus`.
 pub trait UnmappedWebhooks: Send + Sync {
@@ -25,6 +28,8 @@ pub trait UnmappedWebhooks: Send + Sync {
 pub struct UnmappedNames {
     /// Names with the numbers of their events, which the event stream still holds.
     pub names: Vec<(String, u64)>,
+    /// Events of further names, which have no subject of their own.
+    pub other: u64,
     /// Whether there are more.
     pub is_cut: bool,
 }

@@ -97,7 +97,8 @@ pub fn map_webhook<H: HeaderLookup>(
     let members = parse(&body)?;
     let webhook = WebhookRequest {
         headers: incoming.headers,
-        url_name: incoming.url_name,
+        // An address with an empty name, `?event=`, names nothing.
+        url_name: incoming.url_name.filter(|name| !name.is_empty()),
         members: &members,
         bytes: sent.len(),
     };

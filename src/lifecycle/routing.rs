@@ -64,7 +64,6 @@ impl Routing {
         if let Some(recorder) = &mut repeat_recorder {
             recorder.catch_up().await;
         }
-        let repeats = repeat_recorder.is_some().then_some(repeats);
         let (publisher, trimmer) = event_stream(config, broker, &gate, repeats);
         let stream_monitor =
             StreamMonitor::new(control.clone(), subjects.clone(), &config.events, gate);
@@ -160,18 +159,19 @@ fn event_stream(
     config: &Config,
     broker: &Broker,
     gate: &Arc<BackpressureGate>,
-    repeats: Option<Arc<Repeats>>,
+    repeats: Arc<Repeats>,
 ) -> (Arc<dyn Publisher>, Trimmer) {
     let room = Arc::<RoomRequests>::default();
     let (outbound, control) =
         (broker.connections.outbound.clone(), broker.connections.control.clone());
     let publisher = EventPublisher::new(outbound, broker.subjects.clone(), Arc::clone(gate));
     let publisher = publisher.with_room(Arc::clone(&room));
-    let publisher = Arc::new(match repeats {
-        Some(repeats) => publisher.with_repeats(repeats),
-        None => publisher,
+    let has_memory = config.events.repeat_memory_h > 0;
+    let publisher = Arc::new(match has_memory {
+        true => publisher.with_repeats(Arc::clone(&repeats)),
+        false => publisher,
     });
-    let trimmer = Trimmer::new(control, broker.subjects.clone(), config, room);
+    let trimmer = Trimmer::new(control, broker.subjects.clone(), config, room, repeats);
     (publisher, trimmer)
 }
 

@@ -92,6 +92,11 @@ pub const FAMILIES: &[MetricFamily] = &[
         "Events that the HTTP APIs refused to store, by reason.",
     ),
     counter(
+        "switchyard_unmapped_other_total",
+        &[],
+        "Events stored without their name in the subject, because their site has too many names that map to no event.",
+    ),
+    counter(
         "switchyard_events_repeated_total",
         &["found"],
         "Events that the HTTP APIs accepted and that were stored before, by who recognised them.",

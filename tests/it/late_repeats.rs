@@ -7,10 +7,13 @@ use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::Info;
 use serde_json::{Value, json};
 use switchyard::clock;
+use tempfile::TempDir;
 
+use crate::support::nats::copy_all;
 use crate::support::raw::{exchange, status};
 use crate::support::{
-    NatsServer, RouterProcess, Setup, WAIT_MAX, eventually, issue_event, publish_raw,
+    NatsServer, RouterProcess, Setup, Sink, WAIT_MAX, eventually, issue_event, publish_raw,
+    register,
 };
 
 const SITE: &str = "site-1";
@@ -158,6 +161,43 @@ async fn half_a_pair_is_completed_by_the_repetition() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_publisher_makes_events_of_another_site_look_like_repetitions() {
+    let nats = NatsServer::start().await;
+    let (context, broker) = (nats.context().await, nats.client().await);
+    let mut setup = setup(&nats, "r1");
+    let router = start_first(&mut setup, &context).await;
+    let send = async |site: &str, id: &str| {
+        let site = site.replace('/', "%2F");
+        let path = format!("/admin/v1/events?cloudId={site}&type=avi:jira:updated:issue");
+        let (headers, event) = ([("ce-id", id)], issue_event(1, "A"));
+        let sent = router.api.send(hyper::Method::POST, &path, &headers, &event).await;
+        let answer: Value = sent.expect("accepted");
+        answer["accepted"].clone()
+    };
+    assert_eq!(send("a", "b/c").await, 1);
+    assert_eq!(send("a/b", "c").await, 1, "another site and id, the same text");
+    assert_eq!(send("a", "b/c").await, 0);
+    assert_eq!(send("a/b", "c").await, 0);
+
+    // A publisher on the bus that may publish for another site, with the message id of this one.
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Nats-Msg-Id", format!("{SITE}/w9:avi:jira:updated:issue"));
+    let subject = "sw.in.elsewhere.avi:jira:updated:issue.A-9";
+    let body = issue_event(9, "A").to_string();
+    let sent = context.publish_with_headers(subject, headers, body.into()).await.expect("sent");
+    sent.await.expect("stored");
+    // Read from the stream after the other one, so both are.
+    let own = issue_event(8, "A").to_string().into_bytes();
+    publish_raw(&broker, SITE, "avi:jira:updated:issue", "w8", own).await;
+    until_remembered(&router, 3.0).await;
+    tokio::time::sleep(LATER).await;
+    let before = stored(&context).await;
+    post(setup.port, "w9", &webhook(9, 0)).await;
+    assert_eq!(stored(&context).await, before + 2);
+    router.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ids_that_the_client_chose_are_remembered_and_derived_ones_are_not() {
     let nats = NatsServer::start().await;
     let context = nats.context().await;
@@ -268,4 +308,125 @@ async fn events_that_were_lost_can_be_sent_again() {
     post(setup.port, "w1", &webhook(1, 0)).await;
     assert_eq!(stored(&context).await, 2, "the new event is remembered");
     router.kill().await;
+}
+
+/// Makes the broker refuse to purge the stream of ids.
+async fn refuse_purges(context: &Context) {
+    let stream = context.get_stream("SW_REPEATS").await.expect("the stream of ids");
+    let mut config = stream.cached_info().config.clone();
+    config.deny_purge = true;
+    context.update_stream(config).await.expect("the stream is updated");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ids_of_lost_events_answer_nothing_while_they_cannot_be_purged() {
+    let nats = NatsServer::start().await;
+    let context = nats.context().await;
+    let mut setup = setup(&nats, "r1").with("SWITCHYARD_DELIVERY__PARK_AFTER_MS", 600_000);
+    let router = start(&mut setup, &context).await;
+    let sink = Sink::start().await;
+    sink.hold("/hook");
+    let app = router.provision("app-1", "inst-1", SITE, &sink.url("/hook")).await;
+    register(&app, json!({ "endpoint": "hook", "events": ["avi:jira:updated:issue"] })).await;
+    post(setup.port, "w1", &webhook(1, 0)).await;
+    until_remembered(&router, 2.0).await;
+    tokio::time::sleep(LATER).await;
+    post(setup.port, "w1", &webhook(1, 0)).await;
+    assert_eq!(stored(&context).await, 2, "it is remembered");
+    refuse_purges(&context).await;
+    // Its update was not acknowledged.
+    let stream = context.get_stream("SW_EVENTS").await.expect("the event stream");
+    stream.purge().await.expect("purged");
+    eventually(WAIT_MAX, "the lost webhook is stored again", || async {
+        let before = stored(&context).await;
+        post(setup.port, "w1", &webhook(1, 0)).await;
+        (stored(&context).await == before + 2).then_some(())
+    })
+    .await;
+    let series = "switchyard_repeat_memory_cleared_total{reason=\"events_lost\"}";
+    assert!(router.metric(series).await < 0.1, "it cannot be done");
+    // A stream that was deleted has no ids; a router creates it again.
+    context.delete_stream("SW_REPEATS").await.expect("deleted");
+    router.kill().await;
+    let router = start(&mut setup, &context).await;
+    eventually(WAIT_MAX, "the ids are forgotten", || async {
+        (router.metric(series).await > 0.0).then_some(())
+    })
+    .await;
+    eventually(WAIT_MAX, "the one that was stored again is remembered", || async {
+        tokio::time::sleep(LATER).await;
+        let before = stored(&context).await;
+        post(setup.port, "w1", &webhook(1, 0)).await;
+        (stored(&context).await == before).then_some(())
+    })
+    .await;
+    router.kill().await;
+}
+
+/// Data of the broker with its event stream as it was before webhook 2 was stored.
+async fn older_events(nats: &NatsServer, setup: &Setup, context: &Context) -> TempDir {
+    post(setup.port, "w1", &webhook(1, 0)).await;
+    let older = nats.copy_of_data();
+    for number in 2..=4 {
+        post(setup.port, &format!("w{number}"), &webhook(number, 0)).await;
+    }
+    assert_eq!(stored(context).await, 8);
+    older
+}
+
+/// Replaces the event stream in `data` by that in `older`.
+fn restore_events(data: &TempDir, older: &TempDir) {
+    let folder = "jetstream/$G/streams/SW_EVENTS";
+    std::fs::remove_dir_all(data.path().join(folder)).expect("removed");
+    copy_all(&older.path().join(folder), &data.path().join(folder));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_event_stream_that_is_restored_makes_routers_forget_later_events() {
+    for runs_on in [true, false] {
+        let mut nats = NatsServer::start().await;
+        let context = nats.context().await;
+        let mut setup = setup(&nats, "r1");
+        let router = start_first(&mut setup, &context).await;
+        let older = older_events(&nats, &setup, &context).await;
+        until_remembered(&router, 8.0).await;
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        let running = if runs_on {
+            Some(router)
+        } else {
+            router.kill().await;
+            None
+        };
+        let data = nats.copy_of_data();
+        restore_events(&data, &older);
+        nats.restart_on(&data).await;
+        let (context, broker) = (nats.context().await, nats.client().await);
+        assert_eq!(stored(&context).await, 2, "the older stream");
+        // Publishers on the bus go on, so that it soon has as many events as before.
+        for number in 0..8 {
+            let event = issue_event(100 + number, "A").to_string().into_bytes();
+            publish_raw(&broker, SITE, "avi:jira:updated:issue", &format!("b{number}"), event)
+                .await;
+        }
+        let router = match running {
+            Some(router) => {
+                eventually(WAIT_MAX, "the ids are forgotten", || async {
+                    let series = "switchyard_repeat_memory_cleared_total{reason=\"events_lost\"}";
+                    (router.metric(series).await > 0.0).then_some(())
+                })
+                .await;
+                shorten_window(&context).await;
+                until_remembered(&router, 10.0).await;
+                router
+            }
+            None => start(&mut setup, &context).await,
+        };
+        tokio::time::sleep(LATER).await;
+        let before = stored(&context).await;
+        post(setup.port, "w3", &webhook(3, 0)).await;
+        assert_eq!(stored(&context).await, before + 2, "it was lost (runs on: {runs_on})");
+        post(setup.port, "w1", &webhook(1, 0)).await;
+        assert_eq!(stored(&context).await, before + 2, "it was not (runs on: {runs_on})");
+        router.kill().await;
+    }
 }

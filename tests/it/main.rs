@@ -47,6 +47,7 @@ mod sources;
 mod stored_formats;
 mod support;
 mod tls;
+mod unmapped;
 mod unreadable;
 mod watching;
 mod webhooks;

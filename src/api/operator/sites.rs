@@ -18,7 +18,8 @@ pub(super) fn routes() -> Router<Shared> {
     route(Router::new(), "/sites/{id}/unmapped", &get(unmapped_names))
 }
 
-/// Lists the names with the number of their events in the stream, the most frequent first.
+/// Lists the names with the number of their events in the stream, the most frequent first. `other` is
+/// the number of events of names beyond those that a site may have.
 async fn unmapped_names(
     State(state): State<Shared>,
     PathId(site): PathId,
@@ -28,5 +29,6 @@ async fn unmapped_names(
     let items = found.names.iter().map(|(name, count)| {
         json!({"name": name, "count": count, "eventType": format!("{}{name}", unmapped::PREFIX)})
     });
-    Ok(Json(json!({"items": items.collect::<Vec<_>>(), "truncated": found.is_cut})))
+    let items: Vec<Value> = items.collect();
+    Ok(Json(json!({"items": items, "other": found.other, "truncated": found.is_cut})))
 }

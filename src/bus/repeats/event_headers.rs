@@ -1,6 +1,6 @@
 //! Reads the ids of stored events from the headers of the event stream.
 
-use async_nats::jetstream::stream::Stream;
+use async_nats::jetstream::stream::{DirectGetErrorKind, Stream};
 
 use super::block::{Block, StoredId};
 use super::id::RepeatId;
@@ -11,7 +11,9 @@ use crate::bus::headers::MessageHeaders;
 use crate::bus::subjects::Subjects;
 use crate::bus::trimmer::probe;
 use crate::clock;
-use crate::event::codec::{HeaderLookup, names};
+use crate::domain::token;
+use crate::event::codec::{HeaderLookup, decoded, names};
+use crate::event::identity;
 
 /// Most sequences of one block.
 pub(super) const BLOCK_SEQUENCES: usize = 4_096;
@@ -110,6 +112,24 @@ impl EventHeaders {
         }))
     }
 
+    /// Returns the id of the event with this sequence, if it has one that is remembered; `None` if there
+    /// is no such event.
+    pub(super) async fn id_at(
+        &self,
+        sequence: u64,
+    ) -> Result<Option<Option<RepeatId>>, async_nats::Error> {
+        let name = self.subjects.events_stream();
+        let stream: Stream<()> = self.jetstream_client.context.get_stream_no_info(name).await?;
+        let event = match stream.direct_get_next_for_subject(">", Some(sequence)).await {
+            Ok(event) if event.sequence == sequence => event,
+            Ok(_) => return Ok(None),
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let headers = MessageHeaders::new(Some(event.headers));
+        Ok(Some(self.remembered_id(&event.subject, &headers)))
+    }
+
     /// Opens the stream again at the next read.
     pub(super) fn restart(&mut self) {
         self.reader = None;
@@ -142,8 +162,17 @@ impl EventHeaders {
 
     fn stored_id(&self, message: &StoredMessage) -> Option<StoredId> {
         let headers = MessageHeaders::new(message.headers.clone());
-        let id = RepeatId::of(headers.get(names::MESSAGE_ID)?)?;
+        let id = self.remembered_id(&message.subject, &headers)?;
         let site = self.subjects.site_of(&message.subject).into();
         Some(StoredId { id, sequence: message.sequence, site })
+    }
+
+    /// Returns the id of an event, if the site that it names is that of its subject. A publisher that may
+    /// publish events of one site must not make those of another look like repetitions.
+    fn remembered_id(&self, subject: &str, headers: &MessageHeaders) -> Option<RepeatId> {
+        let message_id = headers.get(names::MESSAGE_ID)?;
+        let identity = decoded(headers, names::MESSAGE_ID).ok()??;
+        let (site, _) = identity::split(&identity)?;
+        RepeatId::of(message_id).filter(|_| token(&site) == self.subjects.site_of(subject))
     }
 }

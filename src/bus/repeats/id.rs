@@ -17,7 +17,7 @@ impl RepeatId {
     /// An id that no source chose is no promise of the source: an equal body hours later may be
     /// another event, so such ids are left to the window of the broker.
     pub(super) fn of(message_id: &str) -> Option<Self> {
-        let event_id = message_id.rsplit('/').next().unwrap_or_default();
+        let (_, event_id) = message_id.split_once('/').unwrap_or(("", message_id));
         if event_id.is_empty() || identity::is_derived(event_id) {
             return None;
         }
@@ -41,6 +41,7 @@ mod tests {
         assert!(RepeatId::of(random).is_some(), "a version 4 UUID is chosen by its source");
         let derived = identity::event_id(&"c1".into(), &"t".into(), None, b"{}");
         assert_eq!(RepeatId::of(&format!("c1/{derived}")), None);
+        assert!(RepeatId::of(&format!("c1/batch/{derived}")).is_some(), "ends as a derived one");
         assert_eq!(RepeatId::of(""), None);
         assert_eq!(RepeatId::of("c1/"), None);
     }

@@ -13,6 +13,7 @@ use super::block_stream::{BlockStream, ReadBlocks};
 use super::coverage::Coverage;
 use super::event_headers::{BLOCK_SEQUENCES, EventHeaders, EventStream, ReadHeaders};
 use super::history::History;
+use super::id::RepeatId;
 use super::memory::{Memory, MemoryLimits};
 use super::report::Reporter;
 use super::{Repeats, metrics};
@@ -34,7 +35,7 @@ const UNCOVERED_AGE: Duration = Duration::from_secs(12);
 const UNCOVERED_STEP: Duration = Duration::from_secs(4);
 /// Different ages.
 const UNCOVERED_STEPS: u64 = 5;
-/// Rounds in which the stream ends before what is covered, after which the rest counts as lost.
+/// Rounds in which the stream contradicts what was read of it, after which events count as lost.
 const LOST_ROUNDS: u32 = 2;
 /// How long the start waits for the memory.
 const START_WAIT: Duration = Duration::from_secs(20);
@@ -56,6 +57,9 @@ pub struct RepeatRecorder {
     history: History,
     /// Creation time of the event stream.
     created_ns: Option<i64>,
+    /// The id with the highest sequence of all blocks. If another event has its sequence, the stream is
+    /// not the one that was read: an older one was restored.
+    newest: Option<(u64, RepeatId)>,
     /// Whether the coverage begins at the oldest event that is remembered.
     has_start: bool,
     flushed: Instant,
@@ -91,6 +95,7 @@ impl RepeatRecorder {
             coverage: Coverage::default(),
             history: History::default(),
             created_ns: None,
+            newest: None,
             has_start: false,
             flushed: clock::tick(),
             lost_rounds: 0,
@@ -156,6 +161,7 @@ impl RepeatRecorder {
             self.publish();
             return Ok(false);
         }
+        let events = self.check_blocks(events).await?;
         self.start_coverage(events).await?;
         self.coverage.add(0, events.first.saturating_sub(1));
         self.history.record(clock::tick(), events.last);
@@ -171,7 +177,7 @@ impl RepeatRecorder {
         Ok(is_complete)
     }
 
-    /// Forgets the ids of events that were lost with their stream: their sources may send them again.
+    /// Forgets the ids of events that were lost: their sources may send them again.
     async fn check_events(&mut self, events: EventStream) -> Result<(), async_nats::Error> {
         let known = self.created_ns.replace(events.created_ns);
         if known.is_some_and(|known| known != events.created_ns) {
@@ -182,22 +188,54 @@ impl RepeatRecorder {
         }
         if !self.repeats.has_lost_events() {
             self.repeats.saw(events.last);
-            if self.coverage.last().is_none_or(|covered| covered <= events.last) {
+            if !self.ends_early(events) && !self.is_replaced().await? {
                 self.lost_rounds = 0;
+                self.repeats.suspend(false);
                 return Ok(());
             }
+            // A server of the broker that lags may say the same, once.
+            self.repeats.suspend(true);
             self.lost_rounds += 1;
             if self.lost_rounds < LOST_ROUNDS {
-                return Err("the event stream ends before what was read of it".into());
+                return Err("the event stream is not what was read of it".into());
             }
         }
         self.blocks.purge().await?;
         self.clear("events_lost");
         tracing::error!(
             last = events.last,
-            "the event stream lost its last events; the ids of all its events are read again"
+            "the event stream lost events; the ids of all its events are read again"
         );
         Ok(())
+    }
+
+    /// Checks the stream against the blocks that were just read, and returns its present state. Nothing
+    /// is answered from blocks that it contradicts.
+    async fn check_blocks(
+        &mut self,
+        mut events: EventStream,
+    ) -> Result<EventStream, async_nats::Error> {
+        if self.ends_early(events) {
+            // Mostly a block of what was stored since the stream was asked.
+            events = self.events.state().await?;
+        }
+        if self.ends_early(events) || (!self.has_start && self.is_replaced().await?) {
+            self.repeats.suspend(true);
+            return Err("the event stream is not what its blocks say".into());
+        }
+        Ok(events)
+    }
+
+    /// Whether the stream ends before what blocks cover.
+    fn ends_early(&self, events: EventStream) -> bool {
+        self.coverage.last().is_some_and(|covered| covered > events.last)
+    }
+
+    /// Whether another event has the sequence of the newest id.
+    async fn is_replaced(&self) -> Result<bool, async_nats::Error> {
+        let Some((sequence, id)) = self.newest else { return Ok(false) };
+        let stored = self.events.id_at(sequence).await?;
+        Ok(stored.is_some_and(|stored| stored != Some(id)))
     }
 
     fn clear(&mut self, reason: &'static str) {
@@ -207,6 +245,7 @@ impl RepeatRecorder {
         self.coverage = Coverage::default();
         self.history.clear();
         self.events.restart();
+        self.newest = None;
         self.has_start = false;
         self.lost_rounds = 0;
     }
@@ -239,6 +278,9 @@ impl RepeatRecorder {
         for (from, to) in blocks.iter().flat_map(|block| &block.covered) {
             self.coverage.add(*from, *to);
         }
+        let ids = blocks.iter().flat_map(|block| &block.ids);
+        let newest = ids.map(|stored| (stored.sequence, stored.id)).max();
+        self.newest = self.newest.max(newest);
         let mut memory = std::mem::replace(&mut self.memory, Memory::new(self.limits));
         let adding = tokio::task::spawn_blocking(move || {
             memory.add(&blocks);

@@ -8,6 +8,7 @@ use switchyard_expr::Tape;
 use super::headers::{HeaderLookup, InvalidHeader, decoded};
 use super::names;
 use crate::event::decode_error::DecodeError;
+use crate::event::identity;
 use crate::event::members::Members;
 use crate::event::view;
 use crate::event::webhook::OriginalWebhook;
@@ -140,7 +141,8 @@ fn event_id<'m>(
         return Ok(Some(id));
     }
     let Some(id) = headers.get(names::MESSAGE_ID) else { return Ok(None) };
-    let own = cloud_id.and_then(|cloud| id.strip_prefix(cloud)?.strip_prefix('/'));
+    let own = cloud_id
+        .and_then(|cloud| id.strip_prefix(&*identity::escaped_site(cloud))?.strip_prefix('/'));
     Ok(Some(Cow::Borrowed(own.unwrap_or(id))))
 }
 

@@ -173,7 +173,8 @@ fn remove_indexes(folder: &Path) {
     }
 }
 
-fn copy_all(from: &Path, to: &Path) {
+/// Copies a folder with everything in it.
+pub(crate) fn copy_all(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a folder can be made");
     for entry in std::fs::read_dir(from).expect("a folder").map(|entry| entry.expect("an entry")) {
         let (source, target) = (entry.path(), to.join(entry.file_name()));

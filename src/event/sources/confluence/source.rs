@@ -44,7 +44,7 @@ impl ProductSource for ConfluenceSource {
     /// Confluence Cloud does not name a webhook in its body, so the URL has to
     /// (`?event=page_created`).
     fn webhook_name(&self, webhook: &WebhookRequest<'_>) -> Result<String, WebhookNameError> {
-        let in_body = |name| webhook.members.string(name);
+        let in_body = |name| webhook.members.string(name).filter(|name| !name.is_empty());
         let name = webhook.url_name.map(str::to_owned);
         checked_name(name.or_else(|| in_body("webhookEvent")).or_else(|| in_body("event")))
     }

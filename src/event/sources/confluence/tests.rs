@@ -81,8 +81,11 @@ fn name_is_taken_from_the_url_or_the_body() {
         |body: Value, named| map(&body, named).map(|(envelope, _)| envelope.event_type.to_string());
     for body in [json!({"event": "blog_removed"}), json!({"webhookEvent": "blog_removed"})] {
         assert_eq!(named(body.clone(), None).unwrap(), "avi:confluence:deleted:blogpost");
+        assert_eq!(named(body.clone(), Some("")).unwrap(), "avi:confluence:deleted:blogpost");
         assert_eq!(named(body, Some("made up")).unwrap(), "webhook:made_up");
     }
+    let empty = json!({"webhookEvent": "", "event": "blog_removed"});
+    assert_eq!(named(empty, None).unwrap(), "avi:confluence:deleted:blogpost");
     let missing = Err(WebhookMappingError::Name(WebhookNameError::Missing));
     assert_eq!(named(page(), None), missing);
     assert_eq!(named(page(), Some("")), missing);
