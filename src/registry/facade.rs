@@ -13,7 +13,7 @@ use super::commands::{
 };
 use super::compile::{AppliedApp, AppliedInstallation, AppliedModule};
 use super::error::RegisterError;
-use super::model::{ClientRecord, Counts, Problem};
+use super::model::{ClientRecord, Counts, Problem, listed};
 #[cfg(test)]
 use super::model::{Document, InstallationRecord};
 use super::replica::{self, StateWriter, UnreadableDocument, WaitingInstallation};
@@ -73,7 +73,7 @@ impl Registry {
             let app = self.app(installation.record.app.as_str());
             let app = app.as_ref().map(|app| &app.record);
             let review = self.context.review(app, installation.record.product);
-            review.warnings(&module.module_type, &module.data).into()
+            listed(review.warnings(&module.module_type, &module.data)).into()
         })
     }
 

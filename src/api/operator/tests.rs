@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::api::testing::{APP, MODULES, TestApi, app, message, trigger};
 use crate::matcher::Matcher;
+use crate::registry::PROBLEMS_LISTED_MAX;
 
 #[tokio::test]
 async fn unknown_member_of_an_app_is_refused_by_name() {
@@ -17,6 +18,33 @@ async fn unknown_member_of_an_app_is_refused_by_name() {
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
         assert!(message(&answer).contains("colour"), "{}", answer.body);
     }
+}
+
+#[tokio::test]
+async fn the_first_problems_of_an_app_are_listed_and_the_others_counted() {
+    let api = TestApi::start().await;
+    let functions = vec!["a b"; 1_000];
+    let answer = api.admin("PUT", APP, app(json!({"functions": functions}))).await;
+    assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let errors = answer.body["errors"].as_array().unwrap();
+    assert_eq!(errors.len(), PROBLEMS_LISTED_MAX + 1);
+    assert_eq!(errors[PROBLEMS_LISTED_MAX]["code"], "SY-2038");
+    assert_eq!(errors[PROBLEMS_LISTED_MAX]["message"], "900 more are not listed");
+    assert!(message(&answer).ends_with("(and 999 more)"), "{}", message(&answer));
+}
+
+#[tokio::test]
+async fn the_first_warnings_of_an_app_are_listed_and_the_others_counted() {
+    let api = TestApi::start().await;
+    let webhook = |n: usize| json!({"key": format!("w{n}"), "event": "misspelt", "url": "/w"});
+    let webhooks: Vec<_> = (0..150).map(webhook).collect();
+    let body = json!({"kind": "connect", "baseUrl": "https://app.example.com",
+        "staticModules": {"webhooks": webhooks}});
+    let answer = api.admin("PUT", "/admin/v1/apps/com.example", body).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
+    let warnings = answer.body["warnings"].as_array().unwrap();
+    assert_eq!(warnings.len(), PROBLEMS_LISTED_MAX + 1);
+    assert_eq!(warnings[PROBLEMS_LISTED_MAX]["message"], "50 more are not listed");
 }
 
 #[tokio::test]

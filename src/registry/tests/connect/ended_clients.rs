@@ -5,7 +5,7 @@ use super::*;
 /// Registers a webhook as a replica does that knows the client as it was: it has looked up the caller.
 async fn late_hook(replica: &Replica, client: &str, user: &str) -> Result<u64, RegisterError> {
     let owner = WebhookOwner { client: Some(client_user(client, user)), ..owner() };
-    let specs = vec![WebhookSpec::read(&spec("project = A"))];
+    let specs = vec![read_webhook(&spec("project = A"))];
     let results = replica.dynamic_webhooks().register(&owner, ADDRESS, specs).await?;
     Ok(results.into_iter().next().unwrap().unwrap())
 }
