@@ -19,6 +19,7 @@ use super::model::{Document, InstallationRecord};
 use super::replica::{self, StateWriter, UnreadableDocument, WaitingInstallation};
 use super::settings::Settings;
 use super::store::Store;
+use super::webhook_owners;
 use crate::domain::{AppId, CloudId, InstallationId, Product, SubscriptionId};
 use crate::jwt::KeyRing;
 use crate::matcher::{ExceededShare, Matcher, Subscription};
@@ -75,6 +76,16 @@ impl Registry {
             let review = self.context.review(app, installation.record.product);
             listed(review.warnings(&module.module_type, &module.data)).into()
         })
+    }
+
+    /// Returns the dynamic webhooks of an installation that are delivered although their OAuth client
+    /// does not exist.
+    #[must_use]
+    pub fn webhooks_without_client<'i>(
+        &self,
+        installation: &'i AppliedInstallation,
+    ) -> Vec<&'i AppliedModule> {
+        webhook_owners::without_client(self.context.state(), installation)
     }
 
     /// Commands on Forge modules.

@@ -49,6 +49,7 @@ pub(crate) mod testing;
 mod tests;
 mod transaction;
 mod validation;
+mod webhook_owners;
 
 pub use app_calls::{AppCall, AppCaller, CallAuth, CallError};
 pub use commands::{

@@ -57,6 +57,7 @@ impl Replica {
             bodies: Arc::new(BodyIntake::new(&config.server)),
             failures: Arc::new(AuthFailures::new(config.server.auth_failures_per_minute)),
             failed_webhooks: failed_webhooks(broker).await,
+            refusals: Arc::default(),
             unmapped_webhooks: unmapped_webhooks(broker).await,
             guard: Arc::new(EgressGuard::new(&config.delivery).expect("valid rules")),
         }));
