@@ -158,14 +158,22 @@ impl Reviewer {
                 return Review { problems: vec![problem.inside(MODULES)], ..Review::default() };
             }
         };
-        let (spec, id) = (AppSpec::connect(modules), AppId::from("app"));
+        let review = self.app(&AppSpec::connect(modules));
+        let in_descriptor = |found: Vec<Problem>| found.into_iter().map(in_descriptor).collect();
+        let problems = in_descriptor(review.problems);
+        Review { problems, warnings: in_descriptor(review.warnings), ..Review::default() }
+    }
+
+    /// Reviews an app as submitted, except for addresses that a deployment closes to deliveries. The
+    /// warnings are complete even if there are problems.
+    #[must_use]
+    pub fn app(&self, spec: &AppSpec) -> Review {
+        let id = AppId::from("app");
         let (unknown_events, programs) = (self.settings.allow_unknown_events, &self.programs);
         let paths_max = self.settings.limits.property_paths_per_installation;
         let problems = spec.problems(&id, &|_| Ok(()), unknown_events, paths_max, programs);
         let epic_fields = &self.settings.registry.epic_fields;
         let warnings = spec.warnings(&id, unknown_events, epic_fields, programs);
-        let in_descriptor = |found: Vec<Problem>| found.into_iter().map(in_descriptor).collect();
-        let (problems, warnings) = (in_descriptor(problems), in_descriptor(warnings));
         Review { problems, warnings, ..Review::default() }
     }
 

@@ -144,6 +144,13 @@ async fn forge_api_passes_the_recorded_cases_of_both_versions() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn apps_are_judged_as_records_descriptors_and_manifests_alike() {
+    let broker = NatsServer::start().await;
+    let replica = Replica::start(&broker).await;
+    assert!(run_cases(&replica, "apps.json").await > 40);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connect_api_passes_the_recorded_cases_of_both_products() {
     let broker = NatsServer::start().await;
     let replica = Replica::start(&broker).await;
