@@ -485,6 +485,13 @@ pub const CODES: &[CodeEntry] = &[
         "Remove what cannot be decided and test it in the handler, then register the app again.",
     ),
     entry(
+        "SY-2038",
+        "more errors or warnings than are listed",
+        "An answer lists the first 100 errors and the first 100 warnings of a request; this entry has the number of the others. Names after the first 100 unknown ones get no suggestion.",
+        "",
+        "Correct the listed ones and send the request again, or run `switchyard check`, which lists all.",
+    ),
+    entry(
         "SY-5011",
         "the broker did not confirm an event",
         "The broker did not confirm in time that it stored the event. It may have stored it.",

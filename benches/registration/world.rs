@@ -72,6 +72,7 @@ impl World {
                 connections.control.clone(),
                 subjects.clone(),
             )),
+            refusals: Arc::default(),
             unmapped_webhooks: Arc::new(UnmappedWebhookCounts::new(connections.control, subjects)),
             guard: Arc::new(EgressGuard::new(&config.delivery)?),
         }));

@@ -16,7 +16,7 @@ use super::error::{ApiError, BACKLOG, ClientRefusal, WebhookRefusal, publish_cod
 use super::metrics;
 use crate::event::{DecodeError, PublishError};
 use crate::listener::ShareLevel;
-use crate::registry::{Problem, RegisterError, StoreError, code, summary};
+use crate::registry::{Problem, RegisterError, StoreError, code, listed, summary};
 
 /// **Source:** Forge dynamic modules API, the documented texts of 401 and 500.
 const AUTHORIZATION_FAILED: &str = "Authorization failed";
@@ -72,7 +72,7 @@ impl ErrorResponse {
 
     fn invalid(problems: Vec<Problem>) -> Self {
         let message = summary(&problems);
-        Self { errors: problems, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, message) }
+        Self { errors: listed(problems), ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, message) }
     }
 
     fn with_retry_after(self, retry_after: Duration) -> Self {

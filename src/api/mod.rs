@@ -52,6 +52,7 @@ pub(crate) use connect::submitted as connect_modules;
 pub use error::{ApiError, ClientRefusal, WebhookRefusal};
 pub use hosts::{OwnHosts, require_own_host};
 pub(crate) use module_json::ModuleBody;
+pub(crate) use operator::app_spec;
 pub use router::{event_routes, router};
 pub use state::{ApiState, Shared};
 pub(crate) use webhooks::elements as webhook_elements;

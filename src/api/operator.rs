@@ -23,6 +23,8 @@ mod subscriptions;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use apps::app_spec;
+
 /// The routes of every endpoint, below `/admin/v1`.
 pub(super) const ENDPOINTS: &[fn() -> Router<Shared>] = &[
     apps::routes,

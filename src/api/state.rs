@@ -6,6 +6,7 @@ use axum::Router;
 use axum::routing::MethodRouter;
 
 use super::admin_tokens::AdminTokens;
+use super::ingest::IngestRefusals;
 use crate::delivery::{EgressGuard, FailedWebhooks};
 use crate::event::UnmappedWebhooks;
 use crate::listener::{AuthFailures, BodyIntake};
@@ -30,6 +31,8 @@ pub struct ApiState {
     pub failed_webhooks: Arc<dyn FailedWebhooks>,
     /// Counts webhooks that map to no event.
     pub unmapped_webhooks: Arc<dyn UnmappedWebhooks>,
+    /// Refused webhooks by site.
+    pub refusals: Arc<IngestRefusals>,
     /// Which addresses deliveries may be sent to.
     pub guard: Arc<EgressGuard>,
 }

@@ -76,6 +76,7 @@ impl TestApi {
             failures: Arc::new(AuthFailures::new(config.server.auth_failures_per_minute)),
             failed_webhooks: Arc::new(NoFailedWebhooks),
             unmapped_webhooks: Arc::new(NoUnmappedWebhooks),
+            refusals: Arc::default(),
             guard,
         };
         let mut api = Self { router: router(Arc::new(state)), token: String::new(), _run: run };

@@ -146,7 +146,9 @@ fn property_paths(inputs: &[CheckInput], reviewer: &Reviewer) -> Vec<Finding> {
     let findings = owners.into_values().filter_map(|triggers| {
         let (input, last) = *triggers.last()?;
         let data: Vec<_> = triggers.iter().map(|(_, trigger)| trigger.data.clone()).collect();
-        let problem = reviewer.property_path_problem(&data, &last.path)?;
+        // The problem is that of the list, as in an app record.
+        let path = last.path.rsplit_once('[').map_or(&*last.path, |(list, _)| list);
+        let problem = reviewer.property_path_problem(&data, path)?;
         let kind = FindingKind::Module(Severity::Error, Box::new(problem));
         Some(Finding { origin: input.origin.clone(), kind })
     });

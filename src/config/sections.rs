@@ -179,7 +179,8 @@ pub struct IngestSiteConfig {
 pub struct RegistryConfig {
     /// Stores Forge module types other than `trigger` without routing them.
     pub accept_inert_types: bool,
-    /// Ids of the custom fields that dynamic webhooks may filter by.
+    /// Ids of the custom fields that dynamic webhooks may filter by: the epic label, which each site numbers
+    /// otherwise.
     pub epic_fields: Vec<String>,
     /// Interval of discovery, in seconds.
     pub discovery_life_s: u32,

@@ -59,6 +59,7 @@ impl HttpParts {
     pub(super) fn routes(self, config: &Config, stop: &CancellationToken) -> Routes {
         let bodies = Arc::new(BodyIntake::new(&config.server));
         let failures = Arc::new(AuthFailures::new(config.server.auth_failures_per_minute));
+        let refusals = Arc::<IngestRefusals>::default();
         let state = Arc::new(ApiState {
             registry: Arc::clone(&self.registry),
             matcher: Arc::clone(&self.matcher),
@@ -68,9 +69,9 @@ impl HttpParts {
             failures: Arc::clone(&failures),
             failed_webhooks: self.failed_webhooks,
             unmapped_webhooks: self.unmapped_webhooks,
+            refusals: Arc::clone(&refusals),
             guard: self.guard,
         });
-        let refusals = Arc::<IngestRefusals>::default();
         let ingest = IngestState {
             publisher: Arc::clone(&self.publisher),
             directory: Arc::clone(&self.registry) as _,

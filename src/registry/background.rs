@@ -21,6 +21,7 @@ use tracing::{error, warn};
 use places::{PLACES, Places};
 
 use super::commands::{Context, Discovery, DiscoveryMode, Notices, SigningKeys};
+use super::metrics;
 use crate::clock;
 use crate::domain::{AppId, InstallationId};
 
@@ -62,6 +63,7 @@ async fn run_due_installations(context: Arc<Context>) {
             let task = running.spawn(async move { run_due(&context, &id).await });
             apps.insert(task.id(), app);
         }
+        metrics::background_waiting(places.waiting());
     }
 }
 

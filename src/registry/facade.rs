@@ -13,12 +13,13 @@ use super::commands::{
 };
 use super::compile::{AppliedApp, AppliedInstallation, AppliedModule};
 use super::error::RegisterError;
-use super::model::{ClientRecord, Counts, Problem};
+use super::model::{ClientRecord, Counts, Problem, listed};
 #[cfg(test)]
 use super::model::{Document, InstallationRecord};
 use super::replica::{self, StateWriter, UnreadableDocument, WaitingInstallation};
 use super::settings::Settings;
 use super::store::Store;
+use super::webhook_owners;
 use crate::domain::{AppId, CloudId, InstallationId, Product, SubscriptionId};
 use crate::jwt::KeyRing;
 use crate::matcher::{ExceededShare, Matcher, Subscription};
@@ -73,8 +74,18 @@ impl Registry {
             let app = self.app(installation.record.app.as_str());
             let app = app.as_ref().map(|app| &app.record);
             let review = self.context.review(app, installation.record.product);
-            review.warnings(&module.module_type, &module.data).into()
+            listed(review.warnings(&module.module_type, &module.data)).into()
         })
+    }
+
+    /// Returns the dynamic webhooks of an installation that are delivered although their OAuth client
+    /// does not exist.
+    #[must_use]
+    pub fn webhooks_without_client<'i>(
+        &self,
+        installation: &'i AppliedInstallation,
+    ) -> Vec<&'i AppliedModule> {
+        webhook_owners::without_client(self.context.state(), installation)
     }
 
     /// Commands on Forge modules.

@@ -18,6 +18,7 @@ const MISSING_KEY_DOCUMENTS: &str = "switchyard_registry_missing_key_documents";
 const OUTDATED_DOCUMENTS: &str = "switchyard_registry_outdated_documents";
 const WEBHOOK_EXPIRES: &str = "switchyard_webhook_expires_in_seconds";
 const MODULES_IGNORED: &str = "switchyard_discovery_ignored_total";
+const BACKGROUND_WAITING: &str = "switchyard_registry_background_waiting";
 const APP_CALLS: &str = "switchyard_app_calls_total";
 const COMPILE_ERRORS: &str = "switchyard_filter_compile_errors_total";
 const COMPILE_SECONDS: &str = "switchyard_filter_compile_seconds";
@@ -47,6 +48,12 @@ pub(super) fn change_applied(waited: Duration) {
 #[expect(clippy::cast_precision_loss, reason = "a month in milliseconds is far below 2^52")]
 pub(super) fn next_expiry(in_ms: Option<i64>) {
     gauge!(WEBHOOK_EXPIRES).set(in_ms.map_or(f64::INFINITY, |in_ms| in_ms as f64 / 1000.0));
+}
+
+/// Sets the number of installations whose background work is due and waits for a place.
+#[expect(clippy::cast_precision_loss, reason = "gauges are f64; counts stay far below 2^52")]
+pub(super) fn background_waiting(installations: usize) {
+    gauge!(BACKGROUND_WAITING).set(installations as f64);
 }
 
 /// Counts a discovered module ignored by this rule.

@@ -49,6 +49,7 @@ pub(crate) mod testing;
 mod tests;
 mod transaction;
 mod validation;
+mod webhook_owners;
 
 pub use app_calls::{AppCall, AppCaller, CallAuth, CallError};
 pub use commands::{
@@ -67,15 +68,16 @@ pub use model::{
     DYNAMIC_WEBHOOK, DeliveryOptions, DiscoveryConfig, DiscoveryStatus, DroppedModules,
     DynamicWebhook, EffectiveStatus, EncryptionKeys, Endpoint, EndpointAuth, IgnoreRule,
     IgnoredModule, InstallationRecord, InstallationState, InvalidKeys, KeyId, LifecycleCallbacks,
-    ModuleFields, ModuleRecord, ModuleStatus, NoticeEndpoint, PendingNotice, Problem,
-    RegistrationApi, Replayed, RequestStyle, RetiringSecret, SignedRequest, SourceRange, TRIGGER,
-    WEBHOOKS, code, summary,
+    ModuleFields, ModuleRecord, ModuleStatus, NoticeEndpoint, PROBLEMS_LISTED_MAX, PendingNotice,
+    Problem, RegistrationApi, Replayed, RequestStyle, RetiringSecret, SignedRequest, SourceRange,
+    TRIGGER, WEBHOOKS, code, listed, summary,
 };
 pub use replica::{UnreadableDocument, WaitingInstallation};
 pub use settings::Settings;
 pub use store::{Store, StoreError, StoredDocument, WatchEvent};
 pub use validation::{
     AppSpec, CheckUrl, ConnectModule, DeclaredProperty, FilterCost, HandlerRef, ModuleSpec,
-    ProgramCache, StaticModules, Trigger, TriggerEvent, TriggerFilter, ValidatedTrigger,
-    ValidationRules, WebhookDefinition, WebhookSpec, catalog, key_problem, normal_jql,
+    ProgramCache, StaticModules, Suggestions, Trigger, TriggerEvent, TriggerFilter,
+    ValidatedTrigger, ValidationRules, WebhookDefinition, WebhookSpec, catalog, key_problem,
+    normal_jql,
 };

@@ -5,7 +5,7 @@ use super::model::{
     AppRecord, DYNAMIC_WEBHOOK, DynamicWebhook, ModuleFields, Problem, TRIGGER, WEBHOOKS,
 };
 use super::validation::{
-    ProgramCache, StaticWebhook, ValidationRules, WebhookDefinition, WebhookReview,
+    ProgramCache, StaticWebhook, Suggestions, ValidationRules, WebhookDefinition, WebhookReview,
 };
 use crate::domain::Product;
 
@@ -28,8 +28,9 @@ impl ModuleReview<'_> {
     /// warning too: an older release accepted it.
     pub(crate) fn warnings(&self, module_type: &str, data: &ModuleFields) -> Vec<Problem> {
         let products = [self.product];
-        let review =
-            WebhookReview { products: &products, epic_fields: self.epic_fields, path: "data" };
+        let suggestions = &Suggestions::default();
+        let (products, epic_fields) = (&products, self.epic_fields);
+        let review = WebhookReview { products, epic_fields, path: "data", suggestions };
         match module_type {
             TRIGGER => self.trigger(data),
             WEBHOOKS => StaticWebhook::read(&data.read(), "data", self.product, self.programs)
@@ -48,6 +49,7 @@ impl ModuleReview<'_> {
             product: Some(self.product),
             allow_unknown_events: self.allow_unknown_events,
             programs: self.programs,
+            suggestions: &Suggestions::default(),
         };
         rules.check(&data.read(), "data").map_or_else(|problems| problems, |valid| valid.warnings)
     }

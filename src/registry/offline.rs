@@ -8,7 +8,7 @@ use url::Url;
 
 use super::compile::EventConditionsCache;
 use super::model::{Problem, TRIGGER, code};
-use super::validation::{ProgramCache, Trigger, ValidationRules, key_problem};
+use super::validation::{ProgramCache, Suggestions, Trigger, ValidationRules, key_problem};
 use crate::domain::{AppId, CloudId, Handler, InstallationId, ModuleKey, Secret};
 use crate::matcher::{DeliverySettings, Owner, Subscription};
 use crate::telemetry::SubscriptionStats;
@@ -91,6 +91,7 @@ impl TriggerReader {
             product: None,
             allow_unknown_events: false,
             programs: &self.programs,
+            suggestions: &Suggestions::default(),
         };
         // Keeps the programs alive until the subscription holds them.
         let _accepted = rules.check(&registration.data, "data").map_err(|found| reject(&found))?;

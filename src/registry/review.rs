@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 use super::model::{AppRecord, Problem, TRIGGER, code};
 use super::settings::Settings;
 use super::validation::{
-    AppSpec, ConnectModule, ModuleSpec, ProgramCache, StaticModules, Trigger, TriggerFilter,
-    ValidationRules, WebhookDefinition, WebhookReview, WebhookSpec, key_problem,
+    AppSpec, ConnectModule, ModuleSpec, ProgramCache, StaticModules, Suggestions, Trigger,
+    TriggerFilter, ValidationRules, WebhookDefinition, WebhookReview, WebhookSpec, key_problem,
     static_path_problem,
 };
 use crate::domain::{AppId, Product};
@@ -52,13 +52,20 @@ pub struct Reviewer {
     product: Option<Product>,
     settings: Settings,
     programs: ProgramCache,
+    suggestions: Suggestions,
 }
 
 impl Reviewer {
     /// Creates a reviewer that knows no app.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { app: None, product: None, settings, programs: ProgramCache::default() }
+        Self {
+            app: None,
+            product: None,
+            settings,
+            programs: ProgramCache::default(),
+            suggestions: Suggestions::default(),
+        }
     }
 
     /// Judges modules as those of this app.
@@ -151,21 +158,29 @@ impl Reviewer {
                 return Review { problems: vec![problem.inside(MODULES)], ..Review::default() };
             }
         };
-        let (spec, id) = (AppSpec::connect(modules), AppId::from("app"));
+        let review = self.app(&AppSpec::connect(modules));
+        let in_descriptor = |found: Vec<Problem>| found.into_iter().map(in_descriptor).collect();
+        let problems = in_descriptor(review.problems);
+        Review { problems, warnings: in_descriptor(review.warnings), ..Review::default() }
+    }
+
+    /// Reviews an app as submitted, except for addresses that a deployment closes to deliveries. The
+    /// warnings are complete even if there are problems.
+    #[must_use]
+    pub fn app(&self, spec: &AppSpec) -> Review {
+        let id = AppId::from("app");
         let (unknown_events, programs) = (self.settings.allow_unknown_events, &self.programs);
         let paths_max = self.settings.limits.property_paths_per_installation;
         let problems = spec.problems(&id, &|_| Ok(()), unknown_events, paths_max, programs);
         let epic_fields = &self.settings.registry.epic_fields;
         let warnings = spec.warnings(&id, unknown_events, epic_fields, programs);
-        let in_descriptor = |found: Vec<Problem>| found.into_iter().map(in_descriptor).collect();
-        let (problems, warnings) = (in_descriptor(problems), in_descriptor(warnings));
         Review { problems, warnings, ..Review::default() }
     }
 
     /// Reviews a dynamic webhook as submitted, at `path` of its request.
     #[must_use]
     pub fn dynamic_webhook(&self, element: &Value, path: &str) -> Review {
-        let spec = match WebhookSpec::read(element) {
+        let spec = match WebhookSpec::read(element, &self.suggestions) {
             Ok(spec) => spec,
             Err(messages) => {
                 let problem = |message| Problem::new(code::FORM, path, message);
@@ -200,11 +215,17 @@ impl Reviewer {
             product: self.product,
             allow_unknown_events: self.settings.allow_unknown_events,
             programs: &self.programs,
+            suggestions: &self.suggestions,
         }
     }
 
     fn webhook_review<'a>(&'a self, products: &'a [Product], path: &'a str) -> WebhookReview<'a> {
-        WebhookReview { products, epic_fields: &self.settings.registry.epic_fields, path }
+        WebhookReview {
+            products,
+            epic_fields: &self.settings.registry.epic_fields,
+            path,
+            suggestions: &self.suggestions,
+        }
     }
 }
 

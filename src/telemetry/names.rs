@@ -221,6 +221,11 @@ pub const FAMILIES: &[MetricFamily] = &[
         "Registry documents with a secret that is encrypted with a key this replica lacks, by key id.",
     ),
     gauge(
+        "switchyard_registry_background_waiting",
+        &[],
+        "Installations whose discovery, notices or callbacks are due and wait for a place.",
+    ),
+    gauge(
         "switchyard_registry_unreadable_documents",
         &["family"],
         "Stored documents that this replica cannot read; events of their installations wait.",

@@ -69,6 +69,16 @@ async fn sites_are_closed_until_something_authenticates_their_webhooks() {
             assert!(counted >= 1.0, "{labels}: {counted}");
         }
     }
+    let problems = router.get("/admin/v1/problems").await.expect("problems");
+    let refused = |site: &str| {
+        let items = problems["items"].as_array().expect("a list");
+        let mut of_kind = items.iter().filter(|item| item["kind"] == "webhooks_refused");
+        of_kind.find(|item| item["cloudId"] == site).map(|item| item["refused"].clone())
+    };
+    let signed = json!({"no_signature": 1, "malformed_signature": 1, "wrong_signature": 1});
+    assert_eq!(refused("signed"), Some(signed));
+    assert_eq!(refused("closed"), Some(json!({"closed": 1})));
+    assert_eq!(refused("nowhere"), None, "names that strangers choose are not listed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

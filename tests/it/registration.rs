@@ -57,6 +57,7 @@ impl Replica {
             bodies: Arc::new(BodyIntake::new(&config.server)),
             failures: Arc::new(AuthFailures::new(config.server.auth_failures_per_minute)),
             failed_webhooks: failed_webhooks(broker).await,
+            refusals: Arc::default(),
             unmapped_webhooks: unmapped_webhooks(broker).await,
             guard: Arc::new(EgressGuard::new(&config.delivery).expect("valid rules")),
         }));
@@ -140,6 +141,13 @@ async fn forge_api_passes_the_recorded_cases_of_both_versions() {
     let replica = Replica::start(&broker).await;
     assert!(run_cases(&replica, "forge-v2.json").await > 30);
     assert!(run_cases(&replica, "forge-v1.json").await > 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn apps_are_judged_as_records_descriptors_and_manifests_alike() {
+    let broker = NatsServer::start().await;
+    let replica = Replica::start(&broker).await;
+    assert!(run_cases(&replica, "apps.json").await > 40);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,6 +3,9 @@
 Used by registration_cases.py with --check BINARY: after each request to an API that registers modules or webhooks,
 the same body goes through `switchyard check --app APP --api API -o json`, and both must find the same errors. What
 depends on the state of an installation (taken keys, used-up quotas, addresses, tokens) is judged by the API alone.
+
+An app (`PUT /admin/v1/apps/{id}`) is checked as a record (`--api app`), and its modules once more in the form in which
+their author writes them: as a descriptor (`--api connect-app`) or as a manifest. Codes and paths must be the same.
 """
 import json
 import pathlib
@@ -24,6 +27,11 @@ PATHS = [
     (re.compile(r"^/rest/api/(2|3|latest)/webhook/?$"), "webhooks"),
 ]
 TIMEOUT_S = 30
+APP_PATH = re.compile(r"^/admin/v1/apps/[^/]+/?$")
+# An address may be closed to deliveries of this router.
+ADDRESS = "SY-2016"
+# Codes of a record that cannot be read.
+FORM_CODES = {"SY-2001", "SY-2002", "SY-2003"}
 
 
 class Drift(Exception):
@@ -38,6 +46,9 @@ class OfflineCheck:
 
     def compare(self, step, body, answer):
         """Raises Drift unless `check` judges the body of a step as its answer does."""
+        if step["method"] == "PUT" and APP_PATH.match(step["path"].split("?")[0]):
+            self.compare_app(body, answer)
+            return
         api, text = self.api_of(step), self.request_of(step, body)
         app = self.app_of(step["auth"]) if api and text else None
         if app is None or answer.status in (401, 403, 404, 409, 412, 413, 415, 429) or answer.status >= 500:
@@ -51,6 +62,45 @@ class OfflineCheck:
         if difference:
             raise Drift(f"`check` judges otherwise: {difference}\n  answer {answer.status} {answer.excerpt()}\n"
                         f"  check  {json.dumps(errors)[:600]}")
+
+    def compare_app(self, body, answer):
+        """Raises Drift unless `check` finds the errors of an answer to `PUT /admin/v1/apps/{id}`, at the same paths."""
+        try:
+            document = json.loads(body or b"")
+        except ValueError:
+            return
+        if not isinstance(document, dict) or answer.status not in (200, 201, 422):
+            return
+        said = set() if answer.status != 422 else located((answer.json() or {}).get("errors", []))
+        self.compared += 1
+        self.expect_same("app", answer, said, self.app_errors(document, ["--api", "app"]))
+        # A record whose form is wrong is refused for its first wrong member.
+        if any(not path.startswith("staticModules") and code in FORM_CODES for code, path in said):
+            return
+        modules = document.get("staticModules")
+        if not isinstance(modules, dict):
+            return
+        if document.get("kind") == "connect":
+            descriptor = {"baseUrl": "https://app.example.com", "modules": modules}
+            found = self.app_errors(descriptor, ["--api", "connect-app"])
+            self.expect_same("descriptor", answer, of_modules(said), in_record(found))
+        elif list(modules) in ([], ["trigger"]):
+            found = self.app_errors(manifest_of(document), [], "manifest.yml")
+            self.expect_same("manifest", answer, of_modules(said), in_record(found))
+
+    def app_errors(self, document, options, name="app.json"):
+        """Codes and paths of the errors that `check` finds in a document."""
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder) / name
+            file.write_text(json.dumps(document), encoding="utf-8")
+            return located(self.run([str(file), *options]))
+
+    @staticmethod
+    def expect_same(form, answer, said, found):
+        said = {(code, path) for code, path in said if code != ADDRESS or (code, path) in found}
+        if said != found:
+            raise Drift(f"`check` judges the {form} otherwise: it misses {sorted(said - found)} and adds "
+                        f"{sorted(found - said)}\n  answer {answer.status} {answer.excerpt()}")
 
     @staticmethod
     def api_of(step):
@@ -92,13 +142,17 @@ class OfflineCheck:
         return {name: value for name, value in json.loads(answer.body).items() if name in APP_MEMBERS}
 
     def check(self, api, app, text):
-        """The errors that `check` prints; none if it could not read the request."""
+        """The errors that `check` prints for a request to an API."""
         with tempfile.TemporaryDirectory() as folder:
             files = [pathlib.Path(folder) / name for name in ("app.json", "request.json")]
             files[0].write_text(json.dumps(app), encoding="utf-8")
             files[1].write_text(text, encoding="utf-8")
-            command = [self.binary, "check", str(files[1]), "--app", str(files[0]), "--api", api, "-o", "json"]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+            return self.run([str(files[1]), "--app", str(files[0]), "--api", api])
+
+    def run(self, arguments):
+        """The errors that `check` prints."""
+        command = [self.binary, "check", *arguments, "-o", "json"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
         if done.returncode not in (0, 1):
             raise Drift(f"`check` ended with {done.returncode}: {done.stderr.strip()[:400]}")
         found = json.loads(done.stdout)["diagnostics"]
@@ -136,6 +190,28 @@ class OfflineCheck:
             if sorted(found) != sorted(said):
                 return f"at {path} it finds {found}"
         return None
+
+
+def located(problems):
+    """Code and path of each problem; a problem of a filter has its path in its origin."""
+    return {(one["code"], one.get("path") or one.get("origin", "").partition("#")[2]) for one in problems}
+
+
+def in_record(found):
+    """Problems of a descriptor or manifest with the paths of an app record."""
+    return {(code, re.sub(r"^modules\b", "staticModules", path)) for code, path in found}
+
+
+def of_modules(said):
+    """The problems of modules among those of an app record."""
+    return {(code, path) for code, path in said if path.startswith("staticModules")}
+
+
+def manifest_of(app):
+    """A Forge manifest, as JSON, which is YAML, with the triggers of an app record."""
+    keyed = {"function": [{"key": key, "handler": "index.run"} for key in app.get("functions", [])],
+             "endpoint": [{"key": one.get("key"), "remote": "r"} for one in app.get("endpoints", [])]}
+    return {"modules": {**keyed, **app["staticModules"]}, "permissions": {"scopes": app.get("scopes", [])}}
 
 
 def sentence(problem):

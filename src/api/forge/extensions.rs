@@ -17,7 +17,7 @@ use crate::api::extract::{JsonObject, PathId};
 use crate::api::module_json::{ModuleBody, registered_view};
 use crate::api::state::{Shared, route};
 use crate::domain::ModuleKey;
-use crate::registry::{ModuleSpec, ModuleStatus, Problem, ValidatedTrigger, code};
+use crate::registry::{ModuleSpec, ModuleStatus, Problem, ValidatedTrigger, code, listed};
 
 /// Maximum number of modules in one batch.
 const ITEMS_MAX: usize = 1000;
@@ -100,7 +100,7 @@ async fn batch(
     let results = state.registry.forge_batches().register(id, items.collect(), is_atomic).await?;
     let shown = results.iter().map(|result| match result {
         Ok(registered) => registered_view(registered),
-        Err(errors) => json!({"errors": errors}),
+        Err(errors) => json!({"errors": listed(errors.clone())}),
     });
     let shown: Vec<Value> = shown.collect();
     let status = if is_atomic { StatusCode::CREATED } else { StatusCode::OK };

@@ -10,6 +10,6 @@ mod sites;
 mod webhooks;
 
 pub use events::{EventsState, event_routes};
-pub use refusals::IngestRefusals;
+pub use refusals::{IngestRefusals, RefusedSite};
 pub use sites::{SiteAccess, SiteDirectory, SiteRules};
 pub use webhooks::{IngestState, webhook_routes};

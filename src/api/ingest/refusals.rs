@@ -10,6 +10,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use tracing::warn;
 
 use crate::api::error::ApiError;
+use crate::clock;
 use crate::domain::CloudId;
 use crate::telemetry::{LogBudget, names};
 
@@ -19,6 +20,9 @@ const NAMED_MAX: usize = 50;
 const COUNTED_MAX: usize = 1_000;
 /// Label of the refusals without a series of their own: those of sites that were never provisioned, too.
 const OTHER: &str = "other";
+/// Time without a refusal after which a site counts as recovered, in milliseconds. Jira repeats a refused
+/// webhook after up to 15 minutes.
+const RECOVERED_AFTER_MS: i64 = 15 * 60 * 1000;
 /// Time within which one line is logged for a site.
 const SITE_LOG_WINDOW: Duration = Duration::from_secs(10);
 
@@ -115,6 +119,19 @@ impl Reason {
     }
 }
 
+/// A site whose webhooks are being refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RefusedSite {
+    /// The site.
+    pub site: CloudId,
+    /// The first refusal since the site last recovered, milliseconds since the epoch.
+    pub since_ms: i64,
+    /// The last refusal.
+    pub last_ms: i64,
+    /// Number of refusals since then by reason, those that occurred.
+    pub reasons: Vec<(&'static str, u64)>,
+}
+
 /// Number of refusals by reason.
 type ByReason = [u64; Reason::ALL.len()];
 
@@ -139,7 +156,30 @@ struct SiteCount {
     /// The refusals in its own series, if it has them: those since it got them. Earlier ones stay in
     /// `other`, and series that end are added there, so that each refusal counts once.
     own_series: Option<ByReason>,
+    /// Those since the site last recovered.
+    recent: RecentRefusals,
     log: LogBudget,
+}
+
+#[derive(Debug, Default)]
+struct RecentRefusals {
+    since_ms: i64,
+    last_ms: i64,
+    by_reason: ByReason,
+}
+
+impl RecentRefusals {
+    fn add(&mut self, reason: Reason, now_ms: i64) {
+        if self.has_recovered(now_ms) {
+            *self = Self { since_ms: now_ms, ..Self::default() };
+        }
+        self.last_ms = now_ms;
+        add_one(&mut self.by_reason, reason);
+    }
+
+    fn has_recovered(&self, now_ms: i64) -> bool {
+        now_ms.saturating_sub(self.last_ms) > RECOVERED_AFTER_MS
+    }
 }
 
 impl Default for IngestRefusals {
@@ -159,9 +199,10 @@ impl IngestRefusals {
         reason: Reason,
         error: &ApiError,
     ) {
+        let now_ms = clock::now_ms();
         let suppressed = {
             let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-            match is_provisioned.then(|| counts.count(site, reason)).flatten() {
+            match is_provisioned.then(|| counts.count(site, reason, now_ms)).flatten() {
                 Some(log) => log.take(),
                 None => {
                     counts.count_other(reason);
@@ -173,6 +214,26 @@ impl IngestRefusals {
             let (reason, error) = (reason.as_str(), error.refusal_text());
             warn!(site = %site, reason, error, suppressed, "webhook refused");
         }
+    }
+
+    /// Returns the provisioned sites with refusals in the last 15 minutes, at most 1,000.
+    #[must_use]
+    pub fn refused_sites(&self) -> Vec<RefusedSite> {
+        self.refused_sites_at(clock::now_ms())
+    }
+
+    fn refused_sites_at(&self, now_ms: i64) -> Vec<RefusedSite> {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = counts.sites.iter().map(|(site, count)| (site, &count.recent));
+        let refused = recent.filter(|(_, recent)| !recent.has_recovered(now_ms));
+        let view = |(site, recent): (&CloudId, &RecentRefusals)| {
+            let reasons = Reason::ALL.iter().zip(recent.by_reason);
+            let reasons = reasons.filter(|(_, refused)| *refused > 0);
+            let reasons = reasons.map(|(reason, refused)| (reason.as_str(), refused)).collect();
+            let RecentRefusals { since_ms, last_ms, .. } = *recent;
+            RefusedSite { site: site.clone(), since_ms, last_ms, reasons }
+        };
+        refused.map(view).collect()
     }
 
     /// Renders the series in the Prometheus text format.
@@ -206,7 +267,7 @@ impl IngestRefusals {
 impl Counts {
     /// Counts a refusal of a provisioned site and returns its log budget; none if there are too many
     /// sites to count this one.
-    fn count(&mut self, site: &CloudId, reason: Reason) -> Option<&LogBudget> {
+    fn count(&mut self, site: &CloudId, reason: Reason, now_ms: i64) -> Option<&LogBudget> {
         if let Some(count) = self.sites.get_mut(site)
             && let Some(refusals) = &mut count.own_series
         {
@@ -215,7 +276,9 @@ impl Counts {
         } else if self.sites.len() < COUNTED_MAX || self.sites.contains_key(site) {
             self.count_unnamed(site, reason);
         }
-        self.sites.get(site).map(|count| &count.log)
+        let count = self.sites.get_mut(site)?;
+        count.recent.add(reason, now_ms);
+        Some(&count.log)
     }
 
     /// Counts a refusal of a site without series of its own, which it gets if it has very many.
@@ -227,6 +290,7 @@ impl Counts {
         let own = self.sites.entry(site.clone()).or_insert_with(|| SiteCount {
             refusals: 0,
             own_series: None,
+            recent: RecentRefusals::default(),
             log: LogBudget::new(SITE_LOG_WINDOW, 1),
         });
         own.refusals = own.refusals.saturating_add(1);
@@ -301,6 +365,33 @@ mod tests {
         let named = text.lines().filter(|line| line.contains("{site=") && !line.contains("other"));
         assert_eq!(named.count(), NAMED_MAX, "{text}");
         assert_eq!(sum(&text), 10_000 + NAMED_MAX as u64 + 3, "each refusal counts once: {text}");
+    }
+
+    #[test]
+    fn a_site_is_listed_until_it_had_no_refusal_for_a_while() {
+        let refusals = IngestRefusals::default();
+        let count = |reason, now_ms| {
+            let mut counts = refusals.counts.lock().unwrap();
+            counts.count(&"s".into(), reason, now_ms);
+        };
+        let start_ms = 1_000_000_000_000;
+        for after_ms in [0, RECOVERED_AFTER_MS] {
+            count(Reason::WrongSignature, start_ms + after_ms);
+        }
+        count(Reason::Closed, start_ms + RECOVERED_AFTER_MS);
+        let last_ms = start_ms + RECOVERED_AFTER_MS;
+        let listed = RefusedSite {
+            site: "s".into(),
+            since_ms: start_ms,
+            last_ms,
+            reasons: vec![("closed", 1), ("wrong_signature", 2)],
+        };
+        assert_eq!(refusals.refused_sites_at(last_ms + RECOVERED_AFTER_MS), [listed]);
+        let later_ms = last_ms + RECOVERED_AFTER_MS + 1;
+        assert_eq!(refusals.refused_sites_at(later_ms), []);
+        count(Reason::Closed, later_ms);
+        let found = refusals.refused_sites_at(later_ms);
+        assert_eq!((found[0].since_ms, &*found[0].reasons), (later_ms, &[("closed", 1)][..]));
     }
 
     #[test]

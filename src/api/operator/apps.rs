@@ -6,7 +6,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::routing::{get, put};
 use axum::{Json, Router};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::list::{next_cursor, page_params, page_view};
@@ -23,12 +23,20 @@ pub(super) fn routes() -> Router<Shared> {
     route(router, "/apps/{id}", &put(put_app).get(get_app).delete(delete_app))
 }
 
+/// Parses the body of `PUT /apps/{id}`.
+///
+/// # Errors
+/// A member is unknown, missing or of the wrong form.
+pub(crate) fn app_spec(body: Map<String, Value>) -> Result<AppSpec, ApiError> {
+    JsonObject(body).read()
+}
+
 async fn put_app(
     State(state): State<Shared>,
     PathId(id): PathId,
-    body: JsonObject,
+    JsonObject(body): JsonObject,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    let spec: AppSpec = body.read()?;
+    let spec = app_spec(body)?;
     let guard = Arc::clone(&state.guard);
     let check_url = move |url: &Url| guard.check_url(url).map_err(|rule| rule.to_string());
     let put = state.registry.apps().put(&id.into(), spec, &check_url).await?;

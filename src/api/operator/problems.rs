@@ -1,14 +1,19 @@
-//! Operator endpoint for problems of this replica: documents that it cannot read, and installations
-//! whose events are postponed because their filters cost too much.
+//! Operator endpoint for problems of this replica: documents that it cannot read, installations whose
+//! events are postponed because their filters cost too much, sites whose webhooks are refused, and modules
+//! that are never delivered, have no owner or have warnings.
+
+mod modules;
 
 use axum::extract::{RawQuery, State};
 use axum::routing::get;
 use axum::{Json, Router};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::list::{next_cursor, page_params, page_view};
+use super::list::{page_params, page_view};
 use crate::api::error::ApiError;
+use crate::api::ingest::RefusedSite;
 use crate::api::json::{insert_some, rfc3339};
+use crate::api::query_params::encode_cursor;
 use crate::api::state::{Shared, route};
 use crate::matcher::ExceededShare;
 use crate::registry::UnreadableDocument;
@@ -17,21 +22,45 @@ pub(super) fn routes() -> Router<Shared> {
     route(Router::new(), "/problems", &get(list))
 }
 
+/// Lists the problems that are few, sorted by key, then those of installations in the order of their
+/// ids.
 async fn list(
     State(state): State<Shared>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
     let (after, limit) = page_params(query.as_deref())?;
+    let after = after.as_deref();
+    let after_installation = after.and_then(modules::installation_of_key);
+    let mut items = Vec::new();
+    if after_installation.is_none() {
+        let mut few = few_problems(&state);
+        few.retain(|(key, _)| after.is_none_or(|after| key.as_str() > after));
+        let is_last = few.len() <= limit;
+        few.truncate(limit);
+        let last = few.last().map(|(key, _)| key.clone());
+        items.extend(few.into_iter().map(|(_, view)| view));
+        if !is_last {
+            return Ok(Json(page_view(items, last.map(|key| encode_cursor(&key)))));
+        }
+    }
+    let (found, next) = modules::of_installations(&state, after_installation, limit - items.len());
+    items.extend(found);
+    Ok(Json(page_view(items, next.map(|key| encode_cursor(&key)))))
+}
+
+/// Returns the problems of documents, sites and apps with their keys, sorted. There are as many as
+/// unreadable documents, apps, and sites that are counted one by one.
+fn few_problems(state: &Shared) -> Vec<(String, Value)> {
     let documents = state.registry.unreadable_documents();
     let documents = documents.iter().map(|one| (one.key.clone(), unreadable(one)));
     let exceeded = state.matcher.shares().exceeded();
     let exceeded = exceeded.iter().map(|one| (exceeded_key(one), share_exceeded(one)));
-    let mut problems: Vec<(String, Value)> = documents.chain(exceeded).collect();
+    let refused = state.refusals.refused_sites();
+    let refused = refused.iter().map(|one| (refused_key(one), webhooks_refused(one)));
+    let mut problems: Vec<(String, Value)> = documents.chain(exceeded).chain(refused).collect();
+    problems.extend(modules::of_apps(state));
     problems.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-    problems.retain(|(key, _)| after.as_deref().is_none_or(|after| key.as_str() > after));
-    let keys: Vec<String> = problems.iter().take(limit + 1).map(|(key, _)| key.clone()).collect();
-    let items = problems.into_iter().take(limit).map(|(_, view)| view).collect();
-    Ok(Json(page_view(items, next_cursor(&keys, limit, |key| key))))
+    problems
 }
 
 /// The key of the problem in the list.
@@ -52,6 +81,24 @@ fn share_exceeded(exceeded: &ExceededShare) -> Value {
         "stepsPerSecondMax": exceeded.steps_per_second,
         "reason": "the filters of the installation cost more than limits.evaluation_share allows; \
             its events are evaluated later",
+    })
+}
+
+fn refused_key(refused: &RefusedSite) -> String {
+    format!("ingest.{}", refused.site)
+}
+
+fn webhooks_refused(refused: &RefusedSite) -> Value {
+    let counted = |(reason, count): &(&str, u64)| ((*reason).to_owned(), Value::from(*count));
+    let reasons: Map<String, Value> = refused.reasons.iter().map(counted).collect();
+    json!({
+        "kind": "webhooks_refused",
+        "key": refused_key(refused),
+        "cloudId": refused.site,
+        "since": rfc3339(refused.since_ms),
+        "lastRefused": rfc3339(refused.last_ms),
+        "refused": reasons,
+        "reason": "webhooks of the site are refused and its events are lost, unless it sends them again",
     })
 }
 

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::api::testing::{APP, MODULES, TestApi, app, message, trigger};
 use crate::matcher::Matcher;
+use crate::registry::PROBLEMS_LISTED_MAX;
 
 #[tokio::test]
 async fn unknown_member_of_an_app_is_refused_by_name() {
@@ -17,6 +18,33 @@ async fn unknown_member_of_an_app_is_refused_by_name() {
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
         assert!(message(&answer).contains("colour"), "{}", answer.body);
     }
+}
+
+#[tokio::test]
+async fn the_first_problems_of_an_app_are_listed_and_the_others_counted() {
+    let api = TestApi::start().await;
+    let functions = vec!["a b"; 1_000];
+    let answer = api.admin("PUT", APP, app(json!({"functions": functions}))).await;
+    assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let errors = answer.body["errors"].as_array().unwrap();
+    assert_eq!(errors.len(), PROBLEMS_LISTED_MAX + 1);
+    assert_eq!(errors[PROBLEMS_LISTED_MAX]["code"], "SY-2038");
+    assert_eq!(errors[PROBLEMS_LISTED_MAX]["message"], "900 more are not listed");
+    assert!(message(&answer).ends_with("(and 999 more)"), "{}", message(&answer));
+}
+
+#[tokio::test]
+async fn the_first_warnings_of_an_app_are_listed_and_the_others_counted() {
+    let api = TestApi::start().await;
+    let webhook = |n: usize| json!({"key": format!("w{n}"), "event": "misspelt", "url": "/w"});
+    let webhooks: Vec<_> = (0..150).map(webhook).collect();
+    let body = json!({"kind": "connect", "baseUrl": "https://app.example.com",
+        "staticModules": {"webhooks": webhooks}});
+    let answer = api.admin("PUT", "/admin/v1/apps/com.example", body).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
+    let warnings = answer.body["warnings"].as_array().unwrap();
+    assert_eq!(warnings.len(), PROBLEMS_LISTED_MAX + 1);
+    assert_eq!(warnings[PROBLEMS_LISTED_MAX]["message"], "50 more are not listed");
 }
 
 #[tokio::test]
@@ -152,4 +180,61 @@ async fn unmapped_webhooks_of_a_site_are_listed_with_their_counts() {
     assert_eq!(listed.body, json!({"items": [item], "other": 7, "truncated": false}));
     let none = api.admin("GET", "/admin/v1/sites/elsewhere/unmapped/", json!({})).await;
     assert_eq!(none.body["items"], json!([]));
+}
+
+#[tokio::test]
+async fn problems_name_apps_and_installations_with_undelivered_or_warned_modules() {
+    let api = TestApi::start().await;
+    let body = json!({"kind": "connect", "baseUrl": "https://app.example.com",
+        "staticModules": {"webhooks": [
+            {"key": "good", "event": "jira:issue_created", "url": "/w"},
+            {"key": "odd", "event": "jira:issue_created", "url": "/w",
+                "conditions": [{"condition": "user_is_admin"}]}]}});
+    api.admin("PUT", "/admin/v1/apps/com.example", body).await;
+    for id in ["inst-1", "inst-2"] {
+        let installation = json!({"app": "com.example", "cloudId": id, "product": "jira",
+            "clientKey": id, "sharedSecret": "0123456789abcdef0123456789abcdef"});
+        let put = api.admin("PUT", &format!("/admin/v1/installations/{id}"), installation).await;
+        assert_eq!(put.status, StatusCode::CREATED, "{}", put.body);
+    }
+    api.register().await;
+    let filter = json!({"type": "trigger", "data": {"events": ["avi:jira:updated:issue"],
+        "endpoint": "hook", "filter": {"ignoreSelf": true, "onError": "RECEIVE"}}});
+    api.forge("POST", MODULES, filter).await;
+
+    let found = api.admin("GET", "/admin/v1/problems", json!({})).await.body;
+    let items = found["items"].as_array().unwrap();
+    assert_eq!(items.len(), 2, "{found}");
+    assert_eq!(items[0]["kind"], "app_modules", "once, not for each installation");
+    assert_eq!((&items[0]["app"], &items[0]["undelivered"]), (&json!("com.example"), &json!(1)));
+    assert_eq!(items[0]["modules"][0]["key"], "odd");
+    assert_eq!(items[0]["modules"][0]["codes"], json!(["SY-2036", "SY-2037"]));
+    assert_eq!((&items[1]["kind"], &items[1]["id"]), (&json!("modules"), &json!("inst-a")));
+    assert_eq!((&items[1]["affected"], &items[1]["undelivered"]), (&json!(1), &json!(0)));
+    assert_eq!(items[1]["modules"][0]["codes"], json!(["SY-2015"]));
+    assert!(found.get("nextCursor").is_none());
+}
+
+#[tokio::test]
+async fn problems_are_paged_through_installations() {
+    let api = TestApi::start().await;
+    let warned = json!({"type": "trigger", "data": {"events": ["avi:jira:updated:issue"],
+        "endpoint": "hook", "filter": {"ignoreSelf": true, "onError": "RECEIVE"}}});
+    api.forge("POST", MODULES, warned.clone()).await;
+    for id in ["inst-b", "inst-c"] {
+        let path = format!("/admin/v1/installations/{id}");
+        let installation =
+            json!({"app": "ari:cloud:ecosystem::app/1", "cloudId": "c", "product": "jira"});
+        api.admin("PUT", &path, installation).await;
+        let put = api.admin("PUT", &format!("{path}/modules/m"), warned.clone()).await;
+        assert_eq!(put.status, StatusCode::CREATED, "{}", put.body);
+    }
+    let (mut path, mut ids) = ("/admin/v1/problems?limit=1".to_owned(), Vec::new());
+    for _ in 0..4 {
+        let page = api.admin("GET", &path, json!({})).await.body;
+        ids.extend(page["items"].as_array().unwrap().iter().map(|item| item["id"].clone()));
+        let Some(cursor) = page["nextCursor"].as_str() else { break };
+        path = format!("/admin/v1/problems?limit=1&cursor={cursor}");
+    }
+    assert_eq!(ids, ["inst-a", "inst-b", "inst-c"]);
 }

@@ -16,7 +16,7 @@ use crate::api::extract::JsonObject;
 use crate::api::query_params::QueryParams;
 use crate::api::state::Shared;
 use crate::delivery::EgressRefusal;
-use crate::registry::{DynamicWebhook, Problem, WebhookSpec, code, normal_jql};
+use crate::registry::{DynamicWebhook, Problem, Suggestions, WebhookSpec, code, normal_jql};
 
 /// Maximum number of webhooks in one request.
 const WEBHOOKS_MAX: usize = 1000;
@@ -31,7 +31,8 @@ pub(super) async fn register(
     let url = body.get("url").and_then(Value::as_str).unwrap_or_default();
     check_url(&state, url)?;
     let elements = elements(&body)?;
-    let specs = elements.iter().map(WebhookSpec::read).collect();
+    let suggestions = Suggestions::default();
+    let specs = elements.iter().map(|element| WebhookSpec::read(element, &suggestions)).collect();
     let results = state.registry.dynamic_webhooks().register(&caller.owner, url, specs).await?;
     let results = results.into_iter().map(|result| match result {
         Ok(id) => json!({"createdWebhookId": id}),
@@ -127,10 +128,11 @@ pub(super) async fn change(
     state.registry.check_rate_limit(&caller.installation.record.id)?;
     let id = names.get("id").ok_or(ApiError::NotFound)?;
     let id = id.parse().map_err(|_| ApiError::NotFound)?;
-    let spec = WebhookSpec::read(&Value::Object(body)).map_err(|problems| {
-        let problem = |message| Problem::new(code::FORM, "", message);
-        ApiError::Invalid(problems.into_iter().map(problem).collect())
-    })?;
+    let spec =
+        WebhookSpec::read(&Value::Object(body), &Suggestions::default()).map_err(|problems| {
+            let problem = |message| Problem::new(code::FORM, "", message);
+            ApiError::Invalid(problems.into_iter().map(problem).collect())
+        })?;
     Ok(Json(webhook_view(
         &state.registry.dynamic_webhooks().change(&caller.owner, id, spec).await?,
     )))

@@ -26,6 +26,8 @@ pub enum RequestApi {
     Webhooks,
     /// Descriptor of a Connect app: its webhooks, which are static modules
     ConnectApp,
+    /// App record, as for `PUT /admin/v1/apps/{id}`
+    App,
 }
 
 impl RequestApi {
@@ -38,6 +40,9 @@ impl RequestApi {
         }
         if body.contains_key("baseUrl") && body.get("modules").is_some_and(Value::is_object) {
             return Some(Self::ConnectApp);
+        }
+        if body.get("kind").is_some_and(Value::is_string) {
+            return Some(Self::App);
         }
         if is_list("webhooks") && body.contains_key("url") {
             return Some(Self::Webhooks);
@@ -88,6 +93,9 @@ pub(super) fn read(
             })
         }
         RequestApi::ConnectApp => Ok(descriptor(&reviewer, source, &body)),
+        RequestApi::App => {
+            api::app_spec(body).map(|spec| vec![of_review(source, reviewer.app(&spec))])
+        }
         RequestApi::Webhooks => api::webhook_elements(&body).map(|elements| {
             let review = |(at, element)| {
                 of_review(source, reviewer.dynamic_webhook(element, &format!("webhooks[{at}]")))

@@ -64,6 +64,11 @@ impl Places {
         Some((app, id))
     }
 
+    /// Returns the number of installations that wait for a place.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Frees a place of an app.
     pub(super) fn free(&mut self, app: AppId) {
         let Some(lane) = self.apps.get_mut(&app) else { return };
@@ -97,7 +102,9 @@ mod tests {
     #[test]
     fn an_app_holds_its_places_and_others_the_rest() {
         let mut places = places(&[("a", "a1"), ("a", "a2"), ("a", "a3"), ("a", "a1"), ("b", "b1")]);
+        assert_eq!(places.waiting(), 4, "each installation waits once");
         assert_eq!(taken(&mut places), ["a1", "b1", "a2"]);
+        assert_eq!(places.waiting(), 1);
         places.push("c".into(), "c1".into());
         assert_eq!(taken(&mut places), ["c1"], "a3 waits for its own app");
         places.free("b".into());

@@ -12,6 +12,7 @@ use crate::registry::credentials;
 use crate::registry::error::RegisterError;
 use crate::registry::model::{
     AppKind, AppRecord, DroppedModules, Endpoint, InstallationRecord, Problem, RegistrationApi,
+    listed,
 };
 use crate::registry::transaction::Mutation;
 use crate::registry::validation::{AppSecrets, AppSpec, CheckUrl, EndpointSpec};
@@ -64,7 +65,7 @@ impl<'a> Apps<'a> {
             return Err(RegisterError::Invalid(problems));
         }
         let epic_fields = &settings.registry.epic_fields;
-        let warnings = spec.warnings(id, unknown_events, epic_fields, programs);
+        let warnings = listed(spec.warnings(id, unknown_events, epic_fields, programs));
         let undelivered = spec.undelivered_keys(programs);
         let mut put = self
             .context

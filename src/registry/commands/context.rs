@@ -14,7 +14,7 @@ use crate::registry::replica::{ReplicaHandle, ReplicaState};
 use crate::registry::settings::Settings;
 use crate::registry::store::Store;
 use crate::registry::transaction::{Mutation, Transactions};
-use crate::registry::validation::ValidationRules;
+use crate::registry::validation::{Suggestions, ValidationRules};
 
 /// Shared by all commands of a registry.
 pub(crate) struct Context {
@@ -39,6 +39,8 @@ pub(super) struct Target {
     pub(super) installation: Arc<AppliedInstallation>,
     /// Its app.
     pub(super) app: Arc<AppliedApp>,
+    /// Suggestions for unknown names of the request.
+    pub(super) suggestions: Arc<Suggestions>,
 }
 
 impl Context {
@@ -69,7 +71,8 @@ impl Context {
     pub(super) fn target(&self, id: &InstallationId) -> Result<Target, RegisterError> {
         let installation = self.state().installation(id.as_str()).ok_or(RegisterError::NotFound)?;
         let app = self.state().app(installation.record.app.as_str());
-        Ok(Target { app: app.ok_or(RegisterError::NotFound)?, installation })
+        let app = app.ok_or(RegisterError::NotFound)?;
+        Ok(Target { installation, app, suggestions: Arc::default() })
     }
 
     /// Returns the limit of dynamic modules of an installation.
@@ -85,6 +88,7 @@ impl Context {
             product: Some(target.installation.record.product),
             allow_unknown_events: self.settings.allow_unknown_events,
             programs: &self.replica.programs,
+            suggestions: &target.suggestions,
         }
     }
 

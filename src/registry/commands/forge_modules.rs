@@ -12,6 +12,7 @@ use crate::registry::compile::AppliedInstallation;
 use crate::registry::error::RegisterError;
 use crate::registry::model::{
     InstallationRecord, ModuleFields, ModuleRecord, Problem, QuotaUsage, RegistrationApi, code,
+    listed,
 };
 use crate::registry::transaction::Mutation;
 use crate::registry::validation::{
@@ -43,7 +44,7 @@ pub struct RegisteredModule {
 impl RegisteredModule {
     pub(super) fn new(module: ModuleRecord, validated: &ValidatedTrigger) -> Self {
         let ValidatedTrigger { warnings, complexity, .. } = validated;
-        Self { module, warnings: warnings.clone(), complexity: complexity.clone() }
+        Self { module, warnings: listed(warnings.clone()), complexity: complexity.clone() }
     }
 }
 
@@ -91,7 +92,8 @@ impl<'a> ForgeModules<'a> {
         key: Option<ModuleKey>,
     ) -> Result<ValidatedTrigger, RegisterError> {
         let request = NewModule { spec, key, replaces: false };
-        Ok(registration::dry_run(self.context, installation, &request)?.trigger)
+        let valid = registration::dry_run(self.context, installation, &request)?.trigger;
+        Ok(ValidatedTrigger { warnings: listed(valid.warnings), ..valid })
     }
 
     /// As [`ForgeModules::validate`], for a module that replaces the one with its key, if there is
@@ -106,7 +108,8 @@ impl<'a> ForgeModules<'a> {
         key: &ModuleKey,
     ) -> Result<Vec<Problem>, RegisterError> {
         let request = NewModule { spec, key: Some(key.clone()), replaces: true };
-        Ok(registration::dry_run(self.context, installation, &request)?.trigger.warnings)
+        let valid = registration::dry_run(self.context, installation, &request)?.trigger;
+        Ok(listed(valid.warnings))
     }
 
     /// Replaces the module `key` completely. `expected` is its required revision.

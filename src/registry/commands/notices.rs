@@ -5,6 +5,7 @@
 //! A notice is posted to the address in the app record (`notices.url`) and signed like a delivery; an
 //! app without one gets none. It waits in the record of the installation until the app has it.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,6 +31,15 @@ use crate::registry::transaction::Mutation;
 /// Type of the notice of modules that discovery ignored; its data are those of the record.
 const DISCOVERY_IGNORED: &str = "switchyard.discovery.ignored";
 
+/// Type of the notice that the module quota is nearly used up.
+const NEAR_LIMIT: &str = "switchyard.modules.near_limit";
+
+/// Type of the notice that a module receives no more events.
+const INACTIVE: &str = "switchyard.module.inactive";
+
+/// Type of the notice of webhooks that expire soon.
+const EXPIRING: &str = "switchyard.webhook.expiring";
+
 /// Type of the notice that events are postponed.
 const SHARE_EXCEEDED: &str = "switchyard.evaluation.share_exceeded";
 
@@ -50,11 +60,22 @@ impl<'a> Notices<'a> {
     /// Adds a notice to the record that is about to be stored, if the app has an address for notices.
     /// Returns whether it was added.
     fn add(self, record: &mut InstallationRecord, kind: &str, data: Value) -> bool {
+        self.merge(record, kind, data, |_| false)
+    }
+
+    /// As [`Notices::add`], in place of the waiting notices of this kind for whose data `is_merged`.
+    fn merge(
+        self,
+        record: &mut InstallationRecord,
+        kind: &str,
+        data: Value,
+        is_merged: impl Fn(&Value) -> bool,
+    ) -> bool {
         let app = self.context.state().app(record.app.as_str());
         if app.is_none_or(|app| app.record.notices.is_none()) {
             return false;
         }
-        if let Some(replaced) = record.add_notice(kind, data) {
+        if let Some(replaced) = record.merge_notice(kind, data, is_merged) {
             metrics::app_called("notice", false);
             warn!(installation = %record.id, kind = replaced, "notice dropped: too many wait");
         }
@@ -67,18 +88,19 @@ impl<'a> Notices<'a> {
         !waits && self.add(record, kind, data)
     }
 
-    /// Adds a notice if a change crosses the quota threshold.
+    /// Adds a notice if a change crosses the quota threshold, in place of a waiting one, whose numbers are
+    /// out of date.
     pub(super) fn near_limit(self, record: &mut InstallationRecord, usage: QuotaUsage) {
         if usage.crossed_threshold() {
             let data = json!({"used": usage.after, "max": usage.max});
-            self.add(record, "switchyard.modules.near_limit", data);
+            self.merge(record, NEAR_LIMIT, data, |_| true);
         }
     }
 
-    /// Adds the notice that a module receives no more events.
+    /// Adds the notice that a module receives no more events, in place of a waiting one about the module.
     pub(super) fn inactive(self, record: &mut InstallationRecord, key: &str, reason: &str) {
         let data = json!({"key": key, "reason": reason});
-        self.add(record, "switchyard.module.inactive", data);
+        self.merge(record, INACTIVE, data, |waiting| waiting.get("key") == Some(&key.into()));
     }
 
     /// Adds the notice that discovery ignored modules; one that waits already is enough.
@@ -134,8 +156,8 @@ impl<'a> Notices<'a> {
                 let webhooks = expiring_webhooks(&record, soon_ms);
                 record.warned_until_ms = soon_ms;
                 if !webhooks.is_empty() {
-                    let data = json!({"webhooks": webhooks});
-                    self.add(&mut record, "switchyard.webhook.expiring", data);
+                    let data = json!({"webhooks": with_waiting(&record, webhooks)});
+                    self.merge(&mut record, EXPIRING, data, |_| true);
                 }
                 Ok(Mutation::Put(Box::new(record), ()))
             })
@@ -255,4 +277,23 @@ fn expiring_webhooks(record: &InstallationRecord, soon_ms: i64) -> Vec<Value> {
         is_new.then(id)?.map(|id| json!({"id": id, "expirationDate": at_ms}))
     });
     expiring.collect()
+}
+
+/// Returns webhooks together with those that waiting notices name and that are still registered, which
+/// bounds their number.
+fn with_waiting(record: &InstallationRecord, webhooks: Vec<Value>) -> Vec<Value> {
+    let registered = record.modules.iter().filter_map(DynamicWebhook::of_module);
+    let registered: HashSet<u64> = registered.map(|webhook| webhook.id).collect();
+    let waiting = record.notices.iter().filter(|notice| notice.kind == EXPIRING);
+    let named = waiting.filter_map(|notice| notice.data.get("webhooks")?.as_array()).flatten();
+    let id = |webhook: &Value| webhook.get("id").and_then(Value::as_u64);
+    let is_new =
+        |id: u64, all: &[Value]| !all.iter().any(|known| known.get("id") == Some(&id.into()));
+    let mut all = webhooks;
+    for webhook in named {
+        if id(webhook).is_some_and(|id| registered.contains(&id) && is_new(id, &all)) {
+            all.push(webhook.clone());
+        }
+    }
+    all
 }

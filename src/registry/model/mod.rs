@@ -49,7 +49,7 @@ pub use module::{
 pub use module_fields::ModuleFields;
 pub use notice::PendingNotice;
 pub(crate) use notice_queue::{CALLBACK, NoticeOutcome};
-pub use problem::{Problem, SourceRange, code, summary};
+pub use problem::{PROBLEMS_LISTED_MAX, Problem, SourceRange, code, listed, summary};
 pub(crate) use quota::QuotaUsage;
 pub(crate) use replay_guard::ReplayGuard;
 pub use replay_guard::{Replayed, SignedRequest};

@@ -52,6 +52,30 @@ impl InstallationRecord {
         })
     }
 
+    /// Adds a notice in place of the waiting ones of its kind for whose data `is_merged`. It keeps the time
+    /// of their next attempt, and has its own id: if one of them is being sent, the app gets both.
+    /// Returns as [`InstallationRecord::add_notice`].
+    pub(crate) fn merge_notice(
+        &mut self,
+        kind: &str,
+        data: Value,
+        is_merged: impl Fn(&Value) -> bool,
+    ) -> Option<String> {
+        let mut due_ms = i64::MIN;
+        self.notices.retain(|notice| {
+            let is_merged = notice.kind == kind && is_merged(&notice.data);
+            if is_merged {
+                due_ms = due_ms.max(notice.due_ms);
+            }
+            !is_merged
+        });
+        let replaced = self.add_notice(kind, data);
+        if let Some(added) = self.notices.last_mut() {
+            added.due_ms = added.due_ms.max(due_ms);
+        }
+        replaced
+    }
+
     /// Returns when the next notice is to be sent, milliseconds since the epoch.
     pub(crate) fn notice_due_ms(&self) -> Option<i64> {
         self.notices.iter().map(|notice| notice.due_ms).min()
@@ -121,6 +145,27 @@ mod tests {
         assert!(!record.settle_notice(&id, NoticeOutcome::Sent, now_ms));
         assert!(record.notices.is_empty());
         assert!(!record.settle_notice(&id, NoticeOutcome::Failed, now_ms), "it was removed");
+    }
+
+    #[test]
+    fn waiting_notices_of_a_kind_are_merged_and_keep_the_time_of_their_attempt() {
+        let mut record = connect_installation();
+        record.add_notice("other", Value::Null);
+        for used in 0..3 {
+            record.add_notice("limit", used.into());
+        }
+        let now_ms = record.notice_due_ms().unwrap();
+        let claimed = record.claim_notices(i64::MAX - 1_000_000);
+        record.settle_notice(&claimed[3].id, NoticeOutcome::Failed, now_ms + 5_000);
+        let due_ms = record.notices.iter().map(|notice| notice.due_ms).max().unwrap();
+        assert_eq!(record.merge_notice("limit", 7.into(), |_| true), None);
+        let kinds: Vec<_> = record.notices.iter().map(|n| (&*n.kind, n.data.clone())).collect();
+        assert_eq!(kinds, [("other", Value::Null), ("limit", 7.into())]);
+        assert_eq!((record.notices[1].attempts, record.notices[1].due_ms), (0, due_ms));
+        assert!(!record.settle_notice(&claimed[1].id, NoticeOutcome::Sent, now_ms));
+        assert_eq!(record.notices.len(), 2, "an earlier one was sent, this one was not");
+        record.merge_notice("limit", 8.into(), |data| *data == 6);
+        assert_eq!(record.notices.len(), 3);
     }
 
     #[test]

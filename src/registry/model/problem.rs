@@ -98,6 +98,22 @@ pub fn summary(problems: &[Problem]) -> String {
     }
 }
 
+/// Errors or warnings that an answer lists. A request may have one for every few bytes of its body, and
+/// its author reads the first.
+pub const PROBLEMS_LISTED_MAX: usize = 100;
+
+/// Returns the problems as an answer lists them: the first, and one that has the number of the others.
+#[must_use]
+pub fn listed(mut problems: Vec<Problem>) -> Vec<Problem> {
+    let more = problems.len().saturating_sub(PROBLEMS_LISTED_MAX);
+    if more > 0 {
+        problems.truncate(PROBLEMS_LISTED_MAX);
+        let message = format!("{more} more are not listed");
+        problems.push(Problem::new(code::NOT_LISTED, "", message));
+    }
+    problems
+}
+
 /// Codes of registration problems. Append only; a code is never reused.
 pub mod code {
     /// A required member is absent.
@@ -164,6 +180,8 @@ pub mod code {
     pub const CONDITION: &str = "SY-2036";
     /// Warning: a webhook that is stored and never delivered.
     pub const UNDELIVERED: &str = "SY-2037";
+    /// The number of further errors or warnings.
+    pub const NOT_LISTED: &str = "SY-2038";
 }
 
 #[cfg(test)]
@@ -179,6 +197,18 @@ mod tests {
             summary(&[first, second]),
             "data.events[0]: no such event `a`; did you mean `b`? (and 1 more)"
         );
+    }
+
+    #[test]
+    fn the_first_problems_are_listed_and_the_others_counted() {
+        let problems = |count: usize| -> Vec<Problem> {
+            (0..count).map(|n| Problem::new(code::FORM, format!("events[{n}]"), "m")).collect()
+        };
+        assert_eq!(listed(problems(PROBLEMS_LISTED_MAX)), problems(PROBLEMS_LISTED_MAX));
+        let found = listed(problems(PROBLEMS_LISTED_MAX + 7));
+        assert_eq!(found.len(), PROBLEMS_LISTED_MAX + 1);
+        assert_eq!(found[PROBLEMS_LISTED_MAX].code, code::NOT_LISTED);
+        assert!(found[PROBLEMS_LISTED_MAX].message.starts_with("7 more"));
     }
 
     #[test]

@@ -4,11 +4,15 @@ use super::*;
 use crate::clock;
 use crate::domain::{Secret, WebhookSigner};
 use crate::registry::{
-    ClientPut, ClientUser, ConnectModule, DynamicWebhook, SignedRequest, WEBHOOKS, WebhookOwner,
-    WebhookSpec,
+    ClientPut, ClientUser, ConnectModule, DynamicWebhook, SignedRequest, Suggestions, WEBHOOKS,
+    WebhookOwner, WebhookSpec,
 };
 
 mod ended_clients;
+
+fn read_webhook(element: &Value) -> Result<WebhookSpec, Vec<String>> {
+    WebhookSpec::read(element, &Suggestions::default())
+}
 
 const CONNECT: &str = "com.example";
 const ADDRESS: &str = "https://c.example/base/hooks";
@@ -43,7 +47,7 @@ impl Replica {
     }
 
     async fn add_webhooks(&self, specs: &[Value]) -> Vec<Result<u64, Vec<String>>> {
-        let specs = specs.iter().map(WebhookSpec::read).collect();
+        let specs = specs.iter().map(read_webhook).collect();
         self.dynamic_webhooks().register(&owner(), ADDRESS, specs).await.unwrap()
     }
 
@@ -250,7 +254,7 @@ async fn webhooks_have_results_of_their_own_and_ids_that_are_not_used_again() {
         .await
         .unwrap();
     let other = WebhookOwner { installation: "inst-d".into(), ..owner() };
-    let specs = vec![WebhookSpec::read(&spec("project != EMPTY"))];
+    let specs = vec![read_webhook(&spec("project != EMPTY"))];
     assert_eq!(replica.dynamic_webhooks().register(&other, ADDRESS, specs).await.unwrap(), [Ok(4)]);
 }
 
@@ -258,7 +262,7 @@ async fn webhooks_have_results_of_their_own_and_ids_that_are_not_used_again() {
 async fn webhook_address_is_one_and_under_the_base_of_the_app() {
     let (replica, _store) = Replica::with_connect().await;
     let put = async |url: &str| {
-        let specs = vec![WebhookSpec::read(&spec("project != EMPTY"))];
+        let specs = vec![read_webhook(&spec("project != EMPTY"))];
         replica.dynamic_webhooks().register(&owner(), url, specs).await.is_ok()
     };
     for foreign in [
@@ -282,7 +286,7 @@ async fn users_of_an_oauth_app_have_their_own_webhooks_and_bound() {
     let (replica, _store) = Replica::with_connect().await;
     let user = |name: &str| WebhookOwner { client: Some(client_user("c", name)), ..owner() };
     let put = async |name: &str| {
-        let specs = vec![WebhookSpec::read(&spec("project != EMPTY")); 4];
+        let specs = vec![read_webhook(&spec("project != EMPTY")); 4];
         let results =
             replica.dynamic_webhooks().register(&user(name), ADDRESS, specs).await.unwrap();
         results.into_iter().filter(Result::is_ok).count()
@@ -307,7 +311,7 @@ impl Replica {
 
     async fn hook_of(&self, client: &str, url: &str) -> Result<u64, RegisterError> {
         let owner = WebhookOwner { client: Some(client_user(client, "u")), ..owner() };
-        let specs = vec![WebhookSpec::read(&spec("project = A"))];
+        let specs = vec![read_webhook(&spec("project = A"))];
         let results = self.dynamic_webhooks().register(&owner, url, specs).await?;
         Ok(results.into_iter().next().unwrap().unwrap())
     }
@@ -451,7 +455,7 @@ async fn each_user_of_each_oauth_client_has_one_address() {
         assert!(refused.contains(part), "{refused}");
     }
     let other = WebhookOwner { client: Some(client_user("a", "other")), ..owner() };
-    let specs = vec![WebhookSpec::read(&spec(""))];
+    let specs = vec![read_webhook(&spec(""))];
     assert!(replica.dynamic_webhooks().register(&other, two, specs).await.is_ok());
 }
 
@@ -512,7 +516,7 @@ async fn expired_webhooks_are_restored_only_within_the_limits_for_new_ones() {
     let (replica, store) = Replica::with_connect().await;
     let user = WebhookOwner { client: Some(client_user("c", "a")), ..owner() };
     let add = async |url: &str, count: usize| {
-        let specs = vec![WebhookSpec::read(&spec("project != EMPTY")); count];
+        let specs = vec![read_webhook(&spec("project != EMPTY")); count];
         replica.dynamic_webhooks().register(&user, url, specs).await.map(|results| results.len())
     };
     let live = || {
@@ -543,14 +547,14 @@ async fn webhook_is_changed_in_place() {
     replica.add_webhooks(&[spec("project = A")]).await;
     let [before]: [DynamicWebhook; 1] =
         replica.dynamic_webhooks().list(&owner()).try_into().unwrap();
-    let new = WebhookSpec::read(&spec("project = B")).unwrap();
+    let new = read_webhook(&spec("project = B")).unwrap();
     let changed = replica.dynamic_webhooks().change(&owner(), 1, new.clone()).await.unwrap();
     assert_eq!(changed, DynamicWebhook { jql_filter: "project = B".into(), ..before });
     assert!(matches!(
         replica.dynamic_webhooks().change(&owner(), 2, new).await,
         Err(RegisterError::NotFound)
     ));
-    let wrong = WebhookSpec::read(&spec("foo = 1")).unwrap();
+    let wrong = read_webhook(&spec("foo = 1")).unwrap();
     assert!(replica.dynamic_webhooks().change(&owner(), 1, wrong).await.is_err());
 }
 

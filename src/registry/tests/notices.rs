@@ -50,3 +50,22 @@ async fn exceeded_share_waits_once_also_where_many_notices_wait() {
     let exceeded = kinds.iter().filter(|kind| *kind == "switchyard.evaluation.share_exceeded");
     assert_eq!((kinds.len(), exceeded.count()), (full, 1));
 }
+
+#[tokio::test]
+async fn notices_of_a_near_limit_are_merged_while_they_wait() {
+    let (replica, _store) = Replica::provisioned().await;
+    let notices = json!({"notices": {"url": "https://app.example.com/notices"}});
+    replica.put_forge(notices).await.unwrap();
+    let mut last = None;
+    for _ in 0..90 {
+        last = Some(replica.add(json!({})).await.unwrap().key);
+    }
+    for _ in 0..4 {
+        let key = last.take().unwrap();
+        replica.forge_modules().remove(&"inst-a".into(), &key, None).await.unwrap();
+        last = Some(replica.add(json!({})).await.unwrap().key);
+    }
+    assert_eq!(waiting(&replica), ["switchyard.modules.near_limit"]);
+    let record = replica.installation("inst-a").unwrap().record.clone();
+    assert_eq!(record.notices[0].data, json!({"used": 90, "max": 100}));
+}

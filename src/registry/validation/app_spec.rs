@@ -6,20 +6,21 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::app_parts::{AppSecrets, DiscoverySpec, EndpointSpec, NoticesSpec, refuse_unknown};
 use super::module_key::{key_problem, stored_key_problem};
 use super::program_cache::ProgramCache;
 use super::quotas::static_path_problem;
 use super::secrets::signing_secret_problem;
 use super::static_modules::StaticModules;
 use super::static_webhook::StaticWebhook;
+use super::suggestions::Suggestions;
 use super::trigger_rules::ValidationRules;
 use super::webhook::is_relative;
 use super::webhook_review::WebhookReview;
 use crate::clock;
 use crate::domain::{AppId, Product, Secret, UnknownMembers};
 use crate::registry::model::{
-    AppKind, AppPermissions, AppRecord, DiscoveryConfig, Endpoint, EndpointAuth, FORMAT,
-    LifecycleCallbacks, NoticeEndpoint, Problem, RetiringSecret, StoredWith, TRIGGER,
+    AppKind, AppPermissions, AppRecord, FORMAT, LifecycleCallbacks, Problem, StoredWith, TRIGGER,
     UNDELIVERED_WEBHOOKS, WEBHOOKS, code,
 };
 
@@ -56,42 +57,6 @@ pub struct AppSpec {
     delivery: Option<Map<String, Value>>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct EndpointSpec {
-    pub(crate) key: String,
-    url: String,
-    /// Tokens sent to the endpoint.
-    #[serde(default, deserialize_with = "known_auth")]
-    auth: EndpointAuth,
-    /// Used unchanged; if absent, a known endpoint keeps its secret and a new one gets a generated
-    /// one.
-    pub(crate) secret: Option<Secret>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct DiscoverySpec {
-    #[serde(rename = "use")]
-    types: Vec<String>,
-    url: String,
-    /// As for an endpoint.
-    pub(crate) secret: Option<Secret>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct NoticesSpec {
-    url: String,
-    /// As for an endpoint.
-    pub(crate) secret: Option<Secret>,
-}
-
-fn known_auth<'de, D: Deserializer<'de>>(from: D) -> Result<EndpointAuth, D::Error> {
-    let auth = EndpointAuth::deserialize(from)?;
-    refuse_unknown(&auth.unknown).map(|()| auth)
-}
-
 fn known_permissions<'de, D: Deserializer<'de>>(
     from: D,
 ) -> Result<Option<AppPermissions>, D::Error> {
@@ -103,12 +68,6 @@ fn known_permissions<'de, D: Deserializer<'de>>(
 fn known_lifecycle<'de, D: Deserializer<'de>>(from: D) -> Result<LifecycleCallbacks, D::Error> {
     let lifecycle = LifecycleCallbacks::deserialize(from)?;
     refuse_unknown(&lifecycle.unknown).map(|()| lifecycle)
-}
-
-/// Refuses members in a request that are only kept in stored records.
-fn refuse_unknown<E: serde::de::Error>(unknown: &UnknownMembers) -> Result<(), E> {
-    let name = unknown.first_name();
-    name.map_or(Ok(()), |name| Err(E::custom(format_args!("unknown field `{name}`"))))
 }
 
 impl AppSpec {
@@ -196,8 +155,14 @@ impl AppSpec {
         programs: &ProgramCache,
     ) -> Vec<Problem> {
         let app = self.without_secrets(id);
-        let rules =
-            ValidationRules { app: Some(&app), product: None, allow_unknown_events, programs };
+        let suggestions = &Suggestions::default();
+        let rules = ValidationRules {
+            app: Some(&app),
+            product: None,
+            allow_unknown_events,
+            programs,
+            suggestions,
+        };
         let mut warnings = Vec::new();
         for (module_type, modules) in &app.static_modules {
             for (index, data) in modules.iter().enumerate() {
@@ -210,8 +175,9 @@ impl AppSpec {
                     (WEBHOOKS, AppKind::Connect) => {
                         // An app may be installed in either product.
                         let products = &Product::ALL;
-                        let review = WebhookReview { products, epic_fields, path: &path };
-                        let webhook = static_webhook(data, &path, programs);
+                        let path = path.as_str();
+                        let review = WebhookReview { products, epic_fields, path, suggestions };
+                        let webhook = static_webhook(data, path, programs);
                         warnings.extend(webhook.into_iter().flat_map(|w| review.of_static(w)));
                     }
                     _ => {}
@@ -271,8 +237,14 @@ impl AppSpec {
         if let Err(reason) = app.delivery() {
             problems.push(Problem::new(code::FORM, "delivery", reason));
         }
-        let rules =
-            ValidationRules { app: Some(&app), product: None, allow_unknown_events, programs };
+        let suggestions = &Suggestions::default();
+        let rules = ValidationRules {
+            app: Some(&app),
+            product: None,
+            allow_unknown_events,
+            programs,
+            suggestions,
+        };
         for (module_type, modules) in &app.static_modules {
             if module_type == UNDELIVERED_WEBHOOKS && self.kind == AppKind::Connect {
                 let path = format!("staticModules.{module_type}");
@@ -282,19 +254,24 @@ impl AppSpec {
             for (index, data) in modules.iter().enumerate() {
                 let path = self.static_modules.path(module_type, index);
                 let key_path = format!("{path}.key");
-                match data.get("key").and_then(Value::as_str) {
+                match data.get("key") {
                     None => {
-                        let message = "a module of an app has a key, a string";
+                        let message = "a module of an app has a key";
                         problems.push(Problem::new(code::MISSING, key_path, message));
                     }
-                    Some(key) if !keys.insert(key) => {
+                    Some(Value::String(key)) if !keys.insert(key.as_str()) => {
                         let message = format!("two modules have the key `{key}`");
                         problems.push(Problem::new(code::DUPLICATE, key_path, message));
                     }
-                    Some(key) if self.kind == AppKind::Connect && module_type != WEBHOOKS => {
+                    Some(Value::String(key))
+                        if self.kind == AppKind::Connect && module_type != WEBHOOKS =>
+                    {
                         problems.extend(stored_key_problem(key, &key_path));
                     }
-                    Some(key) => problems.extend(key_problem(key, &key_path)),
+                    Some(Value::String(key)) => problems.extend(key_problem(key, &key_path)),
+                    Some(_) => {
+                        problems.push(Problem::new(code::FORM, key_path, "a key is a string"))
+                    }
                 }
                 match (module_type.as_str(), self.kind) {
                     (TRIGGER, AppKind::Forge) => {
@@ -349,15 +326,8 @@ fn static_webhook(
     StaticWebhook::read(data, path, Product::Jira, programs)
 }
 
-/// The parts of an app that carry a secret.
-pub(crate) struct AppSecrets {
-    pub(crate) endpoints: Vec<Endpoint>,
-    pub(crate) discovery: Option<DiscoveryConfig>,
-    pub(crate) notices: Option<NoticeEndpoint>,
-}
-
 impl AppSecrets {
-    /// The same parts with empty secrets, to validate an app before secrets exist.
+    /// Returns the parts with empty secrets, to validate an app before secrets exist.
     fn empty(spec: &AppSpec) -> Self {
         let empty = || Secret::new("");
         let endpoint = |endpoint: &EndpointSpec| endpoint.with(empty(), None);
@@ -366,32 +336,6 @@ impl AppSecrets {
             discovery: spec.discovery.as_ref().map(|discovery| discovery.with(empty())),
             notices: spec.notices.as_ref().map(|notices| notices.with(empty())),
         }
-    }
-}
-
-impl EndpointSpec {
-    /// Adds its secret. `old` is the endpoint of this key: its secret retires if it is another one.
-    pub(crate) fn with(&self, secret: Secret, old: Option<&Endpoint>) -> Endpoint {
-        let (key, url, auth) = (self.key.clone(), self.url.clone(), self.auth.clone());
-        let previous = old.and_then(|old| {
-            RetiringSecret::after(&old.secret, old.previous.as_ref(), &secret, clock::now_ms())
-        });
-        Endpoint { key, url, secret, previous, auth, unknown: UnknownMembers::default() }
-    }
-}
-
-impl DiscoverySpec {
-    /// Adds its secret.
-    pub(crate) fn with(&self, secret: Secret) -> DiscoveryConfig {
-        let (types, url) = (self.types.clone(), self.url.clone());
-        DiscoveryConfig { types, url, secret, unknown: UnknownMembers::default() }
-    }
-}
-
-impl NoticesSpec {
-    /// Adds its secret.
-    pub(crate) fn with(&self, secret: Secret) -> NoticeEndpoint {
-        NoticeEndpoint { url: self.url.clone(), secret, unknown: UnknownMembers::default() }
     }
 }
 

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use switchyard_expr::Program;
 
-use super::catalog::nearest_webhook;
 use super::program_cache::ProgramCache;
+use super::suggestions::Suggestions;
 use super::webhook::WebhookDefinition;
 use super::webhook_review::WebhookReview;
 use crate::domain::{Product, UnknownMembers};
@@ -66,14 +66,15 @@ impl WebhookSpec {
     ///
     /// # Errors
     /// The problems, as sentences.
-    pub fn read(element: &Value) -> Result<Self, Vec<String>> {
+    pub fn read(element: &Value, suggestions: &Suggestions) -> Result<Self, Vec<String>> {
         let spec = Self::deserialize(element).map_err(|error| vec![error.to_string()])?;
         let mut problems = Vec::new();
         if spec.events.is_empty() {
             problems.push("events must not be empty".to_owned());
         }
-        for event in spec.events.iter().filter(|event| !EVENTS.contains(&event.as_str())) {
-            let meant = nearest_webhook(event, &[Product::Jira]);
+        let unknown = spec.events.iter().filter(|event| !EVENTS.contains(&event.as_str()));
+        for event in unknown.take(LIST_MAX) {
+            let meant = suggestions.webhook(event, &[Product::Jira]);
             let hint = meant.filter(|name| EVENTS.contains(&name.as_str()) && name != event);
             let hint = hint.map_or_else(String::new, |name| format!("; did you mean {name}?"));
             problems.push(format!("The event {event} is unsupported{hint}"));
@@ -103,7 +104,10 @@ impl WebhookSpec {
         epic_fields: &[String],
     ) -> Result<ValidatedWebhook, Vec<Problem>> {
         let webhook = WebhookDefinition::from(self.clone().webhook(0, "", None, 0));
-        let review = WebhookReview { products: &[Product::Jira], epic_fields, path: "" };
+        // The names of the events are known.
+        let suggestions = &Suggestions::default();
+        let products = &[Product::Jira];
+        let review = WebhookReview { products, epic_fields, path: "", suggestions };
         let refused = review.refused_fields(&webhook.jql);
         if !refused.is_empty() {
             return Err(refused);

@@ -4,6 +4,7 @@
 //! records of [`model`](super::model) and the filter language, neither the store nor the applied
 //! state; what it compares with is passed in.
 
+mod app_parts;
 mod app_spec;
 pub mod catalog;
 mod conditions;
@@ -19,12 +20,13 @@ mod quotas;
 mod secrets;
 mod static_modules;
 mod static_webhook;
+mod suggestions;
 mod trigger;
 mod trigger_rules;
 mod webhook;
 mod webhook_review;
 
-pub(crate) use app_spec::{AppSecrets, EndpointSpec};
+pub(crate) use app_parts::{AppSecrets, EndpointSpec};
 pub use app_spec::{AppSpec, CheckUrl};
 pub use connect_module::ConnectModule;
 pub(crate) use discovery_response::{
@@ -43,6 +45,7 @@ pub(crate) use quotas::{
 pub(crate) use secrets::{issued_secret_problem, issued_secret_warning, signing_secret_problem};
 pub use static_modules::StaticModules;
 pub(crate) use static_webhook::StaticWebhook;
+pub use suggestions::Suggestions;
 pub use trigger::{DeclaredProperty, HandlerRef, Trigger, TriggerEvent, TriggerFilter};
 pub(crate) use trigger_rules::DECLARED_PATHS_MAX;
 pub use trigger_rules::{FilterCost, ValidatedTrigger, ValidationRules};

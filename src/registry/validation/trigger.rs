@@ -90,6 +90,9 @@ pub struct Located<T> {
 const MEMBERS: &[&str] = &["key", "events", "function", "endpoint", "filter", "payload"];
 const EVENT_MEMBERS: &[&str] = &["eventType", "filter", "payload"];
 const FILTER_MEMBERS: &[&str] = &["ignoreSelf", "appIsLicensed", "expression", "onError"];
+/// Events that a trigger lists at most, several times as many as there are event types. Each is compared
+/// with the others and with the filters.
+const EVENTS_MAX: usize = 1000;
 /// Prefix of paths in filters; the vendor omits it in `payload.include`.
 const RUNTIME: &str = "event.runtime.";
 
@@ -245,6 +248,10 @@ impl TriggerParser {
                 return None;
             }
         };
+        if items.len() > EVENTS_MAX {
+            self.form(path, &format!("a trigger lists at most {EVENTS_MAX} events"));
+            return None;
+        }
         let mut read = ParsedEvents::default();
         let objects = items.iter().any(Value::is_object);
         for (index, item) in items.iter().enumerate() {
@@ -528,6 +535,17 @@ mod tests {
             read(json!({"events": [event, event], "function": "f"})).unwrap().events.len(),
             1
         );
+    }
+
+    #[test]
+    fn the_events_of_a_trigger_are_limited() {
+        let listing = |count: usize| {
+            let events: Vec<_> = (0..count).map(|number| format!("e{number}")).collect();
+            json!({"events": events, "function": "f"})
+        };
+        assert_eq!(read(listing(EVENTS_MAX)).unwrap().events.len(), EVENTS_MAX);
+        let found = codes(listing(EVENTS_MAX + 1));
+        assert_eq!(found, [(code::FORM.to_owned(), "data.events".to_owned())]);
     }
 
     #[test]

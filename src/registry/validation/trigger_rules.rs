@@ -11,6 +11,7 @@ use switchyard_expr::{Program, Usage};
 
 use super::catalog;
 use super::program_cache::ProgramCache;
+use super::suggestions::Suggestions;
 use super::trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
 use crate::domain::Product;
 use crate::event::sources::{SOURCES, source_of};
@@ -32,6 +33,10 @@ pub struct ValidatedTrigger {
 /// Different texts of property paths that a trigger may declare. Each is a member of its deliveries,
 /// also if it is another spelling of the same path, which the limit of paths counts once.
 pub(crate) const DECLARED_PATHS_MAX: usize = 25;
+
+/// Handlers of the app that the problem of an unknown one names. Each trigger may have this problem, so a
+/// list of all would grow with the product of both.
+const HANDLERS_SHOWN_MAX: usize = 10;
 
 /// How the cost of a filter grows with the lists it iterates.
 ///
@@ -60,6 +65,8 @@ pub struct ValidationRules<'a> {
     pub allow_unknown_events: bool,
     /// Compiled filters.
     pub programs: &'a ProgramCache,
+    /// Suggestions for unknown names of the request.
+    pub suggestions: &'a Suggestions,
 }
 
 impl ValidationRules<'_> {
@@ -122,7 +129,8 @@ impl ValidationRules<'_> {
         let Some(known) = catalog::find(name) else {
             let mut problem =
                 Problem::new(code::UNKNOWN_EVENT, path, format!("no such event `{name}`"));
-            problem.help = catalog::nearest(name).map(|near| format!("did you mean `{near}`?"));
+            let near = self.suggestions.event_type(name);
+            problem.help = near.map(|near| format!("did you mean `{near}`?"));
             if self.allow_unknown_events {
                 warnings.push(problem)
             } else {
@@ -171,8 +179,17 @@ impl ValidationRules<'_> {
         let problem = Problem::new(code::UNKNOWN_HANDLER, &named.path, message);
         Some(match known.as_slice() {
             [] => problem.with_help(format!("the app declares no {what}")),
-            known => problem.with_help(format!("it has {}", known.join(", "))),
+            known => problem.with_help(format!("it has {}", names(known))),
         })
+    }
+}
+
+/// Returns the first of these names, and how many more there are.
+fn names(all: &[String]) -> String {
+    let shown = all.get(..HANDLERS_SHOWN_MAX).unwrap_or(all);
+    match all.len() - shown.len() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
     }
 }
 
@@ -225,6 +242,7 @@ mod tests {
             product: Some(Product::Jira),
             allow_unknown_events,
             programs: &programs,
+            suggestions: &Suggestions::default(),
         };
         rules.check(data.as_object().unwrap(), "data")
     }
@@ -254,6 +272,7 @@ mod tests {
                 product,
                 allow_unknown_events: false,
                 programs: &programs,
+                suggestions: &Suggestions::default(),
             };
             let data = json!({"events": [event], "function": "main"});
             rules.check(data.as_object().unwrap(), "data").unwrap().warnings
@@ -280,6 +299,7 @@ mod tests {
             product: None,
             allow_unknown_events: false,
             programs: &programs,
+            suggestions: &Suggestions::default(),
         };
         let data = json!({"events": ["avi:jira:created:user"], "function": "main"});
         assert!(rules.check(data.as_object().unwrap(), "data").is_ok());

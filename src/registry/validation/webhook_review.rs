@@ -1,9 +1,10 @@
 //! Warnings about webhooks that are accepted but never fire, or fire more often than their author
 //! means.
 
-use super::catalog::{is_webhook_name, nearest_webhook};
+use super::catalog::is_webhook_name;
 use super::language::{self, Query};
 use super::static_webhook::{StaticWebhook, undelivered_warnings};
+use super::suggestions::Suggestions;
 use super::webhook::{WebhookDefinition, has_issue, is_about_an_issue};
 use crate::domain::Product;
 use crate::event::sources::source_of;
@@ -22,6 +23,8 @@ pub(crate) struct WebhookReview<'a> {
     pub(crate) epic_fields: &'a [String],
     /// Path of the webhook in its request; empty for a dynamic one.
     pub(crate) path: &'a str,
+    /// Suggestions for unknown names of the request.
+    pub(crate) suggestions: &'a Suggestions,
 }
 
 impl WebhookReview<'_> {
@@ -104,7 +107,7 @@ impl WebhookReview<'_> {
         let message = format!("there is no webhook `{name}`{of}, so it never fires");
         let mut problem = Problem::new(code::UNKNOWN_EVENT, path, message);
         let other = Product::ALL.into_iter().find(|product| is_webhook_name(name, *product));
-        problem.help = match (nearest_webhook(name, self.products), other) {
+        problem.help = match (self.suggestions.webhook(name, self.products), other) {
             (Some(near), _) => Some(format!("did you mean `{near}`?")),
             (None, Some(other)) => Some(format!("it is a webhook of {}", source_of(other).title())),
             (None, None) => None,
@@ -157,7 +160,9 @@ mod tests {
     use serde_json::json;
 
     fn codes(webhook: &WebhookDefinition, products: &[Product]) -> Vec<(String, String)> {
-        let review = WebhookReview { products, epic_fields: &["10011".to_owned()], path: "" };
+        let suggestions = &Suggestions::default();
+        let epic_fields = &["10011".to_owned()];
+        let review = WebhookReview { products, epic_fields, path: "", suggestions };
         review
             .warnings(webhook)
             .into_iter()

@@ -5,7 +5,7 @@ use super::*;
 /// Registers a webhook as a replica does that knows the client as it was: it has looked up the caller.
 async fn late_hook(replica: &Replica, client: &str, user: &str) -> Result<u64, RegisterError> {
     let owner = WebhookOwner { client: Some(client_user(client, user)), ..owner() };
-    let specs = vec![WebhookSpec::read(&spec("project = A"))];
+    let specs = vec![read_webhook(&spec("project = A"))];
     let results = replica.dynamic_webhooks().register(&owner, ADDRESS, specs).await?;
     Ok(results.into_iter().next().unwrap().unwrap())
 }
@@ -100,4 +100,41 @@ async fn webhooks_without_a_client_follow_the_only_client_of_their_user() {
     replica.wait_until_current().await;
     replica.put_client("a", json!({"user": "next"})).await.unwrap();
     assert_eq!(listed(&replica, "a", "next"), [1]);
+}
+
+#[tokio::test]
+async fn webhooks_of_a_client_that_an_earlier_release_deleted_are_found_and_can_be_removed() {
+    let (replica, store) = Replica::with_connect().await;
+    for id in ["a", "b"] {
+        replica.put_client(id, json!({"user": format!("user-of-{id}")})).await.unwrap();
+    }
+    late_hook(&replica, "a", "user-of-a").await.unwrap();
+    late_hook(&replica, "b", "user-of-b").await.unwrap();
+    late_hook(&replica, "b", "user-of-b").await.unwrap();
+    replica.add_webhooks(&[spec("project = A")]).await;
+    // Stored before webhooks named their client.
+    let stored = crate::registry::Store::get(&*store, "inst.inst-c").await.unwrap().unwrap();
+    let mut document: Value = serde_json::from_slice(&stored.value).unwrap();
+    document["modules"][2]["data"].as_object_mut().unwrap().remove("client").unwrap();
+    let value = serde_json::to_vec(&document).unwrap().into();
+    let expected = Some(stored.revision);
+    crate::registry::Store::put(&*store, "inst.inst-c", value, expected).await.unwrap();
+    replica.wait_until_current().await;
+    let orphans = || {
+        let installation = replica.installation("inst-c").unwrap();
+        let found = replica.webhooks_without_client(&installation);
+        found.iter().map(|module| module.id.key.to_string()).collect::<Vec<_>>()
+    };
+    assert!(orphans().is_empty());
+    // As a release that does not know of ended clients deletes one.
+    let client = crate::registry::Store::get(&*store, "client.b").await.unwrap().unwrap();
+    crate::registry::Store::delete(&*store, "client.b", client.revision).await.unwrap();
+    replica.wait_until_current().await;
+    assert_eq!(orphans(), ["webhook-2", "webhook-3"]);
+    assert_eq!(replica.signer_of(2), "tenant");
+    for key in orphans() {
+        replica.forge_modules().remove(&"inst-c".into(), &key.as_str().into(), None).await.unwrap();
+    }
+    assert!(orphans().is_empty());
+    assert_eq!(replica.keys(), ["webhook-1", "webhook-4"], "those of others stay");
 }
