@@ -6,8 +6,8 @@ use axum::Router;
 use axum::routing::MethodRouter;
 
 use super::admin_tokens::AdminTokens;
-use crate::delivery::{EgressGuard, FailedWebhooks};
-use crate::event::UnmappedWebhooks;
+use crate::delivery::{DeliveryLogReader, EgressGuard, FailedWebhooks};
+use crate::event::{EventArchive, UnmappedWebhooks};
 use crate::listener::{AuthFailures, BodyIntake};
 use crate::matcher::Matcher;
 use crate::registry::Registry;
@@ -30,6 +30,10 @@ pub struct ApiState {
     pub failed_webhooks: Arc<dyn FailedWebhooks>,
     /// Counts webhooks that map to no event.
     pub unmapped_webhooks: Arc<dyn UnmappedWebhooks>,
+    /// Reads what became of deliveries.
+    pub delivery_log: Arc<dyn DeliveryLogReader>,
+    /// Reads single events.
+    pub events: Arc<dyn EventArchive>,
     /// Which addresses deliveries may be sent to.
     pub guard: Arc<EgressGuard>,
 }
