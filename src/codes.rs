@@ -1,7 +1,7 @@
 //! The stable error codes of the router, with the pages that `explain-code` prints.
 //!
-//! 1xxx: invalid or unauthorized input; 2xxx: registration; 5xxx: the broker and its streams. A
-//! code is never reused. The codes of the filter language, `SY-3nnn`, are in
+//! 1xxx: invalid or unauthorized input; 2xxx: registration; 4xxx: deliveries; 5xxx: the broker and
+//! its streams. A code is never reused. The codes of the filter language, `SY-3nnn`, are in
 //! [`switchyard_expr::Code`].
 
 use switchyard_expr::diagnostic::Page;
@@ -490,6 +490,13 @@ pub const CODES: &[CodeEntry] = &[
         "An answer lists the first 100 errors and the first 100 warnings of a request; this entry has the number of the others. Names after the first 100 unknown ones get no suggestion.",
         "",
         "Correct the listed ones and send the request again, or run `switchyard check`, which lists all.",
+    ),
+    entry(
+        "SY-4001",
+        "the delivery log is off",
+        "The router was started with `delivery.log = false`, so it does not record what becomes of deliveries.",
+        "",
+        "Set `delivery.log = true` and restart the routers. Deliveries are recorded from then on.",
     ),
     entry(
         "SY-5011",

@@ -33,10 +33,12 @@ use routing::Routing;
 
 use crate::api::AdminTokens;
 use crate::api::health::Health;
-use crate::bus::{FailedWebhookStream, PublishGates, UnmappedWebhookCounts};
+use crate::bus::{
+    DeliveryLogStreamReader, FailedWebhookStream, PublishGates, UnmappedWebhookCounts,
+};
 use crate::clock;
 use crate::config::{Config, LimitsConfig};
-use crate::delivery::{EgressGuard, HttpSender};
+use crate::delivery::{DeliveryLogReader, EgressGuard, HttpSender, NoDeliveryLog};
 use crate::matcher::Matcher;
 use crate::registry::{Registry, catalog};
 use crate::telemetry::exporter;
@@ -104,6 +106,8 @@ pub async fn start(
             broker.connections.control.clone(),
             broker.subjects.clone(),
         )),
+        delivery_log: delivery_log(config, &broker),
+        events: Arc::clone(&routing.events),
         publisher: Arc::clone(&routing.publisher),
         live: live.clone(),
         shares: Arc::clone(&routing.shares),
@@ -127,6 +131,15 @@ pub async fn start(
     let server = broker.server.map(ManagedBroker::supervise);
     let (Background { tasks, stop }, connections) = (background, broker.connections);
     Ok(Running { address, url, managed_broker, live, tasks, stop, health, connections, server })
+}
+
+/// Returns what reads the delivery log.
+fn delivery_log(config: &Config, broker: &Broker) -> Arc<dyn DeliveryLogReader> {
+    if !config.delivery.log {
+        return Arc::new(NoDeliveryLog);
+    }
+    let (control, subjects) = (broker.connections.control.clone(), broker.subjects.clone());
+    Arc::new(DeliveryLogStreamReader::new(control, subjects))
 }
 
 /// Returns the rules for outbound addresses, and the sender that applies them.

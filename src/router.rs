@@ -41,7 +41,7 @@ use waiting::WaitingEvents;
 use crate::clock;
 use crate::config::Config;
 use crate::delivery::{
-    DeadLetter, DeadLetterCause, DeadLetterReason, Dispatcher, PauseGate, StreamPosition,
+    DeadLetter, DeadLetterCause, DeadLetterReason, Dispatcher, Origin, PauseGate, StreamPosition,
     SubscriptionDirectory,
 };
 use crate::event::{CrashRecords, Message, MessageStream};
@@ -445,13 +445,14 @@ impl Router {
         };
         match work {
             Work::Deliver { prepared, matches } => {
-                self.fan_out.deliver_all(&prepared, matches).await;
+                self.fan_out.deliver_all(&prepared, matches, Origin::event(message)).await;
             }
             Work::Wait(wait) => {
                 let Wait { event, waiting, postponed, matched } = *wait;
                 let deliver = async {
                     if let Some((prepared, matches)) = matched {
-                        self.fan_out.deliver_all(&prepared, matches).await;
+                        let origin = Origin::event(message);
+                        self.fan_out.deliver_all(&prepared, matches, origin).await;
                     }
                 };
                 tokio::join!(self.waiting.park(&event, waiting, postponed), deliver);

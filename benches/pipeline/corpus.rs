@@ -80,10 +80,10 @@ pub(crate) fn matcher_that_matches_nothing() -> anyhow::Result<Arc<Matcher>> {
 }
 
 /// A subscription to every event.
-pub(crate) fn subscription_to_all(url: url::Url) -> Arc<Subscription> {
+pub(crate) fn subscription_to_all(number: usize, url: url::Url) -> Arc<Subscription> {
     Arc::new(Subscription {
         owner: Arc::new(Owner {
-            id: "installation-1".into(),
+            id: format!("installation-{number}").into(),
             app: "app-1".into(),
             app_account_id: None,
             cloud_id: SITE.into(),
@@ -101,8 +101,10 @@ pub(crate) fn subscription_to_all(url: url::Url) -> Arc<Subscription> {
     })
 }
 
-pub(crate) fn matcher_of(subscription: &Arc<Subscription>) -> Arc<Matcher> {
+pub(crate) fn matcher_of(subscriptions: &[Arc<Subscription>]) -> Arc<Matcher> {
     let matcher = Matcher::new(STEPS_MAX);
-    matcher.replace_installation(&subscription.owner.id, vec![Arc::clone(subscription)]);
+    for subscription in subscriptions {
+        matcher.replace_installation(&subscription.owner.id, vec![Arc::clone(subscription)]);
+    }
     Arc::new(matcher)
 }

@@ -4,15 +4,17 @@
 //!    that do not match.
 //! 2. *delivery*: a client that only posts the bodies, against the router with one subscription
 //!    to every event.
-//! 3. *ingest*: publishing with the memory of ids and its recorder, against publishing without.
-//! 4. *webhook*: signed webhooks over HTTP to a router with the memory of ids, against one without;
+//! 3. *log*: the router with the delivery log, against the router without it, for events with one
+//!    delivery and with ten.
+//! 4. *ingest*: publishing with the memory of ids and its recorder, against publishing without.
+//! 5. *webhook*: signed webhooks over HTTP to a router with the memory of ids, against one without;
 //!    the processor time is that of the router.
-//! 5. *match*: bytes to matches on one thread, and the tape alone, against parsing the same bytes
+//! 6. *match*: bytes to matches on one thread, and the tape alone, against parsing the same bytes
 //!    with `serde_json` into nothing (`IgnoredAny`).
 //!
 //! Figures of a shared machine vary, so both sides of a ratio are measured alternately, and the
 //! ratio is the median over the rounds. `make bench` runs it. Arguments: `--rounds N`, `--events N`,
-//! `--deliveries N`, `--webhooks N`, `--only-webhooks`, `--record FILE`.
+//! `--deliveries N`, `--webhooks N`, `--only-webhooks`, `--only-log`, `--record FILE`.
 
 mod baseline;
 mod corpus;
@@ -23,11 +25,13 @@ mod sink;
 mod webhooks;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context;
+use switchyard::matcher::Subscription;
 
-use crate::report::{Contest, Report};
-use crate::rig::Rig;
+use crate::report::{Contest, Report, Stopwatch};
+use crate::rig::{Rig, Wanted};
 
 /// The sizes of the measurements.
 struct Plan {
@@ -37,6 +41,8 @@ struct Plan {
     webhooks: usize,
     only_webhooks: bool,
     record: Option<PathBuf>,
+    /// Measures the delivery log only.
+    only_log: bool,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -48,10 +54,14 @@ fn main() -> anyhow::Result<()> {
     let mut report = Report::default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     if !plan.only_webhooks {
-        matching::measure(plan.rounds, &mut report)?;
+        if !plan.only_log {
+            matching::measure(plan.rounds, &mut report)?;
+        }
         runtime.block_on(pipeline(&plan, &mut report))?;
     }
-    runtime.block_on(webhooks::measure(plan.rounds, plan.webhooks, &mut report))?;
+    if !plan.only_log {
+        runtime.block_on(webhooks::measure(plan.rounds, plan.webhooks, &mut report))?;
+    }
     println!("{report}");
     match &plan.record {
         Some(path) => report.write(path),
@@ -63,9 +73,13 @@ async fn pipeline(plan: &Plan, report: &mut Report) -> anyhow::Result<()> {
     let rig = Rig::start().await?;
     let measured = tokio::select! {
         measured = async {
-            ingest(&rig, plan, report).await?;
-            intake(&rig, plan, report).await?;
-            delivery(&rig, plan, report).await
+            if !plan.only_log {
+                ingest(&rig, plan, report).await?;
+                intake(&rig, plan, report).await?;
+                delivery(&rig, plan, report).await?;
+            }
+            log(&rig, plan, report, ("log, 1 delivery", 1)).await?;
+            log(&rig, plan, report, ("log, 10 deliveries", 10)).await
         } => measured,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
     };
@@ -104,9 +118,8 @@ async fn delivery(rig: &Rig, plan: &Plan, report: &mut Report) -> anyhow::Result
     let parked_before = rig.parked();
     for _ in 0..plan.rounds {
         let bare = baseline::post(rig, &sink, plan.deliveries).await?;
-        let subscription = corpus::subscription_to_all(sink.url("/hook")?);
-        let matcher = corpus::matcher_of(&subscription);
-        let ours = rig.run_router(matcher, Some((&subscription, plan.deliveries))).await?;
+        let subscriptions = [corpus::subscription_to_all(1, sink.url("/hook")?)];
+        let ours = run_with(rig, &subscriptions, plan.deliveries, false).await?;
         contest.round(plan.deliveries, bare, ours);
     }
     let parked = rig.parked() - parked_before;
@@ -114,6 +127,48 @@ async fn delivery(rig: &Rig, plan: &Plan, report: &mut Report) -> anyhow::Result
     let all = plan.deliveries * plan.rounds;
     report.note(format!("{parked} of {all} deliveries were parked"));
     sink.stop().await
+}
+
+/// Measures what the delivery log costs at so many deliveries of an event.
+async fn log(
+    rig: &Rig,
+    plan: &Plan,
+    report: &mut Report,
+    (name, matches): (&'static str, usize),
+) -> anyhow::Result<()> {
+    let events = plan.deliveries / matches;
+    rig.publish(events).await?;
+    let sink = sink::Process::start().await?;
+    let mut contest = Contest::new(name, "events/s", "router, log off", "router, log on");
+    for round in 0..plan.rounds {
+        let run = async |has_log| {
+            let subscriptions = (1..=matches)
+                .map(|number| Ok(corpus::subscription_to_all(number, sink.url("/hook")?)))
+                .collect::<anyhow::Result<Vec<_>>>()?;
+            run_with(rig, &subscriptions, events, has_log).await
+        };
+        // In turns, since the second of two may find a warmer or a busier machine.
+        let (off, on) = match round % 2 {
+            0 => (run(false).await?, run(true).await?),
+            _ => {
+                let on = run(true).await?;
+                (run(false).await?, on)
+            }
+        };
+        contest.round(events, off, on);
+    }
+    report.add(contest);
+    sink.stop().await
+}
+
+async fn run_with(
+    rig: &Rig,
+    subscriptions: &[Arc<Subscription>],
+    events: usize,
+    has_log: bool,
+) -> anyhow::Result<Stopwatch> {
+    let matcher = corpus::matcher_of(subscriptions);
+    rig.run_router(matcher, Some(Wanted { subscriptions, events, has_log })).await
 }
 
 impl Plan {
@@ -125,6 +180,7 @@ impl Plan {
             webhooks: 5_000,
             only_webhooks: false,
             record: None,
+            only_log: false,
         };
         let mut args = args.iter();
         while let Some(arg) = args.next() {
@@ -137,6 +193,7 @@ impl Plan {
                 "--deliveries" => plan.deliveries = value()?.parse()?,
                 "--webhooks" => plan.webhooks = value()?.parse()?,
                 "--only-webhooks" => plan.only_webhooks = true,
+                "--only-log" => plan.only_log = true,
                 "--record" => plan.record = Some(value()?.into()),
                 other => anyhow::bail!("unknown argument {other}"),
             }

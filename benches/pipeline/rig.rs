@@ -12,13 +12,14 @@ use futures_util::{TryStreamExt, stream};
 use metrics_exporter_prometheus::PrometheusHandle;
 use switchyard::bus::subjects::ROUTER_CONSUMER;
 use switchyard::bus::{
-    BackpressureGate, Connections, CrashRecordBucket, DeadLetterStream, EventPublisher,
-    FunctionClient, ManagedServer, ParkingStream, PublishGates, PullSubscription, RepeatRecorder,
-    Repeats, Subjects, streams,
+    BackpressureGate, Connections, CrashRecordBucket, DeadLetterStream, DeliveryLogStream,
+    EventPublisher, FunctionClient, ManagedServer, ParkingStream, PublishGates, PullSubscription,
+    RepeatRecorder, Repeats, Subjects, streams,
 };
 use switchyard::config::Config;
 use switchyard::delivery::{
-    ChannelPorts, Dispatcher, EgressGuard, HttpSender, Ports, Random, Shares, SubscriptionDirectory,
+    ChannelPorts, DeliveryLog, Dispatcher, EgressGuard, HttpSender, Ports, Random, Shares,
+    SubscriptionDirectory,
 };
 use switchyard::domain::SubscriptionId;
 use switchyard::event::Publisher;
@@ -50,13 +51,23 @@ pub(crate) struct Rig {
     metrics: PrometheusHandle,
 }
 
-/// A directory with the only subscription of the bench.
-struct Only(Option<Arc<Subscription>>);
+/// A directory with the subscriptions of a round.
+struct Few(Vec<Arc<Subscription>>);
 
-impl SubscriptionDirectory for Only {
+impl SubscriptionDirectory for Few {
     fn find(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
-        self.0.clone().filter(|subscription| subscription.id() == *id)
+        self.0.iter().find(|subscription| subscription.id() == *id).cloned()
     }
+}
+
+/// What a round with deliveries is.
+pub(crate) struct Wanted<'a> {
+    /// Who receives every event.
+    pub(crate) subscriptions: &'a [Arc<Subscription>],
+    /// Events, each of which each of them receives.
+    pub(crate) events: usize,
+    /// Whether the delivery log is stored.
+    pub(crate) has_log: bool,
 }
 
 impl Rig {
@@ -140,12 +151,12 @@ impl Rig {
         Ok(watch.stop())
     }
 
-    /// Runs the router over all stored events; returns the time until all are acknowledged and, if
-    /// given, `deliveries` have arrived.
+    /// Runs the router over all stored events; returns the time until all are acknowledged and what is
+    /// wanted has arrived.
     pub(crate) async fn run_router(
         &self,
         matcher: Arc<Matcher>,
-        wanted: Option<(&Arc<Subscription>, usize)>,
+        wanted: Option<Wanted<'_>>,
     ) -> anyhow::Result<Stopwatch> {
         let _ = self.events_stream().await?.delete_consumer(ROUTER_CONSUMER).await;
         let events = &self.config.events;
@@ -158,8 +169,10 @@ impl Rig {
         let router = Arc::new(Router::new(
             &self.config,
             matcher,
-            Arc::new(self.dispatcher()?),
-            Arc::new(Only(wanted.map(|(subscription, _)| Arc::clone(subscription)))),
+            Arc::new(self.dispatcher(wanted.as_ref().is_some_and(|wanted| wanted.has_log))?),
+            Arc::new(Few(wanted
+                .as_ref()
+                .map_or(Vec::new(), |wanted| wanted.subscriptions.to_vec()))),
             Arc::new(CrashRecordBucket::new(&self.connections, &self.subjects)),
             LiveFeed::default(),
             stop.clone(),
@@ -167,12 +180,14 @@ impl Rig {
         let watch = Stopwatch::start();
         let running = tokio::spawn(router.run((0..WORKERS).map(|_| pull()).collect(), due));
         self.until_acknowledged(ROUTER_CONSUMER).await?;
-        if let Some((subscription, deliveries)) = wanted {
-            let delivered = || subscription.stats.delivered.load(Relaxed);
-            while delivered() < u64::try_from(deliveries)? {
+        if let Some(Wanted { subscriptions, events, .. }) = wanted {
+            let delivered =
+                || subscriptions.iter().map(|one| one.stats.delivered.load(Relaxed)).sum::<u64>();
+            let deliveries = u64::try_from(events * subscriptions.len())?;
+            while delivered() < deliveries {
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
-            ensure!(delivered() == u64::try_from(deliveries)?, "delivered more than once");
+            ensure!(delivered() == deliveries, "delivered more than once");
         }
         let watch = watch.stop();
         stop.cancel();
@@ -181,7 +196,7 @@ impl Rig {
         Ok(watch)
     }
 
-    fn dispatcher(&self) -> anyhow::Result<Dispatcher> {
+    fn dispatcher(&self, has_log: bool) -> anyhow::Result<Dispatcher> {
         let outbound = &self.connections.outbound;
         let config = &self.config.delivery;
         let (shares, gates) = (Arc::new(Shares::new(config)), Arc::<PublishGates>::default());
@@ -201,9 +216,13 @@ impl Rig {
                 outbound.clone(),
                 subjects(),
                 shares,
-                gates,
+                Arc::clone(&gates),
             )),
             endpoint_reports: tokio::sync::mpsc::channel(1).0,
+            log: has_log.then(|| {
+                let log = DeliveryLogStream::new(outbound.clone(), subjects(), gates);
+                Arc::new(log) as Arc<dyn DeliveryLog>
+            }),
         };
         let sender = HttpSender::new(config, Arc::new(EgressGuard::new(config)?))?;
         Ok(Dispatcher::new(config, sender, ports, Random::seeded(7), LiveFeed::default()))

@@ -15,8 +15,9 @@ use switchyard::bus::{
 };
 use switchyard::clock;
 use switchyard::config::Config;
-use switchyard::delivery::EgressGuard;
+use switchyard::delivery::{EgressGuard, NoDeliveryLog};
 use switchyard::domain::{AppId, InstallationId, ModuleKey, SubscriptionId};
+use switchyard::event::NoEventArchive;
 use switchyard::listener::{AuthFailures, BodyIntake};
 use switchyard::matcher::Matcher;
 use switchyard::registry::{ModuleStatus, Registry, Settings, Store};
@@ -74,6 +75,8 @@ impl World {
             )),
             refusals: Arc::default(),
             unmapped_webhooks: Arc::new(UnmappedWebhookCounts::new(connections.control, subjects)),
+            delivery_log: Arc::new(NoDeliveryLog),
+            events: Arc::new(NoEventArchive),
             guard: Arc::new(EgressGuard::new(&config.delivery)?),
         }));
         let listener = TcpListener::bind("127.0.0.1:0").await?;

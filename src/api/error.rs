@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::delivery::LogReadError;
 use crate::event::{DecodeError, PublishError};
 use crate::listener::ShareLevel;
 use crate::registry::{Problem, RegisterError};
@@ -98,6 +99,8 @@ pub enum ApiError {
     Unpublished(PublishError),
     /// The broker did not answer a read; the detail goes to the log.
     Unavailable(String),
+    /// The delivery log is switched off.
+    DeliveryLogOff,
     /// The registry rejected the request, or failed.
     Register(RegisterError),
 }
@@ -164,6 +167,15 @@ impl From<ClientRefusal> for ApiError {
 impl From<RegisterError> for ApiError {
     fn from(error: RegisterError) -> Self {
         Self::Register(error)
+    }
+}
+
+impl From<LogReadError> for ApiError {
+    fn from(error: LogReadError) -> Self {
+        match error {
+            LogReadError::Off => Self::DeliveryLogOff,
+            LogReadError::Unavailable(reason) => Self::Unavailable(reason),
+        }
     }
 }
 

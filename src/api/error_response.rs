@@ -145,6 +145,11 @@ impl From<ApiError> for ErrorResponse {
                 Self::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5022", message)
                     .with_retry_after(STORE_RETRY)
             }
+            ApiError::DeliveryLogOff => Self::coded(
+                StatusCode::CONFLICT,
+                "SY-4001",
+                "the delivery log is off (`delivery.log`): what became of deliveries is not recorded",
+            ),
             ApiError::Register(error) => from_register_error(error),
         }
     }

@@ -6,9 +6,13 @@ use axum::Router;
 use super::state::Shared;
 
 mod apps;
+mod deliveries;
+mod delivery_view;
 mod discovery;
 mod dry_run;
 mod encryption;
+mod event_ref;
+mod events;
 mod filters;
 mod installations;
 mod list;
@@ -28,9 +32,11 @@ pub(crate) use apps::app_spec;
 /// The routes of every endpoint, below `/admin/v1`.
 pub(super) const ENDPOINTS: &[fn() -> Router<Shared>] = &[
     apps::routes,
+    deliveries::routes,
     discovery::routes,
     dry_run::routes,
     encryption::routes,
+    events::routes,
     filters::routes,
     installations::routes,
     modules::routes,

@@ -7,8 +7,8 @@ use axum::routing::MethodRouter;
 
 use super::admin_tokens::AdminTokens;
 use super::ingest::IngestRefusals;
-use crate::delivery::{EgressGuard, FailedWebhooks};
-use crate::event::UnmappedWebhooks;
+use crate::delivery::{DeliveryLogReader, EgressGuard, FailedWebhooks};
+use crate::event::{EventArchive, UnmappedWebhooks};
 use crate::listener::{AuthFailures, BodyIntake};
 use crate::matcher::Matcher;
 use crate::registry::Registry;
@@ -33,6 +33,10 @@ pub struct ApiState {
     pub unmapped_webhooks: Arc<dyn UnmappedWebhooks>,
     /// Refused webhooks by site.
     pub refusals: Arc<IngestRefusals>,
+    /// Reads what became of deliveries.
+    pub delivery_log: Arc<dyn DeliveryLogReader>,
+    /// Reads single events.
+    pub events: Arc<dyn EventArchive>,
     /// Which addresses deliveries may be sent to.
     pub guard: Arc<EgressGuard>,
 }

@@ -17,10 +17,12 @@ use tower::ServiceExt;
 
 use super::{AdminTokens, ApiState, router};
 use crate::config::Config;
-use crate::delivery::{EgressGuard, FailedWebhook, FailedWebhooks};
+use crate::delivery::{EgressGuard, FailedWebhook, FailedWebhooks, NoDeliveryLog};
 use crate::domain::Secret;
 use crate::domain::{AppId, CloudId, InstallationId};
-use crate::event::{Envelope, PublishError, Published, Publisher, UnmappedNames, UnmappedWebhooks};
+use crate::event::{
+    Envelope, NoEventArchive, PublishError, Published, Publisher, UnmappedNames, UnmappedWebhooks,
+};
 use crate::listener::{AuthFailures, BodyIntake};
 use crate::matcher::Matcher;
 use crate::registry::testing::MemoryStore;
@@ -77,6 +79,8 @@ impl TestApi {
             failed_webhooks: Arc::new(NoFailedWebhooks),
             unmapped_webhooks: Arc::new(NoUnmappedWebhooks),
             refusals: Arc::default(),
+            delivery_log: Arc::new(NoDeliveryLog),
+            events: Arc::new(NoEventArchive),
             guard,
         };
         let mut api = Self { router: router(Arc::new(state)), token: String::new(), _run: run };

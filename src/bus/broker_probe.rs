@@ -39,6 +39,8 @@ pub enum Check {
     DeadLetters,
     /// The stream of ids.
     Repeats,
+    /// The stream of the delivery log; passes if the log is off.
+    Log,
     /// The bucket of the registry.
     Registry,
     /// The bucket of floors and the heartbeat.
@@ -55,16 +57,19 @@ pub enum Check {
     ParkedWrites,
     /// The last publishes into the dead-letter stream were confirmed.
     DeadLetterWrites,
+    /// The last publishes into the delivery log were confirmed.
+    LogWrites,
 }
 
 impl Check {
     /// All checks, in the order in which they are shown.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Broker,
         Self::Events,
         Self::Parked,
         Self::DeadLetters,
         Self::Repeats,
+        Self::Log,
         Self::Registry,
         Self::State,
         Self::RouterConsumer,
@@ -73,6 +78,7 @@ impl Check {
         Self::EventWrites,
         Self::ParkedWrites,
         Self::DeadLetterWrites,
+        Self::LogWrites,
     ];
 
     /// Returns its name, also as metric label.
@@ -84,6 +90,7 @@ impl Check {
             Self::Parked => "stream_parked",
             Self::DeadLetters => "stream_dlq",
             Self::Repeats => "stream_repeats",
+            Self::Log => "stream_log",
             Self::Registry => "bucket_registry",
             Self::State => "bucket_state",
             Self::RouterConsumer => "consumer_router",
@@ -92,6 +99,7 @@ impl Check {
             Self::EventWrites => "writes_events",
             Self::ParkedWrites => "writes_parked",
             Self::DeadLetterWrites => "writes_dlq",
+            Self::LogWrites => "writes_log",
         }
     }
 }
@@ -123,6 +131,7 @@ pub struct ProbeRound {
 pub struct BrokerProbe {
     connections: Connections,
     subjects: Subjects,
+    has_log: bool,
 }
 
 /// The members of an answer of the JetStream API, or of a publish, that the probe reads.
@@ -138,10 +147,10 @@ struct AnswerError {
 }
 
 impl BrokerProbe {
-    /// Returns a probe over all connections of the router.
+    /// Returns a probe over all connections of the router; `has_log` says whether there is a delivery log.
     #[must_use]
-    pub fn new(connections: Connections, subjects: Subjects) -> Self {
-        Self { connections, subjects }
+    pub fn new(connections: Connections, subjects: Subjects, has_log: bool) -> Self {
+        Self { connections, subjects, has_log }
     }
 
     /// Returns the name of what a check looks for, as an operator knows it.
@@ -153,6 +162,7 @@ impl BrokerProbe {
             Check::Parked => format!("stream {}", self.subjects.parked_stream()),
             Check::DeadLetters => format!("stream {}", self.subjects.dead_letter_stream()),
             Check::Repeats => format!("stream {}", self.subjects.repeats_stream()),
+            Check::Log => format!("stream {}", self.subjects.log_stream()),
             Check::Registry => format!("stream {}", self.subjects.registry_stream()),
             Check::State => format!("stream {}", self.subjects.state_stream()),
             Check::RouterConsumer => format!("consumer {ROUTER_CONSUMER}"),
@@ -161,6 +171,7 @@ impl BrokerProbe {
             Check::EventWrites => format!("writes to {}", self.subjects.events_stream()),
             Check::ParkedWrites => format!("writes to {}", self.subjects.parked_stream()),
             Check::DeadLetterWrites => format!("writes to {}", self.subjects.dead_letter_stream()),
+            Check::LogWrites => format!("writes to {}", self.subjects.log_stream()),
         }
     }
 
@@ -194,7 +205,7 @@ impl BrokerProbe {
         ProbeRound { results, time: time.map(|time| BrokerTime { sent, received, time }) }
     }
 
-    async fn others(&self, events: Observation) -> [(Check, Observation); 12] {
+    async fn others(&self, events: Observation) -> [(Check, Observation); 14] {
         let control = &self.connections.control.client;
         let intake = &self.connections.intake.client;
         let outbound = &self.connections.outbound.client;
@@ -205,10 +216,15 @@ impl BrokerProbe {
             observation(ask(intake, subject).await.as_ref())
         };
         let heartbeat = format!("$KV.{}.{HEARTBEAT_KEY}", self.subjects.state_bucket());
-        let (parked, dead_letters, repeats, registry, state, router, due, write) = tokio::join!(
+        let log = async || match self.has_log {
+            true => stream(self.subjects.log_stream()).await,
+            false => Observation::Passed,
+        };
+        let (parked, dead_letters, repeats, log, registry, state, router, due, write) = tokio::join!(
             stream(self.subjects.parked_stream()),
             stream(self.subjects.dead_letter_stream()),
             stream(self.subjects.repeats_stream()),
+            log(),
             stream(self.subjects.registry_stream()),
             stream(self.subjects.state_stream()),
             consumer(self.subjects.events_stream(), ROUTER_CONSUMER),
@@ -224,6 +240,7 @@ impl BrokerProbe {
             (Check::Parked, parked),
             (Check::DeadLetters, dead_letters),
             (Check::Repeats, repeats),
+            (Check::Log, log),
             (Check::Registry, registry),
             (Check::State, state),
             (Check::RouterConsumer, router),
@@ -232,6 +249,7 @@ impl BrokerProbe {
             (Check::EventWrites, written("events")),
             (Check::ParkedWrites, written("parked")),
             (Check::DeadLetterWrites, written("dlq")),
+            (Check::LogWrites, written("log")),
         ]
     }
 }

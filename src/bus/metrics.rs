@@ -29,6 +29,32 @@ pub(super) fn publish_failed(stream: &'static str, reason: &'static str) {
     }
 }
 
+/// Counts a stored record of the delivery log.
+pub(super) fn log_stored(result: &'static str) {
+    counter!("switchyard_log_records_total", "result" => result).increment(1);
+}
+
+/// Counts a record of the delivery log that the broker can never store.
+pub(super) fn log_lost() {
+    counter!("switchyard_log_records_lost_total").increment(1);
+}
+
+/// Counts one record that is not confirmed yet until it is dropped.
+pub(super) struct LogPending(());
+
+impl LogPending {
+    pub(super) fn new() -> Self {
+        gauge!("switchyard_log_pending").increment(1.0);
+        Self(())
+    }
+}
+
+impl Drop for LogPending {
+    fn drop(&mut self) {
+        gauge!("switchyard_log_pending").decrement(1.0);
+    }
+}
+
 pub(super) fn publish_blocked(stream: &'static str, is_blocked: bool) {
     let value = if is_blocked { 1.0 } else { 0.0 };
     gauge!("switchyard_broker_publish_blocked", "stream" => stream).set(value);

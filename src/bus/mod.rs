@@ -3,8 +3,9 @@
 //!
 //! Cast: [`Connections`] to a broker or a [`ManagedServer`]; [`streams`] and [`subjects`] name and
 //! configure everything on it. In: [`PullSubscription`] with batched [`acks`]. Out, confirmed by
-//! the stream: [`EventPublisher`], [`ParkingStream`], [`DeadLetterStream`]. Without a stream:
-//! [`FunctionClient`], [`GoneBroadcast`]. [`FailedWebhookStream`] reads dead letters back;
+//! the stream: [`EventPublisher`], [`ParkingStream`], [`DeadLetterStream`], [`DeliveryLogStream`]. Without a stream:
+//! [`FunctionClient`], [`GoneBroadcast`]. [`FailedWebhookStream`] reads dead letters back, [`DeliveryLogStreamReader`] the delivery log,
+//! [`EventArchiveStream`] single events;
 //! [`UnmappedWebhookCounts`] counts webhooks that map to no event;
 //! [`ReplicaPresence`] knows the other replicas; [`StreamMonitor`] sets the [`BackpressureGate`], [`ShareCounter`] the counts of the shares.
 //! [`Trimmer`] deletes acknowledged events, by the decisions in [`trim`] and [`floor`].
@@ -23,13 +24,18 @@ pub mod consume;
 pub mod crash_records;
 mod credentials;
 pub mod dead_letters;
+pub mod delivery_log;
+pub mod delivery_log_reader;
+mod direct_get;
 mod durable;
+pub mod event_archive;
 pub mod event_publisher;
 pub mod failed_webhooks;
 pub mod floor;
 pub mod functions;
 pub mod gone_broadcast;
 pub mod headers;
+mod log_windows;
 pub mod managed;
 pub mod metrics;
 pub mod parking;
@@ -57,6 +63,9 @@ pub use connect::{BrokerConnectError, Connections, JetStreamClient};
 pub use consume::PullSubscription;
 pub use crash_records::CrashRecordBucket;
 pub use dead_letters::DeadLetterStream;
+pub use delivery_log::DeliveryLogStream;
+pub use delivery_log_reader::DeliveryLogStreamReader;
+pub use event_archive::EventArchiveStream;
 pub use event_publisher::{BackpressureGate, EventPublisher};
 pub use failed_webhooks::FailedWebhookStream;
 pub use functions::FunctionClient;

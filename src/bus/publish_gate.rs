@@ -25,11 +25,16 @@ const BLOCKED_MS_MIN: i64 = 5_000;
 pub struct PublishGates {
     pub(super) parked: PublishGate,
     pub(super) dead_letters: PublishGate,
+    pub(super) log: PublishGate,
 }
 
 impl Default for PublishGates {
     fn default() -> Self {
-        Self { parked: PublishGate::new("parked"), dead_letters: PublishGate::new("dlq") }
+        Self {
+            parked: PublishGate::new("parked"),
+            dead_letters: PublishGate::new("dlq"),
+            log: PublishGate::new("log"),
+        }
     }
 }
 
@@ -39,7 +44,9 @@ impl PublishGates {
     #[must_use]
     pub fn are_blocked(&self) -> bool {
         let now_ms = clock::uptime_ms();
-        [&self.parked, &self.dead_letters].into_iter().any(|gate| gate.is_blocked(now_ms))
+        [&self.parked, &self.dead_letters, &self.log]
+            .into_iter()
+            .any(|gate| gate.is_blocked(now_ms))
     }
 }
 

@@ -41,6 +41,8 @@ const REPEATS_FACTOR: u64 = 2;
 const REPEATS_OVERHEAD_BYTES: u64 = 32 << 20;
 /// How much longer blocks are kept than their ids are remembered, at least.
 const REPEATS_AGE_MIN_H: u64 = 1;
+/// Configuration version of the delivery log.
+const LOG_VERSION: u32 = 1;
 /// Configuration version of the bucket of floors.
 const STATE_VERSION: u32 = 1;
 /// How much longer the deduplication window must be than the acknowledgement deadline.
@@ -57,6 +59,10 @@ const EVENTS_SIZE_KEY: &str = "events.max_bytes";
 const DEAD_LETTERS_SIZE_KEY: &str = "delivery.dead_letter_bytes_max";
 /// Key that sets the size of the stream of blocks of ids.
 const REPEATS_SIZE_KEY: &str = "events.repeat_ids_max";
+/// Key that sets the size of the delivery log.
+const LOG_SIZE_KEY: &str = "delivery.log_bytes_max";
+/// Smallest delivery log, in bytes: without space for it, the router does not start.
+const LOG_BYTES_MIN: i64 = 64 << 20;
 
 /// Why the streams cannot be created.
 #[derive(Debug, Error)]
@@ -137,11 +143,39 @@ pub async fn ensure(
         ("events", EVENTS_VERSION, events_stream(subjects, events, base.clone())),
         ("parked", PARKED_VERSION, parked_stream(subjects, base.clone())),
         ("repeats", REPEATS_VERSION, repeats_stream(subjects, events, base.clone())),
-        ("dlq", DEAD_LETTER_VERSION, dead_letter_stream(subjects, delivery, base)),
+        ("dlq", DEAD_LETTER_VERSION, dead_letter_stream(subjects, delivery, base.clone())),
     ] {
         ensure_stream(&jetstream_client.context, label, version, config).await?;
     }
+    if delivery.log {
+        ensure_log(&jetstream_client.context, log_stream(subjects, delivery, base)).await?;
+    }
     Ok(())
+}
+
+/// Creates or updates the delivery log: half as large each time that the broker has no room, since the
+/// size of the log is no reason to stop.
+async fn ensure_log(context: &jetstream::Context, mut config: Config) -> Result<(), StreamError> {
+    let wanted = config.max_bytes;
+    loop {
+        let bytes = config.max_bytes;
+        match ensure_stream(context, "log", LOG_VERSION, config.clone()).await {
+            Err(StreamError::NoRoom { .. }) if bytes / 2 >= LOG_BYTES_MIN => {
+                config.max_bytes = bytes / 2;
+            }
+            Ok(()) if bytes < wanted => {
+                let stream = &config.name;
+                tracing::warn!(
+                    stream,
+                    bytes,
+                    wanted,
+                    "the broker has no room for a delivery log of this size; it is smaller, so that it keeps fewer records. Give the broker more storage, or set {LOG_SIZE_KEY} lower"
+                );
+                return Ok(());
+            }
+            ensured => return ensured,
+        }
+    }
 }
 
 /// The configuration version of a stream, compared with the one of this release.
@@ -279,7 +313,13 @@ fn is_name_in_use(error: &CreateStreamError) -> bool {
 fn refused(label: &str, stream: String, bytes: i64, source: CreateStreamError) -> StreamError {
     let no_room = matches!(source.kind(), CreateStreamErrorKind::JetStream(error)
         if error.error_code() == ErrorCode::STORAGE_RESOURCES_EXCEEDED);
-    match size_key(label).or((label == "repeats").then_some(REPEATS_SIZE_KEY)).filter(|_| no_room) {
+    // These two discard their oldest messages, so that any size is allowed.
+    let discarding = match label {
+        "repeats" => Some(REPEATS_SIZE_KEY),
+        "log" => Some(LOG_SIZE_KEY),
+        _ => None,
+    };
+    match size_key(label).or(discarding).filter(|_| no_room) {
         Some(key) => StreamError::NoRoom { stream, bytes, key },
         None => StreamError::Refused { stream, reason: innermost(&source) },
     }
@@ -335,6 +375,19 @@ fn repeats_stream(subjects: &Subjects, events: &config::EventsConfig, base: Conf
         subjects: vec![subjects.repeats()],
         max_age: Duration::from_secs(age_h.saturating_mul(3600)),
         max_bytes: i64::try_from(bytes).unwrap_or(i64::MAX),
+        discard: DiscardPolicy::Old,
+        ..base
+    }
+}
+
+/// Discards its oldest records when it is full.
+fn log_stream(subjects: &Subjects, delivery: &config::DeliveryConfig, base: Config) -> Config {
+    Config {
+        name: subjects.log_stream(),
+        description: Some("What became of every delivery".into()),
+        subjects: vec![subjects.log_pattern()],
+        max_age: Duration::from_secs(delivery.log_max_age_h.saturating_mul(3600)),
+        max_bytes: i64::try_from(delivery.log_bytes_max).unwrap_or(i64::MAX),
         discard: DiscardPolicy::Old,
         ..base
     }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::delivery::ShareOwner;
+use crate::delivery::{LogResult, ShareOwner};
 use crate::domain::{AppId, CloudId, EventType, InstallationId, token};
 use crate::event::Envelope;
 use crate::event::codec::AddressAttributes;
@@ -43,6 +43,39 @@ impl Subjects {
     #[must_use]
     pub fn dead_letter_stream(&self) -> String {
         self.stream("DLQ")
+    }
+
+    /// Name of the stream of the delivery log.
+    #[must_use]
+    pub fn log_stream(&self) -> String {
+        self.stream("ATTEMPTS")
+    }
+
+    /// Subjects of all records of the delivery log.
+    #[must_use]
+    pub fn log_pattern(&self) -> String {
+        format!("{}.att.*.*.*", self.prefix)
+    }
+
+    /// Subject of a record of the delivery log: whether its deliveries were delivered, the site, the bucket
+    /// of the entity.
+    #[must_use]
+    pub fn log_record(&self, result: LogResult, site: &CloudId, bucket: u8) -> String {
+        format!("{}.att.{}.{}.{bucket:02}", self.prefix, result.token(), site.token())
+    }
+
+    /// Subjects of the records with a result, of a site, in a bucket; of all if it is none.
+    #[must_use]
+    pub fn log_filter(
+        &self,
+        result: Option<LogResult>,
+        site: Option<&CloudId>,
+        bucket: Option<u8>,
+    ) -> String {
+        let result = result.map_or("*", LogResult::token);
+        let site = site.map_or("*".into(), CloudId::token);
+        let bucket = bucket.map_or("*".to_owned(), |bucket| format!("{bucket:02}"));
+        format!("{}.att.{result}.{site}.{bucket}", self.prefix)
     }
 
     /// Name of the stream of the blocks of ids, see [`super::repeats`].

@@ -19,7 +19,8 @@ struct Writes {
 }
 
 /// By the stream labels of the metrics.
-static WRITES: [Writes; 3] = [Writes::of("events"), Writes::of("parked"), Writes::of("dlq")];
+static WRITES: [Writes; 4] =
+    [Writes::of("events"), Writes::of("parked"), Writes::of("dlq"), Writes::of("log")];
 
 impl Writes {
     const fn of(stream: &'static str) -> Self {

@@ -93,6 +93,8 @@ const RANGES: &[(&str, Range)] = &[
     ("delivery.backlog_max_h", Whole(1, YEAR_H)),
     ("delivery.payload_max", Whole(1024, 64 * MIB)),
     ("delivery.response_max", Whole(0, 64 * MIB)),
+    ("delivery.log_bytes_max", Whole(64 * MIB, 1024 * TIB)),
+    ("delivery.log_max_age_h", Whole(1, YEAR_H)),
     ("limits.body", Whole(1024, 1024 * MIB)),
     // The hard limit of the broker is 64 MiB.
     ("limits.event", Whole(1024, 64 * MIB)),

@@ -20,6 +20,6 @@ pub use error::ConfigError;
 pub use fraction::part_of;
 pub use sections::{
     AdminConfig, Config, DeliveryConfig, EventsConfig, IngestConfig, IngestSiteConfig,
-    LimitsConfig, LogConfig, MetricsConfig, NatsConfig, RegistryConfig, SecretsConfig,
-    ServerConfig,
+    LimitsConfig, LogConfig, LogResponses, MetricsConfig, NatsConfig, RegistryConfig,
+    SecretsConfig, ServerConfig,
 };

@@ -258,6 +258,26 @@ pub struct DeliveryConfig {
     pub payload_max: usize,
     /// Maximum number of bytes read of a handler's response.
     pub response_max: usize,
+    /// Whether the delivery log is stored.
+    pub log: bool,
+    /// Capacity of the delivery log in bytes; beyond it, the oldest records are deleted.
+    pub log_bytes_max: u64,
+    /// Age at which records of the delivery log are deleted, in hours.
+    pub log_max_age_h: u64,
+    /// Of which attempts the log has an excerpt of the response.
+    pub log_responses: LogResponses,
+}
+
+/// Of which attempts the delivery log has an excerpt of the response.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogResponses {
+    /// Of none.
+    None,
+    /// Of those that failed.
+    Failures,
+    /// Of all.
+    All,
 }
 
 /// `[limits]`

@@ -10,9 +10,11 @@ use super::channel::{Attempt, ChannelPorts, channel_of};
 use super::dead_letter::{DeadLetter, DeadLetterBox, DeadLetterCause, DeadLetterStored};
 use super::decision::{Decision, after_attempt};
 use super::http_client::{HttpClient, HttpSender, SocketBudget};
+use super::log::{AttemptReport, DeliveryLog, DeliveryReport};
 use super::metrics::{self, DeliveryMetrics};
 use super::model::{
-    AttemptClass, AttemptOutcome, DeadLetterReason, Delivery, DeliveryOutcome, ParkReason,
+    AttemptClass, AttemptOutcome, DeadLetterReason, Delivery, DeliveryOutcome, DropPolicy,
+    ParkReason,
 };
 use super::parking::{ParkedRecord, ParkingLot};
 use super::pause::PauseGate;
@@ -29,11 +31,6 @@ use crate::{clock, config};
 const LOCAL_DELAY_MIN: Duration = Duration::from_secs(1);
 /// Longest such delay. It grows with the age of the delivery.
 const LOCAL_DELAY_MAX: Duration = Duration::from_secs(60);
-
-/// Policy that drops a dead letter whose owner has used its share; a metric label.
-const SHARE_EXCEEDED: &str = "share_exceeded";
-/// Policy that drops a delivery whose subscriptions no longer exist; a metric label.
-const SUBSCRIPTION_REMOVED: &str = "subscription_removed";
 
 /// Reports that an endpoint answered HTTP 410, or no longer does.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -55,6 +52,20 @@ pub struct Ports {
     pub dead_letters: Arc<dyn DeadLetterBox>,
     /// Receives reports of HTTP 410; a report is dropped when the channel is full.
     pub endpoint_reports: mpsc::Sender<EndpointGoneReport>,
+    /// Stores what became of each delivery; none if the delivery log is off.
+    pub log: Option<Arc<dyn DeliveryLog>>,
+}
+
+/// How a delivery is accounted for, and when it is attempted again if it is parked.
+struct Settled {
+    outcome: DeliveryOutcome,
+    due: Option<Timestamp>,
+}
+
+impl From<DeliveryOutcome> for Settled {
+    fn from(outcome: DeliveryOutcome) -> Self {
+        Self { outcome, due: None }
+    }
 }
 
 /// Attempts deliveries and accounts for them. Shared by all tasks; the lanes bound its memory.
@@ -116,10 +127,21 @@ impl Dispatcher {
 
     /// Stores the dead letter of an event or a parked record; completes once it is stored, or
     /// dropped because its owner has used its share.
-    pub async fn store_dead_letter(&self, letter: DeadLetter, reason: &DeadLetterReason) {
+    pub async fn store_dead_letter(
+        &self,
+        letter: DeadLetter,
+        reason: &DeadLetterReason,
+    ) -> DeliveryOutcome {
         match self.ports.dead_letters.put(letter).await {
-            DeadLetterStored::Stored => metrics::dead_letter(reason),
-            DeadLetterStored::ShareExceeded => metrics::policy_drop(SHARE_EXCEEDED),
+            DeadLetterStored::Stored => {
+                metrics::dead_letter(reason);
+                DeliveryOutcome::DeadLettered(reason.clone())
+            }
+            DeadLetterStored::ShareExceeded => {
+                let policy = DropPolicy::ShareExceeded;
+                metrics::policy_drop(policy.label());
+                DeliveryOutcome::Dropped(policy)
+            }
         }
     }
 
@@ -150,6 +172,12 @@ impl Dispatcher {
         self.lanes.event_share()
     }
 
+    /// Returns the delivery log; none if it is off.
+    #[must_use]
+    pub fn log(&self) -> Option<&dyn DeliveryLog> {
+        self.ports.log.as_deref()
+    }
+
     /// Attempts a delivery, waiting at most `queue_timeout` for a permit within the share of its
     /// event, and accounts for it.
     ///
@@ -160,71 +188,72 @@ impl Dispatcher {
         mut delivery: Delivery,
         queue_timeout: Duration,
         event: Option<&EventShare<'_>>,
-    ) -> DeliveryOutcome {
+    ) -> DeliveryReport {
         let watched = self.live.has_subscribers().then(|| delivery.clone());
-        let lane = self.lane_of(&delivery);
+        let mut attempt = None;
+        let number = delivery.progress.attempt;
+        let settled = self.try_once(&mut delivery, queue_timeout, event, &mut attempt).await;
+        if let Some(watched) = watched {
+            let took = attempt.as_deref().map(|attempt: &AttemptReport| attempt.took);
+            self.live.publish(|| live_event(&watched, &settled.outcome, took));
+        }
+        let Settled { outcome, due } = settled;
+        DeliveryReport::of_delivery(&delivery, number, outcome, due, attempt)
+    }
+
+    /// As [`Dispatcher::deliver`]; sets `attempt` if one is made.
+    async fn try_once(
+        &self,
+        delivery: &mut Delivery,
+        queue_timeout: Duration,
+        event: Option<&EventShare<'_>>,
+        attempt: &mut Option<Box<AttemptReport>>,
+    ) -> Settled {
+        let lane = self.lane_of(delivery);
         if delivery.subscription.owner.settings.is_paused {
-            let outcome = self.park_backlog(delivery, &lane, ParkReason::Paused).await;
-            self.publish(watched, &outcome, None);
-            return outcome;
+            return self.park_backlog(delivery, &lane, ParkReason::Paused).await;
         }
         // A delivery that no breaker admits takes no permit from others.
         if let Admission::RetryAfter(moment_ms) = lane.breakers().peek(clock::uptime_ms()) {
-            let outcome = self.park_until(delivery, &lane, moment_ms).await;
-            self.publish(watched, &outcome, None);
-            return outcome;
+            return self.park_until(delivery, &lane, moment_ms).await;
         }
         let queued = clock::tick();
-        let (outcome, took) = match self.lanes.acquire(&lane, event, queue_timeout).await {
-            Ok(_permit) if !self.recheck(&mut delivery).await => {
-                (self.drop_removed(&delivery), None)
-            }
+        match self.lanes.acquire(&lane, event, queue_timeout).await {
+            Ok(_permit) if !self.recheck(delivery).await => self.drop_removed(delivery).into(),
             // Decided with the permit held, so that an admitted probe is made.
             Ok(permit) => match lane.breakers().admit(clock::uptime_ms()) {
                 Admission::Allow => {
-                    self.metrics.queued(clock::since(queued));
+                    let waited = clock::since(queued);
+                    self.metrics.queued(waited);
                     let started = clock::tick();
                     // Boxed: most deliveries wait, and a waiting one must not reserve the memory of
                     // an attempt.
-                    let attempted = Box::pin(self.attempt(&delivery, &lane)).await;
+                    let attempted = Box::pin(self.attempt(delivery, &lane)).await;
                     let took = clock::since(started);
                     if attempted.class.is_attempt() {
                         permit.measured();
                     }
                     drop(permit);
-                    (self.settle(delivery, attempted).await, Some(took))
+                    let settled = self.settle(delivery, &attempted).await;
+                    *attempt = Some(Box::new(AttemptReport::of(attempted, waited, took)));
+                    settled
                 }
                 Admission::RetryAfter(moment_ms) => {
                     drop(permit);
-                    (self.park_until(delivery, &lane, moment_ms).await, None)
+                    self.park_until(delivery, &lane, moment_ms).await
                 }
             },
             Err(AdmissionError::Full(share)) => {
                 metrics::share_exceeded(share.label());
-                (self.park_backlog(delivery, &lane, ParkReason::Full).await, None)
+                self.park_backlog(delivery, &lane, ParkReason::Full).await
             }
-            Err(AdmissionError::Late) => {
-                (self.park_backlog(delivery, &lane, ParkReason::Late).await, None)
-            }
-        };
-        self.publish(watched, &outcome, took);
-        outcome
+            Err(AdmissionError::Late) => self.park_backlog(delivery, &lane, ParkReason::Late).await,
+        }
     }
 
     fn lane_of(&self, delivery: &Delivery) -> Arc<Lane<HttpClient>> {
         let (owner, channel) = (&delivery.subscription.owner, channel_of(delivery.handler()));
         self.lanes.lane((&owner.app, &owner.id), channel.endpoint(), || channel.host())
-    }
-
-    fn publish(
-        &self,
-        watched: Option<Delivery>,
-        outcome: &DeliveryOutcome,
-        took: Option<Duration>,
-    ) {
-        if let Some(delivery) = watched {
-            self.live.publish(|| live_event(&delivery, outcome, took));
-        }
     }
 
     /// Returns whether the delivery still has a subscription, by the registry as it is after a stop
@@ -237,14 +266,16 @@ impl Dispatcher {
     }
 
     fn drop_removed(&self, delivery: &Delivery) -> DeliveryOutcome {
-        metrics::dropped(delivery.lane_label(), SUBSCRIPTION_REMOVED);
-        DeliveryOutcome::Dropped
+        let policy = DropPolicy::SubscriptionRemoved;
+        metrics::dropped(delivery.lane_label(), policy.label());
+        DeliveryOutcome::Dropped(policy)
     }
 
     /// Counts a parked delivery whose subscription no longer exists.
     pub fn drop_by_policy(&self) -> DeliveryOutcome {
-        metrics::dropped("retry", SUBSCRIPTION_REMOVED);
-        DeliveryOutcome::Dropped
+        let policy = DropPolicy::SubscriptionRemoved;
+        metrics::dropped("retry", policy.label());
+        DeliveryOutcome::Dropped(policy)
     }
 
     async fn attempt(&self, delivery: &Delivery, lane: &Lane<HttpClient>) -> AttemptOutcome {
@@ -272,20 +303,20 @@ impl Dispatcher {
         outcome
     }
 
-    async fn settle(&self, mut delivery: Delivery, attempted: AttemptOutcome) -> DeliveryOutcome {
+    async fn settle(&self, delivery: &mut Delivery, attempted: &AttemptOutcome) -> Settled {
         if attempted.class == AttemptClass::Local {
-            self.log_local_failure(&delivery, &attempted.detail);
+            self.log_local_failure(delivery, &attempted.detail);
         } else if !attempted.is_done() {
-            record_failure(&delivery, &attempted);
-            self.report_410(&delivery, attempted.class == AttemptClass::Gone);
+            record_failure(delivery, attempted);
+            self.report_410(delivery, attempted.class == AttemptClass::Gone);
         }
         let schedule = self.schedules.of(delivery.subscription.owner.settings.profile);
         let random = self.random.unit();
         // Rare paths are boxed: otherwise each waiting delivery reserves memory for them.
-        match after_attempt(&attempted, &mut delivery.progress, schedule, random) {
-            Decision::Delivered => self.record_delivered(&delivery),
+        match after_attempt(attempted, &mut delivery.progress, schedule, random) {
+            Decision::Delivered => self.record_delivered(delivery).into(),
             Decision::Wait => {
-                let delay = age_of(&delivery).clamp(LOCAL_DELAY_MIN, LOCAL_DELAY_MAX);
+                let delay = age_of(delivery).clamp(LOCAL_DELAY_MIN, LOCAL_DELAY_MAX);
                 Box::pin(self.park_for(delivery, delay, ParkReason::Router)).await
             }
             Decision::Retry { delay, is_requested } => {
@@ -293,7 +324,7 @@ impl Dispatcher {
                 Box::pin(self.park_for(delivery, delay, ParkReason::Backoff)).await
             }
             Decision::DeadLetter(reason) => {
-                Box::pin(self.dead_letter(&delivery, reason, &attempted.detail)).await
+                Box::pin(self.dead_letter(delivery, reason, &attempted.detail)).await.into()
             }
         }
     }
@@ -331,10 +362,10 @@ impl Dispatcher {
     /// Parks a delivery until its next attempt.
     async fn park_for(
         &self,
-        delivery: Delivery,
+        delivery: &mut Delivery,
         delay: Duration,
         reason: ParkReason,
-    ) -> DeliveryOutcome {
+    ) -> Settled {
         let now = clock::broker_now();
         let due = SignedDuration::try_from(delay).ok().and_then(|d| now.checked_add(d).ok());
         self.park(delivery, due.unwrap_or(now), reason).await
@@ -343,11 +374,11 @@ impl Dispatcher {
     /// Parks a delivery at the end of its lane's backlog: the longer the backlog, the later.
     async fn park_backlog(
         &self,
-        delivery: Delivery,
+        delivery: &mut Delivery,
         lane: &Lane<HttpClient>,
         reason: ParkReason,
-    ) -> DeliveryOutcome {
-        let due = lane.backlog_due(clock::broker_now(), age_of(&delivery), self.random.unit());
+    ) -> Settled {
+        let due = lane.backlog_due(clock::broker_now(), age_of(delivery), self.random.unit());
         self.park(delivery, due, reason).await
     }
 
@@ -355,36 +386,33 @@ impl Dispatcher {
     /// admitted.
     async fn park_until(
         &self,
-        delivery: Delivery,
+        delivery: &mut Delivery,
         lane: &Lane<HttpClient>,
         moment_ms: i64,
-    ) -> DeliveryOutcome {
+    ) -> Settled {
         let wait = SignedDuration::from_millis(moment_ms.saturating_sub(clock::uptime_ms()));
         let now = clock::broker_now();
         let opens = now.checked_add(wait).unwrap_or(now);
-        let due = lane.backlog_due(opens, age_of(&delivery), self.random.unit());
+        let due = lane.backlog_due(opens, age_of(delivery), self.random.unit());
         self.park(delivery, due, ParkReason::Breaker).await
     }
 
-    async fn park(
-        &self,
-        mut delivery: Delivery,
-        due: Timestamp,
-        reason: ParkReason,
-    ) -> DeliveryOutcome {
+    async fn park(&self, delivery: &mut Delivery, due: Timestamp, reason: ParkReason) -> Settled {
         let schedule = self.schedules.of(delivery.subscription.owner.settings.profile);
         let now = clock::broker_now();
         if schedule.is_expired(&delivery.progress, reason, now, self.backlog_age_max) {
             let error = "waited for longer than delivery.backlog_max_h";
-            return self.dead_letter(&delivery, DeadLetterReason::Expired, error).await;
+            return self.dead_letter(delivery, DeadLetterReason::Expired, error).await.into();
         }
         delivery.progress.parks += 1;
-        match self.ports.parking.park(ParkedRecord::of(&delivery, due, reason)).await {
+        match self.ports.parking.park(ParkedRecord::of(delivery, due, reason)).await {
             Ok(()) => {
                 metrics::parked(reason);
-                DeliveryOutcome::Parked(reason)
+                Settled { outcome: DeliveryOutcome::Parked(reason), due: Some(due) }
             }
-            Err(error) => self.dead_letter(&delivery, error.reason(), &error.to_string()).await,
+            Err(error) => {
+                self.dead_letter(delivery, error.reason(), &error.to_string()).await.into()
+            }
         }
     }
 
@@ -397,8 +425,9 @@ impl Dispatcher {
         let cause = DeadLetterCause { reason: &reason, stage: "delivery", error };
         let letter = DeadLetter::of_delivery(delivery, &cause);
         if self.ports.dead_letters.put(letter).await == DeadLetterStored::ShareExceeded {
-            metrics::dropped(delivery.lane_label(), SHARE_EXCEEDED);
-            return DeliveryOutcome::Dropped;
+            let policy = DropPolicy::ShareExceeded;
+            metrics::dropped(delivery.lane_label(), policy.label());
+            return DeliveryOutcome::Dropped(policy);
         }
         for subscription in delivery.subscriptions() {
             subscription.stats.count_dead_letter();
@@ -424,7 +453,7 @@ fn live_event(delivery: &Delivery, outcome: &DeliveryOutcome, took: Option<Durat
             DeliveryOutcome::Delivered => "delivered".into(),
             DeliveryOutcome::Parked(reason) => format!("parked: {}", reason.label()),
             DeliveryOutcome::DeadLettered(reason) => format!("dead: {}", reason.text()),
-            DeliveryOutcome::Dropped => "dropped".into(),
+            DeliveryOutcome::Dropped(_) => "dropped".into(),
         },
         ms: took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
     }

@@ -17,13 +17,14 @@
 //! - `plan`, `decision`: matches to deliveries, and what follows from an attempt; pure.
 //! - `shares`: who may use how much of the parking stream and of the dead-letter stream; pure.
 //! - `parking`, `dead_letter`, `failed_webhooks`: the records of deliveries that wait or failed.
+//! - `log/`: reports of what became of deliveries, and the record that is stored of them.
 //! - `dispatch`: drives one delivery through all of these and accounts for it.
 //!
 //! Guarantee: [`Dispatcher::deliver`] returns only when the delivery is accounted for: delivered,
 //! parked, dead-lettered or dropped by a counted policy. Bounds: concurrent attempts in total and per
 //! app, installation, host, endpoint and event; waiting deliveries per app, endpoint and event;
 //! sockets in total. The stage does not depend on the broker
-//! (it uses [`ParkingLot`], [`DeadLetterBox`] and [`FunctionCaller`]) nor on how subscriptions are
+//! (it uses [`ParkingLot`], [`DeadLetterBox`], [`DeliveryLog`] and [`FunctionCaller`]) nor on how subscriptions are
 //! stored ([`SubscriptionDirectory`]). `docs/design/channels.md` says why a handler is a channel.
 //!
 //! Design: `docs/design/delivery-through.md`.
@@ -35,6 +36,7 @@ mod dispatch;
 mod failed_webhooks;
 mod guard;
 mod http_client;
+mod log;
 mod metrics;
 mod model;
 mod parking;
@@ -57,10 +59,16 @@ pub use dispatch::{Dispatcher, EndpointGoneReport, Ports};
 pub use failed_webhooks::{FailedWebhook, FailedWebhooks};
 pub use guard::{BadPort, EgressGuard, EgressRefusal};
 pub use http_client::{HttpClient, HttpSender, SocketBudget};
+pub use log::{
+    AttemptReport, BUCKETS, DeliveryLog, DeliveryLogReader, DeliveryReport, EventHistory, EventKey,
+    LogCollector, LogMessage, LogPage, LogPosition, LogQuery, LogReadError, LogResult,
+    LoggedDelivery, NoDeliveryLog, Origin, OutcomeFilter, RecordSource, StoredDelivery,
+    StoredEventHead, StoredRecord, bucket,
+};
 pub use model::{
-    AttemptClass, AttemptOutcome, BodyTemplate, DeadLetterReason, Delivery, DeliveryContext,
-    DeliveryOutcome, NextStep, NotAnObject, ParkReason, PreparedEvent, Progress, RequestedDelay,
-    RetryContext, Transport,
+    AttemptClass, AttemptEvidence, AttemptOutcome, BodyTemplate, DeadLetterReason, Delivery,
+    DeliveryContext, DeliveryOutcome, DropPolicy, NextStep, NotAnObject, ParkReason, Phases,
+    PreparedEvent, Progress, RequestedDelay, ResponseExcerpt, RetryContext, Transport,
 };
 pub use parking::{
     MalformedRecord, ParkError, ParkedDelivery, ParkedRecord, ParkingLot, SubscriptionDirectory,

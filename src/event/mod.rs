@@ -9,6 +9,7 @@
 //! panics and never recurses past the depth limit. This stage imports neither the broker client nor
 //! the subscriptions.
 
+mod archive;
 pub mod codec;
 pub mod crash_records;
 pub mod decode;
@@ -30,6 +31,7 @@ pub mod unmapped;
 pub mod view;
 pub mod webhook;
 
+pub use archive::{EventArchive, NoEventArchive, StoredEvent};
 pub use codec::{Attributes, HeaderLookup};
 pub use crash_records::{CrashRecord, CrashRecordError, CrashRecords, EventPosition};
 pub use decode::{DecodedMessage, Decoder};

@@ -96,7 +96,8 @@ async fn start_server(config: &Config) -> anyhow::Result<ManagedServer> {
     }
     // The configuration is rejected if it is not positive.
     let events = config.events.max_bytes.unsigned_abs();
-    let file_bytes = events.saturating_add(MANAGED_RESERVE_BYTES);
+    let log = if config.delivery.log { config.delivery.log_bytes_max } else { 0 };
+    let file_bytes = events.saturating_add(log).saturating_add(MANAGED_RESERVE_BYTES);
     let candidates: Vec<PathBuf> = config::nats_server_candidates();
     Ok(ManagedServer::start(&config.nats.data_dir, &candidates, file_bytes).await?)
 }

@@ -37,7 +37,7 @@ impl BrokerMonitor {
     pub(super) async fn start(broker: &Broker, config: &Config, health: &Arc<Health>) -> Self {
         let (connections, subjects) = (&broker.connections, &broker.subjects);
         let mut monitor = Self {
-            probe: BrokerProbe::new(connections.clone(), subjects.clone()),
+            probe: BrokerProbe::new(connections.clone(), subjects.clone(), config.delivery.log),
             connections: connections.clone(),
             subjects: subjects.clone(),
             config: config.clone(),
@@ -111,7 +111,11 @@ impl BrokerMonitor {
             }
             (
                 Observation::Unavailable,
-                Check::Write | Check::EventWrites | Check::ParkedWrites | Check::DeadLetterWrites,
+                Check::Write
+                | Check::EventWrites
+                | Check::ParkedWrites
+                | Check::DeadLetterWrites
+                | Check::LogWrites,
             ) => ("failing", Some(format!("{object} not confirmed"))),
             (Observation::Unavailable, _) => ("failing", Some(format!("{object} unavailable"))),
         };

@@ -15,10 +15,10 @@ use crate::api::scrape::{self, MetricsAccess, Scrape};
 use crate::api::{self, AdminTokens, ApiState, OwnHosts};
 use crate::config::{Config, ServerConfig};
 use crate::console::{self, Console};
-use crate::delivery::{EgressGuard, FailedWebhooks, Shares};
+use crate::delivery::{DeliveryLogReader, EgressGuard, FailedWebhooks, Shares};
 use crate::domain::Secret;
 use crate::event::sources::SOURCES;
-use crate::event::{Publisher, UnmappedWebhooks};
+use crate::event::{EventArchive, Publisher, UnmappedWebhooks};
 use crate::listener::{self, AuthFailures, BodyIntake, Listener};
 use crate::matcher::Matcher;
 use crate::registry::Registry;
@@ -35,6 +35,8 @@ pub(super) struct HttpParts {
     pub(super) guard: Arc<EgressGuard>,
     pub(super) failed_webhooks: Arc<dyn FailedWebhooks>,
     pub(super) unmapped_webhooks: Arc<dyn UnmappedWebhooks>,
+    pub(super) delivery_log: Arc<dyn DeliveryLogReader>,
+    pub(super) events: Arc<dyn EventArchive>,
     pub(super) publisher: Arc<dyn Publisher>,
     pub(super) live: LiveFeed,
     pub(super) shares: Arc<Shares>,
@@ -70,6 +72,8 @@ impl HttpParts {
             failed_webhooks: self.failed_webhooks,
             unmapped_webhooks: self.unmapped_webhooks,
             refusals: Arc::clone(&refusals),
+            delivery_log: self.delivery_log,
+            events: self.events,
             guard: self.guard,
         });
         let ingest = IngestState {

@@ -8,17 +8,17 @@ use tokio::sync::mpsc;
 use super::background::Background;
 use super::broker::Broker;
 use crate::bus::{
-    BackpressureGate, CrashRecordBucket, DeadLetterStream, EventPublisher, FunctionClient,
-    ParkingStream, PublishGates, PullSubscription, RepeatRecorder, Repeats, RoomRequests,
-    ShareCounter, StreamMonitor, Trimmer,
+    BackpressureGate, CrashRecordBucket, DeadLetterStream, DeliveryLogStream, EventArchiveStream,
+    EventPublisher, FunctionClient, ParkingStream, PublishGates, PullSubscription, RepeatRecorder,
+    Repeats, RoomRequests, ShareCounter, StreamMonitor, Trimmer,
 };
 use crate::config::Config;
 use crate::delivery::{
-    ChannelPorts, Dispatcher, EndpointGoneReport, HttpSender, Ports, Random, Shares,
+    ChannelPorts, DeliveryLog, Dispatcher, EndpointGoneReport, HttpSender, Ports, Random, Shares,
     SubscriptionDirectory, UnmatchedFor,
 };
 use crate::domain::{InstallationId, SubscriptionId};
-use crate::event::Publisher;
+use crate::event::{EventArchive, Publisher};
 use crate::matcher::{Matcher, Subscription};
 use crate::registry::Registry;
 use crate::router::Router;
@@ -30,6 +30,7 @@ const WORKERS: usize = 2;
 /// The parts that route events, connected with each other and not started.
 pub(super) struct Routing {
     pub(super) publisher: Arc<dyn Publisher>,
+    pub(super) events: Arc<dyn EventArchive>,
     pub(super) shares: Arc<Shares>,
     pub(super) gates: Arc<PublishGates>,
     router: Arc<Router>,
@@ -64,6 +65,13 @@ impl Routing {
         if let Some(recorder) = &mut repeat_recorder {
             recorder.catch_up().await;
         }
+        let known_ids = repeat_recorder.is_some().then(|| Arc::clone(&repeats));
+        let events = Arc::new(EventArchiveStream::new(
+            control.clone(),
+            subjects.clone(),
+            config.limits.event,
+            known_ids,
+        ));
         let (publisher, trimmer) = event_stream(config, broker, &gate, repeats);
         let stream_monitor =
             StreamMonitor::new(control.clone(), subjects.clone(), &config.events, gate);
@@ -75,7 +83,8 @@ impl Routing {
             Arc::clone(&shares),
             Arc::clone(&directory),
         );
-        let ports = ports(broker, (&shares, &gates), registry, endpoint_reports);
+        let mut ports = ports(broker, (&shares, &gates), registry, endpoint_reports);
+        ports.log = config.delivery.log.then(|| delivery_log(broker, &gates));
         let random = Random::from_system();
         let router = Router::new(
             config,
@@ -90,6 +99,7 @@ impl Routing {
         let router = Arc::new(router);
         Ok(Self {
             publisher,
+            events,
             shares,
             gates,
             router,
@@ -151,7 +161,13 @@ fn ports(
             Arc::clone(gates),
         )),
         endpoint_reports,
+        log: None,
     }
+}
+
+fn delivery_log(broker: &Broker, gates: &Arc<PublishGates>) -> Arc<dyn DeliveryLog> {
+    let (outbound, subjects) = (broker.connections.outbound.clone(), broker.subjects.clone());
+    Arc::new(DeliveryLogStream::new(outbound, subjects, Arc::clone(gates)))
 }
 
 /// Returns the publisher of events, and the trimmer that makes space for it.

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 
 use super::turns::Turn;
 use crate::clock;
-use crate::delivery::{Dispatcher, PlannedDelivery, PreparedEvent, coalesce};
+use crate::delivery::{Dispatcher, LogCollector, Origin, PlannedDelivery, PreparedEvent, coalesce};
 use crate::matcher::Match;
 
 /// Concurrent deliveries of one event.
@@ -40,9 +40,15 @@ impl FanOut {
         }
     }
 
-    /// Completes once every delivery of the event is accounted for.
-    pub(super) async fn deliver_all(&self, prepared: &Arc<PreparedEvent>, matches: Vec<Match>) {
+    /// Completes once every delivery of the event is accounted for, and the delivery log says how.
+    pub(super) async fn deliver_all(
+        &self,
+        prepared: &Arc<PreparedEvent>,
+        matches: Vec<Match>,
+        origin: Origin,
+    ) {
         let (started, now) = (clock::tick(), clock::broker_now());
+        let log = LogCollector::new(self.dispatcher.log(), &prepared.event, origin);
         let mut planned = coalesce(matches);
         let wide = (planned.len() > NARROW_MAX).then_some(&self.wide_deliveries);
         let share = wide.map(|_| self.dispatcher.event_share());
@@ -58,20 +64,23 @@ impl FanOut {
             let queue_timeout = if late { Duration::ZERO } else { self.dispatcher.park_after() };
             let delivery = planned.into_delivery(prepared, now);
             // Boxed: a delivery that waits for its slot takes almost no memory.
-            Box::pin(self.dispatcher.deliver(delivery, queue_timeout, share.as_ref())).await
+            let delivering = self.dispatcher.deliver(delivery, queue_timeout, share.as_ref());
+            let report = Box::pin(delivering).await;
+            log.add(report).await;
         };
         // A single delivery needs no set of futures.
         if planned.len() <= 1 {
             if let Some(only) = planned.pop() {
                 deliver(only).await;
             }
-            return;
+            return log.store().await;
         }
         let turn = Turn::default();
         let deliveries = stream::iter(planned)
             .map(|planned| turn.limit(deliver(planned)))
             .buffer_unordered(EVENT_DELIVERIES_MAX)
-            .for_each(|_accounted| future::ready(()));
+            .for_each(|()| future::ready(()));
         turn.run(deliveries).await;
+        log.store().await;
     }
 }

@@ -9,11 +9,12 @@ use futures_util::FutureExt;
 use super::fan_out::FanOut;
 use super::waiting::{LateMatch, WaitingEvents};
 use crate::delivery::{
-    DeadLetter, DeadLetterCause, DeadLetterReason, Delivery, DeliveryOutcome, Dispatcher,
-    MalformedRecord, ParkedDelivery, StreamPosition, SubscriptionDirectory, parked_owner,
+    DeadLetter, DeadLetterCause, DeadLetterReason, Delivery, DeliveryOutcome, DeliveryReport,
+    Dispatcher, LogCollector, MalformedRecord, Origin, ParkedDelivery, StreamPosition,
+    SubscriptionDirectory, parked_owner,
 };
 use crate::domain::AppId;
-use crate::event::Message;
+use crate::event::{Event, Message};
 
 /// Resumes parked deliveries.
 pub(super) struct ParkedDeliveries {
@@ -32,7 +33,7 @@ enum Next {
     /// Its event is matched.
     Match(Box<ParkedDelivery>),
     /// All of its subscriptions were removed.
-    Drop,
+    Drop(Box<ParkedDelivery>),
 }
 
 impl ParkedDeliveries {
@@ -69,19 +70,45 @@ impl ParkedDeliveries {
     async fn settle<M: Message>(&self, message: &M, app: &str) -> bool {
         let outcome = match self.next(message) {
             Ok(Next::Attempt(delivery)) => {
-                self.dispatcher.deliver(*delivery, self.dispatcher.park_after(), None).await
+                let prepared = Arc::clone(&delivery.prepared);
+                let queue_timeout = self.dispatcher.park_after();
+                let report = self.dispatcher.deliver(*delivery, queue_timeout, None).await;
+                self.record(message, &prepared.event, report).await
             }
             Ok(Next::Wait(parked)) => {
-                self.dispatcher.wait_for_document(*parked, &AppId::from(app)).await
+                let (event, is_matched) =
+                    (parked.event().clone(), !parked.subscriptions.is_empty());
+                let due_app = AppId::from(app);
+                let report = self.dispatcher.wait_for_document(*parked, &due_app).await;
+                // An event that is not matched yet is no delivery.
+                if is_matched { self.record(message, &event, report).await } else { report.outcome }
             }
             Ok(Next::Match(parked)) => return self.match_late(message, app, parked).await,
-            Ok(Next::Drop) => self.dispatcher.drop_by_policy(),
+            Ok(Next::Drop(parked)) => {
+                self.dispatcher.drop_by_policy();
+                let report = DeliveryReport::of_removed(&parked);
+                self.record(message, parked.event(), report).await
+            }
             Err(malformed) => {
                 self.dead_letter(message, "schema", &malformed.to_string()).await;
                 return false;
             }
         };
         matches!(outcome, DeliveryOutcome::Parked(_))
+    }
+
+    /// Stores what became of a parked delivery in the delivery log.
+    async fn record<M: Message>(
+        &self,
+        message: &M,
+        event: &Event,
+        report: DeliveryReport,
+    ) -> DeliveryOutcome {
+        let outcome = report.outcome.clone();
+        let log = LogCollector::new(self.dispatcher.log(), event, Origin::parked(message));
+        log.add(report).await;
+        log.store().await;
+        outcome
     }
 
     /// Reads a parked record and looks its subscriptions up.
@@ -101,7 +128,7 @@ impl ParkedDeliveries {
                 let delivery = parked.resume(subscription, coalesced_with)?;
                 Ok(Next::Attempt(Box::new(delivery)))
             }
-            None => Ok(Next::Drop),
+            None => Ok(Next::Drop(Box::new(parked))),
         }
     }
 
@@ -115,7 +142,7 @@ impl ParkedDeliveries {
     ) -> bool {
         match self.waiting.match_late(parked).await {
             Ok(LateMatch::Matched(prepared, matches)) => {
-                self.fan_out.deliver_all(&prepared, matches).await;
+                self.fan_out.deliver_all(&prepared, matches, Origin::late(message)).await;
             }
             Ok(LateMatch::Unmatched) => {}
             Ok(LateMatch::NoSubscription) => {
@@ -135,6 +162,11 @@ impl ParkedDeliveries {
         let reason = DeadLetterReason::Poison(label);
         let cause = DeadLetterCause { reason: &reason, stage: "parking", error };
         let letter = DeadLetter::of_record(message.payload(), StreamPosition::of(message), &cause);
-        self.dispatcher.store_dead_letter(letter, &reason).await;
+        let outcome = self.dispatcher.store_dead_letter(letter, &reason).await;
+        let parked = ParkedDelivery::read(message.headers(), message.payload()).ok();
+        if let Some(parked) = parked.filter(|parked| !parked.subscriptions.is_empty()) {
+            let report = DeliveryReport::of_unresumable(&parked, outcome);
+            self.record(message, parked.event(), report).await;
+        }
     }
 }

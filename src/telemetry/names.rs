@@ -384,6 +384,22 @@ pub const FAMILIES: &[MetricFamily] = &[
     counter("switchyard_dlq_total", &["reason"], "Dead letters written."),
     gauge("switchyard_dlq_messages", &[], "Dead letters kept."),
     counter("switchyard_dlq_redriven_total", &["result"], "Dead letters redriven."),
+    // Delivery log.
+    counter(
+        "switchyard_log_records_total",
+        &["result"],
+        "Records of the delivery log that the broker confirmed.",
+    ),
+    counter(
+        "switchyard_log_records_lost_total",
+        &[],
+        "Records of the delivery log that are larger than the broker's limit, and not stored.",
+    ),
+    gauge(
+        "switchyard_log_pending",
+        &[],
+        "Records of the delivery log that are not confirmed yet; their events are not acknowledged.",
+    ),
     // Shares.
     counter(
         "switchyard_policy_drops_total",

@@ -13,15 +13,15 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use serde_json::json;
 use switchyard::bus::{
-    BackpressureGate, Connections, CrashRecordBucket, DeadLetterStream, EventPublisher,
-    FunctionClient, ParkingStream, PublishGates, PullSubscription, StreamMonitor, Subjects,
-    streams,
+    BackpressureGate, Connections, CrashRecordBucket, DeadLetterStream, DeliveryLogStream,
+    EventPublisher, FunctionClient, JetStreamClient, ParkingStream, PublishGates, PullSubscription,
+    StreamMonitor, Subjects, streams,
 };
 use switchyard::clock;
 use switchyard::config::Config;
 use switchyard::delivery::{
-    ChannelPorts, Dispatcher, EgressGuard, FunctionCaller, FunctionError, FunctionReply,
-    HttpSender, Ports, Random, Shares, SubscriptionDirectory,
+    ChannelPorts, DeliveryLog, Dispatcher, EgressGuard, FunctionCaller, FunctionError,
+    FunctionReply, HttpSender, Ports, Random, Shares, SubscriptionDirectory,
 };
 use switchyard::domain::{Handler, Secret, SubscriptionId};
 use switchyard::event::codec::HeaderList;
@@ -70,10 +70,10 @@ impl FunctionCaller for FunctionsWithDefect {
 }
 
 /// A router in this process with its own broker.
-struct Rig {
+pub(crate) struct Rig {
     matcher: Arc<Matcher>,
     roll: Arc<Roll>,
-    broker: async_nats::Client,
+    pub(crate) broker: async_nats::Client,
     publisher: EventPublisher,
     watch: StreamMonitor,
     gate: Arc<BackpressureGate>,
@@ -82,7 +82,7 @@ struct Rig {
 }
 
 /// Settings that allow handlers on loopback and retry soon.
-fn quick() -> Config {
+pub(crate) fn quick() -> Config {
     let mut config = Config::defaults().unwrap();
     config.delivery.allow_http = true;
     config.delivery.allow_ports = vec!["any".into()];
@@ -93,7 +93,7 @@ fn quick() -> Config {
 }
 
 impl Rig {
-    async fn start(nats: &NatsServer, config: &Config) -> Self {
+    pub(crate) async fn start(nats: &NatsServer, config: &Config) -> Self {
         Self::start_at(nats.url(), config).await
     }
 
@@ -124,9 +124,10 @@ impl Rig {
                 outbound.clone(),
                 subjects.clone(),
                 shares,
-                gates,
+                gates.clone(),
             )),
             endpoint_reports: tokio::sync::mpsc::channel(1).0,
+            log: config.delivery.log.then(|| log_of(&outbound, &subjects, &gates)),
         };
         let live = LiveFeed::default();
         let sender = HttpSender::new(&config.delivery, guard).unwrap();
@@ -169,7 +170,7 @@ impl Rig {
     }
 
     /// Registers a trigger of an installation on all events of the type.
-    fn subscribe(&self, installation: &str, handler: Handler) -> Arc<Subscription> {
+    pub(crate) fn subscribe(&self, installation: &str, handler: Handler) -> Arc<Subscription> {
         let id = SubscriptionId { installation: installation.into(), key: "k1".into() };
         let subscription = Arc::new(Subscription {
             owner: Arc::new(Owner {
@@ -194,12 +195,12 @@ impl Rig {
         subscription
     }
 
-    fn unsubscribe(&self, subscription: &Subscription) {
+    pub(crate) fn unsubscribe(&self, subscription: &Subscription) {
         self.matcher.replace_installation(&subscription.owner.id, Vec::new());
         self.roll.0.lock().unwrap().remove(&subscription.id());
     }
 
-    async fn publish(&self, number: u64) {
+    pub(crate) async fn publish(&self, number: u64) {
         publish(&self.broker, SITE, number, "XXX").await;
     }
 
@@ -212,19 +213,19 @@ impl Rig {
     }
 
     /// Number of events not acknowledged: pending or delivered to a router.
-    async fn open_events(&self) -> u64 {
+    pub(crate) async fn open_events(&self) -> u64 {
         let info = self.consumer().await;
         info.map_or(u64::MAX, |info| info.num_pending + info.num_ack_pending as u64)
     }
 
-    async fn until_all_acknowledged(&self) {
+    pub(crate) async fn until_all_acknowledged(&self) {
         eventually(LONG, "every event is acknowledged", || async {
             (self.open_events().await == 0).then_some(())
         })
         .await;
     }
 
-    async fn stored(&self, stream: &str) -> u64 {
+    pub(crate) async fn stored(&self, stream: &str) -> u64 {
         let context = crate::support::jetstream(self.broker.clone());
         let stream = context.get_stream(stream).await.unwrap();
         stream.get_info().await.unwrap().state.messages
@@ -237,13 +238,21 @@ impl Rig {
         eventually(LONG, "a dead letter", || async { stream.direct_get(1).await.ok() }).await
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.cancel();
         self.running.await.unwrap();
     }
 }
 
-fn http(url: &str) -> Handler {
+fn log_of(
+    outbound: &JetStreamClient,
+    subjects: &Subjects,
+    gates: &Arc<PublishGates>,
+) -> Arc<dyn DeliveryLog> {
+    Arc::new(DeliveryLogStream::new(outbound.clone(), subjects.clone(), gates.clone()))
+}
+
+pub(crate) fn http(url: &str) -> Handler {
     Handler::http(url.parse().unwrap(), Secret::new(SECRET))
 }
 

@@ -141,6 +141,7 @@ async fn deleted_streams_and_consumers_are_created_again_and_counted() {
         ("SW_PARKED", "stream_parked", "consumer due missing"),
         ("SW_DLQ", "stream_dlq", ""),
         ("SW_REPEATS", "stream_repeats", ""),
+        ("SW_ATTEMPTS", "stream_log", ""),
         ("KV_SW_STATE", "bucket_state", ""),
     ];
     for (stream, label, consumer) in names {

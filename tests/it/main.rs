@@ -19,6 +19,8 @@ mod conform;
 mod connect;
 mod declared;
 mod delivery;
+mod delivery_log;
+mod delivery_queries;
 mod discovery;
 mod encryption;
 mod fuzzed;

@@ -9,8 +9,9 @@ use serde_json::json;
 use switchyard::api::{AdminTokens, ApiState, router};
 use switchyard::bus::{Connections, FailedWebhookStream, Subjects, UnmappedWebhookCounts, streams};
 use switchyard::config::Config;
-use switchyard::delivery::EgressGuard;
+use switchyard::delivery::{EgressGuard, NoDeliveryLog};
 use switchyard::domain::{ModuleKey, Secret};
+use switchyard::event::NoEventArchive;
 use switchyard::listener::{AuthFailures, BodyIntake};
 use switchyard::matcher::Matcher;
 use switchyard::registry::{
@@ -59,6 +60,8 @@ impl Replica {
             failed_webhooks: failed_webhooks(broker).await,
             refusals: Arc::default(),
             unmapped_webhooks: unmapped_webhooks(broker).await,
+            delivery_log: Arc::new(NoDeliveryLog),
+            events: Arc::new(NoEventArchive),
             guard: Arc::new(EgressGuard::new(&config.delivery).expect("valid rules")),
         }));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");

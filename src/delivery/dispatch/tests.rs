@@ -30,6 +30,7 @@ fn dispatcher(
         parking: edge.clone(),
         dead_letters: edge.clone(),
         endpoint_reports: mpsc::channel(1).0,
+        log: None,
     };
     (Arc::new(Dispatcher::new(config, sender, ports, Random::seeded(1), LiveFeed::default())), edge)
 }
@@ -43,7 +44,7 @@ fn start(
     delivery: Delivery,
 ) -> tokio::task::JoinHandle<DeliveryOutcome> {
     let dispatcher = Arc::clone(dispatcher);
-    tokio::spawn(async move { dispatcher.deliver(delivery, QUEUE_TIMEOUT, None).await })
+    tokio::spawn(async move { dispatcher.deliver(delivery, QUEUE_TIMEOUT, None).await.outcome })
 }
 
 /// Lets every task run until it waits.
@@ -59,7 +60,7 @@ async fn accepted_delivery_is_delivered_and_counted() {
     let delivery = delivery("i", "e1");
     let stats = delivery.subscription.stats.clone();
     assert_eq!(
-        dispatcher.deliver(delivery.clone(), QUEUE_TIMEOUT, None).await,
+        dispatcher.deliver(delivery.clone(), QUEUE_TIMEOUT, None).await.outcome,
         DeliveryOutcome::Delivered
     );
     assert_eq!(stats.delivered.load(Relaxed), 1);
@@ -75,7 +76,7 @@ async fn failed_attempt_is_parked_until_its_retry() {
     edge.answer(Err(FunctionError::NoSubscriber));
     let delivery = delivery("i", "e1");
     let (stats, before) = (delivery.subscription.stats.clone(), clock::now());
-    let accounted = dispatcher.deliver(delivery.clone(), QUEUE_TIMEOUT, None).await;
+    let accounted = dispatcher.deliver(delivery.clone(), QUEUE_TIMEOUT, None).await.outcome;
     assert_eq!(accounted, DeliveryOutcome::Parked(ParkReason::Backoff));
     assert_eq!(stats.failed_attempts.load(Relaxed), 1);
     let records = edge.parked.lock().unwrap();
@@ -108,14 +109,18 @@ async fn jump_of_the_wall_clock_moves_no_due_time() {
         let jump = WallJump::by_hours(hours);
         for number in 0..10 {
             edge.answer(Err(FunctionError::NoSubscriber));
-            dispatcher.deliver(delivery("i", &format!("e{number}")), QUEUE_TIMEOUT, None).await;
+            dispatcher
+                .deliver(delivery("i", &format!("e{number}")), QUEUE_TIMEOUT, None)
+                .await
+                .outcome;
         }
-        let accounted = dispatcher.deliver(delivery("i", "held"), QUEUE_TIMEOUT, None).await;
+        let accounted =
+            dispatcher.deliver(delivery("i", "held"), QUEUE_TIMEOUT, None).await.outcome;
         assert_eq!(accounted, DeliveryOutcome::Parked(ParkReason::Breaker));
         let mut paused = delivery("i", "paused");
         let subscription = Arc::get_mut(&mut paused.subscription).unwrap();
         Arc::get_mut(&mut subscription.owner).unwrap().settings.is_paused = true;
-        let accounted = dispatcher.deliver(paused, QUEUE_TIMEOUT, None).await;
+        let accounted = dispatcher.deliver(paused, QUEUE_TIMEOUT, None).await.outcome;
         assert_eq!(accounted, DeliveryOutcome::Parked(ParkReason::Paused));
         drop(jump);
         for record in edge.parked.lock().unwrap().iter() {
@@ -132,7 +137,7 @@ async fn wall_clock_that_is_days_ahead_expires_no_delivery() {
     let subscription = Arc::get_mut(&mut paused.subscription).unwrap();
     Arc::get_mut(&mut subscription.owner).unwrap().settings.is_paused = true;
     let _jump = WallJump::by_hours(72);
-    let accounted = dispatcher.deliver(paused, QUEUE_TIMEOUT, None).await;
+    let accounted = dispatcher.deliver(paused, QUEUE_TIMEOUT, None).await.outcome;
     assert_eq!(accounted, DeliveryOutcome::Parked(ParkReason::Paused));
     assert!(edge.letters.lock().unwrap().is_empty());
 }
@@ -141,7 +146,7 @@ async fn wall_clock_that_is_days_ahead_expires_no_delivery() {
 async fn request_larger_than_the_broker_allows_is_dead_lettered_at_once() {
     let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::default());
     edge.answer(Err(FunctionError::TooLarge));
-    let accounted = dispatcher.deliver(delivery("i", "e1"), QUEUE_TIMEOUT, None).await;
+    let accounted = dispatcher.deliver(delivery("i", "e1"), QUEUE_TIMEOUT, None).await.outcome;
     assert_eq!(accounted, DeliveryOutcome::DeadLettered(DeadLetterReason::TooLarge));
 }
 
@@ -150,11 +155,12 @@ async fn jump_of_the_wall_clock_neither_opens_nor_prolongs_a_breaker() {
     let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::default());
     for number in 0..10 {
         edge.answer(Err(FunctionError::NoSubscriber));
-        dispatcher.deliver(delivery("i", &format!("e{number}")), QUEUE_TIMEOUT, None).await;
+        dispatcher.deliver(delivery("i", &format!("e{number}")), QUEUE_TIMEOUT, None).await.outcome;
     }
     for hours in [2, -2] {
         let _jump = WallJump::by_hours(hours);
-        let accounted = dispatcher.deliver(delivery("i", "held"), QUEUE_TIMEOUT, None).await;
+        let accounted =
+            dispatcher.deliver(delivery("i", "held"), QUEUE_TIMEOUT, None).await.outcome;
         assert_eq!(accounted, DeliveryOutcome::Parked(ParkReason::Breaker), "{hours} h");
     }
     assert_eq!(edge.calls.lock().unwrap().len(), 10, "no attempt was made");
@@ -166,7 +172,7 @@ async fn last_attempt_ends_as_a_dead_letter_with_its_history() {
     edge.answer(Ok(FunctionReply { body: Bytes::new(), error_code: Some(503) }));
     let mut delivery = delivery("i", "e1");
     delivery.progress.attempt = 9;
-    let accounted = dispatcher.deliver(delivery.clone(), QUEUE_TIMEOUT, None).await;
+    let accounted = dispatcher.deliver(delivery.clone(), QUEUE_TIMEOUT, None).await.outcome;
     assert_eq!(accounted, DeliveryOutcome::DeadLettered(DeadLetterReason::Exhausted));
     assert_eq!(delivery.subscription.stats.dead.load(Relaxed), 1);
     let letters = edge.letters.lock().unwrap();
@@ -180,7 +186,7 @@ async fn last_attempt_ends_as_a_dead_letter_with_its_history() {
 async fn error_reply_of_a_function_counts_like_an_http_status() {
     let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::default());
     edge.answer(Ok(FunctionReply { body: Bytes::new(), error_code: Some(422) }));
-    let accounted = dispatcher.deliver(delivery("i", "e1"), QUEUE_TIMEOUT, None).await;
+    let accounted = dispatcher.deliver(delivery("i", "e1"), QUEUE_TIMEOUT, None).await.outcome;
     assert_eq!(accounted, DeliveryOutcome::DeadLettered(DeadLetterReason::Rejected(422)));
     assert_eq!(edge.letters.lock().unwrap().len(), 1);
 }
@@ -190,10 +196,10 @@ async fn open_breaker_parks_without_an_attempt_and_affects_no_other_endpoint() {
     let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::default());
     for number in 0..10 {
         edge.answer(Err(FunctionError::NoSubscriber));
-        dispatcher.deliver(delivery("i", &format!("e{number}")), QUEUE_TIMEOUT, None).await;
+        dispatcher.deliver(delivery("i", &format!("e{number}")), QUEUE_TIMEOUT, None).await.outcome;
     }
     let (held, before) = (delivery("i", "held"), clock::now());
-    let accounted = dispatcher.deliver(held.clone(), QUEUE_TIMEOUT, None).await;
+    let accounted = dispatcher.deliver(held.clone(), QUEUE_TIMEOUT, None).await.outcome;
     assert_eq!(accounted, DeliveryOutcome::Parked(ParkReason::Breaker));
     assert_eq!(edge.calls.lock().unwrap().len(), 10, "no attempt was made");
     assert_eq!(held.subscription.stats.failed_attempts.load(Relaxed), 0);
@@ -206,7 +212,7 @@ async fn open_breaker_parks_without_an_attempt_and_affects_no_other_endpoint() {
     let delay = due.due.duration_since(before).as_secs_f64();
     assert!((24.0..=45.0).contains(&delay), "when the breaker admits a probe, not after {delay} s");
     let other = delivery_to("j", function("sw.fn.y.main"), "e1");
-    let other = dispatcher.deliver(other, QUEUE_TIMEOUT, None).await;
+    let other = dispatcher.deliver(other, QUEUE_TIMEOUT, None).await.outcome;
     assert_eq!(other, DeliveryOutcome::Delivered);
 }
 
@@ -217,7 +223,7 @@ async fn full_queue_parks_at_once_and_late_permit_parks_in_time() {
     settle().await;
     let waiting = start(&dispatcher, delivery("i", "e2"));
     settle().await;
-    let full = dispatcher.deliver(delivery("i", "e3"), QUEUE_TIMEOUT, None).await;
+    let full = dispatcher.deliver(delivery("i", "e3"), QUEUE_TIMEOUT, None).await.outcome;
     assert_eq!(full, DeliveryOutcome::Parked(ParkReason::Full));
     assert_eq!(waiting.await.unwrap(), DeliveryOutcome::Parked(ParkReason::Late));
     edge.gate.as_ref().unwrap().notify_one();
@@ -255,7 +261,7 @@ async fn record_that_the_broker_cannot_take_becomes_a_dead_letter() {
     let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::default());
     edge.answer(Err(FunctionError::Timeout));
     edge.records_too_large.store(true, SeqCst);
-    let accounted = dispatcher.deliver(delivery("i", "e1"), QUEUE_TIMEOUT, None).await;
+    let accounted = dispatcher.deliver(delivery("i", "e1"), QUEUE_TIMEOUT, None).await.outcome;
     assert_eq!(accounted, DeliveryOutcome::DeadLettered(DeadLetterReason::TooLarge));
     assert_eq!(edge.letters.lock().unwrap().len(), 1);
 }
@@ -265,7 +271,7 @@ async fn body_over_the_limit_is_not_sent() {
     let mut config = config();
     config.payload_max = 10;
     let (dispatcher, edge) = dispatcher(&config, MemoryPorts::default());
-    let accounted = dispatcher.deliver(delivery("i", "e1"), QUEUE_TIMEOUT, None).await;
+    let accounted = dispatcher.deliver(delivery("i", "e1"), QUEUE_TIMEOUT, None).await.outcome;
     assert_eq!(accounted, DeliveryOutcome::DeadLettered(DeadLetterReason::TooLarge));
     assert!(edge.calls.lock().unwrap().is_empty());
 }
@@ -278,7 +284,7 @@ async fn permit_is_released_when_its_delivery_is_dropped() {
     running.abort();
     let _ = running.await;
     edge.gate.as_ref().unwrap().notify_one();
-    let next = dispatcher.deliver(delivery("i", "e2"), QUEUE_TIMEOUT, None).await;
+    let next = dispatcher.deliver(delivery("i", "e2"), QUEUE_TIMEOUT, None).await.outcome;
     assert_eq!(next, DeliveryOutcome::Delivered);
 }
 
@@ -301,7 +307,7 @@ async fn delivery_to_a_subscription_that_was_removed_while_it_waited_is_dropped(
     add_and_remove(&Matcher::default(), &subscription);
     edge.gate.as_ref().unwrap().notify_one();
     assert_eq!(running.await.unwrap(), DeliveryOutcome::Delivered);
-    assert_eq!(waiting.await.unwrap(), DeliveryOutcome::Dropped);
+    assert_eq!(waiting.await.unwrap(), DeliveryOutcome::Dropped(DropPolicy::SubscriptionRemoved));
     assert_eq!(edge.calls.lock().unwrap().len(), 1);
 }
 
@@ -357,7 +363,7 @@ async fn delivery_waits_while_the_process_resumes_from_a_pause() {
     assert!(!waiting.is_finished() && edge.calls.lock().unwrap().is_empty());
     add_and_remove(&Matcher::default(), &subscription);
     pause.resume(pause.found().await);
-    assert_eq!(waiting.await.unwrap(), DeliveryOutcome::Dropped);
+    assert_eq!(waiting.await.unwrap(), DeliveryOutcome::Dropped(DropPolicy::SubscriptionRemoved));
 }
 
 #[tokio::test]
@@ -365,7 +371,7 @@ async fn delivery_beyond_the_parking_share_is_a_dead_letter() {
     let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::default());
     edge.answer(Err(FunctionError::Timeout));
     edge.parking_share_used.store(true, SeqCst);
-    let accounted = dispatcher.deliver(delivery("i", "e1"), QUEUE_TIMEOUT, None).await;
+    let accounted = dispatcher.deliver(delivery("i", "e1"), QUEUE_TIMEOUT, None).await.outcome;
     assert_eq!(accounted, DeliveryOutcome::DeadLettered(DeadLetterReason::BacklogFull));
     let letters = edge.letters.lock().unwrap();
     assert_eq!(letters[0].header("switchyard-dlq-reason"), Some("backlog_full"));
@@ -378,8 +384,8 @@ async fn delivery_beyond_both_shares_is_dropped() {
     edge.parking_share_used.store(true, SeqCst);
     edge.dead_letter_share_used.store(true, SeqCst);
     let delivery = delivery("i", "e1");
-    let accounted = dispatcher.deliver(delivery.clone(), QUEUE_TIMEOUT, None).await;
-    assert_eq!(accounted, DeliveryOutcome::Dropped);
+    let accounted = dispatcher.deliver(delivery.clone(), QUEUE_TIMEOUT, None).await.outcome;
+    assert_eq!(accounted, DeliveryOutcome::Dropped(DropPolicy::ShareExceeded));
     assert_eq!(delivery.subscription.stats.dead.load(Relaxed), 0);
 }
 
@@ -390,7 +396,7 @@ async fn delivery_that_waited_too_long_expires() {
     settle().await;
     let mut old = delivery("i", "e2");
     old.progress.first_seen = clock::now() - SignedDuration::from_hours(25);
-    let accounted = dispatcher.deliver(old, QUEUE_TIMEOUT, None).await;
+    let accounted = dispatcher.deliver(old, QUEUE_TIMEOUT, None).await.outcome;
     assert_eq!(accounted, DeliveryOutcome::DeadLettered(DeadLetterReason::Expired));
     assert!(edge.parked.lock().unwrap().is_empty());
     running.abort();

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{DeadLetter, DeadLetterCause, DeadLetterStored, Dispatcher, SHARE_EXCEEDED};
+use super::{DeadLetter, DeadLetterCause, DeadLetterStored, Dispatcher, Settled};
 use crate::clock;
+use crate::delivery::log::DeliveryReport;
 use crate::delivery::metrics;
-use crate::delivery::model::{DeadLetterReason, DeliveryOutcome, ParkReason};
+use crate::delivery::model::{DeadLetterReason, DeliveryOutcome, DropPolicy, ParkReason};
 use crate::delivery::parking::ParkedDelivery;
 use crate::domain::{AppId, RetryProfile};
 
@@ -27,50 +28,53 @@ impl Dispatcher {
     /// installation is looked at again. `due_app` is the app that its record came due for.
     pub async fn wait_for_document(
         &self,
-        parked: ParkedDelivery,
+        mut parked: ParkedDelivery,
         due_app: &AppId,
-    ) -> DeliveryOutcome {
+    ) -> DeliveryReport {
         let due = due_after(parked.progress().first_seen, self.random.unit());
-        self.wait(parked, due_app, due, ParkReason::Unreadable).await
+        let settled = self.wait(&mut parked, due_app, due, ParkReason::Unreadable).await;
+        DeliveryReport::of_parked(&parked, settled.outcome, settled.due)
     }
 
     /// Parks an event that is not matched yet for `delay`: its installation used more than its share
     /// of evaluation. `due_app` is the app that its record came due for.
     pub async fn wait_for_share(
         &self,
-        parked: ParkedDelivery,
+        mut parked: ParkedDelivery,
         due_app: &AppId,
         delay: Duration,
     ) -> DeliveryOutcome {
         let now = clock::broker_now();
         let due = SignedDuration::try_from(delay).ok().and_then(|d| now.checked_add(d).ok());
-        self.wait(parked, due_app, due.unwrap_or(now), ParkReason::Evaluation).await
+        let due = due.unwrap_or(now);
+        self.wait(&mut parked, due_app, due, ParkReason::Evaluation).await.outcome
     }
 
     async fn wait(
         &self,
-        mut parked: ParkedDelivery,
+        parked: &mut ParkedDelivery,
         due_app: &AppId,
         due: Timestamp,
         reason: ParkReason,
-    ) -> DeliveryOutcome {
+    ) -> Settled {
         let app = parked.app_or(due_app);
         let schedule = self.schedules.of(RetryProfile::Router);
         if schedule.is_expired(parked.progress(), reason, clock::broker_now(), self.backlog_age_max)
         {
             let error =
                 format!("waited {} for longer than delivery.backlog_max_h", waits_for(reason));
-            return self.dead_letter_waiting(&parked, app, DeadLetterReason::Expired, &error).await;
+            let reason = DeadLetterReason::Expired;
+            return self.dead_letter_waiting(parked, app, reason, &error).await.into();
         }
         let record = parked.wait(&app, due, reason);
         match self.ports.parking.park(record).await {
             Ok(()) => {
                 metrics::parked(reason);
-                DeliveryOutcome::Parked(reason)
+                Settled { outcome: DeliveryOutcome::Parked(reason), due: Some(due) }
             }
             Err(error) => {
                 let text = format!("waits {}: {error}", waits_for(reason));
-                self.dead_letter_waiting(&parked, app, error.reason(), &text).await
+                self.dead_letter_waiting(parked, app, error.reason(), &text).await.into()
             }
         }
     }
@@ -86,8 +90,9 @@ impl Dispatcher {
         let letter = DeadLetter::of_waiting(parked, app, &cause);
         let lane = if parked.progress().parks > 1 { "retry" } else { "live" };
         if self.ports.dead_letters.put(letter).await == DeadLetterStored::ShareExceeded {
-            metrics::dropped(lane, SHARE_EXCEEDED);
-            return DeliveryOutcome::Dropped;
+            let policy = DropPolicy::ShareExceeded;
+            metrics::dropped(lane, policy.label());
+            return DeliveryOutcome::Dropped(policy);
         }
         metrics::dead(lane, &reason);
         DeliveryOutcome::DeadLettered(reason)

@@ -9,19 +9,22 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::http::Extensions;
 use hyper::{Request, Response, Uri};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
 use super::classify::classify;
 use super::connector::GuardedConnector;
-use super::sockets::{ClientSockets, IdlePool, SocketBudget};
+use super::sockets::{ClientSockets, ConnectionTimes, IdlePool, SocketBudget};
+use crate::config::LogResponses;
 use crate::delivery::guard::EgressGuard;
 use crate::delivery::metrics;
-use crate::delivery::model::{AttemptClass, AttemptOutcome};
+use crate::delivery::model::{AttemptClass, AttemptOutcome, ResponseExcerpt};
 use crate::event::codec::HeaderList;
 use crate::{clock, config};
 
@@ -43,6 +46,7 @@ pub struct HttpSender {
     timeout: Duration,
     response_bytes_max: usize,
     sockets: SocketBudget,
+    excerpts: LogResponses,
 }
 
 /// HTTP client of one lane, with its connection pool.
@@ -52,6 +56,7 @@ pub struct HttpClient {
     guard: Arc<EgressGuard>,
     timeout: Duration,
     response_bytes_max: usize,
+    excerpts: LogResponses,
 }
 
 /// The connections of one client.
@@ -92,6 +97,7 @@ impl HttpSender {
             timeout: Duration::from_millis(config.timeout_ms),
             response_bytes_max: config.response_max,
             sockets: SocketBudget::new(usize::MAX, config.idle_sockets_max),
+            excerpts: if config.log { config.log_responses } else { LogResponses::None },
         })
     }
 
@@ -125,6 +131,7 @@ impl HttpSender {
             guard: Arc::clone(&self.guard),
             timeout: self.timeout,
             response_bytes_max: self.response_bytes_max,
+            excerpts: self.excerpts,
         }
     }
 
@@ -172,16 +179,19 @@ impl HttpClient {
             metrics::blocked(refusal);
             return AttemptOutcome::failed(AttemptClass::Blocked, refusal.to_string());
         }
-        let Some(request) = request(url, headers, body) else {
+        let Some(mut request) = request(url, headers, body) else {
             return AttemptOutcome::failed(AttemptClass::Other, "the request cannot be built");
         };
-        match tokio::time::timeout(self.timeout, self.exchange(request)).await {
+        let connection = capture_connection(&mut request);
+        let mut outcome = match tokio::time::timeout(self.timeout, self.exchange(request)).await {
             Ok(outcome) => outcome,
             Err(_) => AttemptOutcome::failed(
                 AttemptClass::Timeout,
                 "no complete response before the deadline",
             ),
-        }
+        };
+        add_connection(&mut outcome, &connection, url.scheme() == "https");
+        outcome
     }
 
     /// Posts and returns the body of a 2xx response of at most `bytes_max`.
@@ -206,7 +216,7 @@ impl HttpClient {
             let status = response.status();
             // One byte more than allowed, to distinguish a longer response from one of exactly that
             // size.
-            let body = read_response(response, bytes_max.saturating_add(1)).await;
+            let body = read_body(response.into_body(), bytes_max.saturating_add(1)).await;
             let body = body.map_err(|error| detail(&error))?;
             match () {
                 () if !status.is_success() => Err(format!("status {}", status.as_u16())),
@@ -224,25 +234,65 @@ impl HttpClient {
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> AttemptOutcome {
         let _busy = self.pool.sockets.busy();
+        let started = clock::tick();
         let response = match self.pool.request(request).await {
             Ok(response) => response,
             Err(error) => return classify(&error),
         };
-        let status = response.status().as_u16();
-        let retry_after = response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok());
-        let retry_after = retry_after.map(str::to_owned);
-        match read_response(response, self.response_bytes_max).await {
+        let headers_read = clock::tick();
+        let (parts, body) = response.into_parts();
+        let status = parts.status.as_u16();
+        let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+        let mut outcome = match read_body(body, self.response_bytes_max).await {
             Ok(body) => {
-                AttemptOutcome::of_http(status, retry_after.as_deref(), &body, clock::now())
+                let retry_after = header(RETRY_AFTER.as_str());
+                let mut outcome = AttemptOutcome::of_http(status, retry_after, &body, clock::now());
+                if self.shows_response(&outcome) {
+                    let excerpt = ResponseExcerpt::of(header, &body);
+                    outcome.observed().response = Some(Box::new(excerpt));
+                }
+                outcome
             }
-            Err(error) => classify(&error),
+            Err(error) => {
+                let mut outcome = classify(&error);
+                outcome.observed().status = Some(status);
+                outcome
+            }
+        };
+        let phases = &mut outcome.observed().phases;
+        phases.first_byte = Some(headers_read.saturating_duration_since(started));
+        phases.body = Some(clock::since(headers_read));
+        outcome
+    }
+
+    fn shows_response(&self, outcome: &AttemptOutcome) -> bool {
+        match self.excerpts {
+            LogResponses::None => false,
+            LogResponses::Failures => !outcome.is_done(),
+            LogResponses::All => true,
         }
     }
 }
 
-/// Reads at most `bytes_max`; a longer response is cut there, which closes its connection.
-async fn read_response(response: Response<Incoming>, bytes_max: usize) -> hyper::Result<Vec<u8>> {
-    let mut body = response.into_body();
+/// Adds the times of a connection that was opened for a request. They are no part of the time until its first
+/// byte.
+fn add_connection(outcome: &mut AttemptOutcome, connection: &CaptureConnection, is_tls: bool) {
+    let mut extras = Extensions::new();
+    if let Some(connected) = &*connection.connection_metadata() {
+        connected.get_extras(&mut extras);
+    }
+    let Some(times) = extras.get::<Arc<ConnectionTimes>>() else { return };
+    let Some(handshake) = times.take() else { return };
+    let phases = &mut outcome.observed().phases;
+    phases.dns = Some(times.dns);
+    phases.connect = Some(times.connect);
+    phases.tls = is_tls.then_some(handshake);
+    let opening = times.dns + times.connect + handshake;
+    phases.first_byte = phases.first_byte.map(|until| until.saturating_sub(opening));
+}
+
+/// Reads at most `bytes_max`; a longer body is cut there, which closes its connection.
+async fn read_body(mut body: Incoming, bytes_max: usize) -> hyper::Result<Vec<u8>> {
     let mut read = Vec::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };

@@ -13,7 +13,8 @@ use rustix::io::Errno;
 use thiserror::Error;
 use tokio::net::TcpStream;
 
-use super::sockets::{ClientSockets, Socket};
+use super::sockets::{ClientSockets, ConnectionTimes, Socket};
+use crate::clock;
 use crate::delivery::guard::{EgressGuard, EgressRefusal};
 use crate::delivery::metrics;
 
@@ -79,16 +80,19 @@ impl tower::Service<Uri> for GuardedConnector {
                 let detail = "the budget of sockets is used up".to_owned();
                 return Err(DialError::local(DESCRIPTORS, detail));
             };
-            dial(&guard, &uri).await.map(|stream| Socket::new(stream, place))
+            let (stream, times) = dial(&guard, &uri).await?;
+            Ok(Socket::new(stream, times, place))
         })
     }
 }
 
-async fn dial(guard: &EgressGuard, uri: &Uri) -> Result<TcpStream, DialError> {
+/// Resolves, checks and connects; returns the times of both.
+async fn dial(guard: &EgressGuard, uri: &Uri) -> Result<(TcpStream, ConnectionTimes), DialError> {
     let host = uri.host().ok_or_else(|| DialError::Dns("the URL has no host".into()))?;
     let host = host.trim_matches(['[', ']']);
     let default = if uri.scheme_str() == Some("http") { 80 } else { 443 };
     let port = uri.port_u16().unwrap_or(default);
+    let started = clock::tick();
     let lookup = tokio::net::lookup_host((host, port));
     let addresses: Vec<SocketAddr> = match tokio::time::timeout(DNS_TIMEOUT, lookup).await {
         Ok(Ok(addresses)) => addresses.collect(),
@@ -101,6 +105,7 @@ async fn dial(guard: &EgressGuard, uri: &Uri) -> Result<TcpStream, DialError> {
         }
         Err(_) => return Err(DialError::Dns("no response in time".into())),
     };
+    let resolved = clock::tick();
     for address in &addresses {
         guard.check_address(*address).map_err(blocked)?;
     }
@@ -112,7 +117,8 @@ async fn dial(guard: &EgressGuard, uri: &Uri) -> Result<TcpStream, DialError> {
     let ends = stream.local_addr().and_then(|local| Ok((local, stream.peer_addr()?)));
     let (local, remote) = ends.map_err(|error| DialError::Connect(error.to_string()))?;
     guard.check_connection(local, remote).map_err(blocked)?;
-    Ok(stream)
+    let dns = resolved.saturating_duration_since(started);
+    Ok((stream, ConnectionTimes::new(dns, clock::since(resolved))))
 }
 
 /// Counts and returns a refusal of the guard.

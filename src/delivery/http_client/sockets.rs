@@ -7,10 +7,10 @@
 //! the endpoints that were used least recently.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError, TryLockError, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError, Weak};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
@@ -18,6 +18,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::clock;
 use crate::delivery::metrics;
 
 /// Longest time that a new connection waits for a socket; shorter than the deadline of an attempt,
@@ -73,7 +74,39 @@ pub(super) struct ClientSockets {
 /// A socket within the budget.
 pub(super) struct Socket {
     stream: TokioIo<TcpStream>,
+    times: Arc<ConnectionTimes>,
     _place: SocketPlace,
+}
+
+/// How long it took to open a connection; for the first request over it.
+#[derive(Debug)]
+pub(super) struct ConnectionTimes {
+    pub(super) dns: Duration,
+    pub(super) connect: Duration,
+    connected: Instant,
+    /// From the TCP connection until requests can be sent: a TLS handshake, if there is one.
+    handshake: OnceLock<Duration>,
+    is_taken: AtomicBool,
+}
+
+impl ConnectionTimes {
+    /// Creates the times of a TCP connection that is open now.
+    pub(super) fn new(dns: Duration, connect: Duration) -> Self {
+        Self {
+            dns,
+            connect,
+            connected: clock::tick(),
+            handshake: OnceLock::new(),
+            is_taken: AtomicBool::new(false),
+        }
+    }
+
+    /// Returns the time of the handshake, the first time that it is called: later requests use a
+    /// connection that is open.
+    pub(super) fn take(&self) -> Option<Duration> {
+        let is_first = !self.is_taken.swap(true, Relaxed);
+        is_first.then(|| self.handshake.get().copied().unwrap_or_default())
+    }
 }
 
 /// A place in the budget; returned on drop.
@@ -233,14 +266,16 @@ impl std::fmt::Debug for Clients {
 
 impl Socket {
     /// Wraps a connected stream.
-    pub(super) fn new(stream: TcpStream, place: SocketPlace) -> Self {
-        Self { stream: TokioIo::new(stream), _place: place }
+    pub(super) fn new(stream: TcpStream, times: ConnectionTimes, place: SocketPlace) -> Self {
+        Self { stream: TokioIo::new(stream), times: Arc::new(times), _place: place }
     }
 }
 
 impl Connection for Socket {
     fn connected(&self) -> Connected {
-        self.stream.connected()
+        // The client calls this once the handshake, if any, is done.
+        self.times.handshake.get_or_init(|| clock::since(self.times.connected));
+        self.stream.connected().extra(Arc::clone(&self.times))
     }
 }
 

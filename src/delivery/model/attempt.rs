@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 
+use super::evidence::AttemptEvidence;
 use super::outcome::DeadLetterReason;
 use super::retry_request::{RequestedDelay, RetryRequest, parse_retry_after};
 use crate::domain::RetryProfile;
@@ -53,6 +54,25 @@ pub enum AttemptClass {
 }
 
 impl AttemptClass {
+    /// All classes.
+    pub const ALL: [Self; 15] = [
+        Self::Success,
+        Self::Redirect,
+        Self::ClientError,
+        Self::Gone,
+        Self::TooManyRequests,
+        Self::ServerError,
+        Self::Timeout,
+        Self::Connect,
+        Self::Tls,
+        Self::Dns,
+        Self::Blocked,
+        Self::Protocol,
+        Self::TooLarge,
+        Self::Local,
+        Self::Other,
+    ];
+
     /// Returns the metric label.
     #[must_use]
     pub fn label(self) -> &'static str {
@@ -132,6 +152,8 @@ pub struct AttemptOutcome {
     pub detail: Cow<'static, str>,
     /// What follows from it.
     pub next: NextStep,
+    /// What was observed; none if there was nothing to observe.
+    pub evidence: Option<Box<AttemptEvidence>>,
 }
 
 impl AttemptOutcome {
@@ -146,12 +168,18 @@ impl AttemptOutcome {
                 NextStep::Retry { requested: None, reason: class.retry_reason().into(), data: None }
             }
         };
-        Self { class, detail: detail.into(), next }
+        Self { class, detail: detail.into(), next, evidence: None }
     }
 
     /// Classifies an HTTP response.
     #[must_use]
     pub fn of_http(status: u16, retry_after: Option<&str>, body: &[u8], now: Timestamp) -> Self {
+        let mut outcome = Self::of_status(status, retry_after, body, now);
+        outcome.observed().status = Some(status);
+        outcome
+    }
+
+    fn of_status(status: u16, retry_after: Option<&str>, body: &[u8], now: Timestamp) -> Self {
         match status {
             200..300 => Self::of_reply(body),
             410 => Self::dead(AttemptClass::Gone, status, DeadLetterReason::Gone),
@@ -178,7 +206,7 @@ impl AttemptOutcome {
             None => NextStep::Done,
         };
         let detail = if next == NextStep::Done { "" } else { "the handler asked for a retry" };
-        Self { class: AttemptClass::Success, detail: detail.into(), next }
+        Self { class: AttemptClass::Success, detail: detail.into(), next, evidence: None }
     }
 
     /// Applies a retry profile: the vendor's remotes retry whatever is not a success.
@@ -200,6 +228,11 @@ impl AttemptOutcome {
         }
     }
 
+    /// Returns what was observed, to add to it.
+    pub fn observed(&mut self) -> &mut AttemptEvidence {
+        self.evidence.get_or_insert_default()
+    }
+
     /// Returns whether the handler accepted the delivery.
     #[must_use]
     pub fn is_done(&self) -> bool {
@@ -211,6 +244,7 @@ impl AttemptOutcome {
             class,
             detail: format!("status {status}").into(),
             next: NextStep::DeadLetter(reason),
+            evidence: None,
         }
     }
 
@@ -226,7 +260,7 @@ impl AttemptOutcome {
             reason: class.retry_reason().into(),
             data: None,
         };
-        Self { class, detail: format!("status {status}").into(), next }
+        Self { class, detail: format!("status {status}").into(), next, evidence: None }
     }
 }
 

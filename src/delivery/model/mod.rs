@@ -3,6 +3,8 @@
 mod attempt;
 mod body;
 mod delivery;
+mod evidence;
+mod excerpt;
 mod included_properties;
 mod outcome;
 mod retry_request;
@@ -10,5 +12,7 @@ mod retry_request;
 pub use attempt::{AttemptClass, AttemptOutcome, NextStep, Transport};
 pub use body::{BodyTemplate, DeliveryContext, NotAnObject, RetryContext};
 pub use delivery::{Delivery, PreparedEvent, Progress};
-pub use outcome::{DeadLetterReason, DeliveryOutcome, ParkReason};
+pub use evidence::{AttemptEvidence, Phases};
+pub use excerpt::ResponseExcerpt;
+pub use outcome::{DeadLetterReason, DeliveryOutcome, DropPolicy, ParkReason};
 pub use retry_request::RequestedDelay;

@@ -12,7 +12,51 @@ pub enum DeliveryOutcome {
     /// It is stored in the dead-letter stream.
     DeadLettered(DeadLetterReason),
     /// A policy dropped and counted it.
-    Dropped,
+    Dropped(DropPolicy),
+}
+
+impl DeliveryOutcome {
+    /// Returns its kind: `delivered`, `parked`, `dead` or `dropped`.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Parked(_) => "parked",
+            Self::DeadLettered(_) => "dead",
+            Self::Dropped(_) => "dropped",
+        }
+    }
+
+    /// Returns why it was parked, dead-lettered or dropped; none if it was delivered.
+    #[must_use]
+    pub fn why(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Delivered => None,
+            Self::Parked(reason) => Some(reason.label().into()),
+            Self::DeadLettered(reason) => Some(reason.text()),
+            Self::Dropped(policy) => Some(policy.label().into()),
+        }
+    }
+}
+
+/// A policy that drops deliveries; a closed set of metric labels.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DropPolicy {
+    /// None of its subscriptions exists any more.
+    SubscriptionRemoved,
+    /// The owner of its dead letter has used its share of the dead-letter stream.
+    ShareExceeded,
+}
+
+impl DropPolicy {
+    /// Returns the metric label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::SubscriptionRemoved => "subscription_removed",
+            Self::ShareExceeded => "share_exceeded",
+        }
+    }
 }
 
 /// Why a delivery is parked; a closed set of metric labels.

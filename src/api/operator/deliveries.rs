@@ -1,0 +1,212 @@
+//! Operator endpoints for the delivery log: what became of deliveries.
+
+use axum::extract::{RawQuery, State};
+use axum::routing::get;
+use axum::{Json, Router};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::delivery_view::{delivery_view, event_head_view};
+use super::event_ref;
+use super::list::{LIMIT_DEFAULT, LIMIT_MAX};
+use crate::api::error::ApiError;
+use crate::api::extract::PathId;
+use crate::api::json::{insert_some, rfc3339};
+use crate::api::query_params::{self, QueryParams, encode_cursor};
+use crate::api::state::{Shared, route};
+use crate::delivery::{
+    AttemptClass, EventHistory, LogPage, LogPosition, LogQuery, LoggedDelivery, OutcomeFilter,
+};
+use crate::domain::{CloudId, DeliveryId, InstallationId, SubscriptionId};
+use crate::registry::{Problem, code};
+
+pub(super) fn routes() -> Router<Shared> {
+    let router = route(Router::new(), "/deliveries", &get(list_deliveries));
+    route(router, "/deliveries/{id}", &get(get_delivery))
+}
+
+/// Lists deliveries, newest first.
+async fn list_deliveries(
+    State(state): State<Shared>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, ApiError> {
+    let params = QueryParams::parse(query.as_deref());
+    let limit = params.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
+    let after = params.cursor("cursor")?.map(|text| read_position(&text)).transpose()?;
+    let mut query = read_query(&state, &params)?;
+    let page = match params.get("event") {
+        Some(text) => {
+            let Some(key) = event_ref::find(&state, text, query.site.as_ref()).await? else {
+                return Ok(Json(page_view(LogPage::default())));
+            };
+            query.event = Some(key.id.clone());
+            let history = state.delivery_log.history(&key).await?;
+            page_of_history(history, &query, after, limit)
+        }
+        None => state.delivery_log.list(&query, after, limit).await?,
+    };
+    Ok(Json(page_view(page)))
+}
+
+/// Shows all attempts of one delivery, oldest first.
+async fn get_delivery(
+    State(state): State<Shared>,
+    PathId(id): PathId,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, ApiError> {
+    let params = QueryParams::parse(query.as_deref());
+    let after = params.cursor("cursor")?.map(|text| read_position(&text)).transpose()?;
+    let id = DeliveryId::from_record(&id);
+    let key = match params.get("event") {
+        Some(text) => event_ref::find(&state, text, None).await?,
+        None => None,
+    };
+    let key = match key {
+        Some(key) => key,
+        None => {
+            let query = LogQuery { delivery: Some(id.clone()), ..read_query(&state, &params)? };
+            let page = state.delivery_log.list(&query, after, 1).await?;
+            match (page.items.first(), page.next) {
+                (Some(found), _) => event_ref::of_record(&state, &found.record.event).await?,
+                (None, None) => return Err(ApiError::NotFound),
+                // Not found in the time of one request: the caller continues at the cursor.
+                (None, Some(_)) => {
+                    let mut answer = page_view(page);
+                    insert_some(&mut answer, "id", Some(id.to_string()));
+                    return Ok(Json(answer));
+                }
+            }
+        }
+    };
+    let history = state.delivery_log.history(&key).await?;
+    let is_it = |item: &&LoggedDelivery| {
+        let found = item.delivery().map(|one| one.delivery_id(&item.record.event));
+        found.as_ref() == Some(&id)
+    };
+    let attempts: Vec<&LoggedDelivery> = history.items.iter().filter(is_it).collect();
+    let Some(last) = attempts.last() else { return Err(ApiError::NotFound) };
+    let mut answer = json!({
+        "id": id.as_str(),
+        "event": event_head_view(&last.record.event),
+        "attempts": attempts.iter().map(|item| delivery_view(item)).collect::<Vec<_>>(),
+        "complete": history.is_complete,
+    });
+    let outcome = last.delivery().map(|one| one.outcome.clone());
+    insert_some(&mut answer, "outcome", outcome);
+    insert_some(
+        &mut answer,
+        "subscription",
+        last.delivery().map(|one| one.subscription().to_string()),
+    );
+    Ok(Json(answer))
+}
+
+fn page_view(page: LogPage) -> Value {
+    let items: Vec<Value> = page.items.iter().map(delivery_view).collect();
+    let mut answer = json!({"items": items, "scanned": page.scanned});
+    insert_some(&mut answer, "nextCursor", page.next.map(|at| encode_cursor(&position_text(at))));
+    insert_some(&mut answer, "examinedUntil", page.examined_until_ms.and_then(rfc3339));
+    if page.unreadable > 0 {
+        insert_some(&mut answer, "unreadable", Some(page.unreadable));
+    }
+    answer
+}
+
+/// Returns a page of all deliveries of an event, newest first.
+fn page_of_history(
+    history: EventHistory,
+    query: &LogQuery,
+    after: Option<LogPosition>,
+    limit: usize,
+) -> LogPage {
+    let is_in = |ms: i64| {
+        query.since_ms.is_none_or(|since| ms >= since)
+            && query.until_ms.is_none_or(|until| ms < until)
+    };
+    let answers = |item: &LoggedDelivery| {
+        is_in(item.recorded_ms)
+            && after.is_none_or(|after| is_after(item.position, after))
+            && item.delivery().is_some_and(|one| query.accepts(&item.record.event, one))
+    };
+    let mut items: Vec<_> = history.items.into_iter().filter(answers).collect();
+    items.sort_by_key(|item| (std::cmp::Reverse(item.position.sequence), item.position.entry));
+    let has_more = items.len() > limit;
+    items.truncate(limit);
+    let next = items.last().filter(|_| has_more).map(|last| last.position);
+    LogPage { items, next, scanned: history.scanned, ..LogPage::default() }
+}
+
+/// Whether a position comes after another, newest first.
+fn is_after(position: LogPosition, after: LogPosition) -> bool {
+    position.sequence < after.sequence
+        || (position.sequence == after.sequence && position.entry > after.entry)
+}
+
+fn read_query(state: &Shared, params: &QueryParams) -> Result<LogQuery, ApiError> {
+    let installation = params.get("installation").map(InstallationId::from);
+    let subscription = match params.get("subscription") {
+        Some(text) => Some(SubscriptionId::parse(text).ok_or_else(|| {
+            wrong("subscription", format!("`{text}` is not `<installation>/<key>`"))
+        })?),
+        None => None,
+    };
+    let named = subscription.as_ref().map(|id| &id.installation).or(installation.as_ref());
+    // The subjects of the log name sites: without one, all of them would be read.
+    let home = named.and_then(|id| state.registry.installation(id.as_str()));
+    let site = params.get("site").map(CloudId::from);
+    Ok(LogQuery {
+        site: site.or_else(|| home.map(|found| found.record.cloud_id.clone())),
+        entity: params.get("entity").map(Into::into),
+        event: None,
+        installation,
+        subscription,
+        delivery: None,
+        outcome: params.get("outcome").map(read_outcome).transpose()?,
+        class: params.get("class").map(read_class).transpose()?,
+        since_ms: params.get("since").map(|text| read_time("since", text)).transpose()?,
+        until_ms: params.get("until").map(|text| read_time("until", text)).transpose()?,
+    })
+}
+
+fn read_outcome(text: &str) -> Result<OutcomeFilter, ApiError> {
+    let known = OutcomeFilter::ALL.into_iter().find(|outcome| outcome.label() == text);
+    known.ok_or_else(|| {
+        let names = OutcomeFilter::ALL.map(OutcomeFilter::label).join(", ");
+        wrong("outcome", format!("`{text}` is not one of {names}"))
+    })
+}
+
+fn read_class(text: &str) -> Result<Box<str>, ApiError> {
+    if AttemptClass::ALL.into_iter().any(|class| class.label() == text) {
+        return Ok(text.into());
+    }
+    let names = AttemptClass::ALL.map(AttemptClass::label).join(", ");
+    Err(wrong("class", format!("`{text}` is not one of {names}")))
+}
+
+/// Reads a time in RFC 3339, or milliseconds since the epoch.
+fn read_time(name: &str, text: &str) -> Result<i64, ApiError> {
+    let time = text.parse::<Timestamp>().ok().map(Timestamp::as_millisecond);
+    time.or_else(|| text.parse().ok()).ok_or_else(|| {
+        wrong(
+            name,
+            format!("`{text}` is neither a time such as 2026-11-30T08:00:00Z nor milliseconds"),
+        )
+    })
+}
+
+fn wrong(name: &str, message: String) -> ApiError {
+    Problem::new(code::FORM, name, message).into()
+}
+
+fn position_text(position: LogPosition) -> String {
+    format!("{}.{}", position.sequence, position.entry)
+}
+
+fn read_position(text: &str) -> Result<LogPosition, ApiError> {
+    let read = || {
+        let (sequence, entry) = text.split_once('.')?;
+        Some(LogPosition { sequence: sequence.parse().ok()?, entry: entry.parse().ok()? })
+    };
+    read().ok_or_else(|| query_params::invalid_cursor("cursor"))
+}

@@ -1,0 +1,105 @@
+//! References to events: `<cloudId>/<event id>`, or a sequence of the event stream.
+
+use crate::api::error::ApiError;
+use crate::api::state::Shared;
+use crate::delivery::{EventKey, LogQuery, StoredEventHead};
+use crate::domain::{CloudId, EventId};
+use crate::event::StoredEvent;
+
+/// Returns the stored event that a reference names; none if the event stream does not have it.
+pub(super) async fn stored(state: &Shared, text: &str) -> Result<Option<StoredEvent>, ApiError> {
+    let sequence = match (sequence_of(text), identity(text)) {
+        (Some(sequence), _) => Some(sequence),
+        (None, Some((site, id))) => state.events.sequence_of(&site, &id),
+        (None, None) => None,
+    };
+    let Some(sequence) = sequence else { return Ok(None) };
+    let found = state.events.by_sequence(sequence).await.map_err(ApiError::Unavailable)?;
+    // An id that was remembered may have the sequence of another event, if the stream was created again.
+    let is_it = |found: &StoredEvent| {
+        let envelope = &found.event.envelope;
+        identity(text).is_none_or(|(site, id)| {
+            sequence_of(text).is_some() || (envelope.cloud_id == site && envelope.event_id == id)
+        })
+    };
+    Ok(found.filter(is_it))
+}
+
+/// Returns what the log knows an event by: from the event stream, or else from its newest record. `site`
+/// is the site of a reference that has only the event id.
+pub(super) async fn find(
+    state: &Shared,
+    text: &str,
+    site: Option<&CloudId>,
+) -> Result<Option<EventKey>, ApiError> {
+    if let Some(found) = stored(state, text).await? {
+        return Ok(Some(key_of(&found)));
+    }
+    if sequence_of(text).is_some() && site.is_none() {
+        return Ok(None);
+    }
+    let (site, id) = match (identity(text), site) {
+        (Some((site, id)), None) => (site, id),
+        (_, Some(site)) => (site.clone(), EventId::from(text)),
+        (None, None) => return Ok(None),
+    };
+    if let Some(found) = stored(state, &format!("{site}/{id}")).await? {
+        return Ok(Some(key_of(&found)));
+    }
+    let query = LogQuery { site: Some(site), event: Some(id), ..LogQuery::default() };
+    let page = state.delivery_log.list(&query, None, 1).await?;
+    match page.items.first() {
+        Some(item) => of_record(state, &item.record.event).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Returns what the log knows the event of a record by.
+pub(super) async fn of_record(
+    state: &Shared,
+    event: &StoredEventHead,
+) -> Result<EventKey, ApiError> {
+    let mut key = EventKey {
+        site: event.site.clone(),
+        id: event.id.clone(),
+        entity: event.entity.as_deref().map(Into::into),
+        stored_ms: event.stored_ms,
+    };
+    if key.stored_ms.is_none() {
+        key.stored_ms = stored_of_record(state, event).await?.map(|found| found.stored_ms);
+    }
+    Ok(key)
+}
+
+/// Returns the stored event of a record; none if the event stream does not have it any more.
+pub(super) async fn stored_of_record(
+    state: &Shared,
+    event: &StoredEventHead,
+) -> Result<Option<StoredEvent>, ApiError> {
+    let found = state.events.by_sequence(event.sequence).await.map_err(ApiError::Unavailable)?;
+    // A stream that was created again has another event with this sequence.
+    Ok(found.filter(|found| {
+        let envelope = &found.event.envelope;
+        envelope.cloud_id == event.site && envelope.event_id == event.id
+    }))
+}
+
+fn key_of(found: &StoredEvent) -> EventKey {
+    let envelope = &found.event.envelope;
+    EventKey {
+        site: envelope.cloud_id.clone(),
+        id: envelope.event_id.clone(),
+        entity: envelope.entity.clone(),
+        stored_ms: Some(found.stored_ms),
+    }
+}
+
+fn sequence_of(text: &str) -> Option<u64> {
+    text.parse().ok()
+}
+
+/// Splits `<cloudId>/<event id>`; the event id may contain `/`.
+fn identity(text: &str) -> Option<(CloudId, EventId)> {
+    let (site, id) = text.split_once('/')?;
+    (!site.is_empty() && !id.is_empty()).then(|| (CloudId::from(site), EventId::from(id)))
+}

@@ -1,0 +1,141 @@
+//! Operator endpoints for one event: its attributes, and what became of its deliveries.
+
+use std::collections::HashMap;
+
+use axum::extract::{RawQuery, State};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::{Value, json, value::RawValue};
+
+use super::delivery_view::{delivery_view, event_head_view};
+use super::event_ref;
+use crate::api::error::ApiError;
+use crate::api::extract::PathId;
+use crate::api::json::{insert_some, rfc3339};
+use crate::api::query_params::QueryParams;
+use crate::api::state::{Shared, route};
+use crate::delivery::{EventHistory, LogReadError, LoggedDelivery};
+use crate::domain::DeliveryId;
+use crate::event::StoredEvent;
+
+pub(super) fn routes() -> Router<Shared> {
+    let router = route(Router::new(), "/events/{ref}", &get(get_event));
+    route(router, "/events/{ref}/deliveries", &get(list_deliveries))
+}
+
+/// Shows an event, with its body if `?body=true`, and counts its deliveries by outcome.
+async fn get_event(
+    State(state): State<Shared>,
+    PathId(text): PathId,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, ApiError> {
+    let params = QueryParams::parse(query.as_deref());
+    let stored = event_ref::stored(&state, &text).await?;
+    let key = match event_ref::find(&state, &text, None).await {
+        Ok(key) => key,
+        Err(ApiError::DeliveryLogOff) => None,
+        Err(error) => return Err(error),
+    };
+    let history = match &key {
+        Some(key) => match state.delivery_log.history(key).await {
+            Ok(history) => Some(history),
+            Err(LogReadError::Off) => None,
+            Err(error) => return Err(error.into()),
+        },
+        None => None,
+    };
+    let newest = history.as_ref().and_then(|history| history.items.last());
+    // The ids of events that a bus published are remembered some seconds later.
+    let stored = match (stored, newest) {
+        (None, Some(newest)) => event_ref::stored_of_record(&state, &newest.record.event).await?,
+        (stored, _) => stored,
+    };
+    let mut view = match (&stored, newest) {
+        (Some(stored), _) => stored_view(stored, params.get("body") == Some("true")),
+        (None, Some(newest)) => event_head_view(&newest.record.event),
+        (None, None) => return Err(ApiError::NotFound),
+    };
+    insert_some(&mut view, "stored", Some(stored.is_some()));
+    match &history {
+        Some(history) => {
+            insert_some(&mut view, "deliveries", Some(outcome_counts(history)));
+            insert_some(&mut view, "complete", Some(history.is_complete));
+        }
+        None => insert_some(&mut view, "deliveryLog", Some("off")),
+    }
+    Ok(Json(view))
+}
+
+/// Lists the deliveries of an event with all of their attempts.
+async fn list_deliveries(
+    State(state): State<Shared>,
+    PathId(text): PathId,
+) -> Result<Json<Value>, ApiError> {
+    let key = event_ref::find(&state, &text, None).await?.ok_or(ApiError::NotFound)?;
+    let history = state.delivery_log.history(&key).await?;
+    let mut order: Vec<DeliveryId> = Vec::new();
+    let mut attempts: HashMap<DeliveryId, Vec<&LoggedDelivery>> = HashMap::new();
+    for item in &history.items {
+        let Some(one) = item.delivery() else { continue };
+        let id = one.delivery_id(&item.record.event);
+        let known = attempts.entry(id.clone()).or_default();
+        if known.is_empty() {
+            order.push(id);
+        }
+        known.push(item);
+    }
+    let items = order.iter().filter_map(|id| {
+        let attempts = attempts.get(id)?;
+        let last = attempts.last()?.delivery()?;
+        Some(json!({
+            "id": id.as_str(),
+            "subscription": last.subscription().to_string(),
+            "outcome": last.outcome,
+            "attempts": attempts.iter().map(|item| delivery_view(item)).collect::<Vec<_>>(),
+        }))
+    });
+    let items: Vec<Value> = items.collect();
+    Ok(Json(json!({
+        "items": items,
+        "complete": history.is_complete,
+        "scanned": history.scanned,
+    })))
+}
+
+fn stored_view(stored: &StoredEvent, with_body: bool) -> Value {
+    let envelope = &stored.event.envelope;
+    let mut view = json!({
+        "id": envelope.event_id,
+        "site": envelope.cloud_id,
+        "type": envelope.event_type,
+        "sequence": stored.event.sequence,
+        "storedAt": rfc3339(stored.stored_ms),
+        "bytes": stored.event.body.len(),
+    });
+    insert_some(&mut view, "entity", envelope.entity.as_deref());
+    insert_some(&mut view, "time", envelope.time.map(|time| time.to_string()));
+    insert_some(&mut view, "originApp", envelope.origin_app.as_ref());
+    if with_body {
+        let body = serde_json::from_slice::<&RawValue>(&stored.event.body).ok();
+        insert_some(&mut view, "body", body);
+    }
+    view
+}
+
+/// Counts the deliveries of an event by their last outcome.
+fn outcome_counts(history: &EventHistory) -> Value {
+    let mut last: HashMap<DeliveryId, &str> = HashMap::new();
+    for item in &history.items {
+        if let Some(one) = item.delivery() {
+            last.insert(one.delivery_id(&item.record.event), &one.outcome);
+        }
+    }
+    let count = |outcome: &str| last.values().filter(|found| **found == outcome).count();
+    json!({
+        "total": last.len(),
+        "delivered": count("delivered"),
+        "parked": count("parked"),
+        "dead": count("dead"),
+        "dropped": count("dropped"),
+    })
+}

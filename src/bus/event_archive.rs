@@ -1,0 +1,67 @@
+//! Reads single events of the event stream.
+
+use std::sync::Arc;
+
+use async_nats::jetstream::stream::DirectGetErrorKind;
+use futures_util::future::BoxFuture;
+
+use super::connect::JetStreamClient;
+use super::headers::MessageHeaders;
+use super::repeats::Repeats;
+use super::subjects::{Subjects, subject_attributes};
+use crate::domain::{CloudId, EventId};
+use crate::event::codec;
+use crate::event::{Attributes, Decoder, EventArchive, StoredEvent};
+
+/// Reads the event stream.
+#[derive(Debug)]
+pub struct EventArchiveStream {
+    jetstream_client: JetStreamClient,
+    subjects: Subjects,
+    event_bytes_max: usize,
+    /// Ids of stored events; without them, events are found by their sequence only.
+    repeats: Option<Arc<Repeats>>,
+}
+
+impl EventArchiveStream {
+    /// Reads over `jetstream_client` events of up to `event_bytes_max` bytes.
+    #[must_use]
+    pub fn new(
+        jetstream_client: JetStreamClient,
+        subjects: Subjects,
+        event_bytes_max: usize,
+        repeats: Option<Arc<Repeats>>,
+    ) -> Self {
+        Self { jetstream_client, subjects, event_bytes_max, repeats }
+    }
+
+    async fn read(&self, sequence: u64) -> Result<Option<StoredEvent>, String> {
+        let stream =
+            self.jetstream_client.context.get_stream_no_info(self.subjects.events_stream());
+        let stream = stream.await.map_err(|error| error.to_string())?;
+        let message = match stream.direct_get(sequence).await {
+            Ok(message) => message,
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.to_string()),
+        };
+        let stored_ms = i64::try_from(message.time.unix_timestamp_nanos() / 1_000_000);
+        let headers = MessageHeaders::new(Some(message.headers));
+        let attributes = Attributes::read(&headers, subject_attributes(&message.subject)).ok();
+        let mut decoder = Decoder::new(self.event_bytes_max, false);
+        let event = attributes.and_then(|attributes| {
+            decoder.decode(attributes, message.payload, message.sequence).ok()
+        });
+        Ok(event.map(|event| StoredEvent { event, stored_ms: stored_ms.unwrap_or(i64::MAX) }))
+    }
+}
+
+impl EventArchive for EventArchiveStream {
+    fn by_sequence(&self, sequence: u64) -> BoxFuture<'_, Result<Option<StoredEvent>, String>> {
+        Box::pin(self.read(sequence))
+    }
+
+    fn sequence_of(&self, site: &CloudId, id: &EventId) -> Option<u64> {
+        let message_id = codec::encoded(&format!("{site}/{id}"));
+        self.repeats.as_ref()?.find(&message_id).1
+    }
+}
