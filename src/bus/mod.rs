@@ -9,7 +9,7 @@
 //! [`ReplicaPresence`] knows the other replicas; [`StreamMonitor`] sets the [`BackpressureGate`], [`ShareCounter`] the counts of the shares.
 //! [`Trimmer`] deletes acknowledged events, by the decisions in [`trim`] and [`floor`].
 //! [`Repeats`] remembers the ids of stored events, which [`RepeatRecorder`] records.
-//! [`BrokerProbe`] asks whether the broker works.
+//! [`BrokerProbe`] asks whether the broker works. [`JobBucket`] stores the jobs of operators.
 //!
 //! Guarantee: a confirmed publish is stored; an unconfirmed publish is repeated under the same
 //! message id. Connections and pull requests are re-established automatically. Only this module
@@ -23,6 +23,7 @@ pub mod consume;
 pub mod crash_records;
 mod credentials;
 pub mod dead_letters;
+mod direct_get;
 mod durable;
 pub mod event_publisher;
 pub mod failed_webhooks;
@@ -30,6 +31,7 @@ pub mod floor;
 pub mod functions;
 pub mod gone_broadcast;
 pub mod headers;
+pub mod job_bucket;
 pub mod managed;
 pub mod metrics;
 pub mod parking;
@@ -60,6 +62,7 @@ pub use event_publisher::{BackpressureGate, EventPublisher};
 pub use failed_webhooks::FailedWebhookStream;
 pub use functions::FunctionClient;
 pub use gone_broadcast::GoneBroadcast;
+pub use job_bucket::JobBucket;
 pub use managed::{ManagedError, ManagedServer, new_client_key, write_private};
 pub use parking::ParkingStream;
 pub use publish_gate::PublishGates;
