@@ -1,7 +1,7 @@
 //! The stable error codes of the router, with the pages that `explain-code` prints.
 //!
-//! 1xxx: invalid or unauthorized input; 2xxx: registration; 5xxx: the broker and its streams. A
-//! code is never reused. The codes of the filter language, `SY-3nnn`, are in
+//! 1xxx: invalid or unauthorized input; 2xxx: registration; 4xxx: deliveries and jobs on them; 5xxx:
+//! the broker and its streams. A code is never reused. The codes of the filter language, `SY-3nnn`, are in
 //! [`switchyard_expr::Code`].
 
 use switchyard_expr::diagnostic::Page;
@@ -483,6 +483,20 @@ pub const CODES: &[CodeEntry] = &[
         "A warning: a webhook of a Connect app has conditions that cannot be decided here (SY-2036) or JQL outside of the supported subset. It is stored and listed in the state `undelivered`, and no event is delivered, because the app must not receive events that a condition or the filter might exclude. Further warnings give the reasons.",
         "PUT /admin/v1/apps/hooks\n\n{\"kind\": \"connect\", \"baseUrl\": \"https://app.example.com\", \"staticModules\": {\"webhooks\": [{\"key\": \"w\", \"event\": \"jira:issue_updated\", \"url\": \"/w\", \"filter\": \"labels = urgent\"}]}}",
         "Remove what cannot be decided and test it in the handler, then register the app again.",
+    ),
+    entry(
+        "SY-4001",
+        "too many jobs",
+        "As many jobs run or are paused as may be at once: 16 redrives and replays together.",
+        "",
+        "Wait until a job is done, or cancel one: `switchyard dlq jobs`, `switchyard dlq cancel JOB`.",
+    ),
+    entry(
+        "SY-4002",
+        "a job in another state",
+        "The state of the job does not permit the change. A running job can be paused, a paused or planned one resumed; one that is done, cancelled or failed stays as it is.",
+        "",
+        "Look at its state first: `switchyard dlq jobs`. Create a new job instead of an ended one.",
     ),
     entry(
         "SY-5011",

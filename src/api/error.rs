@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::event::{DecodeError, PublishError};
 use crate::listener::ShareLevel;
+use crate::recovery::jobs::JobsError;
+use crate::recovery::redrive::ReadError;
 use crate::registry::{Problem, RegisterError};
 
 /// `Retry-After` when the broker did not confirm an event.
@@ -100,6 +102,8 @@ pub enum ApiError {
     Unavailable(String),
     /// The registry rejected the request, or failed.
     Register(RegisterError),
+    /// A job is not created or changed.
+    Job(JobsError),
 }
 
 /// Why a webhook is refused, whatever its body says.
@@ -164,6 +168,22 @@ impl From<ClientRefusal> for ApiError {
 impl From<RegisterError> for ApiError {
     fn from(error: RegisterError) -> Self {
         Self::Register(error)
+    }
+}
+
+impl From<JobsError> for ApiError {
+    fn from(error: JobsError) -> Self {
+        match error {
+            JobsError::NotFound => Self::NotFound,
+            JobsError::Unavailable(reason) => Self::Unavailable(reason),
+            error => Self::Job(error),
+        }
+    }
+}
+
+impl From<ReadError> for ApiError {
+    fn from(error: ReadError) -> Self {
+        Self::Unavailable(error.0)
     }
 }
 

@@ -16,6 +16,7 @@ use super::error::{ApiError, BACKLOG, ClientRefusal, WebhookRefusal, publish_cod
 use super::metrics;
 use crate::event::{DecodeError, PublishError};
 use crate::listener::ShareLevel;
+use crate::recovery::jobs::JobsError;
 use crate::registry::{Problem, RegisterError, StoreError, code, summary};
 
 /// **Source:** Forge dynamic modules API, the documented texts of 401 and 500.
@@ -146,6 +147,13 @@ impl From<ApiError> for ErrorResponse {
                     .with_retry_after(STORE_RETRY)
             }
             ApiError::Register(error) => from_register_error(error),
+            ApiError::Job(error) => {
+                let code = match error {
+                    JobsError::Full => "SY-4001",
+                    _ => "SY-4002",
+                };
+                Self::coded(StatusCode::CONFLICT, code, error.to_string())
+            }
         }
     }
 }

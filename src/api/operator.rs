@@ -6,15 +6,18 @@ use axum::Router;
 use super::state::Shared;
 
 mod apps;
+mod dead_letters;
 mod discovery;
 mod dry_run;
 mod encryption;
 mod filters;
 mod installations;
+mod job_view;
 mod list;
 mod modules;
 mod oauth_clients;
 mod problems;
+mod redrives;
 mod secrets;
 mod signing_keys;
 mod sites;
@@ -26,6 +29,7 @@ mod tests;
 /// The routes of every endpoint, below `/admin/v1`.
 pub(super) const ENDPOINTS: &[fn() -> Router<Shared>] = &[
     apps::routes,
+    dead_letters::routes,
     discovery::routes,
     dry_run::routes,
     encryption::routes,
@@ -34,6 +38,7 @@ pub(super) const ENDPOINTS: &[fn() -> Router<Shared>] = &[
     modules::routes,
     oauth_clients::routes,
     problems::routes,
+    redrives::routes,
     secrets::routes,
     signing_keys::routes,
     sites::routes,

@@ -6,10 +6,12 @@ use axum::Router;
 use axum::routing::MethodRouter;
 
 use super::admin_tokens::AdminTokens;
-use crate::delivery::{EgressGuard, FailedWebhooks};
+use crate::delivery::{EgressGuard, FailedWebhooks, SubscriptionDirectory};
 use crate::event::UnmappedWebhooks;
 use crate::listener::{AuthFailures, BodyIntake};
 use crate::matcher::Matcher;
+use crate::recovery::jobs::Jobs;
+use crate::recovery::redrive::DeadLetters;
 use crate::registry::Registry;
 
 /// State shared by all request handlers.
@@ -32,6 +34,18 @@ pub struct ApiState {
     pub unmapped_webhooks: Arc<dyn UnmappedWebhooks>,
     /// Which addresses deliveries may be sent to.
     pub guard: Arc<EgressGuard>,
+    /// Dead letters, and jobs on deliveries that failed.
+    pub recovery: Recovery,
+}
+
+/// What recovery needs.
+pub struct Recovery {
+    /// Reads and deletes dead letters.
+    pub letters: Arc<dyn DeadLetters>,
+    /// The jobs.
+    pub jobs: Arc<Jobs>,
+    /// Which subscriptions exist.
+    pub directory: Arc<dyn SubscriptionDirectory>,
 }
 
 /// [`ApiState`] as handlers receive it.

@@ -119,6 +119,11 @@ impl JobBucket {
     }
 }
 
+/// Returns the key of the outcomes of a job that `writer` counts.
+pub(super) fn outcome_key(id: &JobId, writer: &str) -> String {
+    format!("{OUTCOME_PREFIX}{id}.{writer}")
+}
+
 fn read(message: &StreamMessage) -> Result<StoredJob, serde_json::Error> {
     let job = serde_json::from_slice(&message.payload)?;
     Ok(StoredJob { job, revision: message.sequence })

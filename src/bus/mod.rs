@@ -4,7 +4,8 @@
 //! Cast: [`Connections`] to a broker or a [`ManagedServer`]; [`streams`] and [`subjects`] name and
 //! configure everything on it. In: [`PullSubscription`] with batched [`acks`]. Out, confirmed by
 //! the stream: [`EventPublisher`], [`ParkingStream`], [`DeadLetterStream`]. Without a stream:
-//! [`FunctionClient`], [`GoneBroadcast`]. [`FailedWebhookStream`] reads dead letters back;
+//! [`FunctionClient`], [`GoneBroadcast`]. [`FailedWebhookStream`] and
+//! [`DeadLetterReader`] read dead letters back; [`JobOutcomeCounter`] deletes those that were redriven;
 //! [`UnmappedWebhookCounts`] counts webhooks that map to no event;
 //! [`ReplicaPresence`] knows the other replicas; [`StreamMonitor`] sets the [`BackpressureGate`], [`ShareCounter`] the counts of the shares.
 //! [`Trimmer`] deletes acknowledged events, by the decisions in [`trim`] and [`floor`].
@@ -22,6 +23,7 @@ pub mod connect;
 pub mod consume;
 pub mod crash_records;
 mod credentials;
+pub mod dead_letter_reader;
 pub mod dead_letters;
 mod direct_get;
 mod durable;
@@ -32,6 +34,7 @@ pub mod functions;
 pub mod gone_broadcast;
 pub mod headers;
 pub mod job_bucket;
+pub mod job_outcomes;
 pub mod managed;
 pub mod metrics;
 pub mod parking;
@@ -57,12 +60,14 @@ pub use broker_probe::BrokerProbe;
 pub use connect::{BrokerConnectError, Connections, JetStreamClient};
 pub use consume::PullSubscription;
 pub use crash_records::CrashRecordBucket;
+pub use dead_letter_reader::DeadLetterReader;
 pub use dead_letters::DeadLetterStream;
 pub use event_publisher::{BackpressureGate, EventPublisher};
 pub use failed_webhooks::FailedWebhookStream;
 pub use functions::FunctionClient;
 pub use gone_broadcast::GoneBroadcast;
 pub use job_bucket::JobBucket;
+pub use job_outcomes::JobOutcomeCounter;
 pub use managed::{ManagedError, ManagedServer, new_client_key, write_private};
 pub use parking::ParkingStream;
 pub use publish_gate::PublishGates;

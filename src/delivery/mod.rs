@@ -35,6 +35,7 @@ mod dispatch;
 mod failed_webhooks;
 mod guard;
 mod http_client;
+mod job_outcomes;
 mod metrics;
 mod model;
 mod parking;
@@ -51,20 +52,21 @@ pub use channel::{
     HandlerDescription, describe,
 };
 pub use dead_letter::{
-    DeadLetter, DeadLetterBox, DeadLetterCause, DeadLetterKind, DeadLetterStored, StreamPosition,
+    DeadLetter, DeadLetterBox, DeadLetterCause, DeadLetterKind, DeadLetterStored,
 };
 pub use dispatch::{Dispatcher, EndpointGoneReport, Ports};
 pub use failed_webhooks::{FailedWebhook, FailedWebhooks};
 pub use guard::{BadPort, EgressGuard, EgressRefusal};
 pub use http_client::{HttpClient, HttpSender, SocketBudget};
+pub use job_outcomes::JobOutcomes;
 pub use model::{
     AttemptClass, AttemptOutcome, BodyTemplate, DeadLetterReason, Delivery, DeliveryContext,
-    DeliveryOutcome, NextStep, NotAnObject, ParkReason, PreparedEvent, Progress, RequestedDelay,
-    RetryContext, Transport,
+    DeliveryOutcome, JobOrigin, JobOutcome, NextStep, NoPosition, NotAnObject, ParkReason,
+    PreparedEvent, Progress, RequestedDelay, RetryContext, StreamPosition, Transport,
 };
 pub use parking::{
     MalformedRecord, ParkError, ParkedDelivery, ParkedRecord, ParkingLot, SubscriptionDirectory,
-    UnmatchedFor, parked_owner,
+    UnmatchedFor, job_origin, parked_owner,
 };
 pub use pause::{BEAT_INTERVAL_MAX, CURRENT_GAP_MAX, Gap, Gaps, PauseDetector, PauseGate};
 pub use plan::{PlannedDelivery, coalesce};

@@ -12,7 +12,7 @@ use super::descriptors;
 use crate::api::health::{self, Health};
 use crate::api::ingest::{EventsState, IngestRefusals, IngestState, SiteAccess, SiteRules};
 use crate::api::scrape::{self, MetricsAccess, Scrape};
-use crate::api::{self, AdminTokens, ApiState, OwnHosts};
+use crate::api::{self, AdminTokens, ApiState, OwnHosts, Recovery};
 use crate::config::{Config, ServerConfig};
 use crate::console::{self, Console};
 use crate::delivery::{EgressGuard, FailedWebhooks, Shares};
@@ -36,6 +36,7 @@ pub(super) struct HttpParts {
     pub(super) failed_webhooks: Arc<dyn FailedWebhooks>,
     pub(super) unmapped_webhooks: Arc<dyn UnmappedWebhooks>,
     pub(super) publisher: Arc<dyn Publisher>,
+    pub(super) recovery: Recovery,
     pub(super) live: LiveFeed,
     pub(super) shares: Arc<Shares>,
     pub(super) health: Arc<Health>,
@@ -69,6 +70,7 @@ impl HttpParts {
             failed_webhooks: self.failed_webhooks,
             unmapped_webhooks: self.unmapped_webhooks,
             guard: self.guard,
+            recovery: self.recovery,
         });
         let refusals = Arc::<IngestRefusals>::default();
         let ingest = IngestState {

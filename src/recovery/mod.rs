@@ -4,9 +4,13 @@
 //!
 //! - `jobs/`: long work of operators, one document each: created, paused, resumed, cancelled, and
 //!   executed by exactly one replica at a time.
+//! - `redrive/`: dead letters, and the jobs that deliver them again.
 //!
 //! Guarantee: a job continues after a restart or `kill -9` of its replica where its document says;
 //! what its last step did is done again at most. The stage does not depend on the broker: it uses
-//! [`jobs::JobStore`].
+//! [`jobs::JobStore`] and [`redrive::DeadLetters`].
+//!
+//! Design: `docs/design/redrive.md`.
 
 pub mod jobs;
+pub mod redrive;

@@ -4,11 +4,13 @@ mod attempt;
 mod body;
 mod delivery;
 mod included_properties;
+mod job_origin;
 mod outcome;
 mod retry_request;
 
 pub use attempt::{AttemptClass, AttemptOutcome, NextStep, Transport};
 pub use body::{BodyTemplate, DeliveryContext, NotAnObject, RetryContext};
 pub use delivery::{Delivery, PreparedEvent, Progress};
+pub use job_origin::{JobOrigin, JobOutcome, NoPosition, StreamPosition};
 pub use outcome::{DeadLetterReason, DeliveryOutcome, ParkReason};
 pub use retry_request::RequestedDelay;
