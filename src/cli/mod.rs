@@ -13,6 +13,7 @@ pub mod conform;
 mod demo;
 pub mod dev;
 pub mod diff;
+pub mod dlq;
 mod exit;
 pub mod explain;
 pub mod explain_code;
