@@ -1,7 +1,7 @@
 //! The stable error codes of the router, with the pages that `explain-code` prints.
 //!
-//! 1xxx: invalid or unauthorized input; 2xxx: registration; 4xxx: deliveries; 5xxx: the broker and
-//! its streams. A code is never reused. The codes of the filter language, `SY-3nnn`, are in
+//! 1xxx: invalid or unauthorized input; 2xxx: registration; 4xxx: deliveries and jobs on them; 5xxx:
+//! the broker and its streams. A code is never reused. The codes of the filter language, `SY-3nnn`, are in
 //! [`switchyard_expr::Code`].
 
 use switchyard_expr::diagnostic::Page;
@@ -497,6 +497,20 @@ pub const CODES: &[CodeEntry] = &[
         "The router was started with `delivery.log = false`, so it does not record what becomes of deliveries.",
         "",
         "Set `delivery.log = true` and restart the routers. Deliveries are recorded from then on.",
+    ),
+    entry(
+        "SY-4002",
+        "too many jobs",
+        "As many jobs run or are paused as may be at once: 16 redrives and replays together.",
+        "",
+        "Wait until a job is done, or cancel one: `switchyard dlq jobs`, `switchyard dlq cancel JOB`.",
+    ),
+    entry(
+        "SY-4003",
+        "a job in another state",
+        "The state of the job does not permit the change. A running job can be paused, a paused or planned one resumed; one that is done, cancelled or failed stays as it is.",
+        "",
+        "Look at its state first: `switchyard dlq jobs`. Create a new job instead of an ended one.",
     ),
     entry(
         "SY-5011",

@@ -27,6 +27,8 @@ pub mod registry;
 pub mod delivery;
 pub mod listener;
 
+pub mod recovery;
+
 pub mod api;
 pub mod bus;
 pub mod store;

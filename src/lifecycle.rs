@@ -31,8 +31,8 @@ use http::{HttpParts, Listeners};
 use managed_broker::ManagedBroker;
 use routing::Routing;
 
-use crate::api::AdminTokens;
 use crate::api::health::Health;
+use crate::api::{AdminTokens, Recovery};
 use crate::bus::{
     DeliveryLogStreamReader, FailedWebhookStream, PublishGates, UnmappedWebhookCounts,
 };
@@ -109,6 +109,11 @@ pub async fn start(
         delivery_log: delivery_log(config, &broker),
         events: Arc::clone(&routing.events),
         publisher: Arc::clone(&routing.publisher),
+        recovery: Recovery {
+            letters: Arc::clone(&routing.letters),
+            jobs: Arc::clone(&routing.jobs),
+            directory: Arc::clone(&routing.directory),
+        },
         live: live.clone(),
         shares: Arc::clone(&routing.shares),
         health: Arc::clone(&health),

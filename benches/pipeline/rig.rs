@@ -12,9 +12,9 @@ use futures_util::{TryStreamExt, stream};
 use metrics_exporter_prometheus::PrometheusHandle;
 use switchyard::bus::subjects::ROUTER_CONSUMER;
 use switchyard::bus::{
-    BackpressureGate, Connections, CrashRecordBucket, DeadLetterStream, DeliveryLogStream,
-    EventPublisher, FunctionClient, ManagedServer, ParkingStream, PublishGates, PullSubscription,
-    RepeatRecorder, Repeats, Subjects, streams,
+    BackpressureGate, Connections, CrashRecordBucket, DeadLetterReader, DeadLetterStream,
+    DeliveryLogStream, EventPublisher, FunctionClient, JobOutcomeCounter, ManagedServer,
+    ParkingStream, PublishGates, PullSubscription, RepeatRecorder, Repeats, Subjects, streams,
 };
 use switchyard::config::Config;
 use switchyard::delivery::{
@@ -215,8 +215,13 @@ impl Rig {
             dead_letters: Arc::new(DeadLetterStream::new(
                 outbound.clone(),
                 subjects(),
-                shares,
+                Arc::clone(&shares),
                 Arc::clone(&gates),
+            )),
+            jobs: Arc::new(JobOutcomeCounter::new(
+                outbound.clone(),
+                subjects(),
+                Arc::new(DeadLetterReader::new(outbound.clone(), subjects(), shares)),
             )),
             endpoint_reports: tokio::sync::mpsc::channel(1).0,
             log: has_log.then(|| {

@@ -5,6 +5,8 @@ use std::time::Duration;
 use crate::delivery::LogReadError;
 use crate::event::{DecodeError, PublishError};
 use crate::listener::ShareLevel;
+use crate::recovery::jobs::JobsError;
+use crate::recovery::redrive::ReadError;
 use crate::registry::{Problem, RegisterError};
 
 /// `Retry-After` when the broker did not confirm an event.
@@ -103,6 +105,8 @@ pub enum ApiError {
     DeliveryLogOff,
     /// The registry rejected the request, or failed.
     Register(RegisterError),
+    /// A job is not created or changed.
+    Job(JobsError),
 }
 
 /// Why a webhook is refused, whatever its body says.
@@ -176,6 +180,22 @@ impl From<LogReadError> for ApiError {
             LogReadError::Off => Self::DeliveryLogOff,
             LogReadError::Unavailable(reason) => Self::Unavailable(reason),
         }
+    }
+}
+
+impl From<JobsError> for ApiError {
+    fn from(error: JobsError) -> Self {
+        match error {
+            JobsError::NotFound => Self::NotFound,
+            JobsError::Unavailable(reason) => Self::Unavailable(reason),
+            error => Self::Job(error),
+        }
+    }
+}
+
+impl From<ReadError> for ApiError {
+    fn from(error: ReadError) -> Self {
+        Self::Unavailable(error.0)
     }
 }
 

@@ -16,6 +16,7 @@ use super::error::{ApiError, BACKLOG, ClientRefusal, WebhookRefusal, publish_cod
 use super::metrics;
 use crate::event::{DecodeError, PublishError};
 use crate::listener::ShareLevel;
+use crate::recovery::jobs::JobsError;
 use crate::registry::{Problem, RegisterError, StoreError, code, listed, summary};
 
 /// **Source:** Forge dynamic modules API, the documented texts of 401 and 500.
@@ -151,6 +152,13 @@ impl From<ApiError> for ErrorResponse {
                 "the delivery log is off (`delivery.log`): what became of deliveries is not recorded",
             ),
             ApiError::Register(error) => from_register_error(error),
+            ApiError::Job(error) => {
+                let code = match error {
+                    JobsError::Full => "SY-4002",
+                    _ => "SY-4003",
+                };
+                Self::coded(StatusCode::CONFLICT, code, error.to_string())
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use axum::Router;
 use super::state::Shared;
 
 mod apps;
+mod dead_letters;
 mod deliveries;
 mod delivery_view;
 mod discovery;
@@ -15,10 +16,12 @@ mod event_ref;
 mod events;
 mod filters;
 mod installations;
+mod job_view;
 mod list;
 mod modules;
 mod oauth_clients;
 mod problems;
+mod redrives;
 mod secrets;
 mod signing_keys;
 mod sites;
@@ -32,6 +35,7 @@ pub(crate) use apps::app_spec;
 /// The routes of every endpoint, below `/admin/v1`.
 pub(super) const ENDPOINTS: &[fn() -> Router<Shared>] = &[
     apps::routes,
+    dead_letters::routes,
     deliveries::routes,
     discovery::routes,
     dry_run::routes,
@@ -42,6 +46,7 @@ pub(super) const ENDPOINTS: &[fn() -> Router<Shared>] = &[
     modules::routes,
     oauth_clients::routes,
     problems::routes,
+    redrives::routes,
     secrets::routes,
     signing_keys::routes,
     sites::routes,

@@ -7,10 +7,12 @@ use axum::routing::MethodRouter;
 
 use super::admin_tokens::AdminTokens;
 use super::ingest::IngestRefusals;
-use crate::delivery::{DeliveryLogReader, EgressGuard, FailedWebhooks};
+use crate::delivery::{DeliveryLogReader, EgressGuard, FailedWebhooks, SubscriptionDirectory};
 use crate::event::{EventArchive, UnmappedWebhooks};
 use crate::listener::{AuthFailures, BodyIntake};
 use crate::matcher::Matcher;
+use crate::recovery::jobs::Jobs;
+use crate::recovery::redrive::DeadLetters;
 use crate::registry::Registry;
 
 /// State shared by all request handlers.
@@ -39,6 +41,18 @@ pub struct ApiState {
     pub events: Arc<dyn EventArchive>,
     /// Which addresses deliveries may be sent to.
     pub guard: Arc<EgressGuard>,
+    /// Dead letters, and jobs on deliveries that failed.
+    pub recovery: Recovery,
+}
+
+/// What recovery needs.
+pub struct Recovery {
+    /// Reads and deletes dead letters.
+    pub letters: Arc<dyn DeadLetters>,
+    /// The jobs.
+    pub jobs: Arc<Jobs>,
+    /// Which subscriptions exist.
+    pub directory: Arc<dyn SubscriptionDirectory>,
 }
 
 /// [`ApiState`] as handlers receive it.

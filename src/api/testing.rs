@@ -15,16 +15,21 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tower::ServiceExt;
 
-use super::{AdminTokens, ApiState, router};
+use super::{AdminTokens, ApiState, Recovery, router};
 use crate::config::Config;
-use crate::delivery::{EgressGuard, FailedWebhook, FailedWebhooks, NoDeliveryLog};
+use crate::delivery::{
+    EgressGuard, FailedWebhook, FailedWebhooks, NoDeliveryLog, SubscriptionDirectory,
+};
 use crate::domain::Secret;
-use crate::domain::{AppId, CloudId, InstallationId};
+use crate::domain::{AppId, CloudId, InstallationId, SubscriptionId};
 use crate::event::{
     Envelope, NoEventArchive, PublishError, Published, Publisher, UnmappedNames, UnmappedWebhooks,
 };
 use crate::listener::{AuthFailures, BodyIntake};
-use crate::matcher::Matcher;
+use crate::matcher::{Matcher, Subscription};
+use crate::recovery::jobs::Jobs;
+use crate::recovery::jobs::testing::MemoryJobs;
+use crate::recovery::redrive::testing::MemoryLetters;
 use crate::registry::testing::MemoryStore;
 use crate::registry::{Registry, Settings};
 
@@ -82,6 +87,7 @@ impl TestApi {
             delivery_log: Arc::new(NoDeliveryLog),
             events: Arc::new(NoEventArchive),
             guard,
+            recovery: no_recovery(),
         };
         let mut api = Self { router: router(Arc::new(state)), token: String::new(), _run: run };
         api.admin("PUT", APP, app(json!({}))).await;
@@ -138,6 +144,24 @@ pub(super) fn trigger() -> Value {
 
 pub(super) fn message(answer: &Answer) -> &str {
     answer.body["message"].as_str().unwrap()
+}
+
+/// Recovery without dead letters and subscriptions.
+pub(super) fn no_recovery() -> Recovery {
+    Recovery {
+        letters: MemoryLetters::of([]),
+        jobs: Arc::new(Jobs::new(MemoryJobs::new())),
+        directory: Arc::new(NoSubscriptions),
+    }
+}
+
+/// A directory without subscriptions.
+struct NoSubscriptions;
+
+impl SubscriptionDirectory for NoSubscriptions {
+    fn find(&self, _: &SubscriptionId) -> Option<Arc<Subscription>> {
+        None
+    }
 }
 
 /// A stream with one webhook that maps to no event.

@@ -3,31 +3,22 @@
 //! Keys: `crash.mark.<process>-<worker>` with the events that a worker examines,
 //! `crash.event.<sequence>` with the panics of one event. Every key expires after [`AGE_MAX`].
 //!
-//! **Source:** NATS ADR-31, direct get of several subjects; ADR-43, message TTL.
+//! **Source:** NATS ADR-43, message TTL.
 
 use std::time::Duration;
 
-use async_nats::Message;
-use async_nats::jetstream::message::PublishMessage;
-use futures_util::StreamExt;
+use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::connect::{Connections, JetStreamClient};
+use super::direct_get::{self, LastMessages};
 use super::subjects::Subjects;
 use crate::event::{CrashRecord, CrashRecordError, CrashRecords, EventPosition};
 
 /// How long a recorded crash counts. Longer than a crash loop with the usual back-off needs for
 /// five crashes; each process leaves at most one key per worker.
 const AGE_MAX: Duration = Duration::from_secs(6 * 60 * 60);
-/// Longest wait for an answer of the store.
-const TIMEOUT: Duration = Duration::from_secs(2);
-/// The broker's answer when more keys match than it returns at once (1,024).
-const TOO_MANY: u16 = 413;
-/// Ends the answers of a direct get.
-const END_OF_BATCH: u16 = 204;
-const NOT_FOUND: u16 = 404;
 
 /// Reads and writes recorded crashes.
 #[derive(Debug)]
@@ -88,13 +79,11 @@ impl CrashRecordBucket {
         subjects.extend(
             events.iter().map(|event| self.subject(&format!("crash.event.{}", event.sequence))),
         );
-        let answers = tokio::time::timeout(TIMEOUT, self.get_last(&subjects));
-        let messages = answers.await.map_err(|_| CrashRecordError("no answer".into()))??;
+        let messages = self.get_last(&subjects).await?;
         let own = self.subject(&format!("crash.mark.{}-", self.process));
         let mut records = Vec::new();
         for message in messages {
-            let subject = message.headers.as_ref().and_then(|all| all.get("Nats-Subject"));
-            if subject.is_some_and(|subject| subject.as_str().starts_with(&own)) {
+            if message.subject.starts_with(&own) {
                 continue;
             }
             match serde_json::from_slice::<Stored>(&message.payload) {
@@ -106,27 +95,16 @@ impl CrashRecordBucket {
     }
 
     /// Returns the last message of each subject.
-    async fn get_last(&self, subjects: &[String]) -> Result<Vec<Message>, CrashRecordError> {
-        let client = &self.jetstream_client.client;
-        let inbox = client.new_inbox();
-        let mut answers = client.subscribe(inbox.clone()).await.map_err(|e| failed(&e))?;
-        let request = json!({ "multi_last": subjects }).to_string();
-        let api = format!("$JS.API.DIRECT.GET.{}", self.stream());
-        client.publish_with_reply(api, inbox, request.into()).await.map_err(|e| failed(&e))?;
-        let mut messages = Vec::new();
-        while let Some(message) = answers.next().await {
-            match message.status.map(|status| status.as_u16()) {
-                None => messages.push(message),
-                Some(END_OF_BATCH | NOT_FOUND) => return Ok(messages),
-                Some(TOO_MANY) => {
-                    tracing::warn!("too many recorded crashes; all are forgotten");
-                    self.purge("crash.mark.*").await?;
-                    return Ok(Vec::new());
-                }
-                Some(status) => return Err(CrashRecordError(format!("status {status}"))),
+    async fn get_last(&self, subjects: &[String]) -> Result<Vec<StreamMessage>, CrashRecordError> {
+        let found = direct_get::last_of(&self.jetstream_client, &self.stream(), subjects).await;
+        match found.map_err(CrashRecordError)? {
+            LastMessages::All(messages) => Ok(messages),
+            LastMessages::TooMany => {
+                tracing::warn!("too many recorded crashes; all are forgotten");
+                self.purge("crash.mark.*").await?;
+                Ok(Vec::new())
             }
         }
-        Err(CrashRecordError("the connection ended".into()))
     }
 
     async fn purge(&self, key: &str) -> Result<(), CrashRecordError> {

@@ -15,8 +15,8 @@ use aho_corasick::AhoCorasick;
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
+use super::batched_get::{DirectReader, ReadBatch, ReadMessage, StartAt};
 use super::connect::JetStreamClient;
-use super::direct_get::{DirectReader, ReadBatch, ReadMessage, StartAt};
 use super::log_windows::{BATCH_MAX, Windows};
 use super::subjects::Subjects;
 use crate::clock;

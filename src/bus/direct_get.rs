@@ -1,157 +1,64 @@
-//! Reads stored messages in batches, without a consumer.
+//! Direct gets of many messages with one request, without a consumer.
 //!
-//! **Source:** NATS ADR-31, JetStream direct get: batches.
+//! **Source:** NATS ADR-31, direct get of several subjects.
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use async_nats::jetstream::message::StreamMessage;
 use futures_util::StreamExt;
-use jiff::Timestamp;
-use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::connect::JetStreamClient;
 
-/// Time limit of the next message of a batch.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Most bytes of one batch.
-const BATCH_BYTES_MAX: usize = 4 << 20;
-/// Status of the end of a batch.
-const END: u16 = 204;
-/// Status if no message is left.
+/// Longest wait for an answer.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// Status that ends the messages of an answer.
+const END_OF_BATCH: u16 = 204;
 const NOT_FOUND: u16 = 404;
+/// Status when more subjects match than the broker returns at once (1,024).
+const TOO_MANY: u16 = 413;
 
-/// Reads one stream.
-#[derive(Clone, Debug)]
-pub(super) struct DirectReader {
-    jetstream_client: JetStreamClient,
-    stream: String,
+/// Answer of the broker.
+#[derive(Debug)]
+pub(super) enum LastMessages {
+    /// The last message of each subject.
+    All(Vec<StreamMessage>),
+    /// More subjects match than the broker returns at once.
+    TooMany,
 }
 
-/// Where a batch begins.
-#[derive(Clone, Debug)]
-pub(super) enum StartAt {
-    /// At a sequence.
-    Sequence(u64),
-    /// At a time, milliseconds since the epoch.
-    Time(i64),
+/// Returns the last message of each subject that matches one of `subjects`.
+///
+/// # Errors
+/// The broker does not answer, or not as expected; one sentence.
+pub(super) async fn last_of(
+    jetstream_client: &JetStreamClient,
+    stream: &str,
+    subjects: &[String],
+) -> Result<LastMessages, String> {
+    let answer = request(jetstream_client, stream, json!({ "multi_last": subjects }));
+    tokio::time::timeout(TIMEOUT, answer).await.map_err(|_| "no answer".to_owned())?
 }
 
-/// One stored message.
-#[derive(Clone, Debug)]
-pub(super) struct ReadMessage {
-    pub(super) sequence: u64,
-    /// Milliseconds since the epoch.
-    pub(super) stored_ms: i64,
-    pub(super) payload: Bytes,
-}
-
-/// Messages in the order of the stream.
-#[derive(Clone, Debug, Default)]
-pub(super) struct ReadBatch {
-    pub(super) messages: Vec<ReadMessage>,
-    /// Matching messages after the first one, when the batch was read.
-    pub(super) after_first: u64,
-    /// Whether matching messages follow the last one.
-    pub(super) has_more: bool,
-}
-
-#[derive(Serialize)]
-struct Request<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seq: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    start_time: Option<String>,
-    next_by_subj: &'a str,
-    batch: usize,
-    max_bytes: usize,
-}
-
-impl DirectReader {
-    /// Reads `stream` over `jetstream_client`.
-    pub(super) fn new(jetstream_client: JetStreamClient, stream: String) -> Self {
-        Self { jetstream_client, stream }
-    }
-
-    /// Returns the first and the last sequence of the stream.
-    pub(super) async fn bounds(&self) -> Result<(u64, u64), String> {
-        let stream = self.jetstream_client.context.get_stream(&self.stream).await;
-        let state = stream.map_err(|error| error.to_string())?.cached_info().state.clone();
-        Ok((state.first_sequence, state.last_sequence))
-    }
-
-    /// Reads up to `messages_max` messages with a subject that `filter` matches.
-    pub(super) async fn batch(
-        &self,
-        from: StartAt,
-        filter: &str,
-        messages_max: usize,
-    ) -> Result<ReadBatch, String> {
-        let (seq, start_time) = match from {
-            StartAt::Sequence(sequence) => (Some(sequence.max(1)), None),
-            StartAt::Time(ms) => {
-                let time = Timestamp::from_millisecond(ms).map_err(|error| error.to_string())?;
-                (None, Some(time.to_string()))
-            }
-        };
-        let request = Request {
-            seq,
-            start_time,
-            next_by_subj: filter,
-            batch: messages_max,
-            max_bytes: BATCH_BYTES_MAX,
-        };
-        let request = serde_json::to_vec(&request).map_err(|error| error.to_string())?;
-        let client = &self.jetstream_client.client;
-        let inbox = client.new_inbox();
-        let mut answers =
-            client.subscribe(inbox.clone()).await.map_err(|error| error.to_string())?;
-        let subject = format!("$JS.API.DIRECT.GET.{}", self.stream);
-        client
-            .publish_with_reply(subject, inbox, request.into())
-            .await
-            .map_err(|error| error.to_string())?;
-        let mut batch = ReadBatch::default();
-        loop {
-            let next = tokio::time::timeout(ANSWER_TIMEOUT, answers.next()).await;
-            let message = next.map_err(|_| "no answer in time".to_owned())?;
-            let message = message.ok_or("the connection is closed")?;
-            match message.status.map(|status| status.as_u16()) {
-                None => batch.add(&message)?,
-                Some(END) => {
-                    batch.has_more = number(&message, "Nats-Num-Pending")? > 0;
-                    return Ok(batch);
-                }
-                Some(NOT_FOUND) => return Ok(batch),
-                Some(status) => {
-                    let reason = message.description.as_deref().unwrap_or_default();
-                    return Err(format!("{}: status {status} {reason}", self.stream));
-                }
-            }
+async fn request(
+    jetstream_client: &JetStreamClient,
+    stream: &str,
+    request: Value,
+) -> Result<LastMessages, String> {
+    let client = &jetstream_client.client;
+    let inbox = client.new_inbox();
+    let mut answers = client.subscribe(inbox.clone()).await.map_err(|e| e.to_string())?;
+    let api = format!("$JS.API.DIRECT.GET.{stream}");
+    let body = request.to_string().into();
+    client.publish_with_reply(api, inbox, body).await.map_err(|e| e.to_string())?;
+    let mut messages: Vec<StreamMessage> = Vec::new();
+    while let Some(message) = answers.next().await {
+        match message.status.map(|status| status.as_u16()) {
+            None => messages.push(StreamMessage::try_from(message).map_err(|e| e.to_string())?),
+            Some(END_OF_BATCH | NOT_FOUND) => return Ok(LastMessages::All(messages)),
+            Some(TOO_MANY) => return Ok(LastMessages::TooMany),
+            Some(status) => return Err(format!("status {status}")),
         }
     }
-}
-
-impl ReadBatch {
-    fn add(&mut self, message: &async_nats::Message) -> Result<(), String> {
-        if self.messages.is_empty() {
-            self.after_first = number(message, "Nats-Num-Pending")?;
-        }
-        let time = text(message, "Nats-Time-Stamp")?;
-        let time: Timestamp = time.parse().map_err(|error: jiff::Error| error.to_string())?;
-        self.messages.push(ReadMessage {
-            sequence: number(message, "Nats-Sequence")?,
-            stored_ms: time.as_millisecond(),
-            payload: message.payload.clone(),
-        });
-        Ok(())
-    }
-}
-
-fn text<'m>(message: &'m async_nats::Message, name: &str) -> Result<&'m str, String> {
-    let value = message.headers.as_ref().and_then(|headers| headers.get(name));
-    value.map(async_nats::HeaderValue::as_str).ok_or_else(|| format!("an answer without {name}"))
-}
-
-fn number(message: &async_nats::Message, name: &str) -> Result<u64, String> {
-    text(message, name)?.parse().map_err(|_| format!("an answer with an invalid {name}"))
+    Err("the connection ended".to_owned())
 }

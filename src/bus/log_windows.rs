@@ -3,7 +3,7 @@
 //! A window is read forward and answered backward. Windows grow while they hold few records and shrink
 //! while they hold many, so that a page costs about as many reads as it has records.
 
-use super::direct_get::{DirectReader, ReadBatch, ReadMessage, StartAt};
+use super::batched_get::{DirectReader, ReadBatch, ReadMessage, StartAt};
 use crate::delivery::LogPosition;
 
 /// Sequences of the first window.

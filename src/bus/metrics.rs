@@ -118,6 +118,11 @@ pub(super) fn config_newer(stream: &'static str, is_newer: bool) {
     });
 }
 
+/// Counts a dead letter whose redriven delivery ended.
+pub(super) fn redriven(result: &'static str) {
+    counter!("switchyard_dlq_redriven_total", "result" => result).increment(1);
+}
+
 pub(super) fn refused(reason: &'static str) {
     counter!("switchyard_events_refused_total", "reason" => reason).increment(1);
 }

@@ -4,25 +4,28 @@
 //! Cast: [`Connections`] to a broker or a [`ManagedServer`]; [`streams`] and [`subjects`] name and
 //! configure everything on it. In: [`PullSubscription`] with batched [`acks`]. Out, confirmed by
 //! the stream: [`EventPublisher`], [`ParkingStream`], [`DeadLetterStream`], [`DeliveryLogStream`]. Without a stream:
-//! [`FunctionClient`], [`GoneBroadcast`]. [`FailedWebhookStream`] reads dead letters back, [`DeliveryLogStreamReader`] the delivery log,
-//! [`EventArchiveStream`] single events;
+//! [`FunctionClient`], [`GoneBroadcast`]. [`FailedWebhookStream`] and [`DeadLetterReader`] read dead letters back,
+//! [`DeliveryLogStreamReader`] the delivery log, [`EventArchiveStream`] single events;
+//! [`JobOutcomeCounter`] deletes dead letters that were redriven;
 //! [`UnmappedWebhookCounts`] counts webhooks that map to no event;
 //! [`ReplicaPresence`] knows the other replicas; [`StreamMonitor`] sets the [`BackpressureGate`], [`ShareCounter`] the counts of the shares.
 //! [`Trimmer`] deletes acknowledged events, by the decisions in [`trim`] and [`floor`].
 //! [`Repeats`] remembers the ids of stored events, which [`RepeatRecorder`] records.
-//! [`BrokerProbe`] asks whether the broker works.
+//! [`BrokerProbe`] asks whether the broker works. [`JobBucket`] stores the jobs of operators.
 //!
 //! Guarantee: a confirmed publish is stored; an unconfirmed publish is repeated under the same
 //! message id. Connections and pull requests are re-established automatically. Only this module
 //! (and `store`) uses subjects, streams, consumers, acks and naks.
 
 pub mod acks;
+mod batched_get;
 pub mod broker_probe;
 mod confirmed_publish;
 pub mod connect;
 pub mod consume;
 pub mod crash_records;
 mod credentials;
+pub mod dead_letter_reader;
 pub mod dead_letters;
 pub mod delivery_log;
 pub mod delivery_log_reader;
@@ -35,6 +38,8 @@ pub mod floor;
 pub mod functions;
 pub mod gone_broadcast;
 pub mod headers;
+pub mod job_bucket;
+pub mod job_outcomes;
 mod log_windows;
 pub mod managed;
 pub mod metrics;
@@ -62,6 +67,7 @@ pub use broker_probe::BrokerProbe;
 pub use connect::{BrokerConnectError, Connections, JetStreamClient};
 pub use consume::PullSubscription;
 pub use crash_records::CrashRecordBucket;
+pub use dead_letter_reader::DeadLetterReader;
 pub use dead_letters::DeadLetterStream;
 pub use delivery_log::DeliveryLogStream;
 pub use delivery_log_reader::DeliveryLogStreamReader;
@@ -70,6 +76,8 @@ pub use event_publisher::{BackpressureGate, EventPublisher};
 pub use failed_webhooks::FailedWebhookStream;
 pub use functions::FunctionClient;
 pub use gone_broadcast::GoneBroadcast;
+pub use job_bucket::JobBucket;
+pub use job_outcomes::JobOutcomeCounter;
 pub use managed::{ManagedError, ManagedServer, new_client_key, write_private};
 pub use parking::ParkingStream;
 pub use publish_gate::PublishGates;

@@ -277,7 +277,7 @@ async fn check_size(
 
 fn dead_letter_remedy(stream: &str) -> String {
     format!(
-        "delete dead letters that are no longer needed: `nats stream purge {stream} --keep=N` keeps the newest N"
+        "delete dead letters that are no longer needed: `switchyard dlq rm` while a router runs with the larger size, or `nats stream purge {stream} --keep=N`, which keeps the newest N"
     )
 }
 

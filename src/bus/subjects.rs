@@ -6,6 +6,7 @@ use crate::delivery::{LogResult, ShareOwner};
 use crate::domain::{AppId, CloudId, EventType, InstallationId, token};
 use crate::event::Envelope;
 use crate::event::codec::AddressAttributes;
+use crate::recovery::redrive::{LetterKind, LetterScope};
 
 /// Durable consumer of the event stream, shared by all replicas.
 pub const ROUTER_CONSUMER: &str = "router";
@@ -211,6 +212,43 @@ impl Subjects {
         }
     }
 
+    /// Returns what a dead letter of a subject holds; none of a subject of another form.
+    #[must_use]
+    pub fn kind_of_dead_letter(&self, subject: &str) -> Option<LetterKind> {
+        let rest = subject.strip_prefix(&*self.prefix)?.strip_prefix(".dlq.")?;
+        let mut tokens = rest.split('.');
+        match (tokens.next()?, tokens.next(), tokens.next()) {
+            ("delivery", Some(app), Some(installation)) => {
+                Some(LetterKind::Delivery { app: app.into(), installation: installation.into() })
+            }
+            ("event", Some(site), None) => Some(LetterKind::Event { site: site.into() }),
+            ("record", None, None) => Some(LetterKind::Record),
+            _ => None,
+        }
+    }
+
+    /// Returns the subjects of the dead letters within a scope.
+    #[must_use]
+    pub fn dead_letters_within(&self, scope: &LetterScope) -> Vec<String> {
+        let prefix = &self.prefix;
+        match (&scope.installation, &scope.site) {
+            (Some(installation), _) => vec![format!("{prefix}.dlq.delivery.*.{installation}")],
+            // Letters of deliveries have their site in a header.
+            (None, Some(site)) => {
+                vec![format!("{prefix}.dlq.event.{site}"), format!("{prefix}.dlq.delivery.>")]
+            }
+            (None, None) => vec![self.dead_letter_pattern()],
+        }
+    }
+
+    /// Returns the subject to publish an event to again, by the tokens of its site and of its type.
+    #[must_use]
+    pub fn intake_again(&self, site: &str, event_type: &str, entity: &str) -> String {
+        let site = if site.is_empty() { "_" } else { site };
+        let (event_type, entity) = (sanitized_token(event_type), sanitized_token(entity));
+        format!("{}.in.{site}.{event_type}.{entity}", self.prefix)
+    }
+
     /// Subject of a function of an installation.
     #[must_use]
     pub fn function(&self, installation: &InstallationId, function: &str) -> String {
@@ -348,6 +386,32 @@ mod tests {
         let (subjects, app) = (Subjects::new("sw"), "ari:app/1".into());
         assert_eq!(app_of_due(&subjects.due(&app)), app.token());
         assert_eq!(app_of_due(""), "");
+    }
+
+    #[test]
+    fn event_of_a_dead_letter_has_the_subject_it_was_published_with() {
+        let subjects = Subjects::new("sw");
+        let stored = subject_attributes("sw.ev.3.c-1.avi:jira:created:issue");
+        let (site, event_type) = (stored.cloud_id.unwrap(), stored.event_type.unwrap());
+        let envelope = envelope("avi:jira:created:issue", Some("ABC-1"));
+        assert_eq!(subjects.intake_again(site, event_type, "ABC-1"), subjects.intake(&envelope));
+        assert_eq!(subjects.intake_again("", "", ""), "sw.in._._._");
+    }
+
+    #[test]
+    fn subjects_within_a_scope_are_those_of_its_letters() {
+        let subjects = Subjects::new("sw");
+        let scope = |installation: Option<&str>, site: Option<&str>| {
+            let (installation, site) = (installation.map(Into::into), site.map(Into::into));
+            subjects.dead_letters_within(&LetterScope { installation, site })
+        };
+        assert_eq!(scope(None, None), ["sw.dlq.>"]);
+        assert_eq!(scope(Some("i"), Some("s")), ["sw.dlq.delivery.*.i"]);
+        assert_eq!(scope(None, Some("s")), ["sw.dlq.event.s", "sw.dlq.delivery.>"]);
+        let subject = subjects.dead_letter_of_delivery(&"a".into(), &"i".into());
+        let kind = LetterKind::Delivery { app: "a".into(), installation: "i".into() };
+        assert_eq!(subjects.kind_of_dead_letter(&subject), Some(kind));
+        assert_eq!(subjects.kind_of_dead_letter("sw.dlq"), None);
     }
 
     #[test]

@@ -72,10 +72,12 @@ impl ApiClient {
         &self.base
     }
 
-    /// Sends `body` and returns the response; `headers` extend or override the default ones.
+    /// Sends `body` and returns the response, null if it is empty; `headers` extend or override the
+    /// default ones.
     ///
     /// # Errors
-    /// No response in time, or a status other than 2xx; the message includes that of the router.
+    /// No response in time, or a status other than 2xx; the message includes that of the router. The
+    /// response is not JSON.
     pub async fn send(
         &self,
         method: Method,
@@ -83,6 +85,24 @@ impl ApiClient {
         headers: &[(&str, &str)],
         body: &Value,
     ) -> anyhow::Result<Value> {
+        let answer = self.fetch(method.clone(), path, headers, body).await?;
+        if answer.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&answer).with_context(|| format!("{method} {path}: not JSON"))
+    }
+
+    /// As [`ApiClient::send`], for a response of any kind.
+    ///
+    /// # Errors
+    /// No response in time, or a status other than 2xx; the message includes that of the router.
+    pub async fn fetch(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &Value,
+    ) -> anyhow::Result<Bytes> {
         let mut request = Request::builder()
             .method(&method)
             .uri(format!("{}{path}", self.base))
@@ -110,10 +130,7 @@ impl ApiClient {
             let text = format!("{method} {path}: {}", refusal(status, &body));
             bail!(ErrorStatus { status: status.as_u16(), text });
         }
-        if body.is_empty() {
-            return Ok(Value::Null);
-        }
-        serde_json::from_slice(&body).with_context(|| format!("{method} {path}: not JSON"))
+        Ok(body)
     }
 }
 

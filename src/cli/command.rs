@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use super::client::{ErrorStatus, Unreachable};
 use super::exit::{EXIT_INTERNAL, EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE, UsageError};
 use super::{
-    apply, check, completion, conform, deliveries, dev, diff, events, explain, explain_code,
+    apply, check, completion, conform, deliveries, dev, diff, dlq, events, explain, explain_code,
     export, match_events, modules, nkey, serve, test,
 };
 
@@ -40,6 +40,7 @@ enum Command {
     Apply(apply::ApplyArgs),
     Diff(diff::DiffArgs),
     Export(export::ExportArgs),
+    Dlq(dlq::DlqArgs),
     Nkey(nkey::NkeyArgs),
     Completion(completion::CompletionArgs),
 }
@@ -64,6 +65,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Apply(args) => apply::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Dlq(args) => dlq::run(&args),
         Command::Nkey(args) => nkey::run(&args),
         Command::Completion(args) => completion::run::<Cli>(&args),
     }

@@ -14,6 +14,7 @@ pub mod deliveries;
 mod demo;
 pub mod dev;
 pub mod diff;
+pub mod dlq;
 pub mod events;
 mod exit;
 pub mod explain;

@@ -1,16 +1,13 @@
 //! Dead letters: the original bytes of what cannot be delivered, with headers that say why.
 
-use std::fmt;
-
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use super::channel::channel_of;
-use super::model::{DeadLetterReason, Delivery};
+use super::model::{DeadLetterReason, Delivery, Progress, StreamPosition};
 use super::parking::ParkedDelivery;
-use crate::domain::{AppId, InstallationId};
-use crate::event::Message;
-use crate::event::codec::names::{self, dead_letter};
+use crate::domain::{AppId, DeliveryId, FilterError, InstallationId, ModuleKey};
+use crate::event::codec::names::{self, dead_letter, parked};
 use crate::event::codec::{EnvelopeFormat, HeaderList, HeaderLookup, forwarded_headers};
 
 /// Longest error text kept, in characters.
@@ -76,53 +73,34 @@ pub struct DeadLetterCause<'a> {
     pub error: &'a str,
 }
 
-/// Where and when the broker stored a message. A sequence alone is not unique: a stream that is
-/// deleted and created again starts with 1, and the broker would discard a letter with the id of one
-/// of the deleted stream as a duplicate.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct StreamPosition {
-    /// Sequence in the stream.
-    pub sequence: u64,
-    /// Milliseconds since the epoch.
-    pub stored_ms: i64,
-}
-
-impl StreamPosition {
-    /// Returns the position of a message.
-    pub fn of(message: &impl Message) -> Self {
-        Self { sequence: message.sequence(), stored_ms: message.stored_ms() }
-    }
-}
-
-impl fmt::Display for StreamPosition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.sequence, self.stored_ms)
-    }
-}
-
 impl DeadLetter {
     /// Creates the dead letter of a delivery.
     #[must_use]
     pub fn of_delivery(delivery: &Delivery, cause: &DeadLetterCause<'_>) -> Self {
-        let (event, progress) = (&delivery.prepared.event, &delivery.progress);
+        let owner = &delivery.subscription.owner;
+        let redrive = RedriveParts {
+            id: &delivery.id,
+            progress: &delivery.progress,
+            others: delivery.coalesced_with.iter().map(|one| &one.key).collect(),
+            self_generated: delivery.self_generated,
+            filter_error: delivery.filter_error.as_ref(),
+        };
+        let event = &delivery.prepared.event;
         let mut headers = cause_headers(cause);
+        headers.extend(redrive.headers());
         headers.extend([
-            (dead_letter::FIRST_SEEN, progress.first_seen.to_string()),
-            (dead_letter::ATTEMPTS, progress.attempt.to_string()),
-            (dead_letter::LAST_CLASS, progress.last_class.to_string()),
             (dead_letter::SUBSCRIPTION, delivery.subscription.id().to_string()),
             (dead_letter::REVISION, delivery.subscription.revision.to_string()),
-            (names::DELIVERY_ID, delivery.id.to_string()),
             (names::SEQUENCE, event.sequence.to_string()),
         ]);
         headers.extend(EnvelopeFormat::CLOUD_EVENTS.write(&event.envelope));
         headers.extend(channel_of(delivery.handler()).dead_letter_headers(delivery));
         Self {
             kind: DeadLetterKind::Delivery {
-                app: delivery.subscription.owner.app.clone(),
-                installation: delivery.subscription.owner.id.clone(),
+                app: owner.app.clone(),
+                installation: owner.id.clone(),
             },
-            message_id: format!("dead/{}/{}/{}", delivery.id, progress.attempt, progress.parks),
+            message_id: redrive.message_id(),
             headers,
             body: event.envelope.stored_body(event.body.clone()),
         }
@@ -132,21 +110,28 @@ impl DeadLetter {
     /// for the document of its installation.
     #[must_use]
     pub fn of_waiting(parked: &ParkedDelivery, app: AppId, cause: &DeadLetterCause<'_>) -> Self {
-        let (event, progress) = (parked.event(), parked.progress());
+        let redrive = RedriveParts {
+            id: &parked.id,
+            progress: parked.progress(),
+            others: parked.subscriptions.iter().skip(1).map(|id| &id.key).collect(),
+            self_generated: parked.self_generated(),
+            filter_error: parked.filter_error(),
+        };
+        let event = parked.event();
         let mut headers = cause_headers(cause);
-        headers.extend([
-            (dead_letter::FIRST_SEEN, progress.first_seen.to_string()),
-            (dead_letter::ATTEMPTS, progress.attempt.to_string()),
-            (dead_letter::LAST_CLASS, progress.last_class.to_string()),
-            (names::DELIVERY_ID, parked.id.to_string()),
-            (names::SEQUENCE, event.sequence.to_string()),
-        ]);
-        let subscription = parked.subscriptions.first();
-        headers.extend(subscription.map(|id| (dead_letter::SUBSCRIPTION, id.to_string())));
+        headers.extend(redrive.headers());
+        headers.push((names::SEQUENCE, event.sequence.to_string()));
+        match parked.subscriptions.first() {
+            Some(id) => headers.push((dead_letter::SUBSCRIPTION, id.to_string())),
+            None => headers.extend([
+                (parked::INSTALLATION, parked.installation.to_string()),
+                (parked::UNMATCHED_APP, app.to_string()),
+            ]),
+        }
         headers.extend(EnvelopeFormat::CLOUD_EVENTS.write(&event.envelope));
         Self {
             kind: DeadLetterKind::Delivery { app, installation: parked.installation.clone() },
-            message_id: format!("dead/{}/{}/{}", parked.id, progress.attempt, progress.parks),
+            message_id: redrive.message_id(),
             headers,
             body: event.envelope.stored_body(event.body.clone()),
         }
@@ -163,7 +148,12 @@ impl DeadLetter {
         cause: &DeadLetterCause<'_>,
     ) -> Self {
         let mut headers = cause_headers(cause);
-        headers.push((names::SEQUENCE, position.sequence.to_string()));
+        headers.extend([
+            (names::SEQUENCE, position.sequence.to_string()),
+            (dead_letter::SUBJECT, subject.to_owned()),
+        ]);
+        let message_id = event_headers.get(names::MESSAGE_ID);
+        headers.extend(message_id.map(|id| (dead_letter::MESSAGE_ID, id.to_owned())));
         headers.extend(forwarded_headers(event_headers));
         let message_id = format!("dead/event/{position}");
         Self {
@@ -188,6 +178,48 @@ impl DeadLetter {
     }
 }
 
+/// What a redrive of a delivery needs in addition to its event and subscription.
+struct RedriveParts<'a> {
+    id: &'a DeliveryId,
+    progress: &'a Progress,
+    /// Modules of the delivery in addition to that of its subscription.
+    others: Vec<&'a ModuleKey>,
+    self_generated: bool,
+    filter_error: Option<&'a FilterError>,
+}
+
+impl RedriveParts<'_> {
+    fn headers(&self) -> HeaderList {
+        let progress = self.progress;
+        let others: Vec<&str> = self.others.iter().map(|key| key.as_str()).collect();
+        let mut headers = vec![
+            (names::DELIVERY_ID, self.id.to_string()),
+            (dead_letter::FIRST_SEEN, progress.first_seen.to_string()),
+            (dead_letter::ATTEMPTS, progress.attempt.to_string()),
+            (dead_letter::LAST_CLASS, progress.last_class.to_string()),
+        ];
+        let present = [
+            (names::JOB, progress.job.as_ref().map(|origin| origin.job.to_string())),
+            (parked::COALESCED_WITH, (!others.is_empty()).then(|| others.join(" "))),
+            (parked::SELF_GENERATED, self.self_generated.then(|| "true".to_owned())),
+            (parked::FILTER_ERROR, self.filter_error.map(FilterError::to_json)),
+        ];
+        headers.extend(present.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        headers
+    }
+
+    /// Returns the message id. A delivery that a job handed over has attempts of its own: its letter
+    /// is no duplicate of the one that the job redrove, which is deleted then.
+    fn message_id(&self) -> String {
+        let Progress { attempt, parks, job, .. } = self.progress;
+        let id = format!("dead/{}/{attempt}/{parks}", self.id);
+        match job {
+            Some(origin) => format!("{id}/{}", origin.job),
+            None => id,
+        }
+    }
+}
+
 fn cause_headers(cause: &DeadLetterCause<'_>) -> HeaderList {
     vec![
         (dead_letter::REASON, cause.reason.text().into_owned()),
@@ -199,6 +231,7 @@ fn cause_headers(cause: &DeadLetterCause<'_>) -> HeaderList {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delivery::model::JobOrigin;
     use crate::delivery::testing::{delivery_to, function};
 
     #[test]
@@ -234,5 +267,21 @@ traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         );
         assert_eq!(headers.join("\n"), expected);
         assert_eq!(letter.message_id, format!("dead/{}/1/0", delivery.id));
+    }
+
+    #[test]
+    fn letter_of_a_redriven_delivery_is_no_duplicate_of_the_one_that_was_redriven() {
+        let mut delivery = delivery_to("inst-1", function("f"), "e1");
+        let reason = DeadLetterReason::Exhausted;
+        let cause = DeadLetterCause { reason: &reason, stage: "delivery", error: "status 503" };
+        let id = |delivery: &Delivery| DeadLetter::of_delivery(delivery, &cause).message_id;
+        let first = id(&delivery);
+        for job in ["job_1", "job_2"] {
+            let origin = JobOrigin { job: job.into(), dead_letters: Vec::new() };
+            delivery.progress.job = Some(std::sync::Arc::new(origin));
+            assert_eq!(id(&delivery), format!("{first}/{job}"));
+        }
+        let letter = DeadLetter::of_delivery(&delivery, &cause);
+        assert_eq!(letter.header(names::JOB), Some("job_2"));
     }
 }

@@ -10,11 +10,12 @@ use super::channel::{Attempt, ChannelPorts, channel_of};
 use super::dead_letter::{DeadLetter, DeadLetterBox, DeadLetterCause, DeadLetterStored};
 use super::decision::{Decision, after_attempt};
 use super::http_client::{HttpClient, HttpSender, SocketBudget};
+use super::job_outcomes::JobOutcomes;
 use super::log::{AttemptReport, DeliveryLog, DeliveryReport};
 use super::metrics::{self, DeliveryMetrics};
 use super::model::{
     AttemptClass, AttemptOutcome, DeadLetterReason, Delivery, DeliveryOutcome, DropPolicy,
-    ParkReason,
+    JobOrigin, JobOutcome, ParkReason,
 };
 use super::parking::{ParkedRecord, ParkingLot};
 use super::pause::PauseGate;
@@ -50,6 +51,8 @@ pub struct Ports {
     pub parking: Arc<dyn ParkingLot>,
     /// Stores dead letters.
     pub dead_letters: Arc<dyn DeadLetterBox>,
+    /// Records what became of deliveries that jobs handed over.
+    pub jobs: Arc<dyn JobOutcomes>,
     /// Receives reports of HTTP 410; a report is dropped when the channel is full.
     pub endpoint_reports: mpsc::Sender<EndpointGoneReport>,
     /// Stores what became of each delivery; none if the delivery log is off.
@@ -148,6 +151,11 @@ impl Dispatcher {
     /// Gives back the place of a delivery of `owner` that is no longer parked.
     pub fn release_parked(&self, owner: &ShareOwner, body_bytes: usize) {
         self.ports.parking.release(owner, body_bytes);
+    }
+
+    /// Records what became of a delivery that a job handed over; completes once that is durable.
+    pub async fn end_job_delivery(&self, origin: &JobOrigin, outcome: JobOutcome) {
+        self.ports.jobs.record(origin, outcome).await;
     }
 
     /// Returns how long a delivery waits for a permit before it is parked.

@@ -36,6 +36,7 @@ mod dispatch;
 mod failed_webhooks;
 mod guard;
 mod http_client;
+mod job_outcomes;
 mod log;
 mod metrics;
 mod model;
@@ -53,12 +54,13 @@ pub use channel::{
     HandlerDescription, describe,
 };
 pub use dead_letter::{
-    DeadLetter, DeadLetterBox, DeadLetterCause, DeadLetterKind, DeadLetterStored, StreamPosition,
+    DeadLetter, DeadLetterBox, DeadLetterCause, DeadLetterKind, DeadLetterStored,
 };
 pub use dispatch::{Dispatcher, EndpointGoneReport, Ports};
 pub use failed_webhooks::{FailedWebhook, FailedWebhooks};
 pub use guard::{BadPort, EgressGuard, EgressRefusal};
 pub use http_client::{HttpClient, HttpSender, SocketBudget};
+pub use job_outcomes::JobOutcomes;
 pub use log::{
     AttemptReport, BUCKETS, DeliveryLog, DeliveryLogReader, DeliveryReport, EventHistory, EventKey,
     LogCollector, LogMessage, LogPage, LogPosition, LogQuery, LogReadError, LogResult,
@@ -67,12 +69,13 @@ pub use log::{
 };
 pub use model::{
     AttemptClass, AttemptEvidence, AttemptOutcome, BodyTemplate, DeadLetterReason, Delivery,
-    DeliveryContext, DeliveryOutcome, DropPolicy, NextStep, NotAnObject, ParkReason, Phases,
-    PreparedEvent, Progress, RequestedDelay, ResponseExcerpt, RetryContext, Transport,
+    DeliveryContext, DeliveryOutcome, DropPolicy, JobOrigin, JobOutcome, NextStep, NoPosition,
+    NotAnObject, ParkReason, Phases, PreparedEvent, Progress, RequestedDelay, ResponseExcerpt,
+    RetryContext, StreamPosition, Transport,
 };
 pub use parking::{
     MalformedRecord, ParkError, ParkedDelivery, ParkedRecord, ParkingLot, SubscriptionDirectory,
-    UnmatchedFor, parked_owner,
+    UnmatchedFor, job_origin, parked_owner,
 };
 pub use pause::{BEAT_INTERVAL_MAX, CURRENT_GAP_MAX, Gap, Gaps, PauseDetector, PauseGate};
 pub use plan::{PlannedDelivery, coalesce};

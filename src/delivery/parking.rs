@@ -6,6 +6,8 @@
 //!
 //! Design: `docs/design/parking.md`.
 
+mod redriven;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,7 +16,9 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 use super::channel::channel_of;
-use super::model::{DeadLetterReason, Delivery, ParkReason, PreparedEvent, Progress};
+use super::model::{
+    DeadLetterReason, Delivery, JobOrigin, ParkReason, PreparedEvent, Progress, StreamPosition,
+};
 use super::shares::{ShareLevel, ShareOwner};
 use crate::domain::{AppId, DeliveryId, FilterError, InstallationId, ModuleKey, SubscriptionId};
 use crate::event::Event;
@@ -220,6 +224,11 @@ fn progress_headers(progress: &Progress) -> HeaderList {
         (parked::FIRST_SEEN, progress.first_seen.to_string()),
     ];
     push_present(&mut headers, parked::LAST_CLASS, Some(progress.last_class.to_string()));
+    let job = progress.job.as_deref();
+    push_present(&mut headers, names::JOB, job.map(|origin| origin.job.to_string()));
+    let letters = job.map(|origin| origin.dead_letters.iter().map(ToString::to_string));
+    let letters = letters.map(|all| all.collect::<Vec<_>>().join(" "));
+    push_present(&mut headers, parked::DEAD_LETTERS, letters);
     push_present(&mut headers, parked::RETRY_REASON, Some(progress.retry_reason.to_string()));
     push_present(
         &mut headers,
@@ -322,6 +331,18 @@ impl ParkedDelivery {
         &self.progress
     }
 
+    /// Whether the app itself caused the event.
+    #[must_use]
+    pub(super) fn self_generated(&self) -> bool {
+        self.self_generated
+    }
+
+    /// Evaluation error of its filter.
+    #[must_use]
+    pub(super) fn filter_error(&self) -> Option<&FilterError> {
+        self.filter_error.as_ref()
+    }
+
     /// Returns the app: that of an event that is not matched yet, else `due_app`, the one that the
     /// record came due for.
     pub(super) fn app_or(&self, due_app: &AppId) -> AppId {
@@ -390,7 +411,23 @@ fn read_progress(headers: &impl HeaderLookup) -> Result<Progress, InvalidHeader>
         last_class: optional(headers, parked::LAST_CLASS)?.unwrap_or_default(),
         retry_reason: optional(headers, parked::RETRY_REASON)?.unwrap_or_default(),
         retry_data: optional(headers, parked::RETRY_DATA)?,
+        job: job_origin(headers)?.map(Arc::new),
     })
+}
+
+/// Reads which job handed over the delivery of a parked record; none if no job did.
+///
+/// # Errors
+/// A header does not decode, or names no position.
+pub fn job_origin(headers: &impl HeaderLookup) -> Result<Option<JobOrigin>, InvalidHeader> {
+    let Some(job) = decoded(headers, names::JOB)? else { return Ok(None) };
+    let letters = decoded(headers, parked::DEAD_LETTERS)?.unwrap_or_default();
+    let letters = letters.split(' ').filter(|text| !text.is_empty());
+    let position = |text: &str| {
+        text.parse::<StreamPosition>().map_err(|_| InvalidHeader(parked::DEAD_LETTERS))
+    };
+    let dead_letters = letters.map(position).collect::<Result<_, _>>()?;
+    Ok(Some(JobOrigin { job: (&*job).into(), dead_letters }))
 }
 
 #[cfg(test)]
@@ -426,6 +463,7 @@ mod tests {
             last_class: "5xx".into(),
             retry_reason: "BUSY".into(),
             retry_data: Some(r#"{"n":1}"#.into()),
+            job: None,
         };
         delivery
     }
@@ -442,6 +480,21 @@ mod tests {
         let resumed = fired.resume(Arc::clone(&delivery.subscription), Vec::new()).unwrap();
         assert_eq!(resumed.progress, delivery.progress);
         assert_eq!(ParkedRecord::of(&resumed, due, ParkReason::Backoff), record);
+    }
+
+    #[test]
+    fn record_keeps_the_job_and_its_dead_letters_over_parkings() {
+        let mut delivery = parked_delivery();
+        let letters = [(7, 1_000), (9, 2_000)]
+            .map(|(sequence, stored_ms)| StreamPosition { sequence, stored_ms });
+        let origin = JobOrigin { job: "job_1".into(), dead_letters: letters.to_vec() };
+        delivery.progress.job = Some(Arc::new(origin.clone()));
+        let record = ParkedRecord::of(&delivery, Timestamp::UNIX_EPOCH, ParkReason::Backoff);
+        let headers = Map(record.headers);
+        assert_eq!(headers.get(parked::DEAD_LETTERS), Some("7/1000 9/2000"));
+        assert_eq!(job_origin(&headers), Ok(Some(origin)));
+        let fired = ParkedDelivery::read(&headers, record.body).unwrap();
+        assert_eq!(*fired.progress(), delivery.progress);
     }
 
     #[test]

@@ -124,6 +124,11 @@ impl Shares {
         Ok(Place { shares: self, owner, amount, is_parking: false, is_kept: false })
     }
 
+    /// Gives back the place of a dead letter with a body of `body_bytes` that was deleted.
+    pub fn remove_dead_letter(&self, owner: &ShareOwner, body_bytes: usize) {
+        self.ledger().remove_dead_letter(owner, Self::amount_of(body_bytes));
+    }
+
     /// Counts and logs a dead letter that was dropped.
     pub fn record_drop(&self, app: &str, installation: &str, level: ShareLevel) {
         self.drops.count(app, installation);

@@ -13,7 +13,8 @@ use super::parking::{ParkError, ParkedRecord};
 use super::plan::PlannedDelivery;
 use super::{
     DeadLetter, DeadLetterBox, DeadLetterStored, Delivery, FunctionCaller, FunctionError,
-    FunctionReply, ParkingLot, PreparedEvent, ShareLevel, ShareOwner,
+    FunctionReply, JobOrigin, JobOutcome, JobOutcomes, ParkingLot, PreparedEvent, ShareLevel,
+    ShareOwner,
 };
 use crate::clock;
 use crate::domain::Handler;
@@ -139,5 +140,11 @@ impl DeadLetterBox for MemoryPorts {
             self.letters.lock().unwrap().push(letter);
             DeadLetterStored::Stored
         })
+    }
+}
+
+impl JobOutcomes for MemoryPorts {
+    fn record<'a>(&'a self, _origin: &'a JobOrigin, _outcome: JobOutcome) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::ready(()))
     }
 }

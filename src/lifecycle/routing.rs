@@ -8,9 +8,10 @@ use tokio::sync::mpsc;
 use super::background::Background;
 use super::broker::Broker;
 use crate::bus::{
-    BackpressureGate, CrashRecordBucket, DeadLetterStream, DeliveryLogStream, EventArchiveStream,
-    EventPublisher, FunctionClient, ParkingStream, PublishGates, PullSubscription, RepeatRecorder,
-    Repeats, RoomRequests, ShareCounter, StreamMonitor, Trimmer,
+    BackpressureGate, CrashRecordBucket, DeadLetterReader, DeadLetterStream, DeliveryLogStream,
+    EventArchiveStream, EventPublisher, FunctionClient, JobBucket, JobOutcomeCounter,
+    ParkingStream, PublishGates, PullSubscription, RepeatRecorder, Repeats, RoomRequests,
+    ShareCounter, StreamMonitor, Trimmer,
 };
 use crate::config::Config;
 use crate::delivery::{
@@ -20,6 +21,8 @@ use crate::delivery::{
 use crate::domain::{InstallationId, SubscriptionId};
 use crate::event::{EventArchive, Publisher};
 use crate::matcher::{Matcher, Subscription};
+use crate::recovery::jobs::{JobRunner, Jobs};
+use crate::recovery::redrive::{DeadLetters, RedriveWork};
 use crate::registry::Registry;
 use crate::router::Router;
 use crate::telemetry::LiveFeed;
@@ -33,6 +36,10 @@ pub(super) struct Routing {
     pub(super) events: Arc<dyn EventArchive>,
     pub(super) shares: Arc<Shares>,
     pub(super) gates: Arc<PublishGates>,
+    pub(super) letters: Arc<dyn DeadLetters>,
+    pub(super) jobs: Arc<Jobs>,
+    pub(super) directory: Arc<dyn SubscriptionDirectory>,
+    job_runner: JobRunner,
     router: Arc<Router>,
     pulls: Vec<PullSubscription>,
     due: PullSubscription,
@@ -83,14 +90,24 @@ impl Routing {
             Arc::clone(&shares),
             Arc::clone(&directory),
         );
-        let mut ports = ports(broker, (&shares, &gates), registry, endpoint_reports);
+        let letters =
+            Arc::new(DeadLetterReader::new(control.clone(), subjects.clone(), Arc::clone(&shares)));
+        let mut ports = ports(broker, (&shares, &gates), &letters, registry, endpoint_reports);
         ports.log = config.delivery.log.then(|| delivery_log(broker, &gates));
+        let jobs = Arc::new(Jobs::new(Arc::new(JobBucket::new(control.clone(), subjects.clone()))));
+        let letters: Arc<dyn DeadLetters> = letters;
+        let redrive = RedriveWork::new(
+            Arc::clone(&letters),
+            Arc::clone(&ports.parking),
+            Arc::clone(&directory),
+        );
+        let job_runner = JobRunner::new(Arc::clone(&jobs), vec![Arc::new(redrive)]);
         let random = Random::from_system();
         let router = Router::new(
             config,
             Arc::clone(matcher),
             Arc::new(Dispatcher::new(&config.delivery, sender, ports, random, live.clone())),
-            directory,
+            Arc::clone(&directory),
             Arc::new(CrashRecordBucket::new(&broker.connections, subjects)),
             live.clone(),
             background.stop.clone(),
@@ -102,6 +119,10 @@ impl Routing {
             events,
             shares,
             gates,
+            letters,
+            jobs,
+            directory,
+            job_runner,
             router,
             pulls,
             due,
@@ -115,6 +136,7 @@ impl Routing {
     /// Starts to route events.
     pub(super) fn start(self, background: &Background) {
         let Self {
+            job_runner,
             router,
             pulls,
             due,
@@ -128,6 +150,7 @@ impl Routing {
             background.spawn(recorder.run());
         }
         background.spawn(share_counter.run());
+        background.spawn(job_runner.run());
         background.spawn(async move { stream_monitor.run().await });
         background.spawn(async move { trimmer.run().await });
         // Ends by itself, after what is running.
@@ -139,6 +162,7 @@ impl Routing {
 fn ports(
     broker: &Broker,
     (shares, gates): (&Arc<Shares>, &Arc<PublishGates>),
+    letters: &Arc<DeadLetterReader>,
     registry: &Registry,
     endpoint_reports: mpsc::Sender<EndpointGoneReport>,
 ) -> Ports {
@@ -159,6 +183,11 @@ fn ports(
             subjects.clone(),
             Arc::clone(shares),
             Arc::clone(gates),
+        )),
+        jobs: Arc::new(JobOutcomeCounter::new(
+            outbound.clone(),
+            subjects.clone(),
+            Arc::clone(letters),
         )),
         endpoint_reports,
         log: None,

@@ -10,8 +10,8 @@ use super::fan_out::FanOut;
 use super::waiting::{LateMatch, WaitingEvents};
 use crate::delivery::{
     DeadLetter, DeadLetterCause, DeadLetterReason, Delivery, DeliveryOutcome, DeliveryReport,
-    Dispatcher, LogCollector, MalformedRecord, Origin, ParkedDelivery, StreamPosition,
-    SubscriptionDirectory, parked_owner,
+    Dispatcher, JobOutcome, LogCollector, MalformedRecord, Origin, ParkedDelivery, StreamPosition,
+    SubscriptionDirectory, job_origin, parked_owner,
 };
 use crate::domain::AppId;
 use crate::event::{Event, Message};
@@ -36,6 +36,26 @@ enum Next {
     Drop(Box<ParkedDelivery>),
 }
 
+/// What became of a record that was due.
+#[derive(Clone, Copy)]
+enum Settled {
+    /// Its delivery is parked again.
+    Parked,
+    /// Its delivery is accounted for.
+    Ended(JobOutcome),
+}
+
+impl Settled {
+    fn of(outcome: &DeliveryOutcome) -> Self {
+        match outcome {
+            DeliveryOutcome::Parked(_) => Self::Parked,
+            DeliveryOutcome::Delivered => Self::Ended(JobOutcome::Delivered),
+            DeliveryOutcome::DeadLettered(_) => Self::Ended(JobOutcome::Dead),
+            DeliveryOutcome::Dropped(_) => Self::Ended(JobOutcome::Dropped),
+        }
+    }
+}
+
 impl ParkedDeliveries {
     /// Creates the resumption of deliveries to the subscriptions of `directory`.
     pub(super) fn new(
@@ -47,27 +67,31 @@ impl ParkedDeliveries {
         Self { dispatcher, directory, fan_out, waiting }
     }
 
-    /// Completes once the delivery of the record `message` is accounted for.
+    /// Completes once the delivery of the record `message` is accounted for, and once a dead letter
+    /// that it redrove is deleted.
     pub(super) async fn resume<M: Message>(&self, message: &M) {
         let app = message.address().rsplit('.').next().unwrap_or_default();
         let owner = parked_owner(message.headers(), &*self.directory, app);
-        let is_parked = match AssertUnwindSafe(self.settle(message, app)).catch_unwind().await {
-            Ok(is_parked) => is_parked,
+        let settled = match AssertUnwindSafe(self.settle(message, app)).catch_unwind().await {
+            Ok(settled) => settled,
             // Redelivered, it would panic again for ever.
             Err(_) => {
                 let sequence = message.sequence();
                 tracing::error!(sequence, "resuming a parked delivery panicked; dead-lettered");
-                self.dead_letter(message, "crash", "its resumption panicked").await;
-                false
+                self.dead_letter(message, "crash", "its resumption panicked").await
             }
         };
-        if let Some(owner) = owner.filter(|_| !is_parked) {
+        let Settled::Ended(outcome) = settled else { return };
+        if let Ok(Some(origin)) = job_origin(message.headers()) {
+            self.dispatcher.end_job_delivery(&origin, outcome).await;
+        }
+        if let Some(owner) = owner {
             self.dispatcher.release_parked(&owner, message.payload().len());
         }
     }
 
-    /// As [`ParkedDeliveries::resume`]; returns whether the delivery is parked again.
-    async fn settle<M: Message>(&self, message: &M, app: &str) -> bool {
+    /// As [`ParkedDeliveries::resume`], without its job.
+    async fn settle<M: Message>(&self, message: &M, app: &str) -> Settled {
         let outcome = match self.next(message) {
             Ok(Next::Attempt(delivery)) => {
                 let prepared = Arc::clone(&delivery.prepared);
@@ -90,11 +114,10 @@ impl ParkedDeliveries {
                 self.record(message, parked.event(), report).await
             }
             Err(malformed) => {
-                self.dead_letter(message, "schema", &malformed.to_string()).await;
-                return false;
+                return self.dead_letter(message, "schema", &malformed.to_string()).await;
             }
         };
-        matches!(outcome, DeliveryOutcome::Parked(_))
+        Settled::of(&outcome)
     }
 
     /// Stores what became of a parked delivery in the delivery log.
@@ -132,33 +155,42 @@ impl ParkedDeliveries {
         }
     }
 
-    /// Matches an event that waited, and completes once its deliveries are accounted for; returns
-    /// whether it is parked again.
+    /// Matches an event that waited, and completes once its deliveries are accounted for.
     async fn match_late<M: Message>(
         &self,
         message: &M,
         app: &str,
         parked: Box<ParkedDelivery>,
-    ) -> bool {
+    ) -> Settled {
         match self.waiting.match_late(parked).await {
             Ok(LateMatch::Matched(prepared, matches)) => {
                 self.fan_out.deliver_all(&prepared, matches, Origin::late(message)).await;
+                Settled::Ended(JobOutcome::Delivered)
             }
-            Ok(LateMatch::Unmatched) => {}
-            Ok(LateMatch::NoSubscription) => {
-                self.dispatcher.drop_by_policy();
-            }
+            Ok(LateMatch::Unmatched) => Settled::Ended(JobOutcome::Delivered),
+            Ok(LateMatch::NoSubscription) => Settled::of(&self.dispatcher.drop_by_policy()),
             Ok(LateMatch::Postponed(parked, delay)) => {
                 let app = AppId::from(app);
-                let outcome = self.dispatcher.wait_for_share(*parked, &app, delay).await;
-                return matches!(outcome, DeliveryOutcome::Parked(_));
+                Settled::of(&self.dispatcher.wait_for_share(*parked, &app, delay).await)
             }
             Err(error) => self.dead_letter(message, error.label(), &error.to_string()).await,
         }
-        false
     }
 
-    async fn dead_letter<M: Message>(&self, message: &M, label: &'static str, error: &str) {
+    /// Dead-letters a record that cannot be resumed. One that redrives a dead letter leaves that
+    /// letter as it is, which has more than the record.
+    async fn dead_letter<M: Message>(
+        &self,
+        message: &M,
+        label: &'static str,
+        error: &str,
+    ) -> Settled {
+        let origin = job_origin(message.headers()).ok().flatten();
+        if origin.is_some_and(|origin| !origin.dead_letters.is_empty()) {
+            let sequence = message.sequence();
+            tracing::warn!(sequence, error, "redrive of a dead letter failed; the letter stays");
+            return Settled::Ended(JobOutcome::Dropped);
+        }
         let reason = DeadLetterReason::Poison(label);
         let cause = DeadLetterCause { reason: &reason, stage: "parking", error };
         let letter = DeadLetter::of_record(message.payload(), StreamPosition::of(message), &cause);
@@ -168,5 +200,6 @@ impl ParkedDeliveries {
             let report = DeliveryReport::of_unresumable(&parked, outcome);
             self.record(message, parked.event(), report).await;
         }
+        Settled::Ended(JobOutcome::Dead)
     }
 }

@@ -383,7 +383,11 @@ pub const FAMILIES: &[MetricFamily] = &[
     // Dead letters.
     counter("switchyard_dlq_total", &["reason"], "Dead letters written."),
     gauge("switchyard_dlq_messages", &[], "Dead letters kept."),
-    counter("switchyard_dlq_redriven_total", &["result"], "Dead letters redriven."),
+    counter(
+        "switchyard_dlq_redriven_total",
+        &["result"],
+        "Dead letters redriven, by what became of them.",
+    ),
     // Delivery log.
     counter(
         "switchyard_log_records_total",

@@ -13,9 +13,9 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use serde_json::json;
 use switchyard::bus::{
-    BackpressureGate, Connections, CrashRecordBucket, DeadLetterStream, DeliveryLogStream,
-    EventPublisher, FunctionClient, JetStreamClient, ParkingStream, PublishGates, PullSubscription,
-    StreamMonitor, Subjects, streams,
+    BackpressureGate, Connections, CrashRecordBucket, DeadLetterReader, DeadLetterStream,
+    DeliveryLogStream, EventPublisher, FunctionClient, JetStreamClient, JobOutcomeCounter,
+    ParkingStream, PublishGates, PullSubscription, StreamMonitor, Subjects, streams,
 };
 use switchyard::clock;
 use switchyard::config::Config;
@@ -123,8 +123,13 @@ impl Rig {
             dead_letters: Arc::new(DeadLetterStream::new(
                 outbound.clone(),
                 subjects.clone(),
-                shares,
+                shares.clone(),
                 gates.clone(),
+            )),
+            jobs: Arc::new(JobOutcomeCounter::new(
+                outbound.clone(),
+                subjects.clone(),
+                Arc::new(DeadLetterReader::new(outbound.clone(), subjects.clone(), shares)),
             )),
             endpoint_reports: tokio::sync::mpsc::channel(1).0,
             log: config.delivery.log.then(|| log_of(&outbound, &subjects, &gates)),

@@ -17,6 +17,7 @@ mod codes;
 mod command;
 mod conform;
 mod connect;
+mod dead_letters;
 mod declared;
 mod delivery;
 mod delivery_log;

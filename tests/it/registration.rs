@@ -6,14 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use switchyard::api::{AdminTokens, ApiState, router};
-use switchyard::bus::{Connections, FailedWebhookStream, Subjects, UnmappedWebhookCounts, streams};
+use switchyard::api::{AdminTokens, ApiState, Recovery, router};
+use switchyard::bus::{
+    Connections, DeadLetterReader, FailedWebhookStream, JobBucket, Subjects, UnmappedWebhookCounts,
+    streams,
+};
 use switchyard::config::Config;
-use switchyard::delivery::{EgressGuard, NoDeliveryLog};
-use switchyard::domain::{ModuleKey, Secret};
+use switchyard::delivery::{EgressGuard, NoDeliveryLog, Shares, SubscriptionDirectory};
+use switchyard::domain::{ModuleKey, Secret, SubscriptionId};
 use switchyard::event::NoEventArchive;
 use switchyard::listener::{AuthFailures, BodyIntake};
-use switchyard::matcher::Matcher;
+use switchyard::matcher::{Matcher, Subscription};
+use switchyard::recovery::jobs::Jobs;
 use switchyard::registry::{
     ModuleRecord, ModuleSpec, RegisterError, RegistrationApi, Registry, Settings, Store, StoreError,
 };
@@ -63,6 +67,7 @@ impl Replica {
             delivery_log: Arc::new(NoDeliveryLog),
             events: Arc::new(NoEventArchive),
             guard: Arc::new(EgressGuard::new(&config.delivery).expect("valid rules")),
+            recovery: recovery(broker, &config).await,
         }));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let base = format!("http://{}", listener.local_addr().expect("an address"));
@@ -78,6 +83,27 @@ async fn unmapped_webhooks(broker: &NatsServer) -> Arc<UnmappedWebhookCounts> {
     let opened = Connections::open(&config.nats, &[broker.url()]).await;
     let jet = opened.expect("connections").control;
     Arc::new(UnmappedWebhookCounts::new(jet, Subjects::new(&config.nats.prefix)))
+}
+
+/// Recovery over the broker; no subscription is known.
+async fn recovery(broker: &NatsServer, config: &Config) -> Recovery {
+    let opened = Connections::open(&config.nats, &[broker.url()]).await;
+    let jet = opened.expect("connections").control;
+    let subjects = Subjects::new(&config.nats.prefix);
+    let shares = Arc::new(Shares::new(&config.delivery));
+    Recovery {
+        letters: Arc::new(DeadLetterReader::new(jet.clone(), subjects.clone(), shares)),
+        jobs: Arc::new(Jobs::new(Arc::new(JobBucket::new(jet, subjects)))),
+        directory: Arc::new(NoSubscriptions),
+    }
+}
+
+struct NoSubscriptions;
+
+impl SubscriptionDirectory for NoSubscriptions {
+    fn find(&self, _: &SubscriptionId) -> Option<Arc<Subscription>> {
+        None
+    }
 }
 
 async fn failed_webhooks(broker: &NatsServer) -> Arc<FailedWebhookStream> {

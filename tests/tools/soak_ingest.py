@@ -37,6 +37,8 @@ FAILURES_MAX = 40
 REFUSED_EVERY = 50
 REPEATED_EVERY = 10
 EVENT_STREAM_BYTES = 8 << 30
+# Events that are read back with one request.
+BATCH = 1_000
 
 
 def sample(name):
@@ -386,10 +388,13 @@ class Soak:
             total = nats.count("SW_EVENTS")
             inbox = f"{nats.inbox}.stored"
             subscription = nats.subscribe(inbox)
-            nats.api("CONSUMER.CREATE.SW_EVENTS", {"stream_name": "SW_EVENTS", "config": {
-                "deliver_subject": inbox, "ack_policy": "none", "deliver_policy": "all", "headers_only": True,
-                "replay_policy": "instant", "max_deliver": 1}})
-            for _ in range(total):
+            created = nats.api("CONSUMER.CREATE.SW_EVENTS", {"stream_name": "SW_EVENTS", "config": {
+                "ack_policy": "none", "deliver_policy": "all", "headers_only": True, "replay_policy": "instant"}})
+            # In batches: the broker closes a connection that does not keep up with what it pushes.
+            for read in range(total):
+                if read % BATCH == 0:
+                    request = json.dumps({"batch": min(BATCH, total - read)}).encode()
+                    nats.publish(f"$JS.API.CONSUMER.MSG.NEXT.SW_EVENTS.{created['name']}", request, reply=inbox)
                 headers = dict(nats.receive(subscription).headers)
                 counts[headers["Nats-Msg-Id"]] += 1
         return counts

@@ -29,6 +29,7 @@ fn dispatcher(
         channels: ChannelPorts { functions: edge.clone(), keys: Arc::default() },
         parking: edge.clone(),
         dead_letters: edge.clone(),
+        jobs: edge.clone(),
         endpoint_reports: mpsc::channel(1).0,
         log: None,
     };

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::body::{BodyTemplate, DeliveryContext, NotAnObject, RetryContext};
+use super::job_origin::JobOrigin;
 use crate::domain::{DeliveryId, FilterError, Handler};
 use crate::event::{Decoder, Event};
 use crate::matcher::Subscription;
@@ -74,6 +75,8 @@ pub struct Progress {
     pub retry_reason: Box<str>,
     /// Data that the handler asked to get back, JSON.
     pub retry_data: Option<Box<str>>,
+    /// The job that started these attempts; none if the event did.
+    pub job: Option<Arc<JobOrigin>>,
 }
 
 impl Progress {
@@ -87,6 +90,7 @@ impl Progress {
             last_class: "".into(),
             retry_reason: "".into(),
             retry_data: None,
+            job: None,
         }
     }
 }

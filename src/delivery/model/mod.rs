@@ -6,6 +6,7 @@ mod delivery;
 mod evidence;
 mod excerpt;
 mod included_properties;
+mod job_origin;
 mod outcome;
 mod retry_request;
 
@@ -14,5 +15,6 @@ pub use body::{BodyTemplate, DeliveryContext, NotAnObject, RetryContext};
 pub use delivery::{Delivery, PreparedEvent, Progress};
 pub use evidence::{AttemptEvidence, Phases};
 pub use excerpt::ResponseExcerpt;
+pub use job_origin::{JobOrigin, JobOutcome, NoPosition, StreamPosition};
 pub use outcome::{DeadLetterReason, DeliveryOutcome, DropPolicy, ParkReason};
 pub use retry_request::RequestedDelay;

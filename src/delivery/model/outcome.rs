@@ -78,6 +78,8 @@ pub enum ParkReason {
     Unreadable,
     /// Its installation used more than its share of evaluation.
     Evaluation,
+    /// A redrive of its dead letter handed it over.
+    Redrive,
 }
 
 impl ParkReason {
@@ -93,6 +95,7 @@ impl ParkReason {
             Self::Router => "router",
             Self::Unreadable => "unreadable",
             Self::Evaluation => "evaluation",
+            Self::Redrive => "redrive",
         }
     }
 }
@@ -119,6 +122,24 @@ pub enum DeadLetterReason {
 }
 
 impl DeadLetterReason {
+    /// Every metric label.
+    pub const LABELS: [&str; 14] = [
+        "poison_utf8",
+        "poison_depth",
+        "poison_size",
+        "poison_crash",
+        "poison_json",
+        "poison_schema",
+        "too_large",
+        "exhausted",
+        "gone",
+        "rejected_3xx",
+        "rejected_4xx",
+        "blocked_address",
+        "backlog_full",
+        "expired",
+    ];
+
     /// Returns the metric label, one of a closed set.
     #[must_use]
     pub fn label(&self) -> &'static str {

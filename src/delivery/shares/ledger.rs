@@ -75,6 +75,11 @@ impl ShareLedger {
         }
     }
 
+    /// Gives back the place of a dead letter that was deleted.
+    pub fn remove_dead_letter(&mut self, owner: &ShareOwner, amount: Amount) {
+        self.dead_letters.release(owner, amount);
+    }
+
     /// Marks the dead-letter stream as full: the broker refused a letter.
     pub fn set_dead_letters_full(&mut self) {
         self.dead_letters.set_full();

@@ -34,9 +34,13 @@ pub const MESSAGE_ID: &str = "nats-msg-id";
 pub const DELIVERY_ID: &str = "switchyard-delivery-id";
 /// Sequence number of the event in its stream (parked records, dead letters).
 pub const SEQUENCE: &str = "switchyard-sequence";
+/// Job that the present attempts belong to (parked records, dead letters).
+pub const JOB: &str = "switchyard-job";
 
-/// Headers of a parked record only.
+/// Headers of a parked record. A dead letter has those of them that a redrive needs.
 pub mod parked {
+    /// Positions of the dead letters that the delivery redrives, separated by spaces.
+    pub const DEAD_LETTERS: &str = "switchyard-dead-letters";
     /// Installation of the delivery.
     pub const INSTALLATION: &str = "switchyard-installation";
     /// Module of the delivery.
@@ -95,6 +99,10 @@ pub mod dead_letter {
     pub const SUBSCRIPTION: &str = "switchyard-dlq-subscription";
     /// Revision of the subscription.
     pub const REVISION: &str = "switchyard-dlq-revision";
+    /// Subject of an event in its stream.
+    pub const SUBJECT: &str = "switchyard-dlq-subject";
+    /// Message id of an event, the event id of publishers that send no `ce-id`.
+    pub const MESSAGE_ID: &str = "switchyard-dlq-message-id";
     /// Size of a body that was too large to be stored with the letter.
     pub const BODY_OMITTED: &str = "switchyard-dlq-body-omitted";
     /// URL a webhook was posted to.

@@ -1,0 +1,139 @@
+//! Operator endpoints for redrives of dead letters, which are jobs.
+
+use std::collections::HashSet;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::dead_letters::bad_query;
+use super::job_view::job_view;
+use crate::api::error::ApiError;
+use crate::api::extract::{JsonObject, PathId};
+use crate::api::state::{Shared, route};
+use crate::clock;
+use crate::recovery::jobs::{Job, JobId, JobKind, JobRate, JobState, JobsError, NewJob};
+use crate::recovery::redrive::{IDS_MAX, LetterId, LetterQuery, RedriveRequest, Selection, plan};
+use crate::registry::{Problem, code};
+
+const KIND: JobKind = JobKind::Redrive;
+
+pub(super) fn routes() -> Router<Shared> {
+    let router = route(Router::new(), "/dlq/redrive", &post(create));
+    let router = route(router, "/dlq/redrives", &get(list));
+    let mut router = route(router, "/dlq/redrives/{id}", &get(show));
+    for (action, next) in [
+        ("pause", JobState::Paused),
+        ("resume", JobState::Running),
+        ("cancel", JobState::Cancelled),
+    ] {
+        let act = move |state: State<Shared>, id: PathId| change(state, id, next);
+        router = route(router, &format!("/dlq/redrives/{{id}}/{action}"), &post(act));
+    }
+    router
+}
+
+/// The body of a request: either ids or a query.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct RedriveBody {
+    ids: Option<Vec<String>>,
+    query: Option<LetterQuery>,
+    #[serde(default)]
+    dry_run: bool,
+    rate: Option<u64>,
+}
+
+impl RedriveBody {
+    fn selection(self) -> Result<Selection, ApiError> {
+        let problem = |path: String, message: String| Problem::new(code::FORM, path, message);
+        match (self.ids, self.query) {
+            (Some(ids), None) => {
+                if ids.is_empty() || ids.len() > IDS_MAX {
+                    let message = format!("the ids of 1 to {IDS_MAX} dead letters");
+                    return Err(problem("ids".into(), message).into());
+                }
+                let mut seen = HashSet::new();
+                let mut selected = Vec::with_capacity(ids.len());
+                for (index, text) in ids.iter().enumerate() {
+                    let id = LetterId::parse(text).ok_or_else(|| {
+                        let message = "this is not the id of a dead letter".to_owned();
+                        problem(format!("ids[{index}]"), message)
+                    })?;
+                    if seen.insert(id) {
+                        selected.push(id);
+                    }
+                }
+                Ok(Selection::Ids(selected))
+            }
+            (None, Some(query)) => {
+                let query = query.fix(clock::broker_now());
+                Ok(Selection::Query(query.map_err(|error| bad_query("query", &error))?))
+            }
+            _ => {
+                let message = "either `ids` or `query`; an empty query selects every dead letter";
+                Err(problem(String::new(), message.to_owned()).into())
+            }
+        }
+    }
+}
+
+/// Starts a redrive, or only counts what it would do.
+async fn create(
+    State(state): State<Shared>,
+    body: JsonObject,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let body: RedriveBody = body.read()?;
+    let rate = match body.rate {
+        Some(rate) => JobRate::new(rate)
+            .map_err(|error| Problem::new(code::FORM, "rate", error.to_string()))?,
+        None => JobRate::default(),
+    };
+    let (dry_run, recovery) = (body.dry_run, &state.recovery);
+    let selection = body.selection()?;
+    let bounds = recovery.letters.bounds().await?;
+    let mut request =
+        RedriveRequest { selection, first: bounds.first, last: bounds.last, plan_complete: None };
+    let counted = match dry_run {
+        true => Some(plan(&*recovery.letters, &*recovery.directory, &request).await?),
+        false => None,
+    };
+    request.plan_complete = counted.as_ref().map(|plan| plan.is_complete);
+    let job =
+        NewJob { kind: KIND, rate, request: json!(request), plan: counted.map(|plan| plan.counts) };
+    let job = recovery.jobs.create(job).await?;
+    tracing::info!(job = %job.id, dry_run, "redrive of dead letters requested");
+    let status = if dry_run { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok((status, Json(job_view(&job, None))))
+}
+
+/// Lists the jobs, newest first. Their number is bounded, so there is one page.
+async fn list(State(state): State<Shared>) -> Result<Json<Value>, ApiError> {
+    let jobs = state.recovery.jobs.list(KIND).await?;
+    let items: Vec<Value> = jobs.iter().map(|job| job_view(job, None)).collect();
+    Ok(Json(json!({ "items": items })))
+}
+
+async fn show(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Value>, ApiError> {
+    let id = JobId::parse(&id).ok_or(ApiError::NotFound)?;
+    let status = state.recovery.jobs.get(KIND, &id).await?;
+    Ok(Json(job_view(&status.job, Some(&status.outcomes))))
+}
+
+async fn change(
+    State(state): State<Shared>,
+    PathId(id): PathId,
+    next: JobState,
+) -> Result<Json<Value>, ApiError> {
+    let id = JobId::parse(&id).ok_or(ApiError::NotFound)?;
+    let jobs = &state.recovery.jobs;
+    let job: Result<Job, JobsError> = match next {
+        JobState::Paused => jobs.pause(KIND, &id).await,
+        JobState::Running => jobs.resume(KIND, &id).await,
+        _ => jobs.cancel(KIND, &id).await,
+    };
+    Ok(Json(job_view(&job?, None)))
+}

@@ -1,0 +1,96 @@
+//! Test double of the store of jobs: compare-and-set over a map, with scripted failures.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use futures_util::future::BoxFuture;
+
+use super::document::{Job, JobCounts, JobId};
+use super::store::{JobStore, JobStoreError, StoredJob};
+
+/// A store in memory.
+#[derive(Default)]
+pub(crate) struct MemoryJobs {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: BTreeMap<JobId, StoredJob>,
+    revision: u64,
+    /// Writes that are stored and not confirmed.
+    unconfirmed: u32,
+}
+
+impl MemoryJobs {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Stores the next `writes` writes without confirming them.
+    pub(crate) fn leave_unconfirmed(&self, writes: u32) {
+        self.state.lock().unwrap().unconfirmed = writes;
+    }
+
+    /// Lets the lease of a job expire, as that of a killed replica does.
+    pub(crate) fn expire_lease(&self, id: &JobId) {
+        let mut state = self.state.lock().unwrap();
+        state.revision += 1;
+        let revision = state.revision;
+        let stored = state.jobs.get_mut(id).unwrap();
+        stored.job.lease.as_mut().unwrap().until_ms = 0;
+        stored.revision = revision;
+    }
+
+    pub(crate) fn job(&self, id: &JobId) -> Job {
+        self.state.lock().unwrap().jobs[id].job.clone()
+    }
+
+    fn write(&self, job: &Job, expected: u64) -> Result<u64, JobStoreError> {
+        let mut state = self.state.lock().unwrap();
+        if state.jobs.get(&job.id).map_or(0, |stored| stored.revision) != expected {
+            return Err(JobStoreError::Conflict);
+        }
+        state.revision += 1;
+        let revision = state.revision;
+        state.jobs.insert(job.id.clone(), StoredJob { job: job.clone(), revision });
+        if state.unconfirmed > 0 {
+            state.unconfirmed -= 1;
+            return Err(JobStoreError::Unavailable("scripted".into()));
+        }
+        Ok(revision)
+    }
+}
+
+impl JobStore for MemoryJobs {
+    fn list(&self) -> BoxFuture<'_, Result<Vec<StoredJob>, JobStoreError>> {
+        let all = self.state.lock().unwrap().jobs.values().cloned().collect();
+        Box::pin(async { Ok(all) })
+    }
+
+    fn get<'a>(&'a self, id: &'a JobId) -> BoxFuture<'a, Result<Option<StoredJob>, JobStoreError>> {
+        let found = self.state.lock().unwrap().jobs.get(id).cloned();
+        Box::pin(async { Ok(found) })
+    }
+
+    fn create<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<u64, JobStoreError>> {
+        Box::pin(async { self.write(job, 0) })
+    }
+
+    fn replace<'a>(
+        &'a self,
+        job: &'a Job,
+        revision: u64,
+    ) -> BoxFuture<'a, Result<u64, JobStoreError>> {
+        Box::pin(async move { self.write(job, revision) })
+    }
+
+    fn delete<'a>(&'a self, id: &'a JobId) -> BoxFuture<'a, Result<(), JobStoreError>> {
+        self.state.lock().unwrap().jobs.remove(id);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn outcomes<'a>(&'a self, _: &'a JobId) -> BoxFuture<'a, Result<JobCounts, JobStoreError>> {
+        Box::pin(async { Ok(JobCounts::new()) })
+    }
+}
