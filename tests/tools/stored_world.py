@@ -510,6 +510,8 @@ NUMBERED = {"Nats-Msg-Id", "Nats-Expected-Last-Subject-Sequence", "switchyard-se
             "switchyard-event-id", "switchyard-dlq-revision", "ce-id"}
 # Headers with a text for people.
 TEXTS = {"switchyard-dlq-last-error"}
+# Headers that this version adds, which earlier ones ignore: what a redrive of a dead letter needs.
+ADDED = {"switchyard-dlq-subject", "switchyard-dlq-message-id"}
 # Headers of a stored record that mean something only where it was written.
 NOT_LOADED = {"Nats-Expected-Last-Subject-Sequence"}
 
@@ -533,6 +535,7 @@ def form(record, is_earlier=False):
         named = [(name, value) for name, value in named if name != "Nats-TTL"]
     headers = [(name, "" if name in TEXTS else NUMBERS.sub("*", fixed(value)) if name in NUMBERED else fixed(value))
                for name, value in named]
+    headers = [(name, value) for name, value in headers if is_earlier or name not in ADDED]
     body = record.get("body")
     if record["subject"].startswith("$KV.") and not is_earlier:
         # New: the client that registered a webhook. Earlier versions keep the member.
