@@ -147,15 +147,17 @@ impl From<ApiError> for ErrorResponse {
                     .with_retry_after(STORE_RETRY)
             }
             ApiError::Register(error) => from_register_error(error),
-            ApiError::Job(error) => {
-                let code = match error {
-                    JobsError::Full => "SY-4001",
-                    _ => "SY-4002",
-                };
-                Self::coded(StatusCode::CONFLICT, code, error.to_string())
-            }
+            ApiError::Job(error) => from_jobs_error(&error),
         }
     }
+}
+
+fn from_jobs_error(error: &JobsError) -> ErrorResponse {
+    let code = match error {
+        JobsError::Full => "SY-4001",
+        _ => "SY-4002",
+    };
+    ErrorResponse::coded(StatusCode::CONFLICT, code, error.to_string())
 }
 
 fn from_webhook_refusal(refusal: WebhookRefusal) -> ErrorResponse {

@@ -14,8 +14,8 @@ use jiff::Timestamp;
 use serde_json::json;
 use switchyard::bus::{
     BackpressureGate, Connections, CrashRecordBucket, DeadLetterReader, DeadLetterStream,
-    EventPublisher, FunctionClient, JobOutcomeCounter, ParkingStream, PublishGates,
-    PullSubscription, StreamMonitor, Subjects, streams,
+    EventPublisher, FunctionClient, JetStreamClient, JobOutcomeCounter, ParkingStream,
+    PublishGates, PullSubscription, StreamMonitor, Subjects, streams,
 };
 use switchyard::clock;
 use switchyard::config::Config;
@@ -92,6 +92,17 @@ fn quick() -> Config {
     config
 }
 
+/// Records what became of deliveries of jobs.
+fn job_outcomes(
+    outbound: &JetStreamClient,
+    subjects: &Subjects,
+    shares: Arc<Shares>,
+) -> Arc<JobOutcomeCounter> {
+    let letters = DeadLetterReader::new(outbound.clone(), subjects.clone(), shares);
+    let letters = Arc::new(letters);
+    Arc::new(JobOutcomeCounter::new(outbound.clone(), subjects.clone(), letters))
+}
+
 impl Rig {
     async fn start(nats: &NatsServer, config: &Config) -> Self {
         Self::start_at(nats.url(), config).await
@@ -126,11 +137,7 @@ impl Rig {
                 shares.clone(),
                 gates,
             )),
-            jobs: Arc::new(JobOutcomeCounter::new(
-                outbound.clone(),
-                subjects.clone(),
-                Arc::new(DeadLetterReader::new(outbound.clone(), subjects.clone(), shares)),
-            )),
+            jobs: job_outcomes(&outbound, &subjects, shares),
             endpoint_reports: tokio::sync::mpsc::channel(1).0,
         };
         let live = LiveFeed::default();

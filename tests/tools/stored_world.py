@@ -376,10 +376,13 @@ class World:
         """Stores records in an empty broker, whose streams a router creates."""
         with self.start(binary, READING):
             pass
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         for stream in STREAMS:
             for record in records[stream]:
                 subject = re.sub(r"^sw\.ev\.\d+\.(.*)$", r"sw.in.\1.-", record["subject"])
                 headers = [(name, self.local(value)) for name, value in record["headers"] if name not in NOT_LOADED]
+                # A parked delivery expires a day after it was seen first, whenever this runs.
+                headers = [(name, now if name == "switchyard-first-seen" else value) for name, value in headers]
                 body = (base64.b64decode(record["bodyBase64"]) if "bodyBase64" in record
                         else self.local(record["body"]).encode())
                 self.nats.publish_stored(subject, body, headers)
