@@ -152,15 +152,17 @@ impl From<ApiError> for ErrorResponse {
                 "the delivery log is off (`delivery.log`): what became of deliveries is not recorded",
             ),
             ApiError::Register(error) => from_register_error(error),
-            ApiError::Job(error) => {
-                let code = match error {
-                    JobsError::Full => "SY-4002",
-                    _ => "SY-4003",
-                };
-                Self::coded(StatusCode::CONFLICT, code, error.to_string())
-            }
+            ApiError::Job(error) => from_jobs_error(&error),
         }
     }
+}
+
+fn from_jobs_error(error: &JobsError) -> ErrorResponse {
+    let code = match error {
+        JobsError::Full => "SY-4002",
+        _ => "SY-4003",
+    };
+    ErrorResponse::coded(StatusCode::CONFLICT, code, error.to_string())
 }
 
 fn from_webhook_refusal(refusal: WebhookRefusal) -> ErrorResponse {

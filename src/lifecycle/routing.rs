@@ -15,8 +15,8 @@ use crate::bus::{
 };
 use crate::config::Config;
 use crate::delivery::{
-    ChannelPorts, DeliveryLog, Dispatcher, EndpointGoneReport, HttpSender, Ports, Random, Shares,
-    SubscriptionDirectory, UnmatchedFor,
+    ChannelPorts, DeliveryLog, Dispatcher, EndpointGoneReport, HttpSender, ParkingLot, Ports,
+    Random, Shares, SubscriptionDirectory, UnmatchedFor,
 };
 use crate::domain::{InstallationId, SubscriptionId};
 use crate::event::{EventArchive, Publisher};
@@ -94,14 +94,8 @@ impl Routing {
             Arc::new(DeadLetterReader::new(control.clone(), subjects.clone(), Arc::clone(&shares)));
         let mut ports = ports(broker, (&shares, &gates), &letters, registry, endpoint_reports);
         ports.log = config.delivery.log.then(|| delivery_log(broker, &gates));
-        let jobs = Arc::new(Jobs::new(Arc::new(JobBucket::new(control.clone(), subjects.clone()))));
         let letters: Arc<dyn DeadLetters> = letters;
-        let redrive = RedriveWork::new(
-            Arc::clone(&letters),
-            Arc::clone(&ports.parking),
-            Arc::clone(&directory),
-        );
-        let job_runner = JobRunner::new(Arc::clone(&jobs), vec![Arc::new(redrive)]);
+        let (jobs, job_runner) = jobs(broker, &letters, &ports.parking, &directory);
         let random = Random::from_system();
         let router = Router::new(
             config,
@@ -156,6 +150,20 @@ impl Routing {
         // Ends by itself, after what is running.
         background.tasks.spawn(router.run(pulls, due));
     }
+}
+
+/// Connects the jobs of operators, and what they do.
+fn jobs(
+    broker: &Broker,
+    letters: &Arc<dyn DeadLetters>,
+    parking: &Arc<dyn ParkingLot>,
+    directory: &Arc<dyn SubscriptionDirectory>,
+) -> (Arc<Jobs>, JobRunner) {
+    let bucket = JobBucket::new(broker.connections.control.clone(), broker.subjects.clone());
+    let jobs = Arc::new(Jobs::new(Arc::new(bucket)));
+    let redrive = RedriveWork::new(Arc::clone(letters), Arc::clone(parking), Arc::clone(directory));
+    let runner = JobRunner::new(Arc::clone(&jobs), vec![Arc::new(redrive)]);
+    (jobs, runner)
 }
 
 /// Connects the ports of the dispatcher to the broker.

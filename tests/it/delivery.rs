@@ -92,6 +92,17 @@ pub(crate) fn quick() -> Config {
     config
 }
 
+/// Records what became of deliveries of jobs.
+fn job_outcomes(
+    outbound: &JetStreamClient,
+    subjects: &Subjects,
+    shares: Arc<Shares>,
+) -> Arc<JobOutcomeCounter> {
+    let letters = DeadLetterReader::new(outbound.clone(), subjects.clone(), shares);
+    let letters = Arc::new(letters);
+    Arc::new(JobOutcomeCounter::new(outbound.clone(), subjects.clone(), letters))
+}
+
 impl Rig {
     pub(crate) async fn start(nats: &NatsServer, config: &Config) -> Self {
         Self::start_at(nats.url(), config).await
@@ -126,11 +137,7 @@ impl Rig {
                 shares.clone(),
                 gates.clone(),
             )),
-            jobs: Arc::new(JobOutcomeCounter::new(
-                outbound.clone(),
-                subjects.clone(),
-                Arc::new(DeadLetterReader::new(outbound.clone(), subjects.clone(), shares)),
-            )),
+            jobs: job_outcomes(&outbound, &subjects, shares),
             endpoint_reports: tokio::sync::mpsc::channel(1).0,
             log: config.delivery.log.then(|| log_of(&outbound, &subjects, &gates)),
         };

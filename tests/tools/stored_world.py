@@ -376,10 +376,13 @@ class World:
         """Stores records in an empty broker, whose streams a router creates."""
         with self.start(binary, READING):
             pass
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         for stream in STREAMS:
             for record in records[stream]:
                 subject = re.sub(r"^sw\.ev\.\d+\.(.*)$", r"sw.in.\1.-", record["subject"])
                 headers = [(name, self.local(value)) for name, value in record["headers"] if name not in NOT_LOADED]
+                # A parked delivery expires a day after it was seen first, whenever this runs.
+                headers = [(name, now if name == "switchyard-first-seen" else value) for name, value in headers]
                 body = (base64.b64decode(record["bodyBase64"]) if "bodyBase64" in record
                         else self.local(record["body"]).encode())
                 self.nats.publish_stored(subject, body, headers)
@@ -510,6 +513,8 @@ NUMBERED = {"Nats-Msg-Id", "Nats-Expected-Last-Subject-Sequence", "switchyard-se
             "switchyard-event-id", "switchyard-dlq-revision", "ce-id"}
 # Headers with a text for people.
 TEXTS = {"switchyard-dlq-last-error"}
+# Headers that this version adds, which earlier ones ignore: what a redrive of a dead letter needs.
+ADDED = {"switchyard-dlq-subject", "switchyard-dlq-message-id"}
 # Headers of a stored record that mean something only where it was written.
 NOT_LOADED = {"Nats-Expected-Last-Subject-Sequence"}
 
@@ -533,6 +538,7 @@ def form(record, is_earlier=False):
         named = [(name, value) for name, value in named if name != "Nats-TTL"]
     headers = [(name, "" if name in TEXTS else NUMBERS.sub("*", fixed(value)) if name in NUMBERED else fixed(value))
                for name, value in named]
+    headers = [(name, value) for name, value in headers if is_earlier or name not in ADDED]
     body = record.get("body")
     if record["subject"].startswith("$KV.") and not is_earlier:
         # New: the client that registered a webhook. Earlier versions keep the member.
