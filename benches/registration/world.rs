@@ -9,17 +9,19 @@ use anyhow::{Context, ensure};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
-use switchyard::api::{AdminTokens, ApiState, router};
+use switchyard::api::{AdminTokens, ApiState, Recovery, router};
 use switchyard::bus::{
-    Connections, FailedWebhookStream, ManagedServer, Subjects, UnmappedWebhookCounts,
+    Connections, DeadLetterReader, FailedWebhookStream, JetStreamClient, JobBucket, ManagedServer,
+    Subjects, UnmappedWebhookCounts,
 };
 use switchyard::clock;
 use switchyard::config::Config;
-use switchyard::delivery::{EgressGuard, NoDeliveryLog};
+use switchyard::delivery::{EgressGuard, NoDeliveryLog, Shares, SubscriptionDirectory};
 use switchyard::domain::{AppId, InstallationId, ModuleKey, SubscriptionId};
 use switchyard::event::NoEventArchive;
 use switchyard::listener::{AuthFailures, BodyIntake};
-use switchyard::matcher::Matcher;
+use switchyard::matcher::{Matcher, Subscription};
+use switchyard::recovery::jobs::Jobs;
 use switchyard::registry::{ModuleStatus, Registry, Settings, Store};
 use switchyard::store::{KvOptions, KvStore};
 use tempfile::TempDir;
@@ -48,6 +50,24 @@ pub(crate) struct World {
     tokens: Vec<String>,
 }
 
+/// Dead letters and jobs, which this bench does not use.
+fn recovery(control: &JetStreamClient, subjects: &Subjects, config: &Config) -> Recovery {
+    let shares = Arc::new(Shares::new(&config.delivery));
+    Recovery {
+        letters: Arc::new(DeadLetterReader::new(control.clone(), subjects.clone(), shares)),
+        jobs: Arc::new(Jobs::new(Arc::new(JobBucket::new(control.clone(), subjects.clone())))),
+        directory: Arc::new(NoSubscriptions),
+    }
+}
+
+struct NoSubscriptions;
+
+impl SubscriptionDirectory for NoSubscriptions {
+    fn find(&self, _: &SubscriptionId) -> Option<Arc<Subscription>> {
+        None
+    }
+}
+
 impl World {
     /// Provisions `installations` installations of one app.
     pub(crate) async fn start(installations: usize) -> anyhow::Result<Self> {
@@ -74,6 +94,7 @@ impl World {
                 subjects.clone(),
             )),
             refusals: Arc::default(),
+            recovery: recovery(&connections.control, &subjects, &config),
             unmapped_webhooks: Arc::new(UnmappedWebhookCounts::new(connections.control, subjects)),
             delivery_log: Arc::new(NoDeliveryLog),
             events: Arc::new(NoEventArchive),

@@ -146,16 +146,16 @@ impl From<ApiError> for ErrorResponse {
                 Self::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5022", message)
                     .with_retry_after(STORE_RETRY)
             }
-            ApiError::DeliveryLogOff => Self::coded(
-                StatusCode::CONFLICT,
-                "SY-4001",
-                "the delivery log is off (`delivery.log`): what became of deliveries is not recorded",
-            ),
+            ApiError::DeliveryLogOff => Self::coded(StatusCode::CONFLICT, "SY-4001", LOG_OFF),
             ApiError::Register(error) => from_register_error(error),
             ApiError::Job(error) => from_jobs_error(&error),
         }
     }
 }
+
+/// Message while the delivery log is off.
+const LOG_OFF: &str =
+    "the delivery log is off (`delivery.log`): what became of deliveries is not recorded";
 
 fn from_jobs_error(error: &JobsError) -> ErrorResponse {
     let code = match error {

@@ -394,7 +394,7 @@ mod tests {
         let stored = subject_attributes("sw.ev.3.c-1.avi:jira:created:issue");
         let (site, event_type) = (stored.cloud_id.unwrap(), stored.event_type.unwrap());
         let envelope = envelope("avi:jira:created:issue", Some("ABC-1"));
-        assert_eq!(subjects.intake_again(site, event_type, "ABC-1"), subjects.intake(&envelope));
+        assert_eq!(subjects.intake_again(site, event_type, "ABC-1"), intake(&subjects, &envelope));
         assert_eq!(subjects.intake_again("", "", ""), "sw.in._._._");
     }
 

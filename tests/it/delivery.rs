@@ -103,6 +103,32 @@ fn job_outcomes(
     Arc::new(JobOutcomeCounter::new(outbound.clone(), subjects.clone(), letters))
 }
 
+/// The ports of a dispatcher over the broker.
+fn ports(outbound: &JetStreamClient, subjects: &Subjects, config: &Config) -> Ports {
+    let (shares, gates) = (Arc::new(Shares::new(&config.delivery)), Arc::<PublishGates>::default());
+    Ports {
+        channels: ChannelPorts {
+            functions: Arc::new(FunctionsWithDefect(FunctionClient::new(outbound.client.clone()))),
+            keys: Arc::default(),
+        },
+        parking: Arc::new(ParkingStream::new(
+            outbound.clone(),
+            subjects.clone(),
+            shares.clone(),
+            gates.clone(),
+        )),
+        dead_letters: Arc::new(DeadLetterStream::new(
+            outbound.clone(),
+            subjects.clone(),
+            shares.clone(),
+            gates.clone(),
+        )),
+        jobs: job_outcomes(outbound, subjects, shares),
+        endpoint_reports: tokio::sync::mpsc::channel(1).0,
+        log: config.delivery.log.then(|| log_of(outbound, subjects, &gates)),
+    }
+}
+
 impl Rig {
     pub(crate) async fn start(nats: &NatsServer, config: &Config) -> Self {
         Self::start_at(nats.url(), config).await
@@ -114,33 +140,9 @@ impl Rig {
         let (control, nats) = (&connections.control, &config.nats);
         streams::ensure(control, &subjects, nats, &config.events, &config.delivery).await.unwrap();
         let gate = Arc::<BackpressureGate>::default();
-        let (shares, gates) =
-            (Arc::new(Shares::new(&config.delivery)), Arc::<PublishGates>::default());
         let outbound = connections.outbound.clone();
         let guard = Arc::new(EgressGuard::new(&config.delivery).unwrap());
-        let ports = Ports {
-            channels: ChannelPorts {
-                functions: Arc::new(FunctionsWithDefect(FunctionClient::new(
-                    outbound.client.clone(),
-                ))),
-                keys: Arc::default(),
-            },
-            parking: Arc::new(ParkingStream::new(
-                outbound.clone(),
-                subjects.clone(),
-                shares.clone(),
-                gates.clone(),
-            )),
-            dead_letters: Arc::new(DeadLetterStream::new(
-                outbound.clone(),
-                subjects.clone(),
-                shares.clone(),
-                gates.clone(),
-            )),
-            jobs: job_outcomes(&outbound, &subjects, shares),
-            endpoint_reports: tokio::sync::mpsc::channel(1).0,
-            log: config.delivery.log.then(|| log_of(&outbound, &subjects, &gates)),
-        };
+        let ports = ports(&outbound, &subjects, config);
         let live = LiveFeed::default();
         let sender = HttpSender::new(&config.delivery, guard).unwrap();
         let dispatcher = Arc::new(Dispatcher::new(

@@ -343,6 +343,6 @@ async fn due_times_follow_the_clock_of_the_broker() {
         assert!((skew_s + shift.as_secs_f64()).abs() < 60.0, "{skew_s}");
         let deep = router.get("/healthz/deep").await.expect("an operator's report");
         assert!(deep["clockSkewSeconds"].as_f64().unwrap().abs() > 7_000.0, "{deep}");
-        assert_eq!(deep["checks"].as_array().map(Vec::len), Some(13), "{deep}");
+        assert_eq!(deep["checks"].as_array().map(Vec::len), Some(15), "{deep}");
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use hyper::Method;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::answer::{job_path, text};
 use super::filter::FilterArgs;
@@ -47,21 +47,23 @@ pub(super) struct RedriveArgs {
 
 impl RedriveArgs {
     fn body(&self) -> anyhow::Result<Value> {
-        let mut body = match (self.ids.is_empty(), self.filter.is_empty(), self.all) {
-            (false, true, false) => json!({ "ids": self.ids }),
-            (true, false, false) => json!({ "query": self.filter.query() }),
-            (true, true, true) => json!({ "query": {} }),
+        let (member, selected) = match (self.ids.is_empty(), self.filter.is_empty(), self.all) {
+            (false, true, false) => ("ids", json!(self.ids)),
+            (true, false, false) => ("query", json!(self.filter.query())),
+            (true, true, true) => ("query", json!({})),
             _ => {
                 let error = "name dead letters by their ids, or by flags such as --installation, \
                     or all with --all";
                 anyhow::bail!(UsageError(error.into()));
             }
         };
-        body["dryRun"] = json!(self.dry_run);
+        let mut body = Map::new();
+        body.insert(member.to_owned(), selected);
+        body.insert("dryRun".to_owned(), self.dry_run.into());
         if let Some(rate) = self.rate {
-            body["rate"] = json!(rate);
+            body.insert("rate".to_owned(), rate.into());
         }
-        Ok(body)
+        Ok(Value::Object(body))
     }
 }
 

@@ -20,8 +20,10 @@ impl LetterId {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (sequence, stored_ms) = text.split_once('-')?;
-        let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then_some(());
-        (number(sequence)?, number(stored_ms)?);
+        let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_number(sequence) || !is_number(stored_ms) {
+            return None;
+        }
         let position =
             StreamPosition { sequence: sequence.parse().ok()?, stored_ms: stored_ms.parse().ok()? };
         (position.sequence > 0).then_some(Self(position))
