@@ -34,7 +34,7 @@ const READ_TIME_MAX: Duration = Duration::from_secs(3);
 const HISTORY_BATCH_MIN: usize = 8;
 /// Most deliveries of the history of an event.
 const HISTORY_MAX: usize = 20_000;
-/// How long after its last record an event is over, once all of its deliveries have ended: longer than an
+/// How long after its last record an event is over, once all of its deliveries are over: longer than an
 /// event is worked on, and than the broker waits before it redelivers one.
 const EVENT_OVER_AFTER: Duration = Duration::from_secs(120);
 
@@ -70,7 +70,7 @@ impl DeliveryLogStreamReader {
         Self { reader, subjects, reading, event_over_after: EVENT_OVER_AFTER }
     }
 
-    /// Sets how long after its last record an event is over, once all of its deliveries have ended; for
+    /// Sets how long after its last record an event is over, once all of its deliveries are over; for
     /// logs that are written faster than events arrive.
     #[must_use]
     pub fn with_event_over_after(self, event_over_after: Duration) -> Self {
@@ -267,16 +267,16 @@ impl<'q> PageBuilder<'q> {
 struct HistoryBuilder {
     items: Vec<LoggedDelivery>,
     scanned: u64,
-    /// Whether each delivery has ended.
-    ended: HashMap<(InstallationId, ModuleKey), bool>,
+    /// Whether each delivery is over.
+    over: HashMap<(InstallationId, ModuleKey), bool>,
     last_ms: Option<i64>,
 }
 
 impl HistoryBuilder {
-    /// Whether all deliveries ended, and the last record is more than `over_ms` older than a time.
+    /// Whether all deliveries are over, and the last record is more than `over_ms` older than a time.
     fn is_over_at(&self, ms: i64, over_ms: i64) -> bool {
         self.last_ms.is_some_and(|last| ms.saturating_sub(last) > over_ms)
-            && self.ended.values().all(|ended| *ended)
+            && self.over.values().all(|over| *over)
     }
 
     fn take(&mut self, message: &ReadMessage, answer: Answer) {
@@ -286,7 +286,7 @@ impl HistoryBuilder {
         for entry in entries {
             if let Some(delivery) = record.deliveries.get(entry) {
                 let key = (delivery.installation.clone(), delivery.key.clone());
-                self.ended.insert(key, delivery.is_terminal());
+                self.over.insert(key, delivery.is_over());
             }
             let position = LogPosition { sequence: message.sequence, entry };
             let (recorded_ms, record) = (message.stored_ms, Arc::clone(&record));
@@ -338,6 +338,22 @@ mod tests {
             r#"{{"v":1,"event":{{"id":"{event}","site":"s","type":"t","sequence":1}},"router":"r","started_ms":1,"source":"event","later":1,"deliveries":[{}]}}"#,
             entries.join(",")
         )
+    }
+
+    #[test]
+    fn a_history_goes_on_while_a_delivery_is_parked_or_dead() {
+        let query = LogQuery { event: Some("e".into()), ..LogQuery::default() };
+        let matcher = RecordMatcher::new(&query);
+        for (outcome, is_over) in
+            [("delivered", true), ("dropped", true), ("parked", false), ("dead", false)]
+        {
+            let text = record("e", &["i"]).replace(r#""delivered""#, &format!(r#""{outcome}""#));
+            let first = message(1, &text);
+            let mut history = HistoryBuilder::default();
+            history.take(&first, matcher.answers(&first));
+            assert_eq!(history.is_over_at(1 + 120_001, 120_000), is_over, "{outcome}");
+            assert!(!history.is_over_at(1 + 120_000, 120_000), "{outcome}");
+        }
     }
 
     #[test]

@@ -121,9 +121,10 @@ impl StoredDelivery {
         SubscriptionId { installation: self.installation.clone(), key: self.key.clone() }
     }
 
-    /// Whether nothing follows without an operator: it is delivered, dead-lettered or dropped.
+    /// Whether no later record of it is expected: it is delivered or dropped. A parked delivery is
+    /// attempted again, and a dead letter may be redriven for as long as it is kept.
     #[must_use]
-    pub fn is_terminal(&self) -> bool {
-        self.outcome != "parked"
+    pub fn is_over(&self) -> bool {
+        !matches!(&*self.outcome, "parked" | "dead")
     }
 }
