@@ -1,9 +1,7 @@
 //! Reads the delivery log: newest first in windows of sequences, or all records of one event.
 //!
-//! A window is read forward and answered backward. Windows grow while they hold few records and shrink
-//! while they hold many, so that a page costs about as many reads as it has records. The broker has no
-//! index of what is not in a subject: other questions read until the time is used up, and continue at
-//! the cursor.
+//! The broker has no index of what is not in a subject: other questions read until the time is used up,
+//! and continue at the cursor.
 //!
 //! Design: `docs/design/delivery-log.md`.
 
@@ -34,6 +32,8 @@ const READ_TIME_MAX: Duration = Duration::from_secs(3);
 const HISTORY_BATCH_MIN: usize = 8;
 /// Most deliveries of the history of an event.
 const HISTORY_MAX: usize = 20_000;
+/// Most bytes of the records of a history.
+const HISTORY_BYTES_MAX: usize = 16 << 20;
 /// How long after its last record an event is over, once all of its deliveries are over: longer than an
 /// event is worked on, and than the broker waits before it redelivers one.
 const EVENT_OVER_AFTER: Duration = Duration::from_secs(120);
@@ -160,7 +160,7 @@ impl DeliveryLogStreamReader {
                 history.take(message, matcher.answers(message));
             }
             let Some(next) = next.filter(|_| has_more) else { return Ok(history.finish(true)) };
-            if deadline.is_over() || history.items.len() >= HISTORY_MAX {
+            if deadline.is_over() || history.is_full() {
                 return Ok(history.finish(false));
             }
             from = StartAt::Sequence(next);
@@ -267,6 +267,8 @@ impl<'q> PageBuilder<'q> {
 struct HistoryBuilder {
     items: Vec<LoggedDelivery>,
     scanned: u64,
+    /// Bytes of the records that were taken.
+    bytes: usize,
     /// Whether each delivery is over.
     over: HashMap<(InstallationId, ModuleKey), bool>,
     last_ms: Option<i64>,
@@ -283,6 +285,7 @@ impl HistoryBuilder {
         self.scanned += 1;
         let Answer::Record(record, entries) = answer else { return };
         self.last_ms = Some(message.stored_ms);
+        self.bytes += message.payload.len();
         for entry in entries {
             if let Some(delivery) = record.deliveries.get(entry) {
                 let key = (delivery.installation.clone(), delivery.key.clone());
@@ -292,6 +295,10 @@ impl HistoryBuilder {
             let (recorded_ms, record) = (message.stored_ms, Arc::clone(&record));
             self.items.push(LoggedDelivery { position, recorded_ms, record });
         }
+    }
+
+    fn is_full(&self) -> bool {
+        self.items.len() >= HISTORY_MAX || self.bytes >= HISTORY_BYTES_MAX
     }
 
     fn finish(self, is_complete: bool) -> EventHistory {

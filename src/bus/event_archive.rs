@@ -10,8 +10,8 @@ use super::headers::MessageHeaders;
 use super::repeats::Repeats;
 use super::subjects::{Subjects, subject_attributes};
 use crate::domain::{CloudId, EventId};
-use crate::event::codec;
 use crate::event::{Attributes, Decoder, EventArchive, StoredEvent};
+use crate::event::{codec, identity};
 
 /// Reads the event stream.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl EventArchive for EventArchiveStream {
     }
 
     fn sequence_of(&self, site: &CloudId, id: &EventId) -> Option<u64> {
-        let message_id = codec::encoded(&format!("{site}/{id}"));
+        let message_id = codec::encoded(&identity::of_event(site, id));
         self.repeats.as_ref()?.find(&message_id).1
     }
 }

@@ -12,6 +12,8 @@ const WINDOW_MIN: u64 = 256;
 const WINDOW_MAX: u64 = 1 << 22;
 /// Most records of a window.
 const WINDOW_RECORDS_MAX: u64 = 1_000;
+/// Most bytes of a window of several sequences. Records with excerpts of responses are large.
+const WINDOW_BYTES_MAX: usize = 8 << 20;
 /// Records of one window below which the next is larger.
 const WINDOW_RECORDS_FEW: u64 = WINDOW_RECORDS_MAX / 8;
 /// Most records of one batch.
@@ -73,7 +75,10 @@ impl<'a> Windows<'a> {
                 self.size = shrunk(sequences, count);
                 continue;
             }
-            let records = self.read(messages, count).await?;
+            let Some(records) = self.read(messages, count, sequences).await? else {
+                self.size = (sequences / 2).max(1);
+                continue;
+            };
             self.last = lowest.saturating_sub(1);
             if count < WINDOW_RECORDS_FEW {
                 self.size = self.size.saturating_mul(4).min(WINDOW_MAX);
@@ -82,12 +87,15 @@ impl<'a> Windows<'a> {
         }
     }
 
-    /// Reads `count` records, the first of which is in `read`, up to the end of the window.
+    /// Reads `count` records, the first of which is in `read`, up to the end of a window of so many
+    /// sequences; none if they are too large for several sequences.
     async fn read(
         &self,
         mut read: Vec<ReadMessage>,
         count: u64,
-    ) -> Result<Vec<ReadMessage>, String> {
+        sequences: u64,
+    ) -> Result<Option<Vec<ReadMessage>>, String> {
+        let mut bytes: usize = read.iter().map(|message| message.payload.len()).sum();
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         while read.len() < count {
             let Some(newest) = read.last().filter(|newest| newest.sequence < self.last) else {
@@ -99,10 +107,14 @@ impl<'a> Windows<'a> {
             if batch.messages.is_empty() {
                 break;
             }
+            bytes += batch.messages.iter().map(|message| message.payload.len()).sum::<usize>();
             read.extend(batch.messages);
+            if bytes > WINDOW_BYTES_MAX && sequences > 1 {
+                return Ok(None);
+            }
         }
         read.retain(|message| message.sequence <= self.last);
-        Ok(read)
+        Ok(Some(read))
     }
 
     /// Returns how many records match from a sequence on.

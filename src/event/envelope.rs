@@ -53,7 +53,7 @@ impl Envelope {
     /// no two sites have an identity in common, whatever their ids and event ids are.
     #[must_use]
     pub fn identity(&self) -> String {
-        format!("{}/{}", identity::escaped_site(self.cloud_id.as_str()), self.event_id)
+        identity::of_event(&self.cloud_id, &self.event_id)
     }
 
     /// Returns the body of the message that stores the event object `body`: with the webhook it was

@@ -68,6 +68,13 @@ fn derived(cloud_id: &CloudId, attributes: &[&str], body: &[u8]) -> EventId {
     EventId::from(Uuid::new_v5(&site, name.as_bytes()).to_string())
 }
 
+/// Returns the identity of an event, `<site>/<event id>`: its message id on the broker. No two events of
+/// different sites have one, whatever their ids are.
+#[must_use]
+pub fn of_event(cloud_id: &CloudId, event_id: &EventId) -> String {
+    format!("{}/{event_id}", escaped_site(cloud_id.as_str()))
+}
+
 /// Returns a site id as the first part of an event identity, without `/`. No two ids have one form.
 #[must_use]
 pub fn escaped_site(cloud_id: &str) -> Cow<'_, str> {

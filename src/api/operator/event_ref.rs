@@ -1,14 +1,14 @@
-//! References to events: `<cloudId>/<event id>`, or a sequence of the event stream.
+//! References to events: `<cloudId>/<event id>` as in [`identity::of_event`], or a sequence of the event stream.
 
 use crate::api::error::ApiError;
 use crate::api::state::Shared;
 use crate::delivery::{EventKey, LogQuery, StoredEventHead};
 use crate::domain::{CloudId, EventId};
-use crate::event::StoredEvent;
+use crate::event::{StoredEvent, identity};
 
 /// Returns the stored event that a reference names; none if the event stream does not have it.
 pub(super) async fn stored(state: &Shared, text: &str) -> Result<Option<StoredEvent>, ApiError> {
-    let sequence = match (sequence_of(text), identity(text)) {
+    let sequence = match (sequence_of(text), parse(text)) {
         (Some(sequence), _) => Some(sequence),
         (None, Some((site, id))) => state.events.sequence_of(&site, &id),
         (None, None) => None,
@@ -18,7 +18,7 @@ pub(super) async fn stored(state: &Shared, text: &str) -> Result<Option<StoredEv
     // An id that was remembered may have the sequence of another event, if the stream was created again.
     let is_it = |found: &StoredEvent| {
         let envelope = &found.event.envelope;
-        identity(text).is_none_or(|(site, id)| {
+        parse(text).is_none_or(|(site, id)| {
             sequence_of(text).is_some() || (envelope.cloud_id == site && envelope.event_id == id)
         })
     };
@@ -38,12 +38,12 @@ pub(super) async fn find(
     if sequence_of(text).is_some() && site.is_none() {
         return Ok(None);
     }
-    let (site, id) = match (identity(text), site) {
+    let (site, id) = match (parse(text), site) {
         (Some((site, id)), None) => (site, id),
         (_, Some(site)) => (site.clone(), EventId::from(text)),
         (None, None) => return Ok(None),
     };
-    if let Some(found) = stored(state, &format!("{site}/{id}")).await? {
+    if let Some(found) = stored(state, &identity::of_event(&site, &id)).await? {
         return Ok(Some(key_of(&found)));
     }
     let query = LogQuery { site: Some(site), event: Some(id), ..LogQuery::default() };
@@ -99,7 +99,23 @@ fn sequence_of(text: &str) -> Option<u64> {
 }
 
 /// Splits `<cloudId>/<event id>`; the event id may contain `/`.
-fn identity(text: &str) -> Option<(CloudId, EventId)> {
-    let (site, id) = text.split_once('/')?;
-    (!site.is_empty() && !id.is_empty()).then(|| (CloudId::from(site), EventId::from(id)))
+fn parse(text: &str) -> Option<(CloudId, EventId)> {
+    let (site, id) = identity::split(text)?;
+    (!site.is_empty() && !id.is_empty()).then(|| (CloudId::from(&*site), EventId::from(id)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_names_the_event_of_one_site_whatever_the_ids_contain() {
+        for (site, id) in [("s", "e"), ("a/b", "c"), ("a", "b/c"), ("50%", "x%2Fy"), ("%2F", "/")] {
+            let (site, id) = (CloudId::from(site), EventId::from(id));
+            assert_eq!(parse(&identity::of_event(&site, &id)), Some((site, id)));
+        }
+        for text in ["", "e", "/e", "s/"] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
 }

@@ -33,9 +33,6 @@ pub enum LogResult {
 }
 
 impl LogResult {
-    /// Both, in the order of [`LogResult::index`].
-    pub const ALL: [Self; 2] = [Self::Ok, Self::Failed];
-
     /// Returns the token.
     #[must_use]
     pub fn token(self) -> &'static str {

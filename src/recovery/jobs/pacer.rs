@@ -75,7 +75,10 @@ mod tests {
             let most = rate * 100 + (rate / 10).max(1);
             let least = rate * 99;
             for (name, entries) in [
-                ("as told", handed_over(rate, 100_000, |wait| i64::try_from(wait).unwrap())),
+                (
+                    "after the returned waits",
+                    handed_over(rate, 100_000, |wait| i64::try_from(wait).unwrap()),
+                ),
                 ("each millisecond", handed_over(rate, 100_000, |_| 1)),
             ] {
                 let entries = u64::try_from(entries).unwrap();
