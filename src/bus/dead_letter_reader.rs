@@ -19,6 +19,7 @@ use super::subjects::{Subjects, subject_attributes};
 use crate::delivery::{Shares, StreamPosition};
 use crate::event::codec::forwarded_headers;
 use crate::event::codec::names::{self, dead_letter};
+use crate::event::identity;
 use crate::recovery::redrive::{
     DeadLetters, LetterBatch, LetterId, LetterKind, LetterRange, LetterScope, ReadError,
     Republished, StoredLetter, StreamBounds,
@@ -219,7 +220,8 @@ fn event_headers(letter: &StoredLetter) -> HeaderMap {
     let mut forwarded = forwarded_headers(letter);
     if let (None, Some(id)) = (letter.text(names::EVENT_ID), letter.text(dead_letter::MESSAGE_ID)) {
         let site = letter.site().unwrap_or_default();
-        let own = id.strip_prefix(&*site).and_then(|rest| rest.strip_prefix('/'));
+        let escaped = identity::escaped_site(&site);
+        let own = id.strip_prefix(&*escaped).and_then(|rest| rest.strip_prefix('/'));
         forwarded.push((names::EVENT_ID, own.unwrap_or(&id).to_owned()));
     }
     headers::write(&forwarded)
