@@ -89,7 +89,11 @@ impl Contest {
     /// Adds one round of both sides.
     pub(crate) fn round(&mut self, count: usize, bare: Stopwatch, ours: Stopwatch) {
         let (bare, ours) = (Figures::new(count, bare), Figures::new(count, ours));
-        eprintln!("{}: {:.0} of {:.0} {}", self.name, ours.rate, bare.rate, self.unit);
+        let (ours_us, bare_us) = (ours.cpu_us, bare.cpu_us);
+        eprintln!(
+            "{}: {:.0} of {:.0} {}, processor time {ours_us:.0} of {bare_us:.0} us",
+            self.name, ours.rate, bare.rate, self.unit
+        );
         self.bare.push(bare);
         self.ours.push(ours);
     }
