@@ -7,7 +7,7 @@ use crate::event::{DecodeError, PublishError};
 use crate::listener::ShareLevel;
 use crate::recovery::jobs::JobsError;
 use crate::recovery::redrive::ReadError;
-use crate::registry::{Problem, RegisterError};
+use crate::registry::{Problem, RegisterError, RevisionError, code};
 
 /// `Retry-After` when the broker did not confirm an event.
 const PUBLISH_RETRY: Duration = Duration::from_secs(5);
@@ -189,6 +189,17 @@ impl From<JobsError> for ApiError {
             JobsError::NotFound => Self::NotFound,
             JobsError::Unavailable(reason) => Self::Unavailable(reason),
             error => Self::Job(error),
+        }
+    }
+}
+
+impl From<RevisionError> for ApiError {
+    fn from(error: RevisionError) -> Self {
+        match error {
+            RevisionError::Unavailable(reason) => Self::Unavailable(reason.to_string()),
+            RevisionError::NotKept { .. } | RevisionError::NotCompiled(_) => {
+                Problem::new(code::FORM, "at", error.to_string()).into()
+            }
         }
     }
 }

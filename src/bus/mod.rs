@@ -11,7 +11,8 @@
 //! [`ReplicaPresence`] knows the other replicas; [`StreamMonitor`] sets the [`BackpressureGate`], [`ShareCounter`] the counts of the shares.
 //! [`Trimmer`] deletes acknowledged events, by the decisions in [`trim`] and [`floor`].
 //! [`Repeats`] remembers the ids of stored events, which [`RepeatRecorder`] records.
-//! [`BrokerProbe`] asks whether the broker works. [`JobBucket`] stores the jobs of operators.
+//! [`BrokerProbe`] asks whether the broker works. [`JobBucket`] stores the jobs of operators,
+//! [`RevisionStream`] the revisions of modules.
 //!
 //! Guarantee: a confirmed publish is stored; an unconfirmed publish is repeated under the same
 //! message id. Connections and pull requests are re-established automatically. Only this module
@@ -51,6 +52,7 @@ mod pulled_message;
 mod puller;
 pub mod repeats;
 pub mod replica_presence;
+mod revision_stream;
 pub mod room;
 pub mod share_counts;
 mod state_bucket;
@@ -83,6 +85,7 @@ pub use parking::ParkingStream;
 pub use publish_gate::PublishGates;
 pub use repeats::{RepeatRecorder, Repeats};
 pub use replica_presence::{OtherReplicas, ReplicaPresence};
+pub use revision_stream::RevisionStream;
 pub use room::RoomRequests;
 pub use share_counts::ShareCounter;
 pub use stream_monitor::StreamMonitor;

@@ -43,6 +43,10 @@ const REPEATS_OVERHEAD_BYTES: u64 = 32 << 20;
 const REPEATS_AGE_MIN_H: u64 = 1;
 /// Configuration version of the delivery log.
 const LOG_VERSION: u32 = 1;
+/// Configuration version of the stream of revisions.
+const REVISIONS_VERSION: u32 = 1;
+/// Revisions kept of each module.
+const REVISIONS_MAX: i64 = 16;
 /// Configuration version of the bucket of floors.
 const STATE_VERSION: u32 = 1;
 /// How much longer the deduplication window must be than the acknowledgement deadline.
@@ -130,19 +134,14 @@ pub async fn ensure(
         let (window_s, ack_wait_s) = (events.dedup_window_s, events.ack_wait_s);
         return Err(StreamError::Window { window_s, ack_wait_s });
     }
-    let base = Config {
-        storage: StorageType::File,
-        num_replicas: nats.replicas,
-        duplicate_window: Duration::from_secs(events.dedup_window_s),
-        allow_direct: true,
-        ..Config::default()
-    };
+    let base = base(nats, events);
     let state = state_bucket::stream_config(&subjects.state_bucket(), base.clone());
     for (label, version, config) in [
         ("state", STATE_VERSION, state),
         ("events", EVENTS_VERSION, events_stream(subjects, events, base.clone())),
         ("parked", PARKED_VERSION, parked_stream(subjects, base.clone())),
         ("repeats", REPEATS_VERSION, repeats_stream(subjects, events, base.clone())),
+        ("revisions", REVISIONS_VERSION, revisions_stream(subjects, base.clone())),
         ("dlq", DEAD_LETTER_VERSION, dead_letter_stream(subjects, delivery, base.clone())),
     ] {
         ensure_stream(&jetstream_client.context, label, version, config).await?;
@@ -151,6 +150,36 @@ pub async fn ensure(
         ensure_log(&jetstream_client.context, log_stream(subjects, delivery, base)).await?;
     }
     Ok(())
+}
+
+/// Creates the stream of revisions if it is missing; returns whether it was.
+pub(super) async fn ensure_revisions(
+    context: &jetstream::Context,
+    subjects: &Subjects,
+    (nats, events): (&config::NatsConfig, &config::EventsConfig),
+) -> Result<bool, StreamError> {
+    match context.get_stream(subjects.revisions_stream()).await {
+        Err(error) if is_not_found(&error) => {
+            let config = revisions_stream(subjects, base(nats, events));
+            ensure_stream(context, "revisions", REVISIONS_VERSION, config).await.map(|()| true)
+        }
+        Err(error) => {
+            let (stream, reason) = (subjects.revisions_stream(), innermost(&error));
+            Err(StreamError::Refused { stream, reason })
+        }
+        Ok(_) => Ok(false),
+    }
+}
+
+/// What all streams have in common.
+fn base(nats: &config::NatsConfig, events: &config::EventsConfig) -> Config {
+    Config {
+        storage: StorageType::File,
+        num_replicas: nats.replicas,
+        duplicate_window: Duration::from_secs(events.dedup_window_s),
+        allow_direct: true,
+        ..Config::default()
+    }
 }
 
 /// Creates or updates the delivery log: half as large each time that the broker has no room, since the
@@ -375,6 +404,19 @@ fn repeats_stream(subjects: &Subjects, events: &config::EventsConfig, base: Conf
         subjects: vec![subjects.repeats()],
         max_age: Duration::from_secs(age_h.saturating_mul(3600)),
         max_bytes: i64::try_from(bytes).unwrap_or(i64::MAX),
+        discard: DiscardPolicy::Old,
+        ..base
+    }
+}
+
+/// Has no size of its own, like the registry, whose size bounds it: discarding the oldest messages would take the only
+/// revision of a module that does not change.
+fn revisions_stream(subjects: &Subjects, base: Config) -> Config {
+    Config {
+        name: subjects.revisions_stream(),
+        description: Some("The last revisions of each module".into()),
+        subjects: vec![subjects.revisions_pattern()],
+        max_messages_per_subject: REVISIONS_MAX,
         discard: DiscardPolicy::Old,
         ..base
     }

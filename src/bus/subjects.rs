@@ -7,11 +7,14 @@ use crate::domain::{AppId, CloudId, EventType, InstallationId, token};
 use crate::event::Envelope;
 use crate::event::codec::AddressAttributes;
 use crate::recovery::redrive::{LetterKind, LetterScope};
+use crate::registry::RevisionOwner;
 
 /// Durable consumer of the event stream, shared by all replicas.
 pub const ROUTER_CONSUMER: &str = "router";
 /// Durable consumer of due parked records, shared by all replicas.
 pub const DUE_CONSUMER: &str = "due";
+/// Marks the owner of the revisions of static modules, an app: no token begins with it.
+const APP_MARK: char = '~';
 /// Maximum length of a token made from external text, in characters.
 const TOKEN_CHARS_MAX: usize = 100;
 
@@ -77,6 +80,42 @@ impl Subjects {
         let site = site.map_or("*".into(), CloudId::token);
         let bucket = bucket.map_or("*".to_owned(), |bucket| format!("{bucket:02}"));
         format!("{}.att.{result}.{site}.{bucket}", self.prefix)
+    }
+
+    /// Name of the stream of the revisions of modules.
+    #[must_use]
+    pub fn revisions_stream(&self) -> String {
+        self.stream("REV")
+    }
+
+    /// Subjects of the revisions of all modules: whose module, its key.
+    #[must_use]
+    pub fn revisions_pattern(&self) -> String {
+        format!("{}.rev.*.*", self.prefix)
+    }
+
+    /// Subject of the revisions of a module, by the token of its key.
+    #[must_use]
+    pub fn revisions_of_module(&self, owner: &RevisionOwner, module: &str) -> String {
+        format!("{}.rev.{}.{module}", self.prefix, owner_token(owner))
+    }
+
+    /// Subjects of the revisions of all modules of an owner.
+    #[must_use]
+    pub fn revisions_of(&self, owner: &RevisionOwner) -> String {
+        self.revisions_of_module(owner, "*")
+    }
+
+    /// Returns whose module a subject of revisions is about, and the token of its key.
+    #[must_use]
+    pub fn module_of_revisions<'s>(&self, subject: &'s str) -> Option<(RevisionOwner, &'s str)> {
+        let rest = subject.strip_prefix(&*self.prefix)?.strip_prefix(".rev.")?;
+        let (owner, module) = rest.split_once('.')?;
+        let owner = match owner.strip_prefix(APP_MARK) {
+            Some(app) => RevisionOwner::App(app.into()),
+            None => RevisionOwner::Installation(owner.into()),
+        };
+        Some((owner, module))
     }
 
     /// Name of the stream of the blocks of ids, see [`super::repeats`].
@@ -287,6 +326,13 @@ pub fn subject_attributes(subject: &str) -> AddressAttributes<'_> {
     AddressAttributes { cloud_id: tokens.next(), event_type: tokens.next() }
 }
 
+fn owner_token(owner: &RevisionOwner) -> Cow<'_, str> {
+    match owner {
+        RevisionOwner::Installation(token) => Cow::Borrowed(&**token),
+        RevisionOwner::App(token) => format!("{APP_MARK}{token}").into(),
+    }
+}
+
 /// Returns the app token of the subject of a due record (`<prefix>.due.<app>`), whatever the prefix.
 #[must_use]
 pub fn app_of_due(subject: &str) -> &str {
@@ -317,6 +363,19 @@ fn is_token_byte(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn subjects_of_revisions_keep_apps_and_installations_apart() {
+        let subjects = Subjects::new("sw");
+        let owners =
+            [RevisionOwner::Installation("one".into()), RevisionOwner::App("one".into())];
+        let texts = owners.each_ref().map(|owner| subjects.revisions_of_module(owner, "key"));
+        assert_eq!(texts, ["sw.rev.one.key", "sw.rev.~one.key"]);
+        for (owner, text) in owners.into_iter().zip(&texts) {
+            assert_eq!(subjects.module_of_revisions(text), Some((owner, "key")));
+        }
+        assert_eq!(subjects.module_of_revisions("sw.dlq.record"), None);
+    }
 
     fn envelope(event_type: &str, entity: Option<&str>) -> Envelope {
         Envelope {

@@ -26,6 +26,7 @@ pub mod match_events;
 pub mod modules;
 pub mod nkey;
 mod plan;
+mod revisions;
 pub mod serve;
 pub mod server_args;
 pub mod test;

@@ -11,12 +11,14 @@ use serde_json::{Value, json};
 use super::client::{ApiClient, block_on, path_segment};
 use super::exit::UsageError;
 use super::io::{Output, print_line, print_row, read_input};
+use super::revisions;
 use super::server_args::ServerArgs;
 
 /// Lists, shows, registers and removes the modules of an installation
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  switchyard modules -i first ls\n  \
-    switchyard modules -i first add assign -f module.json --dry-run")]
+    switchyard modules -i first add assign -f module.json --dry-run\n  \
+    switchyard modules -i first revisions assign")]
 pub struct ModulesArgs {
     #[command(flatten)]
     server: ServerArgs,
@@ -40,6 +42,14 @@ enum Action {
     Show {
         /// Its key
         key: String,
+    },
+    /// Lists what the filter, events and state of a module were, the newest first
+    Revisions {
+        /// Its key
+        key: String,
+        /// Shows how this revision differs from the one before it
+        #[arg(long, value_name = "ID")]
+        diff: Option<String>,
     },
     /// Registers a module, or replaces an existing one
     #[command(alias = "update")]
@@ -90,6 +100,11 @@ async fn execute(args: &ModulesArgs, client: &ApiClient) -> anyhow::Result<()> {
             let path = format!("/admin/v1/subscriptions/{id}");
             let found = client.send(Method::GET, &path, &[], &Value::Null).await?;
             print_line(&serde_json::to_string_pretty(&found)?)
+        }
+        Action::Revisions { key, diff } => {
+            let id = path_segment(&format!("{}/{key}", args.installation));
+            let path = format!("/admin/v1/subscriptions/{id}/revisions");
+            revisions::show(args.output, client, &path, diff.as_deref()).await
         }
         Action::Add { key, file, dry_run } => {
             let body: Value = serde_json::from_str(&read_input(file)?)

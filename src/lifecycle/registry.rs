@@ -11,7 +11,7 @@ use super::app_calls::AppCalls;
 use super::background::Background;
 use super::broker::Broker;
 use super::endpoint_gone::disable_modules_of_removed_endpoints;
-use crate::bus::GoneBroadcast;
+use crate::bus::{GoneBroadcast, RevisionStream};
 use crate::config::Config;
 use crate::delivery::{EndpointGoneReport, HttpSender};
 use crate::matcher::Matcher;
@@ -39,6 +39,9 @@ pub(super) async fn open(
     let mut settings = Settings::new(config, public_url.unwrap_or(own_url));
     settings.encryption = keys;
     let registry = Arc::new(Registry::new(Arc::new(store), Arc::clone(matcher), settings));
+    let (control, subjects) = (broker.connections.control.clone(), broker.subjects.clone());
+    let revisions = RevisionStream::new(control, subjects, (&config.nats, &config.events));
+    registry.set_revision_log(Arc::new(revisions));
     let running = Arc::clone(&registry);
     background.spawn(async move { running.run().await });
     tokio::time::timeout(LOAD_TIMEOUT, registry.wait_until_ready())

@@ -6,10 +6,12 @@
 //! | warning of webhooks that expire soon | the last tenth of their lifetime | [`Notices`] |
 //! | sending of notices and lifecycle callbacks | at once, with retries | [`Notices`] |
 //! | rotation of signing keys | every ten minutes, if due | [`SigningKeys`] |
+//! | comparison of documents with the revisions of their modules | seconds after a change, at the start | [`revisions`] |
 //! | removal of expired webhooks from the matcher | every second | [`watch`](super::replica), since only the writer may |
 //! | removal of used requests whose tokens expired | with the next signed request | [`ReplayGuard`](super::model::ReplayGuard) |
 
 mod places;
+mod revisions;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -38,7 +40,11 @@ const KEYS_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Runs all background tasks until the future is dropped.
 pub(super) async fn run(context: Arc<Context>) {
-    tokio::join!(run_due_installations(Arc::clone(&context)), maintain_signing_keys(&context),);
+    tokio::join!(
+        run_due_installations(Arc::clone(&context)),
+        maintain_signing_keys(&context),
+        revisions::run(&context),
+    );
 }
 
 /// Runs the due work of installations, as their wakeup timers say.

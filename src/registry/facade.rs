@@ -9,7 +9,7 @@ use super::background;
 use super::commands::{
     Apps, Clients, ConnectModules, Context, Discovery, DocumentEncryption, DynamicWebhooks,
     ForgeBatches, ForgeModules, Installations, ManagedModules, ModuleStatusCommands, Notices,
-    SecretRotation, SigningKeys,
+    Revisions, SecretRotation, SigningKeys,
 };
 use super::compile::{AppliedApp, AppliedInstallation, AppliedModule};
 use super::error::RegisterError;
@@ -17,6 +17,7 @@ use super::model::{ClientRecord, Counts, Problem, listed};
 #[cfg(test)]
 use super::model::{Document, InstallationRecord};
 use super::replica::{self, StateWriter, UnreadableDocument, WaitingInstallation};
+use super::revisions::RevisionLog;
 use super::settings::Settings;
 use super::store::Store;
 use super::webhook_owners;
@@ -52,7 +53,13 @@ impl Registry {
         }
     }
 
-    /// Runs the background tasks until the future is dropped: discovery, notices, key rotation.
+    /// Sets the stream of the revisions of modules, before anything changes; without one none are kept.
+    pub fn set_revision_log(&self, log: Arc<dyn RevisionLog>) {
+        self.context.transactions.recorder().set_log(log);
+    }
+
+    /// Runs the background tasks until the future is dropped: discovery, notices, key rotation, comparison of
+    /// documents with their revisions.
     pub async fn run_background_tasks(self: Arc<Self>) {
         background::run(Arc::clone(&self.context)).await;
     }
@@ -128,6 +135,12 @@ impl Registry {
     #[must_use]
     pub fn module_status(&self) -> ModuleStatusCommands<'_> {
         ModuleStatusCommands::new(&self.context)
+    }
+
+    /// Reads of what modules were.
+    #[must_use]
+    pub fn revisions(&self) -> Revisions<'_> {
+        Revisions::new(&self.context)
     }
 
     /// Operator commands on apps.
@@ -351,6 +364,11 @@ impl Registry {
 
 #[cfg(test)]
 impl Registry {
+    /// Returns the context of its commands.
+    pub(crate) fn context_for_tests(&self) -> &Context {
+        &self.context
+    }
+
     /// Whether a change of this installation was received and is not applied.
     pub(crate) fn has_open_change(&self, installation: &str) -> bool {
         let key = InstallationRecord::key(installation);

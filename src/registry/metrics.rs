@@ -20,6 +20,10 @@ const WEBHOOK_EXPIRES: &str = "switchyard_webhook_expires_in_seconds";
 const MODULES_IGNORED: &str = "switchyard_discovery_ignored_total";
 const BACKGROUND_WAITING: &str = "switchyard_registry_background_waiting";
 const APP_CALLS: &str = "switchyard_app_calls_total";
+const REVISIONS_STORED: &str = "switchyard_revisions_stored_total";
+const REVISIONS_DEFERRED: &str = "switchyard_revisions_deferred_total";
+const REVISION_CHECKS: &str = "switchyard_revision_checks_waiting";
+const REVISION_CHECKS_FAILED: &str = "switchyard_revision_checks_failed_total";
 const COMPILE_ERRORS: &str = "switchyard_filter_compile_errors_total";
 const COMPILE_SECONDS: &str = "switchyard_filter_compile_seconds";
 
@@ -93,6 +97,27 @@ pub(super) fn missing_keys<'k>(counts: impl Iterator<Item = (&'k str, usize)>) {
 #[expect(clippy::cast_precision_loss, reason = "gauges are f64; counts stay far below 2^52")]
 pub(super) fn outdated_documents(count: usize) {
     gauge!(OUTDATED_DOCUMENTS).set(count as f64);
+}
+
+/// Counts stored revisions of modules: of a change, or found missing by a comparison.
+pub(super) fn revisions_stored(source: &'static str, count: usize) {
+    counter!(REVISIONS_STORED, "source" => source).increment(u64::try_from(count).unwrap_or(u64::MAX));
+}
+
+/// Counts revisions that were not stored with their change, and are left to a comparison.
+pub(super) fn revisions_deferred(count: usize) {
+    counter!(REVISIONS_DEFERRED).increment(u64::try_from(count).unwrap_or(u64::MAX));
+}
+
+/// Sets the number of documents that wait to be compared with their revisions.
+#[expect(clippy::cast_precision_loss, reason = "gauges are f64; counts stay far below 2^52")]
+pub(super) fn revision_checks(waiting: usize) {
+    gauge!(REVISION_CHECKS).set(waiting as f64);
+}
+
+/// Counts a comparison that failed and is repeated.
+pub(super) fn revision_check_failed() {
+    counter!(REVISION_CHECKS_FAILED).increment(1);
 }
 
 pub(super) fn document_refused() {

@@ -11,6 +11,7 @@
 //! |---|---|
 //! | `model` | plain records and their stored format |
 //! | `validation` | what apps and operators submit: parsers, rules, quotas, event catalogue, filters |
+//! | `revisions` | what the modules were: records, comparisons, the trait of their stream |
 //! | `compile` | records to subscriptions of the matcher |
 //! | `replica` | the applied state: one writer, many readers, progress, timers |
 //! | `transaction` | the change of one document |
@@ -41,6 +42,7 @@ mod module_review;
 pub mod offline;
 mod replica;
 pub mod review;
+mod revisions;
 mod settings;
 mod store;
 #[cfg(test)]
@@ -56,7 +58,8 @@ pub use commands::{
     AppPut, Apps, BatchItem, BatchResult, ClientPut, ClientSpec, Clients, ConnectModules,
     Discovery, DocumentEncryption, DynamicWebhooks, EncryptionStatus, ForgeBatches, ForgeModules,
     InstallationPut, InstallationSpec, Installations, ManagedModules, ModuleStatusCommands,
-    RegisteredModule, Rewriting, SecretRotation, SigningKeys, WebhookOwner, WebhookResult,
+    RegisteredModule, RevisionError, RevisionHistory, RevisionMoment, Revisions, Rewriting,
+    SecretRotation, SigningKeys, WebhookOwner, WebhookResult,
 };
 pub use compile::{AppliedApp, AppliedInstallation, AppliedModule, function_subject};
 pub use credentials::{NoRandomness, digest};
@@ -73,6 +76,10 @@ pub use model::{
     TRIGGER, WEBHOOKS, code, listed, summary,
 };
 pub use replica::{UnreadableDocument, WaitingInstallation};
+pub use revisions::{
+    Appended, ModuleRevision, RevisedEvent, RevisedState, RevisionDiff, RevisionId, RevisionLog,
+    RevisionLogError, RevisionOwner, RevisionWrite, StoredRevision,
+};
 pub use settings::Settings;
 pub use store::{Store, StoreError, StoredDocument, WatchEvent};
 pub use validation::{

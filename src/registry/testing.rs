@@ -1,6 +1,6 @@
-//! Test fixtures: an app, an installation, and a store in memory.
+//! Test fixtures: an app, an installation, a store and a stream of revisions in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -9,7 +9,9 @@ use serde_json::json;
 use tokio::sync::{broadcast, mpsc};
 
 use super::{
-    AppRecord, InstallationRecord, Settings, Store, StoreError, StoredDocument, WatchEvent,
+    AppRecord, Appended, InstallationRecord, ModuleRevision, RevisionLog, RevisionLogError,
+    RevisionOwner, RevisionWrite, Settings, Store, StoreError, StoredDocument, StoredRevision,
+    WatchEvent,
 };
 use crate::config::Config;
 
@@ -174,6 +176,146 @@ impl Store for MemoryStore {
                 }
             }
         })
+    }
+}
+
+/// A stream of revisions for tests: message ids and expected sequences as the broker has them; can fail.
+#[derive(Default)]
+pub(crate) struct MemoryRevisions(Mutex<Revisions>);
+
+#[derive(Default)]
+struct Revisions {
+    stored: Vec<StoredRevision>,
+    ids: BTreeSet<String>,
+    last: u64,
+    broken: bool,
+    /// Writes that arrived, and reads of last revisions.
+    writes: usize,
+    reads: usize,
+}
+
+impl MemoryRevisions {
+    /// Makes every call fail, or succeed again.
+    pub(crate) fn set_broken(&self, broken: bool) {
+        self.0.lock().unwrap().broken = broken;
+    }
+
+    /// Deletes the last revision.
+    pub(crate) fn lose_last(&self) {
+        self.0.lock().unwrap().stored.pop();
+    }
+
+    /// Returns the revisions of modules with this key, in the order of the stream.
+    pub(crate) fn of(&self, key: &str) -> Vec<ModuleRevision> {
+        let state = self.0.lock().unwrap();
+        let found = state.stored.iter().filter_map(|stored| stored.revision.clone().ok());
+        found.filter(|revision| revision.key.as_str() == key).collect()
+    }
+
+    /// Returns the number of writes that arrived, and of reads of last revisions.
+    pub(crate) fn operations(&self) -> (usize, usize) {
+        let state = self.0.lock().unwrap();
+        (state.writes, state.reads)
+    }
+
+    fn working(&self) -> Result<std::sync::MutexGuard<'_, Revisions>, RevisionLogError> {
+        let state = self.0.lock().unwrap();
+        match state.broken {
+            true => Err(RevisionLogError("scripted failure".into())),
+            false => Ok(state),
+        }
+    }
+}
+
+impl Revisions {
+    fn last_of(&self, owner: &RevisionOwner, module: &str) -> Option<&StoredRevision> {
+        self.stored.iter().rev().find(|one| one.owner == *owner && *one.module == *module)
+    }
+
+    fn append(&mut self, write: &RevisionWrite, appended: &mut Appended) {
+        let sequence = self.last_of(&write.owner, &write.module).map_or(0, |last| last.sequence);
+        if write.expected.is_some_and(|expected| expected != sequence) {
+            appended.conflicts += 1;
+            return;
+        }
+        appended.stored += 1;
+        if self.ids.insert(write.id.clone()) {
+            self.last += 1;
+            self.stored.push(StoredRevision {
+                owner: write.owner.clone(),
+                module: write.module.clone(),
+                sequence: self.last,
+                revision: ModuleRevision::read(&write.body),
+            });
+        }
+    }
+}
+
+impl RevisionLog for MemoryRevisions {
+    fn append<'a>(
+        &'a self,
+        writes: &'a [RevisionWrite],
+    ) -> BoxFuture<'a, Result<Appended, RevisionLogError>> {
+        Box::pin(async move {
+            let mut state = self.working()?;
+            let mut appended = Appended::default();
+            state.writes += writes.len();
+            writes.iter().for_each(|write| state.append(write, &mut appended));
+            Ok(appended)
+        })
+    }
+
+    fn last_of<'a>(
+        &'a self,
+        owners: &'a [RevisionOwner],
+    ) -> BoxFuture<'a, Result<Vec<StoredRevision>, RevisionLogError>> {
+        Box::pin(async move {
+            let mut state = self.working()?;
+            state.reads += 1;
+            let mut last = BTreeMap::new();
+            for stored in state.stored.iter().filter(|one| owners.contains(&one.owner)) {
+                last.insert((stored.owner.clone(), stored.module.clone()), stored.clone());
+            }
+            Ok(last.into_values().collect())
+        })
+    }
+
+    fn all_of<'a>(
+        &'a self,
+        owner: &'a RevisionOwner,
+        module: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<StoredRevision>, RevisionLogError>> {
+        Box::pin(async move {
+            let state = self.working()?;
+            let is_it = |one: &&StoredRevision| one.owner == *owner && *one.module == *module;
+            Ok(state.stored.iter().filter(is_it).cloned().collect())
+        })
+    }
+
+    fn owners(&self) -> BoxFuture<'_, Result<BTreeSet<RevisionOwner>, RevisionLogError>> {
+        Box::pin(async move {
+            let state = self.working()?;
+            Ok(state.stored.iter().map(|one| one.owner.clone()).collect())
+        })
+    }
+
+    fn purge<'a>(
+        &'a self,
+        owner: &'a RevisionOwner,
+        module: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<u64, RevisionLogError>> {
+        Box::pin(async move {
+            let mut state = self.working()?;
+            let before = state.stored.len();
+            state.stored.retain(|one| {
+                one.owner != *owner || module.is_some_and(|module| *one.module != *module)
+            });
+            Ok(u64::try_from(before - state.stored.len()).unwrap())
+        })
+    }
+
+    fn ensure(&self) -> BoxFuture<'_, Result<bool, RevisionLogError>> {
+        Box::pin(async move { self.working().map(|_| false) })
     }
 }
 

@@ -24,6 +24,7 @@ mod connect;
 mod isolation;
 mod load;
 mod notices;
+mod revisions;
 
 const APP: &str = "ari:cloud:ecosystem::app/1";
 const EVENT: &str = "avi:jira:updated:issue";

@@ -4,6 +4,7 @@
 //! replica; the other replicas follow by watching. A change that returns an error changed nothing,
 //! except where [`RegisterError::is_in_doubt`] says otherwise. Changes of one document made here are
 //! queued; those of other replicas appear as conflicts and are decided again on the stored document.
+//! While a change is applied here, the [revisions](super::revisions) that it makes are written.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use super::error::{RegisterError, document_error};
 use super::metrics;
 use super::model::{EncryptionKeys, KeyId, StoredWith, decode, encode};
 use super::replica::{ReadBarrier, ReplicaHandle, Replicated};
+use super::revisions::{Change, ModuleRevision, RevisionRecorder};
 use super::store::{Store, StoreError, StoredDocument};
 use crate::clock;
 
@@ -50,6 +52,7 @@ pub(crate) struct Transactions {
     replica: ReplicaHandle,
     barrier: ReadBarrier,
     turns: DocumentTurns,
+    recorder: RevisionRecorder,
 }
 
 impl Transactions {
@@ -60,7 +63,13 @@ impl Transactions {
         replica: ReplicaHandle,
     ) -> Self {
         let (barrier, turns) = (ReadBarrier::default(), DocumentTurns::default());
-        Self { store, encryption, replica, barrier, turns }
+        let recorder = RevisionRecorder::default();
+        Self { store, encryption, replica, barrier, turns, recorder }
+    }
+
+    /// Returns what writes the revisions of modules.
+    pub(crate) fn recorder(&self) -> &RevisionRecorder {
+        &self.recorder
     }
 
     /// Updates one document. `decide` is called with the current document, and again with a newer
@@ -80,22 +89,24 @@ impl Transactions {
         // is outdated, the write conflicts. A decision to write nothing must be made on the stored
         // document.
         if let Some((current, revision)) = D::applied(&self.replica, id)
-            && let Ok(Mutation::Put(document, answer)) = decide(Some(current))
+            && let Ok(Mutation::Put(document, answer)) = decide(Some(D::clone(&current)))
         {
-            match self.put(&key, document, Some(revision)).await {
+            match self.put(&key, (Some(current.as_ref()), document), Some(revision)).await {
                 Err(RegisterError::Store(StoreError::Conflict)) => {}
                 written => return written.map(|()| answer),
             }
         }
         for conflict in 0..CONFLICTS_MAX {
-            let (current, expected) = self.stored(&key).await?;
+            let (current, expected) = self.stored::<D>(&key).await?;
+            let before = current.as_ref().filter(|_| D::HAS_MODULES).cloned();
+            let before = before.as_ref();
             let (written, answer) = match decide(current)? {
                 Mutation::Keep(answer) => return Ok(answer),
                 Mutation::Put(document, answer) => {
-                    (self.put(&key, document, expected).await, answer)
+                    (self.put(&key, (before, document), expected).await, answer)
                 }
                 Mutation::Delete(answer) => match expected {
-                    Some(expected) => (self.delete(&key, expected).await, answer),
+                    Some(expected) => (self.delete(&key, before, expected).await, answer),
                     None => return Ok(answer),
                 },
             };
@@ -165,6 +176,14 @@ impl Transactions {
         }
     }
 
+    /// Returns the revision of the last write to the store.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub(crate) async fn last_revision(&self) -> Result<u64, StoreError> {
+        self.store.last_revision().await
+    }
+
     /// Returns the stored document with its revision.
     async fn stored<D: Replicated>(
         &self,
@@ -182,19 +201,43 @@ impl Transactions {
     async fn put<D: Replicated>(
         &self,
         key: &str,
-        mut document: Box<D>,
+        (before, mut document): (Option<&D>, Box<D>),
         expected: Option<u64>,
     ) -> Result<(), RegisterError> {
         let value = encode(key, document.as_mut(), &self.encryption);
         let value = value.map_err(|error| document_error(key, &error))?;
+        let revisions = D::revised(before, Some(&document), change());
         let _cached = document.cache_own_write(&self.replica, key, &value);
         let revision = self.store.put(key, value, expected).await?;
-        self.wait_until_applied(key, revision).await
+        self.finish(key, revision, revisions).await
     }
 
-    async fn delete(&self, key: &str, expected: u64) -> Result<(), RegisterError> {
+    async fn delete<D: Replicated>(
+        &self,
+        key: &str,
+        before: Option<&D>,
+        expected: u64,
+    ) -> Result<(), RegisterError> {
+        let revisions = D::revised(before, None, change());
         let revision = self.store.delete(key, expected).await?;
-        self.wait_until_applied(key, revision).await
+        self.finish(key, revision, revisions).await
+    }
+
+    /// Writes the revisions of a stored change, and waits until it is applied here.
+    async fn finish(
+        &self,
+        key: &str,
+        document: u64,
+        mut revisions: Vec<ModuleRevision>,
+    ) -> Result<(), RegisterError> {
+        revisions.iter_mut().for_each(|revision| revision.document = document);
+        let recorded = self.recorder.record(key, &revisions);
+        let (applied, is_recorded) = tokio::join!(self.wait_until_applied(key, document), recorded);
+        // It was noted when it was applied.
+        if is_recorded {
+            self.replica.revision_checks.confirm(key, document);
+        }
+        applied
     }
 
     /// Waits until this change is applied here, not for those of other documents.
@@ -209,6 +252,11 @@ impl Transactions {
             Err(_) => Err(RegisterError::NotApplied { revision, waited: APPLY_TIMEOUT }),
         }
     }
+}
+
+/// A change that is about to be stored, whose revision is not known yet.
+fn change() -> Change {
+    Change { document: 0, now_ms: clock::broker_now_ms() }
 }
 
 /// Whether this replica would store secrets that are stored like this with another key.

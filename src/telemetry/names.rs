@@ -241,6 +241,26 @@ pub const FAMILIES: &[MetricFamily] = &[
         "Registry watches started: with a full load, or resumed from a revision.",
     ),
     counter(
+        "switchyard_revisions_stored_total",
+        &["source"],
+        "Stored revisions of modules: with their change, or found missing by a comparison (repair).",
+    ),
+    counter(
+        "switchyard_revisions_deferred_total",
+        &[],
+        "Revisions of modules that the broker did not confirm with their change; a comparison stores them.",
+    ),
+    gauge(
+        "switchyard_revision_checks_waiting",
+        &[],
+        "Registry documents that wait to be compared with the revisions of their modules.",
+    ),
+    counter(
+        "switchyard_revision_checks_failed_total",
+        &[],
+        "Comparisons of documents with their revisions that failed; each is repeated.",
+    ),
+    counter(
         "switchyard_registrations_total",
         &["door", "op", "result"],
         "Registration requests by outcome.",

@@ -43,6 +43,7 @@ mod repeats;
 mod replicas;
 mod restart;
 mod retention;
+mod revisions;
 mod scenario;
 mod secrets;
 mod shares;

@@ -5,7 +5,7 @@
 //! its modules instead. Operators provision [`Apps`], [`Installations`] and [`Clients`],
 //! and put modules through [`ManagedModules`].
 //! [`ModuleStatusCommands`] switches modules, [`SigningKeys`] rotates keys, [`SecretRotation`] secrets,
-//! [`DocumentEncryption`] the keys that secrets are stored with. [`Notices`] and the
+//! [`DocumentEncryption`] the keys that secrets are stored with. [`Revisions`] reads what modules were. [`Notices`] and the
 //! lifecycle callbacks are what apps receive unasked.
 
 mod apps;
@@ -25,6 +25,7 @@ mod module_status;
 mod notices;
 mod rate_limit;
 mod registration;
+mod revisions;
 mod rewriting;
 mod secret_rotation;
 mod signing_keys;
@@ -43,6 +44,8 @@ pub use installations::{InstallationPut, InstallationSpec, Installations};
 pub use managed_modules::ManagedModules;
 pub use module_status::ModuleStatusCommands;
 pub(crate) use notices::Notices;
+pub(crate) use revisions::live_modules_of;
+pub use revisions::{RevisionError, RevisionHistory, RevisionMoment, Revisions};
 pub use rewriting::Rewriting;
 pub use secret_rotation::SecretRotation;
 pub use signing_keys::SigningKeys;

@@ -210,9 +210,13 @@ impl StateWriter {
         match family(key) {
             AppRecord::FAMILY => {
                 self.replica.state.apps.remove(id.as_str());
+                self.replica.revision_checks.note_key(key);
                 self.recompile_installations_of(&id);
             }
-            InstallationRecord::FAMILY => self.delete_installation(&id),
+            InstallationRecord::FAMILY => {
+                self.delete_installation(&id);
+                self.replica.revision_checks.note_key(key);
+            }
             ClientRecord::FAMILY => self.delete_client(&id),
             other => debug_assert!(false, "documents of family {other} have no id here"),
         }
@@ -222,7 +226,9 @@ impl StateWriter {
     pub(super) fn expired(&self) -> Vec<String> {
         metrics::next_expiry(self.expiries.next_ms().map(|at_ms| at_ms - clock::broker_now_ms()));
         let due = std::iter::from_fn(|| self.expiries.pop_due(clock::broker_now_ms()));
-        due.map(|id| InstallationRecord::key(id.as_str())).collect()
+        let keys: Vec<String> = due.map(|id| InstallationRecord::key(id.as_str())).collect();
+        keys.iter().for_each(|key| self.replica.revision_checks.note_key(key));
+        keys
     }
 
     fn put_keys(&self, record: SigningKeysRecord) -> Result<(), DocumentError> {
@@ -241,6 +247,9 @@ impl StateWriter {
         note_read(&mut self.unreadable(), key);
         let id = app.record.id.clone();
         self.ids().insert(key.to_owned(), id.to_string());
+        let before = self.replica.state.app(id.as_str());
+        let before = before.as_ref().map(|before| &before.record);
+        self.replica.revision_checks.note_app(before, &app.record, app.revision);
         self.replica.state.apps.insert(id.clone(), Arc::new(app));
         self.recompile_installations_of(id.as_str());
     }
@@ -374,6 +383,11 @@ impl StateWriter {
         for installation in compiled {
             let (record, modules) = (&installation.record, &installation.modules);
             let before = state.installation(record.id.as_str());
+            if source == Source::Document {
+                let before = before.as_ref().map(|before| &*before.record);
+                let checks = &self.replica.revision_checks;
+                checks.note_installation(before, record, installation.revision);
+            }
             self.count(before.as_ref().map_or(&[], |before| &before.modules), -1);
             self.count(modules, 1);
             self.schedule(state.app(record.app.as_str()).as_deref(), record);

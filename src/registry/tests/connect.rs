@@ -73,6 +73,15 @@ impl Replica {
     }
 }
 
+/// Installs a Connect app with one webhook as `inst-c`; the webhook stays if it is there.
+pub(super) async fn connected(replica: &Replica) {
+    replica.put_connect(json!({})).await;
+    replica.install_connect("enabled").await;
+    if replica.keys().is_empty() {
+        replica.add_webhooks(&[spec("project != EMPTY")]).await;
+    }
+}
+
 fn hook(key: &str) -> ConnectModule {
     let data = json!({"key": key, "event": "jira:issue_created", "url": "/h"});
     let data = data.as_object().unwrap().clone();
@@ -93,7 +102,7 @@ fn client_user(client: &str, user: &str) -> ClientUser {
     ClientUser { client: client.into(), user: user.into() }
 }
 
-fn owner() -> WebhookOwner {
+pub(super) fn owner() -> WebhookOwner {
     WebhookOwner { installation: "inst-c".into(), client: None, signed: None }
 }
 
@@ -481,7 +490,7 @@ async fn webhooks_of_before_clients_were_stored_belong_to_the_client_of_their_us
 }
 
 /// Sets the expiry of all webhooks directly in the store.
-async fn end_at(store: &MemoryStore, at_ms: i64) {
+pub(super) async fn end_at(store: &MemoryStore, at_ms: i64) {
     let stored = crate::registry::Store::get(store, "inst.inst-c").await.unwrap().unwrap();
     let mut document: Value = serde_json::from_slice(&stored.value).unwrap();
     for module in document["modules"].as_array_mut().unwrap() {

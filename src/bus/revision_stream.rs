@@ -1,0 +1,248 @@
+//! The stream of the revisions of modules: the last 16 of each, under a subject of its own.
+
+use std::collections::BTreeSet;
+
+use async_nats::jetstream;
+use async_nats::jetstream::context::{PublishAckFuture, PublishErrorKind};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::Stream;
+use futures_util::future::BoxFuture;
+use futures_util::{StreamExt, TryStreamExt};
+
+use super::batched_get::{DirectReader, StartAt};
+use super::connect::JetStreamClient;
+use super::direct_get::{self, LastMessages};
+use super::streams;
+use super::subjects::Subjects;
+use crate::config::{EventsConfig, NatsConfig};
+use crate::registry::{
+    Appended, ModuleRevision, RevisionLog, RevisionLogError, RevisionOwner, RevisionWrite,
+    StoredRevision,
+};
+
+/// Revisions read at once: those of one module, and some that are stored at the same time.
+const READ_MAX: usize = 32;
+/// Most reads of the revisions of one module, which is larger than the bytes of one batch allow.
+const READS_MAX: usize = 16;
+/// Modules whose last revision is read with one request, if they are named one by one. The broker returns up to
+/// 1,024.
+const MODULES_MAX: usize = 512;
+/// Writes that wait for their confirmation at once.
+const IN_FLIGHT_MAX: usize = 256;
+
+/// Stores and reads revisions.
+#[derive(Clone, Debug)]
+pub struct RevisionStream {
+    jetstream_client: JetStreamClient,
+    subjects: Subjects,
+    nats: NatsConfig,
+    events: EventsConfig,
+}
+
+impl RevisionStream {
+    /// Stores revisions over `jetstream_client`, in the stream that these settings configure.
+    #[must_use]
+    pub fn new(
+        jetstream_client: JetStreamClient,
+        subjects: Subjects,
+        (nats, events): (&NatsConfig, &EventsConfig),
+    ) -> Self {
+        Self { jetstream_client, subjects, nats: nats.clone(), events: events.clone() }
+    }
+
+    fn context(&self) -> &jetstream::Context {
+        &self.jetstream_client.context
+    }
+
+    async fn stream(&self) -> Result<Stream<()>, RevisionLogError> {
+        let name = self.subjects.revisions_stream();
+        self.context().get_stream_no_info(name).await.map_err(failed)
+    }
+
+    async fn send(&self, write: &RevisionWrite) -> Result<PublishAckFuture, RevisionLogError> {
+        let mut message = PublishMessage::build().payload(write.body.clone()).message_id(&write.id);
+        if let Some(expected) = write.expected {
+            message = message.expected_last_subject_sequence(expected);
+        }
+        let subject = self.subjects.revisions_of_module(&write.owner, &write.module);
+        self.context().send_publish(subject, message).await.map_err(failed)
+    }
+
+    async fn append_all(&self, writes: &[RevisionWrite]) -> Result<Appended, RevisionLogError> {
+        let mut appended = Appended::default();
+        for some in writes.chunks(IN_FLIGHT_MAX) {
+            let mut sent = Vec::with_capacity(some.len());
+            for write in some {
+                sent.push(self.send(write).await?);
+            }
+            for confirmation in sent {
+                match confirmation.await {
+                    Ok(_) => appended.stored += 1,
+                    Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
+                        appended.conflicts += 1;
+                    }
+                    Err(error) => return Err(failed(error)),
+                }
+            }
+        }
+        Ok(appended)
+    }
+
+    /// Returns the last revisions of the modules of `owners`, with one request unless there are more than the broker
+    /// returns at once.
+    async fn last(
+        &self,
+        owners: &[RevisionOwner],
+    ) -> Result<Vec<StoredRevision>, RevisionLogError> {
+        let mut found = Vec::new();
+        let mut open = vec![owners];
+        while let Some(some) = open.pop() {
+            let patterns: Vec<String> =
+                some.iter().map(|owner| self.subjects.revisions_of(owner)).collect();
+            match (self.last_messages(&patterns).await?, some) {
+                (LastMessages::All(messages), _) => {
+                    found.extend(messages.iter().filter_map(|message| {
+                        self.stored(&message.subject, message.sequence, &message.payload)
+                    }));
+                }
+                (LastMessages::TooMany, [owner]) => found.extend(self.last_by_module(owner).await?),
+                (LastMessages::TooMany, several) => {
+                    let (left, right) = several.split_at(several.len() / 2);
+                    open.extend([left, right]);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    async fn last_messages(&self, patterns: &[String]) -> Result<LastMessages, RevisionLogError> {
+        if patterns.is_empty() {
+            return Ok(LastMessages::All(Vec::new()));
+        }
+        let stream = self.subjects.revisions_stream();
+        let found = direct_get::last_of(&self.jetstream_client, &stream, patterns).await;
+        found.map_err(RevisionLogError)
+    }
+
+    async fn last_by_module(
+        &self,
+        owner: &RevisionOwner,
+    ) -> Result<Vec<StoredRevision>, RevisionLogError> {
+        let mut found = Vec::new();
+        let subjects = self.subjects_of(&self.subjects.revisions_of(owner)).await?;
+        for some in subjects.chunks(MODULES_MAX) {
+            let LastMessages::All(messages) = self.last_messages(some).await? else {
+                return Err(RevisionLogError("more messages than subjects".to_owned()));
+            };
+            found.extend(messages.iter().filter_map(|message| {
+                self.stored(&message.subject, message.sequence, &message.payload)
+            }));
+        }
+        Ok(found)
+    }
+
+    /// Returns the subjects with messages that match a filter; the broker returns them in pages.
+    async fn subjects_of(&self, filter: &str) -> Result<Vec<String>, RevisionLogError> {
+        let found = self.stream().await?.info_with_subjects(filter).await.map_err(failed)?;
+        let subjects = found.map_ok(|(subject, _)| subject);
+        subjects.try_collect().await.map_err(failed)
+    }
+
+    async fn all(
+        &self,
+        owner: &RevisionOwner,
+        module: &str,
+    ) -> Result<Vec<StoredRevision>, RevisionLogError> {
+        let subject = self.subjects.revisions_of_module(owner, module);
+        let reader =
+            DirectReader::new(self.jetstream_client.clone(), self.subjects.revisions_stream());
+        let (mut found, mut next) = (Vec::new(), 1);
+        for _ in 0..READS_MAX {
+            let batch = reader.batch(StartAt::Sequence(next), &subject, READ_MAX).await;
+            let batch = batch.map_err(RevisionLogError)?;
+            for message in &batch.messages {
+                found.extend(self.stored(&subject, message.sequence, &message.payload));
+                next = message.sequence.saturating_add(1);
+            }
+            if !batch.has_more || batch.messages.is_empty() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    fn stored(&self, subject: &str, sequence: u64, body: &[u8]) -> Option<StoredRevision> {
+        let (owner, module) = self.subjects.module_of_revisions(subject)?;
+        let revision = ModuleRevision::read(body);
+        Some(StoredRevision { owner, module: module.into(), sequence, revision })
+    }
+
+    async fn all_owners(&self) -> Result<BTreeSet<RevisionOwner>, RevisionLogError> {
+        let pattern = self.subjects.revisions_pattern();
+        let subjects = self.stream().await?.info_with_subjects(pattern).await.map_err(failed)?;
+        let mut owners = BTreeSet::new();
+        let mut subjects = std::pin::pin!(subjects);
+        while let Some(found) = subjects.next().await {
+            let (subject, _) = found.map_err(failed)?;
+            owners.extend(self.subjects.module_of_revisions(&subject).map(|(owner, _)| owner));
+        }
+        Ok(owners)
+    }
+
+    async fn purge_subjects(&self, subject: String) -> Result<u64, RevisionLogError> {
+        let purged = self.stream().await?.purge().filter(subject).await.map_err(failed)?;
+        Ok(purged.purged)
+    }
+}
+
+impl RevisionLog for RevisionStream {
+    fn append<'a>(
+        &'a self,
+        writes: &'a [RevisionWrite],
+    ) -> BoxFuture<'a, Result<Appended, RevisionLogError>> {
+        Box::pin(self.append_all(writes))
+    }
+
+    fn last_of<'a>(
+        &'a self,
+        owners: &'a [RevisionOwner],
+    ) -> BoxFuture<'a, Result<Vec<StoredRevision>, RevisionLogError>> {
+        Box::pin(self.last(owners))
+    }
+
+    fn all_of<'a>(
+        &'a self,
+        owner: &'a RevisionOwner,
+        module: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<StoredRevision>, RevisionLogError>> {
+        Box::pin(self.all(owner, module))
+    }
+
+    fn owners(&self) -> BoxFuture<'_, Result<BTreeSet<RevisionOwner>, RevisionLogError>> {
+        Box::pin(self.all_owners())
+    }
+
+    fn purge<'a>(
+        &'a self,
+        owner: &'a RevisionOwner,
+        module: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<u64, RevisionLogError>> {
+        Box::pin(self.purge_subjects(match module {
+            Some(module) => self.subjects.revisions_of_module(owner, module),
+            None => self.subjects.revisions_of(owner),
+        }))
+    }
+
+    fn ensure(&self) -> BoxFuture<'_, Result<bool, RevisionLogError>> {
+        Box::pin(async move {
+            let settings = (&self.nats, &self.events);
+            streams::ensure_revisions(self.context(), &self.subjects, settings)
+                .await
+                .map_err(failed)
+        })
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> RevisionLogError {
+    RevisionLogError(error.to_string())
+}
