@@ -9,18 +9,19 @@ use super::background::Background;
 use super::broker::Broker;
 use crate::bus::{
     BackpressureGate, CrashRecordBucket, DeadLetterReader, DeadLetterStream, DeliveryLogStream,
-    EventArchiveStream, EventPublisher, FunctionClient, JobBucket, JobOutcomeCounter,
-    ParkingStream, PublishGates, PullSubscription, RepeatRecorder, Repeats, RoomRequests,
-    ShareCounter, StreamMonitor, Trimmer,
+    ErasableStreamsOnBroker, EventArchiveStream, EventPublisher, FunctionClient, JobBucket,
+    JobOutcomeCounter, ParkingStream, PublishGates, PullSubscription, RepeatRecorder, Repeats,
+    RoomRequests, ShareCounter, StreamMonitor, Trimmer,
 };
 use crate::config::Config;
 use crate::delivery::{
-    ChannelPorts, DeliveryLog, Dispatcher, EndpointGoneReport, HttpSender, ParkingLot, Ports,
-    Random, Shares, SubscriptionDirectory, UnmatchedFor,
+    ChannelPorts, DeliveryLog, Dispatcher, EndpointGoneReport, HttpSender, Ports, Random, Shares,
+    SubscriptionDirectory, UnmatchedFor,
 };
 use crate::domain::{InstallationId, SubscriptionId};
 use crate::event::{EventArchive, Publisher};
 use crate::matcher::{Matcher, Subscription};
+use crate::recovery::erase::EraseWork;
 use crate::recovery::jobs::{JobRunner, Jobs};
 use crate::recovery::redrive::{DeadLetters, RedriveWork};
 use crate::registry::Registry;
@@ -95,7 +96,7 @@ impl Routing {
         let mut ports = ports(broker, (&shares, &gates), &letters, registry, endpoint_reports);
         ports.log = config.delivery.log.then(|| delivery_log(broker, &gates));
         let letters: Arc<dyn DeadLetters> = letters;
-        let (jobs, job_runner) = jobs(broker, &letters, &ports.parking, &directory);
+        let (jobs, job_runner) = jobs(broker, &letters, &ports, &directory);
         let random = Random::from_system();
         let router = Router::new(
             config,
@@ -156,13 +157,16 @@ impl Routing {
 fn jobs(
     broker: &Broker,
     letters: &Arc<dyn DeadLetters>,
-    parking: &Arc<dyn ParkingLot>,
+    ports: &Ports,
     directory: &Arc<dyn SubscriptionDirectory>,
 ) -> (Arc<Jobs>, JobRunner) {
-    let bucket = JobBucket::new(broker.connections.control.clone(), broker.subjects.clone());
-    let jobs = Arc::new(Jobs::new(Arc::new(bucket)));
-    let redrive = RedriveWork::new(Arc::clone(letters), Arc::clone(parking), Arc::clone(directory));
-    let runner = JobRunner::new(Arc::clone(&jobs), vec![Arc::new(redrive)]);
+    let (control, subjects) = (&broker.connections.control, &broker.subjects);
+    let jobs = Arc::new(Jobs::new(Arc::new(JobBucket::new(control.clone(), subjects.clone()))));
+    let parking = Arc::clone(&ports.parking);
+    let redrive = RedriveWork::new(Arc::clone(letters), parking, Arc::clone(directory));
+    let streams = Arc::new(ErasableStreamsOnBroker::new(control.clone(), subjects.clone()));
+    let erase = EraseWork::new(streams, Arc::clone(letters), ports.log.clone());
+    let runner = JobRunner::new(Arc::clone(&jobs), vec![Arc::new(redrive), Arc::new(erase)]);
     (jobs, runner)
 }
 

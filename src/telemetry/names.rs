@@ -404,6 +404,11 @@ pub const FAMILIES: &[MetricFamily] = &[
         &[],
         "Records of the delivery log that are not confirmed yet; their events are not acknowledged.",
     ),
+    counter(
+        "switchyard_bodies_removed_total",
+        &["reason"],
+        "Messages removed because an erasure or a retention requires it, by reason.",
+    ),
     // Shares.
     counter(
         "switchyard_policy_drops_total",

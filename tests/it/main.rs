@@ -24,6 +24,7 @@ mod delivery_log;
 mod delivery_queries;
 mod discovery;
 mod encryption;
+mod erasure;
 mod fuzzed;
 mod handlers;
 mod health;
