@@ -24,6 +24,7 @@ use crate::matcher::{Matcher, Subscription};
 use crate::recovery::erase::EraseWork;
 use crate::recovery::jobs::{JobRunner, Jobs};
 use crate::recovery::redrive::{DeadLetters, RedriveWork};
+use crate::recovery::retention::{BodyRetention, RetentionSweeper};
 use crate::registry::Registry;
 use crate::router::Router;
 use crate::telemetry::LiveFeed;
@@ -41,6 +42,7 @@ pub(super) struct Routing {
     pub(super) jobs: Arc<Jobs>,
     pub(super) directory: Arc<dyn SubscriptionDirectory>,
     job_runner: JobRunner,
+    sweeper: RetentionSweeper,
     router: Arc<Router>,
     pulls: Vec<PullSubscription>,
     due: PullSubscription,
@@ -97,6 +99,8 @@ impl Routing {
         ports.log = config.delivery.log.then(|| delivery_log(broker, &gates));
         let letters: Arc<dyn DeadLetters> = letters;
         let (jobs, job_runner) = jobs(broker, &letters, &ports, &directory);
+        let retention = Arc::new(InstallationRetention(Arc::clone(registry)));
+        let sweeper = RetentionSweeper::new(Arc::clone(&letters), retention, ports.log.clone());
         let random = Random::from_system();
         let router = Router::new(
             config,
@@ -118,6 +122,7 @@ impl Routing {
             jobs,
             directory,
             job_runner,
+            sweeper,
             router,
             pulls,
             due,
@@ -132,6 +137,7 @@ impl Routing {
     pub(super) fn start(self, background: &Background) {
         let Self {
             job_runner,
+            sweeper,
             router,
             pulls,
             due,
@@ -146,6 +152,7 @@ impl Routing {
         }
         background.spawn(share_counter.run());
         background.spawn(job_runner.run());
+        background.spawn(sweeper.run());
         background.spawn(async move { stream_monitor.run().await });
         background.spawn(async move { trimmer.run().await });
         // Ends by itself, after what is running.
@@ -245,6 +252,25 @@ async fn consumers(
         pull.ensure().await.map_err(|error| anyhow::anyhow!("consumer: {error}"))?;
     }
     Ok((pulls, due))
+}
+
+/// Looks up in the registry for how long bodies are kept.
+struct InstallationRetention(Arc<Registry>);
+
+impl BodyRetention for InstallationRetention {
+    fn days_of(&self, installation: Option<&str>) -> u32 {
+        let settings = self.0.settings();
+        let known = installation.and_then(|id| self.0.installation_by_id_or_token(id));
+        known.map_or(settings.bodies_days, |known| settings.bodies_days_of(&known.record))
+    }
+
+    fn fewest_days(&self) -> u32 {
+        let settings = self.0.settings();
+        let ids = self.0.installation_ids(None, usize::MAX);
+        let known = ids.iter().filter_map(|id| self.0.installation(id.as_str()));
+        let fewest = known.map(|known| settings.bodies_days_of(&known.record)).min();
+        fewest.unwrap_or(settings.bodies_days).min(settings.bodies_days)
+    }
 }
 
 /// Looks subscriptions of parked deliveries up in the registry.

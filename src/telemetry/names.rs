@@ -409,6 +409,17 @@ pub const FAMILIES: &[MetricFamily] = &[
         &["reason"],
         "Messages removed because an erasure or a retention requires it, by reason.",
     ),
+    gauge(
+        "switchyard_retention_last_run_timestamp_seconds",
+        &[],
+        "When this replica last looked for dead letters whose bodies are too old.",
+    )
+    .in_seconds(),
+    gauge(
+        "switchyard_retention_bodies_expired",
+        &[],
+        "Dead letters whose bodies are too old and that the last look did not delete.",
+    ),
     // Shares.
     counter(
         "switchyard_policy_drops_total",

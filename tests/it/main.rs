@@ -11,6 +11,7 @@
 
 mod attacks;
 mod bad_input;
+mod body_retention;
 mod bounds;
 mod broker_roles;
 mod codes;

@@ -70,9 +70,14 @@ impl DeliveryReport {
         number: u32,
         outcome: DeliveryOutcome,
         due: Option<Timestamp>,
-        attempt: Option<Box<AttemptReport>>,
+        mut attempt: Option<Box<AttemptReport>>,
     ) -> Self {
         let subscription = &delivery.subscription;
+        if !subscription.owner.settings.kept_bodies.in_log
+            && let Some(evidence) = attempt.as_mut().and_then(|made| made.evidence.as_mut())
+        {
+            evidence.response = None;
+        }
         Self {
             outcome,
             due,

@@ -148,7 +148,6 @@ impl ErasableStreams for MemoryStreams {
 
 /// A job and what it works on.
 struct Erasure {
-    streams: Arc<MemoryStreams>,
     work: EraseWork,
     job: Job,
 }
@@ -164,7 +163,7 @@ impl Erasure {
         let (new, private) = new_job(&subject, dry_run, None).unwrap();
         let job = Jobs::new(MemoryJobs::new()).create_private(new, private).await.unwrap();
         let work = EraseWork::new(Arc::clone(streams) as _, MemoryLetters::of([]), None);
-        Self { streams: Arc::clone(streams), work, job }
+        Self { work, job }
     }
 
     /// Makes one step of at most `max` removals; returns whether it was the last one.
