@@ -6,13 +6,15 @@ use async_nats::jetstream::context::{GetStreamErrorKind, PublishErrorKind};
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
 
 use super::batched_get::{DirectReader, ReadMessage, StartAt};
 use super::confirmed_publish::{self, PublishRequest};
 use super::connect::JetStreamClient;
+use super::floor::{is_router_consumer, least_floor};
+use super::state_bucket::StateBucket;
 use super::subjects::Subjects;
-use super::trimmer;
 use crate::clock;
 use crate::delivery::{StreamPosition, is_kept_when_erased};
 use crate::event::codec::names::parked;
@@ -136,9 +138,23 @@ impl ErasableStreamsOnBroker {
         }
     }
 
+    /// Returns the least stored floor: a stream that begins above it would have lost events, so what is above
+    /// must not be deleted although it is acknowledged.
     async fn acknowledged_events(&self) -> Result<u64, ReadError> {
-        let stream = self.stream(ErasedStore::Events).await?;
-        Ok(trimmer::acknowledged(&stream).await.map_err(failed)?.unwrap_or(0))
+        let stream = self.jetstream_client.context.get_stream(self.name(ErasedStore::Events)).await;
+        let stream = stream.map_err(failed)?;
+        let created_ns = stream.cached_info().created.unix_timestamp_nanos();
+        let state = StateBucket::new(self.jetstream_client.clone(), self.subjects.state_bucket());
+        let (mut consumers, mut floors) = (stream.consumers(), Vec::new());
+        while let Some(consumer) = consumers.try_next().await.map_err(failed)? {
+            if is_router_consumer(&consumer.name) {
+                let stored = state.floor(&consumer.name).await.map_err(failed)?.checkpoint;
+                let of_stream = stored.filter(|stored| i128::from(stored.stream) == created_ns);
+                floors.push((consumer.name, of_stream.map_or(0, |stored| stored.sequence)));
+            }
+        }
+        let least = least_floor(floors.iter().map(|(name, floor)| (name.as_str(), *floor)));
+        Ok(least.unwrap_or(0))
     }
 
     /// Deletes a message; the broker overwrites it.

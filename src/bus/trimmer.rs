@@ -344,7 +344,7 @@ impl Memory {
 
 /// Returns the sequence up to which the routers' consumers acknowledged every event; `None` if one is
 /// missing.
-pub(super) async fn acknowledged(stream: &Stream<()>) -> Result<Option<u64>, async_nats::Error> {
+async fn acknowledged(stream: &Stream<()>) -> Result<Option<u64>, async_nats::Error> {
     let (mut consumers, mut floors) = (stream.consumers(), Vec::new());
     while let Some(consumer) = consumers.try_next().await? {
         floors.push((consumer.name, consumer.ack_floor.stream_sequence));

@@ -118,7 +118,8 @@ pub trait ErasableStreams: Send + Sync {
         position: StreamPosition,
     ) -> BoxFuture<'_, Result<Option<StoredMessage>, ReadError>>;
 
-    /// Returns the sequence up to which routers acknowledged every event; 0 if that is not known.
+    /// Returns the sequence up to which routers acknowledged every event, as it is stored; 0 if that is not
+    /// known.
     ///
     /// # Errors
     /// The broker does not answer.
