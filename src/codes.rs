@@ -492,6 +492,13 @@ pub const CODES: &[CodeEntry] = &[
         "Correct the listed ones and send the request again, or run `switchyard check`, which lists all.",
     ),
     entry(
+        "SY-2039",
+        "no bodies are kept",
+        "A warning: an installation has `retention.bodiesDays` 0. Its dead letters are stored without their body, so they cannot be redriven, and the delivery log has no responses of its handlers.",
+        "PUT /admin/v1/installations/acme\n\n{\"app\": \"auto-assign\", \"cloudId\": \"site-1\", \"product\": \"jira\", \"retention\": {\"bodiesDays\": 0}}",
+        "Nothing, if that is intended. Otherwise set 1 to 90 days, or leave `retention` out.",
+    ),
+    entry(
         "SY-4001",
         "the delivery log is off",
         "The router was started with `delivery.log = false`, so it does not record what becomes of deliveries.",

@@ -12,6 +12,7 @@ mod delivery_view;
 mod discovery;
 mod dry_run;
 mod encryption;
+mod erasures;
 mod event_ref;
 mod events;
 mod filters;
@@ -41,6 +42,7 @@ pub(super) const ENDPOINTS: &[fn() -> Router<Shared>] = &[
     discovery::routes,
     dry_run::routes,
     encryption::routes,
+    erasures::routes,
     events::routes,
     filters::routes,
     installations::routes,

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use async_nats::HeaderMap;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use jiff::Timestamp;
@@ -37,8 +38,11 @@ pub(super) enum StartAt {
 }
 
 /// One stored message.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct ReadMessage {
+    pub(super) subject: Box<str>,
+    /// Its headers, and those that the broker adds.
+    pub(super) headers: HeaderMap,
     pub(super) sequence: u64,
     /// Milliseconds since the epoch.
     pub(super) stored_ms: i64,
@@ -139,6 +143,8 @@ impl ReadBatch {
         let time = text(message, "Nats-Time-Stamp")?;
         let time: Timestamp = time.parse().map_err(|error: jiff::Error| error.to_string())?;
         self.messages.push(ReadMessage {
+            subject: text(message, "Nats-Subject")?.into(),
+            headers: message.headers.clone().unwrap_or_default(),
             sequence: number(message, "Nats-Sequence")?,
             stored_ms: time.as_millisecond(),
             payload: message.payload.clone(),

@@ -245,7 +245,8 @@ impl<'q> PageBuilder<'q> {
             if self.page.items.len() >= self.limit {
                 return true;
             }
-            let (recorded_ms, record) = (message.stored_ms, Arc::clone(&record));
+            let recorded_ms = record.recorded_ms.unwrap_or(message.stored_ms);
+            let record = Arc::clone(&record);
             self.page.items.push(LoggedDelivery { position, recorded_ms, record });
         }
         false
@@ -292,7 +293,8 @@ impl HistoryBuilder {
                 self.over.insert(key, delivery.is_over());
             }
             let position = LogPosition { sequence: message.sequence, entry };
-            let (recorded_ms, record) = (message.stored_ms, Arc::clone(&record));
+            let recorded_ms = record.recorded_ms.unwrap_or(message.stored_ms);
+            let record = Arc::clone(&record);
             self.items.push(LoggedDelivery { position, recorded_ms, record });
         }
     }
@@ -331,7 +333,8 @@ mod tests {
     use super::*;
 
     fn message(sequence: u64, json: &str) -> ReadMessage {
-        ReadMessage { sequence, stored_ms: 1, payload: json.to_owned().into() }
+        let payload = json.to_owned().into();
+        ReadMessage { sequence, stored_ms: 1, payload, ..ReadMessage::default() }
     }
 
     fn record(event: &str, installations: &[&str]) -> String {

@@ -204,6 +204,12 @@ impl Subjects {
         format!("{}.due.>", self.prefix)
     }
 
+    /// Whether a subject is that of a due record.
+    #[must_use]
+    pub fn is_due(&self, subject: &str) -> bool {
+        subject.strip_prefix(&*self.prefix).is_some_and(|rest| rest.starts_with(".due."))
+    }
+
     /// Target subject of an app's schedules.
     #[must_use]
     pub fn due(&self, app: &AppId) -> String {
@@ -444,6 +450,8 @@ mod tests {
     fn app_is_parsed_from_the_subject_of_a_due_record() {
         let (subjects, app) = (Subjects::new("sw"), "ari:app/1".into());
         assert_eq!(app_of_due(&subjects.due(&app)), app.token());
+        assert!(subjects.is_due(&subjects.due(&app)));
+        assert!(!subjects.is_due(&subjects.retry("dlv_due")) && !subjects.is_due("sw2.due.a"));
         assert_eq!(app_of_due(""), "");
     }
 

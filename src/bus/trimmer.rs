@@ -243,6 +243,8 @@ impl Trimmer {
         }
         let listed = self.stream().await?.info_builder().with_deleted(true).fetch().await?;
         let sequences = listed.info.state.deleted.unwrap_or_default();
+        // Erasures delete events that were acknowledged after the floor was read.
+        let floor = floor.max(acknowledged(&self.stream().await?).await?.unwrap_or(0));
         let lost = memory.deleted.record(floor, &sequences);
         if let (Some(first), Some(last)) = (lost.first(), lost.last()) {
             let events = u64::try_from(lost.len()).unwrap_or(u64::MAX);
@@ -338,6 +340,16 @@ impl Memory {
         let elapsed_ms = now.saturating_duration_since(at).as_millis().max(1);
         u64::try_from(bytes * 1000 / elapsed_ms).unwrap_or(u64::MAX)
     }
+}
+
+/// Returns the sequence up to which the routers' consumers acknowledged every event; `None` if one is
+/// missing.
+async fn acknowledged(stream: &Stream<()>) -> Result<Option<u64>, async_nats::Error> {
+    let (mut consumers, mut floors) = (stream.consumers(), Vec::new());
+    while let Some(consumer) = consumers.try_next().await? {
+        floors.push((consumer.name, consumer.ack_floor.stream_sequence));
+    }
+    Ok(least_floor(floors.iter().map(|(name, floor)| (name.as_str(), *floor))))
 }
 
 /// Reads the first event at or above `sequence`.

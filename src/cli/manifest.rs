@@ -42,8 +42,17 @@ const APP_MEMBERS: &[&str] = &[
     "delivery",
 ];
 /// As [`APP_MEMBERS`], for an installation.
-const INSTALLATION_MEMBERS: &[&str] =
-    &["app", "cloudId", "product", "clientKey", "licensed", "environment", "state", "appAccountId"];
+const INSTALLATION_MEMBERS: &[&str] = &[
+    "app",
+    "cloudId",
+    "product",
+    "clientKey",
+    "licensed",
+    "environment",
+    "state",
+    "appAccountId",
+    "retention",
+];
 
 /// Kind of a resource; apps are ordered before installations, which depend on them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]

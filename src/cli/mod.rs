@@ -15,6 +15,7 @@ mod demo;
 pub mod dev;
 pub mod diff;
 pub mod dlq;
+pub mod erase;
 pub mod events;
 mod exit;
 pub mod explain;

@@ -91,6 +91,7 @@ const RANGES: &[(&str, Range)] = &[
     ("delivery.share_guaranteed", Whole(0, TIB)),
     ("delivery.backlog_endpoint_max", Whole(1, TIB)),
     ("delivery.backlog_max_h", Whole(1, YEAR_H)),
+    ("delivery.bodies_days", Whole(0, 90)),
     ("delivery.payload_max", Whole(1024, 64 * MIB)),
     ("delivery.response_max", Whole(0, 64 * MIB)),
     ("delivery.log_bytes_max", Whole(64 * MIB, 1024 * TIB)),

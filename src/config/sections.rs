@@ -254,6 +254,8 @@ pub struct DeliveryConfig {
     pub backlog_endpoint_max: u64,
     /// Time after which a delivery that only waits is dead-lettered as `expired`, in hours.
     pub backlog_max_h: u64,
+    /// Days for which bodies are kept once their delivery ended, unless an installation says otherwise.
+    pub bodies_days: u32,
     /// Maximum body sent to a handler, in bytes.
     pub payload_max: usize,
     /// Maximum number of bytes read of a handler's response.

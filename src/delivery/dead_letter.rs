@@ -12,6 +12,8 @@ use crate::event::codec::{EnvelopeFormat, HeaderList, HeaderLookup, forwarded_he
 
 /// Longest error text kept, in characters.
 const ERROR_CHARS_MAX: usize = 512;
+/// Why the letter of an installation that keeps no bodies has none.
+const RETENTION: &str = "retention";
 
 /// Stores dead letters; implemented in `bus`.
 pub trait DeadLetterBox: Send + Sync {
@@ -95,6 +97,12 @@ impl DeadLetter {
         ]);
         headers.extend(EnvelopeFormat::CLOUD_EVENTS.write(&event.envelope));
         headers.extend(channel_of(delivery.handler()).dead_letter_headers(delivery));
+        let mut body = event.envelope.stored_body(event.body.clone());
+        if !owner.settings.kept_bodies.in_dead_letters {
+            headers.push((dead_letter::BODY_OMITTED, body.len().to_string()));
+            headers.push((dead_letter::BODY_REMOVED, RETENTION.to_owned()));
+            body = Bytes::new();
+        }
         Self {
             kind: DeadLetterKind::Delivery {
                 app: owner.app.clone(),
@@ -102,7 +110,7 @@ impl DeadLetter {
             },
             message_id: redrive.message_id(),
             headers,
-            body: event.envelope.stored_body(event.body.clone()),
+            body,
         }
     }
 

@@ -279,6 +279,11 @@ impl Dispatcher {
         DeliveryOutcome::Dropped(policy)
     }
 
+    /// Counts a parked delivery whose body was erased.
+    pub fn record_erased(&self) {
+        metrics::removed("retry");
+    }
+
     /// Counts a parked delivery whose subscription no longer exists.
     pub fn drop_by_policy(&self) -> DeliveryOutcome {
         let policy = DropPolicy::SubscriptionRemoved;
@@ -462,6 +467,7 @@ fn live_event(delivery: &Delivery, outcome: &DeliveryOutcome, took: Option<Durat
             DeliveryOutcome::Parked(reason) => format!("parked: {}", reason.label()),
             DeliveryOutcome::DeadLettered(reason) => format!("dead: {}", reason.text()),
             DeliveryOutcome::Dropped(_) => "dropped".into(),
+            DeliveryOutcome::Removed(_) => "removed".into(),
         },
         ms: took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
     }

@@ -127,6 +127,11 @@ pub(super) fn dropped(lane: LaneLabel, policy: &'static str) {
     policy_drop(policy);
 }
 
+/// Counts a delivery that was removed before it ended.
+pub(super) fn removed(lane: LaneLabel) {
+    ended("removed", lane).increment(1);
+}
+
 /// Counts a message that `policy` dropped.
 pub(super) fn policy_drop(policy: &'static str) {
     counter!("switchyard_policy_drops_total", "policy" => policy).increment(1);

@@ -70,12 +70,12 @@ pub use log::{
 pub use model::{
     AttemptClass, AttemptEvidence, AttemptOutcome, BodyTemplate, DeadLetterReason, Delivery,
     DeliveryContext, DeliveryOutcome, DropPolicy, JobOrigin, JobOutcome, NextStep, NoPosition,
-    NotAnObject, ParkReason, Phases, PreparedEvent, Progress, RequestedDelay, ResponseExcerpt,
-    RetryContext, StreamPosition, Transport,
+    NotAnObject, ParkReason, Phases, PreparedEvent, Progress, RemovalReason, RequestedDelay,
+    ResponseExcerpt, RetryContext, StreamPosition, Transport,
 };
 pub use parking::{
     MalformedRecord, ParkError, ParkedDelivery, ParkedRecord, ParkingLot, SubscriptionDirectory,
-    UnmatchedFor, job_origin, parked_owner,
+    UnmatchedFor, erased_bytes, is_kept_when_erased, job_origin, parked_owner,
 };
 pub use pause::{BEAT_INTERVAL_MAX, CURRENT_GAP_MAX, Gap, Gaps, PauseDetector, PauseGate};
 pub use plan::{PlannedDelivery, coalesce};

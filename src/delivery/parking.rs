@@ -6,6 +6,7 @@
 //!
 //! Design: `docs/design/parking.md`.
 
+mod erased;
 mod redriven;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use thiserror::Error;
 
+pub use self::erased::{erased_bytes, is_kept_when_erased};
 use super::channel::channel_of;
 use super::model::{
     DeadLetterReason, Delivery, JobOrigin, ParkReason, PreparedEvent, Progress, StreamPosition,

@@ -9,20 +9,22 @@ use super::background::Background;
 use super::broker::Broker;
 use crate::bus::{
     BackpressureGate, CrashRecordBucket, DeadLetterReader, DeadLetterStream, DeliveryLogStream,
-    EventArchiveStream, EventPublisher, FunctionClient, JobBucket, JobOutcomeCounter,
-    ParkingStream, PublishGates, PullSubscription, RepeatRecorder, Repeats, RoomRequests,
-    ShareCounter, StreamMonitor, Trimmer,
+    ErasableStreamsOnBroker, EventArchiveStream, EventPublisher, FunctionClient, JobBucket,
+    JobOutcomeCounter, ParkingStream, PublishGates, PullSubscription, RepeatRecorder, Repeats,
+    RoomRequests, ShareCounter, StreamMonitor, Trimmer,
 };
 use crate::config::Config;
 use crate::delivery::{
-    ChannelPorts, DeliveryLog, Dispatcher, EndpointGoneReport, HttpSender, ParkingLot, Ports,
-    Random, Shares, SubscriptionDirectory, UnmatchedFor,
+    ChannelPorts, DeliveryLog, Dispatcher, EndpointGoneReport, HttpSender, Ports, Random, Shares,
+    SubscriptionDirectory, UnmatchedFor,
 };
 use crate::domain::{InstallationId, SubscriptionId};
 use crate::event::{EventArchive, Publisher};
 use crate::matcher::{Matcher, Subscription};
+use crate::recovery::erase::EraseWork;
 use crate::recovery::jobs::{JobRunner, Jobs};
 use crate::recovery::redrive::{DeadLetters, RedriveWork};
+use crate::recovery::retention::{BodyRetention, RetentionSweeper};
 use crate::registry::Registry;
 use crate::router::Router;
 use crate::telemetry::LiveFeed;
@@ -40,6 +42,7 @@ pub(super) struct Routing {
     pub(super) jobs: Arc<Jobs>,
     pub(super) directory: Arc<dyn SubscriptionDirectory>,
     job_runner: JobRunner,
+    sweeper: RetentionSweeper,
     router: Arc<Router>,
     pulls: Vec<PullSubscription>,
     due: PullSubscription,
@@ -95,7 +98,9 @@ impl Routing {
         let mut ports = ports(broker, (&shares, &gates), &letters, registry, endpoint_reports);
         ports.log = config.delivery.log.then(|| delivery_log(broker, &gates));
         let letters: Arc<dyn DeadLetters> = letters;
-        let (jobs, job_runner) = jobs(broker, &letters, &ports.parking, &directory);
+        let (jobs, job_runner) = jobs(broker, &letters, &ports, &directory);
+        let retention = Arc::new(InstallationRetention(Arc::clone(registry)));
+        let sweeper = RetentionSweeper::new(Arc::clone(&letters), retention, ports.log.clone());
         let random = Random::from_system();
         let router = Router::new(
             config,
@@ -117,6 +122,7 @@ impl Routing {
             jobs,
             directory,
             job_runner,
+            sweeper,
             router,
             pulls,
             due,
@@ -131,6 +137,7 @@ impl Routing {
     pub(super) fn start(self, background: &Background) {
         let Self {
             job_runner,
+            sweeper,
             router,
             pulls,
             due,
@@ -145,6 +152,7 @@ impl Routing {
         }
         background.spawn(share_counter.run());
         background.spawn(job_runner.run());
+        background.spawn(sweeper.run());
         background.spawn(async move { stream_monitor.run().await });
         background.spawn(async move { trimmer.run().await });
         // Ends by itself, after what is running.
@@ -156,13 +164,16 @@ impl Routing {
 fn jobs(
     broker: &Broker,
     letters: &Arc<dyn DeadLetters>,
-    parking: &Arc<dyn ParkingLot>,
+    ports: &Ports,
     directory: &Arc<dyn SubscriptionDirectory>,
 ) -> (Arc<Jobs>, JobRunner) {
-    let bucket = JobBucket::new(broker.connections.control.clone(), broker.subjects.clone());
-    let jobs = Arc::new(Jobs::new(Arc::new(bucket)));
-    let redrive = RedriveWork::new(Arc::clone(letters), Arc::clone(parking), Arc::clone(directory));
-    let runner = JobRunner::new(Arc::clone(&jobs), vec![Arc::new(redrive)]);
+    let (control, subjects) = (&broker.connections.control, &broker.subjects);
+    let jobs = Arc::new(Jobs::new(Arc::new(JobBucket::new(control.clone(), subjects.clone()))));
+    let parking = Arc::clone(&ports.parking);
+    let redrive = RedriveWork::new(Arc::clone(letters), parking, Arc::clone(directory));
+    let streams = Arc::new(ErasableStreamsOnBroker::new(control.clone(), subjects.clone()));
+    let erase = EraseWork::new(streams, Arc::clone(letters), ports.log.clone());
+    let runner = JobRunner::new(Arc::clone(&jobs), vec![Arc::new(redrive), Arc::new(erase)]);
     (jobs, runner)
 }
 
@@ -241,6 +252,25 @@ async fn consumers(
         pull.ensure().await.map_err(|error| anyhow::anyhow!("consumer: {error}"))?;
     }
     Ok((pulls, due))
+}
+
+/// Looks up in the registry for how long bodies are kept.
+struct InstallationRetention(Arc<Registry>);
+
+impl BodyRetention for InstallationRetention {
+    fn days_of(&self, installation: Option<&str>) -> u32 {
+        let settings = self.0.settings();
+        let known = installation.and_then(|id| self.0.installation_by_id_or_token(id));
+        known.map_or(settings.bodies_days, |known| settings.bodies_days_of(&known.record))
+    }
+
+    fn fewest_days(&self) -> u32 {
+        let settings = self.0.settings();
+        let ids = self.0.installation_ids(None, usize::MAX);
+        let known = ids.iter().filter_map(|id| self.0.installation(id.as_str()));
+        let fewest = known.map(|known| settings.bodies_days_of(&known.record)).min();
+        fewest.unwrap_or(settings.bodies_days).min(settings.bodies_days)
+    }
 }
 
 /// Looks subscriptions of parked deliveries up in the registry.

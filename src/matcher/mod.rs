@@ -30,7 +30,7 @@ pub use one_by_one::LateMatches;
 pub use snapshot::Matcher;
 pub use subscription::{
     DeliverySettings, EventConditions, EventSubscription, EventSubscriptions, IncludedProperty,
-    Owner, Subscription,
+    KeptBodies, Owner, Subscription,
 };
 
 #[cfg(test)]

@@ -68,6 +68,22 @@ pub struct DeliverySettings {
     pub profile: RetryProfile,
     /// Whether deliveries are parked instead of attempted.
     pub is_paused: bool,
+    /// What of bodies is kept of them.
+    pub kept_bodies: KeptBodies,
+}
+
+/// What of bodies is kept once a delivery ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct KeptBodies {
+    /// Whether dead letters have the body of the event.
+    pub in_dead_letters: bool,
+    /// Whether the delivery log may have responses of the handler.
+    pub in_log: bool,
+}
+
+impl KeptBodies {
+    /// Everything that is stored is kept.
+    pub const ALL: Self = Self { in_dead_letters: true, in_log: true };
 }
 
 impl DeliverySettings {
@@ -80,6 +96,7 @@ impl DeliverySettings {
             include_properties: Box::default(),
             profile: RetryProfile::default(),
             is_paused: false,
+            kept_bodies: KeptBodies::ALL,
         }
     }
 }

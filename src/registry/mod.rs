@@ -72,8 +72,8 @@ pub use model::{
     DynamicWebhook, EffectiveStatus, EncryptionKeys, Endpoint, EndpointAuth, IgnoreRule,
     IgnoredModule, InstallationRecord, InstallationState, InvalidKeys, KeyId, LifecycleCallbacks,
     ModuleFields, ModuleRecord, ModuleStatus, NoticeEndpoint, PROBLEMS_LISTED_MAX, PendingNotice,
-    Problem, RegistrationApi, Replayed, RequestStyle, RetiringSecret, SignedRequest, SourceRange,
-    TRIGGER, WEBHOOKS, code, listed, summary,
+    Problem, RegistrationApi, Replayed, RequestStyle, Retention, RetiringSecret, SignedRequest,
+    SourceRange, TRIGGER, WEBHOOKS, code, listed, summary,
 };
 pub use replica::{UnreadableDocument, WaitingInstallation};
 pub use revisions::{

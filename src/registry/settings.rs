@@ -1,8 +1,12 @@
 //! Settings and limits of the registry: the sections of the configuration that it reads.
 
-use super::model::{AppKind, AppRecord, EncryptionKeys};
+use super::model::{AppKind, AppRecord, EncryptionKeys, InstallationRecord};
 use crate::config::{Config, LimitsConfig, RegistryConfig};
 use crate::domain::Product;
+use crate::matcher::KeptBodies;
+
+/// Most days for which an installation may keep bodies.
+pub(super) const BODIES_DAYS_MAX: u32 = 90;
 
 /// Settings and limits of the registry.
 #[derive(Clone, Debug)]
@@ -15,6 +19,10 @@ pub struct Settings {
     pub allow_unknown_events: bool,
     /// Keys that encrypt the secrets in documents; without one they are stored in clear.
     pub encryption: EncryptionKeys,
+    /// Days for which bodies are kept of installations that say nothing else.
+    pub bodies_days: u32,
+    /// Age at which records of the delivery log are deleted, in hours.
+    pub log_max_age_h: u64,
     /// `[registry]`
     pub registry: RegistryConfig,
     /// `[limits]`
@@ -30,9 +38,26 @@ impl Settings {
             public_url: public_url.trim_end_matches('/').to_owned(),
             allow_unknown_events: config.events.allow_unknown,
             encryption: EncryptionKeys::default(),
+            bodies_days: config.delivery.bodies_days,
+            log_max_age_h: config.delivery.log_max_age_h,
             registry: config.registry.clone(),
             limits: config.limits.clone(),
         }
+    }
+
+    /// Returns for how many days bodies of an installation are kept.
+    #[must_use]
+    pub fn bodies_days_of(&self, installation: &InstallationRecord) -> u32 {
+        let own = installation.retention.as_ref().map(|retention| retention.bodies_days);
+        own.unwrap_or(self.bodies_days).min(BODIES_DAYS_MAX)
+    }
+
+    /// Returns what of bodies is kept of `days` days: responses only if that is at least as long as the log
+    /// keeps its records, since nothing removes them earlier.
+    #[must_use]
+    pub fn kept_bodies(&self, days: u32) -> KeptBodies {
+        let hours = u64::from(days).saturating_mul(24);
+        KeptBodies { in_dead_letters: days > 0, in_log: hours >= self.log_max_age_h }
     }
 
     /// Returns the limit of dynamic modules of one installation. An app that is not provisioned, or a

@@ -10,8 +10,8 @@ use super::fan_out::FanOut;
 use super::waiting::{LateMatch, WaitingEvents};
 use crate::delivery::{
     DeadLetter, DeadLetterCause, DeadLetterReason, Delivery, DeliveryOutcome, DeliveryReport,
-    Dispatcher, JobOutcome, LogCollector, MalformedRecord, Origin, ParkedDelivery, StreamPosition,
-    SubscriptionDirectory, job_origin, parked_owner,
+    Dispatcher, JobOutcome, LogCollector, MalformedRecord, Origin, ParkedDelivery, RemovalReason,
+    StreamPosition, SubscriptionDirectory, erased_bytes, job_origin, parked_owner,
 };
 use crate::domain::AppId;
 use crate::event::{Event, Message};
@@ -34,6 +34,8 @@ enum Next {
     Match(Box<ParkedDelivery>),
     /// All of its subscriptions were removed.
     Drop(Box<ParkedDelivery>),
+    /// Its body was erased.
+    Erased(Box<ParkedDelivery>),
 }
 
 /// What became of a record that was due.
@@ -51,7 +53,9 @@ impl Settled {
             DeliveryOutcome::Parked(_) => Self::Parked,
             DeliveryOutcome::Delivered => Self::Ended(JobOutcome::Delivered),
             DeliveryOutcome::DeadLettered(_) => Self::Ended(JobOutcome::Dead),
-            DeliveryOutcome::Dropped(_) => Self::Ended(JobOutcome::Dropped),
+            DeliveryOutcome::Dropped(_) | DeliveryOutcome::Removed(_) => {
+                Self::Ended(JobOutcome::Dropped)
+            }
         }
     }
 }
@@ -86,7 +90,8 @@ impl ParkedDeliveries {
             self.dispatcher.end_job_delivery(&origin, outcome).await;
         }
         if let Some(owner) = owner {
-            self.dispatcher.release_parked(&owner, message.payload().len());
+            let bytes = erased_bytes(message.headers());
+            self.dispatcher.release_parked(&owner, bytes.unwrap_or(message.payload().len()));
         }
     }
 
@@ -113,6 +118,15 @@ impl ParkedDeliveries {
                 let report = DeliveryReport::of_removed(&parked);
                 self.record(message, parked.event(), report).await
             }
+            Ok(Next::Erased(parked)) => {
+                self.dispatcher.record_erased();
+                let report = DeliveryReport::of_taken_away(&parked, RemovalReason::Erased);
+                // An event that is not matched yet is no delivery.
+                match parked.subscriptions.is_empty() {
+                    true => report.outcome,
+                    false => self.record(message, parked.event(), report).await,
+                }
+            }
             Err(malformed) => {
                 return self.dead_letter(message, "schema", &malformed.to_string()).await;
             }
@@ -137,6 +151,9 @@ impl ParkedDeliveries {
     /// Reads a parked record and looks its subscriptions up.
     fn next<M: Message>(&self, message: &M) -> Result<Next, MalformedRecord> {
         let parked = ParkedDelivery::read(message.headers(), message.payload())?;
+        if erased_bytes(message.headers()).is_some() {
+            return Ok(Next::Erased(Box::new(parked)));
+        }
         // Asked before the subscriptions: those of an installation that waits no longer are live.
         if self.directory.is_waiting(&parked.installation) {
             return Ok(Next::Wait(Box::new(parked)));

@@ -424,6 +424,22 @@ pub const FAMILIES: &[MetricFamily] = &[
         &[],
         "Records of the delivery log that are not confirmed yet; their events are not acknowledged.",
     ),
+    counter(
+        "switchyard_bodies_removed_total",
+        &["reason"],
+        "Messages removed because an erasure or a retention requires it, by reason.",
+    ),
+    gauge(
+        "switchyard_retention_last_run_timestamp_seconds",
+        &[],
+        "When this replica last looked for dead letters whose bodies are too old.",
+    )
+    .in_seconds(),
+    gauge(
+        "switchyard_retention_bodies_expired",
+        &[],
+        "Dead letters whose bodies are too old and that the last look did not delete.",
+    ),
     // Shares.
     counter(
         "switchyard_policy_drops_total",

@@ -11,6 +11,7 @@
 
 mod attacks;
 mod bad_input;
+mod body_retention;
 mod bounds;
 mod broker_roles;
 mod codes;
@@ -24,6 +25,7 @@ mod delivery_log;
 mod delivery_queries;
 mod discovery;
 mod encryption;
+mod erasure;
 mod fuzzed;
 mod handlers;
 mod health;

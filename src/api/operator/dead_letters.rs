@@ -155,6 +155,7 @@ fn letter_view(state: &Shared, letter: &StoredLetter) -> Value {
     insert_some(&mut view, "attempts", number(dead_letter::ATTEMPTS));
     insert_some(&mut view, "revision", number(dead_letter::REVISION));
     insert_some(&mut view, "omittedBytes", number(dead_letter::BODY_OMITTED));
+    insert_some(&mut view, "bodyRemoved", letter.text(dead_letter::BODY_REMOVED));
     let also: Vec<String> = letter
         .text(parked::COALESCED_WITH)
         .map(|keys| keys.split(' ').map(str::to_owned).collect())

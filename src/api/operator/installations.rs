@@ -97,6 +97,10 @@ fn installation_view(state: &Shared, installation: &AppliedInstallation) -> Valu
         "createdAt": rfc3339(record.created_ms),
         "updatedAt": rfc3339(record.updated_ms),
     });
+    insert_some(&mut view, "bodiesDays", Some(settings.bodies_days_of(record)));
+    let retention = record.retention.as_ref();
+    let retention = retention.map(|own| json!({ "bodiesDays": own.bodies_days }));
+    insert_some(&mut view, "retention", retention);
     insert_some(&mut view, "clientKey", record.client_key.as_ref());
     let previous = record.previous_shared_secret.as_ref();
     let until = previous.and_then(|previous| rfc3339(previous.until_ms));

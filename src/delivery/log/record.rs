@@ -62,6 +62,8 @@ pub enum RecordSource {
     Event,
     /// A parked record.
     Parked,
+    /// A dead letter.
+    DeadLetter,
 }
 
 impl RecordSource {
@@ -69,14 +71,16 @@ impl RecordSource {
         match self {
             Self::Event => "event",
             Self::Parked => "parked",
+            Self::DeadLetter => "dead_letter",
         }
     }
 
-    /// Returns what the deliveries were before: `new` or `parked`.
+    /// Returns what the deliveries were before: `new`, `parked` or `dead`.
     fn before_label(self) -> &'static str {
         match self {
             Self::Event => "new",
             Self::Parked => "parked",
+            Self::DeadLetter => "dead",
         }
     }
 }
@@ -109,6 +113,12 @@ impl Origin {
             stored_ms: None,
             delivery_count: message.delivery_count(),
         }
+    }
+
+    /// Returns the origin of the delivery of a dead letter.
+    #[must_use]
+    pub fn dead_letter() -> Self {
+        Self { source: RecordSource::DeadLetter, stored_ms: None, delivery_count: 1 }
     }
 
     /// Returns the origin of the deliveries of an event that waited to be matched as a parked record.

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::delivery::channel::channel_of;
 use crate::delivery::model::{
     AttemptClass, AttemptEvidence, AttemptOutcome, Delivery, DeliveryOutcome, DropPolicy,
+    RemovalReason,
 };
 use crate::delivery::parking::ParkedDelivery;
 use crate::domain::{DeliveryId, InstallationId, ModuleKey, SubscriptionId};
@@ -69,9 +70,14 @@ impl DeliveryReport {
         number: u32,
         outcome: DeliveryOutcome,
         due: Option<Timestamp>,
-        attempt: Option<Box<AttemptReport>>,
+        mut attempt: Option<Box<AttemptReport>>,
     ) -> Self {
         let subscription = &delivery.subscription;
+        if !subscription.owner.settings.kept_bodies.in_log
+            && let Some(evidence) = attempt.as_mut().and_then(|made| made.evidence.as_mut())
+        {
+            evidence.response = None;
+        }
         Self {
             outcome,
             due,
@@ -116,6 +122,12 @@ impl DeliveryReport {
     pub fn of_removed(parked: &ParkedDelivery) -> Self {
         let policy = DropPolicy::SubscriptionRemoved;
         Self::of_parked(parked, DeliveryOutcome::Dropped(policy), None)
+    }
+
+    /// Creates the report of a delivery that waited, or was dead, and that was removed.
+    #[must_use]
+    pub fn of_taken_away(parked: &ParkedDelivery, reason: RemovalReason) -> Self {
+        Self::of_parked(parked, DeliveryOutcome::Removed(reason), None)
     }
 
     /// Creates the report of a parked delivery whose record cannot be resumed.

@@ -18,7 +18,11 @@ pub struct StoredRecord {
     pub router: String,
     /// When work on the event or the parked record began, milliseconds since the epoch.
     pub started_ms: i64,
-    /// Where the deliveries come from: `event` or `parked`.
+    /// When the original was stored, milliseconds since the epoch, if this is a copy of a record from which
+    /// something was removed.
+    #[serde(default)]
+    pub recorded_ms: Option<i64>,
+    /// Where the deliveries come from: `event`, `parked` or `dead_letter`.
     pub source: String,
     /// How many times the broker delivered that message.
     #[serde(default = "once")]
@@ -70,11 +74,11 @@ pub struct StoredDelivery {
     /// Revision of the subscription.
     #[serde(default)]
     pub revision: Option<u64>,
-    /// What it was before: `new` or `parked`.
+    /// What it was before: `new`, `parked` or `dead`.
     pub from: String,
-    /// What became of it: `delivered`, `parked`, `dead` or `dropped`.
+    /// What became of it: `delivered`, `parked`, `dead`, `dropped` or `removed`.
     pub outcome: String,
-    /// Why it was parked, dead-lettered or dropped.
+    /// Why it was parked, dead-lettered, dropped or removed.
     #[serde(default)]
     pub why: Option<String>,
     /// Number of the attempt that was made, or is next.

@@ -13,10 +13,12 @@ pub enum DeliveryOutcome {
     DeadLettered(DeadLetterReason),
     /// A policy dropped and counted it.
     Dropped(DropPolicy),
+    /// It was removed before it ended.
+    Removed(RemovalReason),
 }
 
 impl DeliveryOutcome {
-    /// Returns its kind: `delivered`, `parked`, `dead` or `dropped`.
+    /// Returns its kind: `delivered`, `parked`, `dead`, `dropped` or `removed`.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
@@ -24,10 +26,11 @@ impl DeliveryOutcome {
             Self::Parked(_) => "parked",
             Self::DeadLettered(_) => "dead",
             Self::Dropped(_) => "dropped",
+            Self::Removed(_) => "removed",
         }
     }
 
-    /// Returns why it was parked, dead-lettered or dropped; none if it was delivered.
+    /// Returns why it was parked, dead-lettered, dropped or removed; none if it was delivered.
     #[must_use]
     pub fn why(&self) -> Option<Cow<'static, str>> {
         match self {
@@ -35,6 +38,27 @@ impl DeliveryOutcome {
             Self::Parked(reason) => Some(reason.label().into()),
             Self::DeadLettered(reason) => Some(reason.text()),
             Self::Dropped(policy) => Some(policy.label().into()),
+            Self::Removed(reason) => Some(reason.label().into()),
+        }
+    }
+}
+
+/// Why what is stored of a delivery was removed; a closed set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RemovalReason {
+    /// An erasure removed it.
+    Erased,
+    /// Its body may not be kept for longer.
+    Expired,
+}
+
+impl RemovalReason {
+    /// Returns its name.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Erased => "erased",
+            Self::Expired => "expired",
         }
     }
 }

@@ -79,6 +79,8 @@ pub mod parked {
     pub const UNMATCHED_APP: &str = "switchyard-unmatched-app";
     /// Evaluation error of the filter, JSON.
     pub const FILTER_ERROR: &str = "switchyard-filter-error";
+    /// Size of the body that an erasure removed.
+    pub const ERASED: &str = "switchyard-erased";
 }
 
 /// Headers of a dead letter only.
@@ -103,8 +105,10 @@ pub mod dead_letter {
     pub const SUBJECT: &str = "switchyard-dlq-subject";
     /// Message id of an event, the event id of publishers that send no `ce-id`.
     pub const MESSAGE_ID: &str = "switchyard-dlq-message-id";
-    /// Size of a body that was too large to be stored with the letter.
+    /// Size of a body that is not stored with the letter: too large, or removed.
     pub const BODY_OMITTED: &str = "switchyard-dlq-body-omitted";
+    /// Why a body that could be stored was omitted: `retention`.
+    pub const BODY_REMOVED: &str = "switchyard-dlq-body-removed";
     /// URL a webhook was posted to.
     pub const WEBHOOK_URL: &str = "switchyard-webhook-url";
     /// Webhook name the app subscribed to; absent if it was posted without a body.

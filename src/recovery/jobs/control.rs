@@ -89,6 +89,14 @@ impl Jobs {
     /// # Errors
     /// Too many jobs are active, or the store does not answer.
     pub async fn create(&self, new: NewJob) -> Result<Job, JobsError> {
+        self.create_private(new, Value::Null).await
+    }
+
+    /// As [`Jobs::create`], with what the document keeps only until the job ends.
+    ///
+    /// # Errors
+    /// See [`Jobs::create`].
+    pub async fn create_private(&self, new: NewJob, private: Value) -> Result<Job, JobsError> {
         let now_ms = clock::broker_now_ms();
         self.make_room(now_ms, new.plan.is_none()).await?;
         let mut job = Job {
@@ -98,6 +106,7 @@ impl Jobs {
             state: JobState::Planned,
             rate: new.rate,
             request: new.request,
+            private,
             cursor: Value::Null,
             counts: JobCounts::new(),
             progress: 0.0,

@@ -193,6 +193,9 @@ pub struct Job {
     pub rate: JobRate,
     /// What to do, as its kind defines it. It never changes.
     pub request: Value,
+    /// What it needs and must not be kept once it ended, as its kind defines it.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub private: Value,
     /// Where it is, as its kind defines it; null before the first step.
     #[serde(default)]
     pub cursor: Value,
@@ -244,7 +247,7 @@ impl Job {
         self.lease.as_ref().is_some_and(|lease| lease.replica == replica)
     }
 
-    /// Changes the state at `now_ms`. A job that does not run has no lease.
+    /// Changes the state at `now_ms`. A job that does not run has no lease, one that ended nothing private.
     pub(super) fn set_state(&mut self, state: JobState, now_ms: i64) {
         self.state = state;
         self.updated_ms = now_ms;
@@ -252,6 +255,9 @@ impl Job {
             self.started_ms.get_or_insert(now_ms);
         } else {
             self.lease = None;
+        }
+        if state.is_ended() {
+            self.private = Value::Null;
         }
     }
 

@@ -15,8 +15,9 @@ use crate::registry::credentials;
 use crate::registry::error::RegisterError;
 use crate::registry::model::{
     AppKind, ClientRecord, FORMAT, InstallationRecord, InstallationState, Problem, ReplayGuard,
-    RetiringSecret, StoredWith, code,
+    Retention, RetiringSecret, StoredWith, code,
 };
+use crate::registry::settings::BODIES_DAYS_MAX;
 use crate::registry::transaction::Mutation;
 use crate::registry::validation::{issued_secret_problem, issued_secret_warning};
 
@@ -39,6 +40,14 @@ pub struct InstallationSpec {
     #[serde(default)]
     state: InstallationState,
     app_account_id: Option<String>,
+    retention: Option<RetentionSpec>,
+}
+
+/// For how long bodies are kept, as an operator submits it.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RetentionSpec {
+    bodies_days: u32,
 }
 
 fn licensed() -> bool {
@@ -111,6 +120,7 @@ impl<'a> Installations<'a> {
             return Err(RegisterError::Invalid(problems));
         }
         let warning = issued_secret_warning(spec.shared_secret.as_ref(), "sharedSecret");
+        let no_bodies = no_bodies_warning(&spec);
         let spec = with_secret(spec, &app, before.as_deref())?;
         let planned = match &before {
             Some(before) => changed_installation(before.as_ref().clone(), &spec),
@@ -150,6 +160,7 @@ impl<'a> Installations<'a> {
             warn!(installation = %id, "the shared secret is short");
             put.warnings.push(warning);
         }
+        put.warnings.extend(no_bodies);
         info!(installation = %id, app = %spec.app, created = put.created, "installation provisioned");
         Ok(put)
     }
@@ -223,6 +234,13 @@ impl<'a> Installations<'a> {
     }
 }
 
+/// Says what it means to keep no bodies.
+fn no_bodies_warning(spec: &InstallationSpec) -> Option<Problem> {
+    let keeps_none = spec.retention.is_some_and(|retention| retention.bodies_days == 0);
+    let message = "dead letters of this installation have no body and cannot be redriven";
+    keeps_none.then(|| Problem::new(code::NO_BODIES, "retention.bodiesDays", message))
+}
+
 fn installation_problems(
     app: &AppliedApp,
     before: Option<&InstallationRecord>,
@@ -233,6 +251,10 @@ fn installation_problems(
         problems.push(Problem::new(code::FORM, "cloudId", "a site has a non-empty id"));
     }
     problems.extend(issued_secret_problem(spec.shared_secret.as_ref(), "sharedSecret"));
+    if spec.retention.is_some_and(|retention| retention.bodies_days > BODIES_DAYS_MAX) {
+        let message = format!("bodies are kept for 0 to {BODIES_DAYS_MAX} days");
+        problems.push(Problem::new(code::FORM, "retention.bodiesDays", message));
+    }
     if app.record.kind == AppKind::Connect {
         // An app with an `installed` callback gets a generated secret.
         let has_secret = spec.shared_secret.is_some()
@@ -308,6 +330,7 @@ fn new_installation(
         environment: String::new(),
         state: spec.state,
         app_account_id: None,
+        retention: None,
         token_hash: token.map(|token| credentials::digest(token.reveal())),
         oauth_clients: BTreeMap::new(),
         ended_clients: Vec::new(),
@@ -348,6 +371,10 @@ fn changed_installation(
     record.environment.clone_from(&spec.environment);
     record.state = spec.state;
     record.app_account_id.clone_from(&spec.app_account_id);
+    // Members that a later release added stay with the days.
+    let unknown = record.retention.take().map(|before| before.unknown).unwrap_or_default();
+    record.retention =
+        spec.retention.map(|RetentionSpec { bodies_days }| Retention { bodies_days, unknown });
     record.updated_ms = clock::now_ms();
     record
 }

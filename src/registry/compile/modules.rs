@@ -10,7 +10,9 @@ use super::conditions::EventConditionsCache;
 use super::handlers;
 use crate::clock;
 use crate::domain::{Handler, ModuleKey, Product, RetryProfile, SubscriptionId};
-use crate::matcher::{DeliverySettings, EventSubscriptions, IncludedProperty, Owner, Subscription};
+use crate::matcher::{
+    DeliverySettings, EventSubscriptions, IncludedProperty, KeptBodies, Owner, Subscription,
+};
 use crate::registry::model::{
     AppKind, DYNAMIC_WEBHOOK, DynamicWebhook, EffectiveStatus, InstallationRecord,
     InstallationState, ModuleFields, ModuleStatus, RegistrationApi, TRIGGER, WEBHOOKS, summary,
@@ -38,6 +40,8 @@ pub(crate) struct ModuleCompiler<'a> {
     pub(crate) conditions: &'a EventConditionsCache,
     /// First token of function subjects.
     pub(crate) prefix: &'a str,
+    /// What of bodies is kept of its deliveries.
+    pub(crate) kept_bodies: KeptBodies,
 }
 
 /// A static or registered module, in one form.
@@ -138,6 +142,7 @@ impl ModuleCompiler<'_> {
         before.app_revision == self.app.map(|app| app.revision)
             && (&old.app, &old.cloud_id, old.state) == (&new.app, &new.cloud_id, new.state)
             && (old.licensed, &old.app_account_id) == (new.licensed, &new.app_account_id)
+            && old.retention == new.retention
             && (&old.client_key, &old.shared_secret) == (&new.client_key, &new.shared_secret)
             && (old.product, &old.environment) == (new.product, &new.environment)
             && (&old.oauth_clients, &old.ended_clients) == (&new.oauth_clients, &new.ended_clients)
@@ -306,6 +311,7 @@ impl ModuleCompiler<'_> {
             include_properties: compiled.include_properties,
             profile: compiled.profile,
             is_paused: declared.status == ModuleStatus::Paused,
+            kept_bodies: self.kept_bodies,
         };
         Subscription {
             owner: self.owner(settings, owners),

@@ -60,6 +60,9 @@ pub struct InstallationRecord {
     /// Account of the app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app_account_id: Option<String>,
+    /// For how long bodies are kept; none = as configured for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Retention>,
     /// SHA-256 of its bearer token, in hex; the token itself is not stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_hash: Option<String>,
@@ -96,6 +99,17 @@ pub struct InstallationRecord {
     /// How its secrets are stored.
     #[serde(skip)]
     pub(crate) stored_with: StoredWith,
+    /// Members that this release does not know.
+    #[serde(flatten)]
+    pub unknown: UnknownMembers,
+}
+
+/// For how long bodies of an installation are kept.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Retention {
+    /// Days, 0 to 90.
+    pub bodies_days: u32,
     /// Members that this release does not know.
     #[serde(flatten)]
     pub unknown: UnknownMembers,

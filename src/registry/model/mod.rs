@@ -40,7 +40,7 @@ pub use dynamic_webhook::DynamicWebhook;
 pub(crate) use encryption::{ENCRYPTED, StoredWith};
 pub use encryption::{EncryptionKeys, InvalidKeys, KeyId};
 pub(crate) use identity::DocumentIdentity;
-pub use installation::{DroppedModules, InstallationRecord, InstallationState};
+pub use installation::{DroppedModules, InstallationRecord, InstallationState, Retention};
 pub(crate) use module::UNDELIVERED_WEBHOOKS;
 pub use module::{
     DYNAMIC_WEBHOOK, EffectiveStatus, ModuleRecord, ModuleStatus, RegistrationApi, TRIGGER,

@@ -182,6 +182,8 @@ pub mod code {
     pub const UNDELIVERED: &str = "SY-2037";
     /// The number of further errors or warnings.
     pub const NOT_LISTED: &str = "SY-2038";
+    /// Warning: an installation that keeps no bodies.
+    pub const NO_BODIES: &str = "SY-2039";
 }
 
 #[cfg(test)]

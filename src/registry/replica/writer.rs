@@ -23,7 +23,7 @@ use crate::registry::compile::{
 use crate::registry::metrics;
 use crate::registry::model::{
     AppRecord, ClientRecord, Document, DocumentError, DynamicWebhook, EffectiveStatus,
-    EncryptionKeys, InstallationRecord, SigningKeysRecord, SiteRecord, decode, discovery_due_ms,
+    InstallationRecord, SigningKeysRecord, SiteRecord, decode, discovery_due_ms,
     expiry_warning_due_ms, family,
 };
 use crate::registry::settings::Settings;
@@ -42,9 +42,7 @@ pub(crate) struct StateWriter {
     expiries: TimerQueue,
     unreadable: Mutex<UnreadableDocuments>,
     unreadable_log: LogBudget,
-    encryption: EncryptionKeys,
-    prefix: String,
-    webhook_life_ms: i64,
+    settings: Settings,
 }
 
 impl StateWriter {
@@ -58,9 +56,7 @@ impl StateWriter {
             expiries: TimerQueue::default(),
             unreadable: Mutex::default(),
             unreadable_log: LogBudget::default(),
-            encryption: settings.encryption.clone(),
-            prefix: settings.prefix.clone(),
-            webhook_life_ms: settings.limits.webhook_life_ms(),
+            settings: settings.clone(),
         }
     }
 
@@ -97,20 +93,20 @@ impl StateWriter {
 
     fn apply_one(&self, key: &str, value: &Bytes, revision: u64) {
         let applied = match family(key) {
-            AppRecord::FAMILY => decode(key, value, &self.encryption)
+            AppRecord::FAMILY => decode(key, value, &self.settings.encryption)
                 .and_then(|record| AppliedApp::new(record, revision))
                 .map(|app| self.put_app(key, app)),
             InstallationRecord::FAMILY => self
                 .installation_record(key, value)
                 .map(|record| self.put_installation(key, record, revision)),
-            ClientRecord::FAMILY => {
-                decode(key, value, &self.encryption).map(|record| self.put_client(key, record))
-            }
-            SigningKeysRecord::FAMILY => {
-                decode(key, value, &self.encryption).and_then(|record| self.put_keys(record))
-            }
+            ClientRecord::FAMILY => decode(key, value, &self.settings.encryption)
+                .map(|record| self.put_client(key, record)),
+            SigningKeysRecord::FAMILY => decode(key, value, &self.settings.encryption)
+                .and_then(|record| self.put_keys(record)),
             // Not applied: commands read it from the store.
-            SiteRecord::FAMILY => decode::<SiteRecord>(key, value, &self.encryption).map(drop),
+            SiteRecord::FAMILY => {
+                decode::<SiteRecord>(key, value, &self.settings.encryption).map(drop)
+            }
             _ => Err(DocumentError::UnknownFamily),
         };
         match applied {
@@ -300,7 +296,7 @@ impl StateWriter {
         value: &Bytes,
     ) -> Result<InstallationRecord, DocumentError> {
         let written = self.replica.own_writes.take(key, value);
-        written.map_or_else(|| decode(key, value, &self.encryption), Ok)
+        written.map_or_else(|| decode(key, value, &self.settings.encryption), Ok)
     }
 
     /// Updates the indexes for an installation.
@@ -359,7 +355,8 @@ impl StateWriter {
             revision,
             programs: &self.replica.programs,
             conditions: &self.conditions,
-            prefix: &self.prefix,
+            prefix: &self.settings.prefix,
+            kept_bodies: self.settings.kept_bodies(self.settings.bodies_days_of(&record)),
         };
         let modules = compiler.modules();
         AppliedInstallation { record, revision, app_revision: app.map(|app| app.revision), modules }
@@ -437,7 +434,8 @@ impl StateWriter {
         let now_ms = clock::broker_now_ms();
         self.expiries.set(&record.id, times.filter(|at_ms| *at_ms > now_ms).min());
         let due_ms = app.and_then(|app| {
-            let warning_ms = expiry_warning_due_ms(&app.record, record, self.webhook_life_ms);
+            let warning_ms =
+                expiry_warning_due_ms(&app.record, record, self.settings.limits.webhook_life_ms());
             let due_ms = discovery_due_ms(&app.record, record).into_iter();
             due_ms.chain(warning_ms).chain(record.notice_due_ms()).min()
         });

@@ -1,0 +1,30 @@
+//! Erasure: removes what is stored of an account or a site, by jobs.
+//!
+//! A job goes over the stores in the order in which a delivery moves through them, and again over what
+//! it waited for, until nothing is left. It says of every message that it found what became of it.
+//!
+//! Cast: [`ErasableStreams`] is the port to the streams. [`EraseRequest`] says what to remove,
+//! [`Needle`] finds an account in bytes, [`EraseReport`] counts, and [`EraseWork`] does it.
+//!
+//! Design: `docs/design/erasure.md`.
+
+mod cut;
+mod needle;
+mod progress;
+mod report;
+mod request;
+mod selection;
+mod store;
+#[cfg(test)]
+mod tests;
+mod work;
+
+pub use needle::Needle;
+pub use progress::report_of;
+pub use report::{EraseReport, KeptReason, StoreReport};
+pub use request::{BadSubject, EraseRequest, EraseSubject, RATE_DEFAULT, new_job};
+pub use store::{
+    ClearedRecord, ErasableStreams, ErasedStore, SequenceRange, StoreBounds, StoredBatch,
+    StoredMessage,
+};
+pub use work::EraseWork;
