@@ -22,6 +22,7 @@ mod modules;
 mod oauth_clients;
 mod problems;
 mod redrives;
+mod replays;
 mod secrets;
 mod signing_keys;
 mod sites;
@@ -47,6 +48,7 @@ pub(super) const ENDPOINTS: &[fn() -> Router<Shared>] = &[
     oauth_clients::routes,
     problems::routes,
     redrives::routes,
+    replays::routes,
     secrets::routes,
     signing_keys::routes,
     sites::routes,

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use async_nats::HeaderMap;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use jiff::Timestamp;
@@ -42,7 +43,16 @@ pub(super) struct ReadMessage {
     pub(super) sequence: u64,
     /// Milliseconds since the epoch.
     pub(super) stored_ms: i64,
+    /// Its headers, with those that the broker adds to an answer.
+    pub(super) headers: HeaderMap,
     pub(super) payload: Bytes,
+}
+
+impl ReadMessage {
+    /// Returns the subject that it is stored at.
+    pub(super) fn subject(&self) -> &str {
+        self.headers.get("Nats-Subject").map(async_nats::HeaderValue::as_str).unwrap_or_default()
+    }
 }
 
 /// Messages in the order of the stream.
@@ -116,7 +126,7 @@ impl DirectReader {
             let message = next.map_err(|_| "no answer in time".to_owned())?;
             let message = message.ok_or("the connection is closed")?;
             match message.status.map(|status| status.as_u16()) {
-                None => batch.add(&message)?,
+                None => batch.add(message)?,
                 Some(END) => {
                     batch.has_more = number(&message, "Nats-Num-Pending")? > 0;
                     return Ok(batch);
@@ -132,16 +142,17 @@ impl DirectReader {
 }
 
 impl ReadBatch {
-    fn add(&mut self, message: &async_nats::Message) -> Result<(), String> {
+    fn add(&mut self, message: async_nats::Message) -> Result<(), String> {
         if self.messages.is_empty() {
-            self.after_first = number(message, "Nats-Num-Pending")?;
+            self.after_first = number(&message, "Nats-Num-Pending")?;
         }
-        let time = text(message, "Nats-Time-Stamp")?;
+        let time = text(&message, "Nats-Time-Stamp")?;
         let time: Timestamp = time.parse().map_err(|error: jiff::Error| error.to_string())?;
         self.messages.push(ReadMessage {
-            sequence: number(message, "Nats-Sequence")?,
+            sequence: number(&message, "Nats-Sequence")?,
             stored_ms: time.as_millisecond(),
-            payload: message.payload.clone(),
+            headers: message.headers.unwrap_or_default(),
+            payload: message.payload,
         });
         Ok(())
     }

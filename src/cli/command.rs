@@ -8,7 +8,7 @@ use super::client::{ErrorStatus, Unreachable};
 use super::exit::{EXIT_INTERNAL, EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE, UsageError};
 use super::{
     apply, check, completion, conform, deliveries, dev, diff, dlq, events, explain, explain_code,
-    export, match_events, modules, nkey, serve, test,
+    export, match_events, modules, nkey, replay, serve, test,
 };
 
 /// Routes Jira events to the apps that registered triggers for them.
@@ -41,6 +41,7 @@ enum Command {
     Diff(diff::DiffArgs),
     Export(export::ExportArgs),
     Dlq(dlq::DlqArgs),
+    Replay(replay::ReplayArgs),
     Nkey(nkey::NkeyArgs),
     Completion(completion::CompletionArgs),
 }
@@ -66,6 +67,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Diff(args) => diff::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Dlq(args) => dlq::run(&args),
+        Command::Replay(args) => replay::run(&args),
         Command::Nkey(args) => nkey::run(&args),
         Command::Completion(args) => completion::run::<Cli>(&args),
     }

@@ -277,7 +277,7 @@ traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         let id = |delivery: &Delivery| DeadLetter::of_delivery(delivery, &cause).message_id;
         let first = id(&delivery);
         for job in ["job_1", "job_2"] {
-            let origin = JobOrigin { job: job.into(), dead_letters: Vec::new() };
+            let origin = JobOrigin { job: job.into(), dead_letters: Vec::new(), replay: None };
             delivery.progress.job = Some(std::sync::Arc::new(origin));
             assert_eq!(id(&delivery), format!("{first}/{job}"));
         }

@@ -7,6 +7,7 @@
 //! Design: `docs/design/parking.md`.
 
 mod redriven;
+mod replayed;
 
 use std::sync::Arc;
 
@@ -14,18 +15,22 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use thiserror::Error;
+use url::Url;
 
 use super::channel::channel_of;
 use super::model::{
-    DeadLetterReason, Delivery, JobOrigin, ParkReason, PreparedEvent, Progress, StreamPosition,
+    DeadLetterReason, Delivery, JobOrigin, ParkReason, PreparedEvent, Progress, ReplayOrigin,
+    StreamPosition,
 };
 use super::shares::{ShareLevel, ShareOwner};
-use crate::domain::{AppId, DeliveryId, FilterError, InstallationId, ModuleKey, SubscriptionId};
-use crate::event::Event;
+use crate::domain::{
+    AppId, CloudId, DeliveryId, FilterError, InstallationId, ModuleKey, SubscriptionId,
+};
 use crate::event::codec::names::{self, parked};
 use crate::event::codec::{
     EnvelopeFormat, HeaderList, HeaderLookup, InvalidHeader, decoded, optional, parsed, required,
 };
+use crate::event::{Envelope, Event};
 use crate::matcher::Subscription;
 
 /// Stores deliveries until they are due; implemented in `bus`.
@@ -62,6 +67,17 @@ pub trait SubscriptionDirectory: Send + Sync {
     /// Returns the live subscriptions of an installation, by its id or the token of its id.
     fn subscriptions_of(&self, _installation: &InstallationId) -> Vec<Arc<Subscription>> {
         Vec::new()
+    }
+
+    /// Returns the live subscriptions of all installations of a site.
+    fn subscriptions_at(&self, _site: &CloudId) -> Vec<Arc<Subscription>> {
+        Vec::new()
+    }
+
+    /// Returns when the module of a subscription was registered or changed last, milliseconds since the
+    /// epoch; none if that is not known.
+    fn changed_ms(&self, _id: &SubscriptionId) -> Option<i64> {
+        None
     }
 
     /// Waits until this replica has applied every change confirmed before this call.
@@ -229,6 +245,9 @@ fn progress_headers(progress: &Progress) -> HeaderList {
     let letters = job.map(|origin| origin.dead_letters.iter().map(ToString::to_string));
     let letters = letters.map(|all| all.collect::<Vec<_>>().join(" "));
     push_present(&mut headers, parked::DEAD_LETTERS, letters);
+    push_present(&mut headers, names::REPLAY, progress.replay_job().map(ToString::to_string));
+    let target = job.and_then(JobOrigin::target).map(ToString::to_string);
+    push_present(&mut headers, parked::TARGET, target);
     push_present(&mut headers, parked::RETRY_REASON, Some(progress.retry_reason.to_string()));
     push_present(
         &mut headers,
@@ -300,15 +319,20 @@ impl ParkedDelivery {
         })
     }
 
+    /// Returns the id of the record of an event that waits for an installation. No module has an empty
+    /// key, so it is the id of no delivery.
+    #[must_use]
+    pub fn unmatched_id(envelope: &Envelope, installation: &InstallationId) -> DeliveryId {
+        let identity = SubscriptionId { installation: installation.clone(), key: "".into() };
+        DeliveryId::derive(&envelope.cloud_id, &envelope.event_id, &identity)
+    }
+
     /// Creates the record of an event that waits for an installation.
     #[must_use]
     pub fn unmatched(event: Event, waiting: UnmatchedFor, now: Timestamp) -> Self {
         let UnmatchedFor { app, installation } = waiting;
-        // No module has an empty key, so the id is that of no delivery.
-        let identity = SubscriptionId { installation: installation.clone(), key: "".into() };
-        let envelope = &event.envelope;
         Self {
-            id: DeliveryId::derive(&envelope.cloud_id, &envelope.event_id, &identity),
+            id: Self::unmatched_id(&event.envelope, &installation),
             installation,
             subscriptions: Vec::new(),
             unmatched_app: Some(app),
@@ -380,6 +404,7 @@ impl ParkedDelivery {
             .map_err(|error| MalformedRecord::Body(error.to_string()))?;
         Ok(Delivery {
             id: self.id,
+            target: self.progress.target(&subscription),
             subscription,
             coalesced_with: coalesced_with.into(),
             prepared: Arc::new(prepared),
@@ -415,6 +440,11 @@ fn read_progress(headers: &impl HeaderLookup) -> Result<Progress, InvalidHeader>
     })
 }
 
+fn optional_url(headers: &impl HeaderLookup) -> Result<Option<Url>, InvalidHeader> {
+    let Some(text) = decoded(headers, parked::TARGET)? else { return Ok(None) };
+    Url::parse(&text).map(Some).map_err(|_| InvalidHeader(parked::TARGET))
+}
+
 /// Reads which job handed over the delivery of a parked record; none if no job did.
 ///
 /// # Errors
@@ -427,7 +457,11 @@ pub fn job_origin(headers: &impl HeaderLookup) -> Result<Option<JobOrigin>, Inva
         text.parse::<StreamPosition>().map_err(|_| InvalidHeader(parked::DEAD_LETTERS))
     };
     let dead_letters = letters.map(position).collect::<Result<_, _>>()?;
-    Ok(Some(JobOrigin { job: (&*job).into(), dead_letters }))
+    let replay = match decoded(headers, names::REPLAY)? {
+        Some(_) => Some(ReplayOrigin { target: optional_url(headers)? }),
+        None => None,
+    };
+    Ok(Some(JobOrigin { job: (&*job).into(), dead_letters, replay }))
 }
 
 #[cfg(test)]
@@ -487,7 +521,8 @@ mod tests {
         let mut delivery = parked_delivery();
         let letters = [(7, 1_000), (9, 2_000)]
             .map(|(sequence, stored_ms)| StreamPosition { sequence, stored_ms });
-        let origin = JobOrigin { job: "job_1".into(), dead_letters: letters.to_vec() };
+        let origin =
+            JobOrigin { job: "job_1".into(), dead_letters: letters.to_vec(), replay: None };
         delivery.progress.job = Some(Arc::new(origin.clone()));
         let record = ParkedRecord::of(&delivery, Timestamp::UNIX_EPOCH, ParkReason::Backoff);
         let headers = Map(record.headers);

@@ -40,6 +40,7 @@ mod pulling;
 mod registration;
 mod remote;
 mod repeats;
+mod replays;
 mod replicas;
 mod restart;
 mod retention;

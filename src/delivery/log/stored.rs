@@ -70,6 +70,9 @@ pub struct StoredDelivery {
     /// Revision of the subscription.
     #[serde(default)]
     pub revision: Option<u64>,
+    /// Replay that handed it over; none if its event or a redrive did.
+    #[serde(default)]
+    pub replay: Option<String>,
     /// What it was before: `new` or `parked`.
     pub from: String,
     /// What became of it: `delivered`, `parked`, `dead` or `dropped`.

@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use url::Url;
+
 use crate::event::Message;
 
 /// Where and when the broker stored a message. A sequence alone is not unique: a stream that is
@@ -53,6 +55,29 @@ pub struct JobOrigin {
     pub job: Arc<str>,
     /// Positions in the dead-letter stream; none if the job redrives no dead letter.
     pub dead_letters: Vec<StreamPosition>,
+    /// Set if the job replays events; none if it redrives dead letters.
+    pub replay: Option<ReplayOrigin>,
+}
+
+/// What the deliveries of a replay have in common.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ReplayOrigin {
+    /// Endpoint that they are sent to in place of their handler; none for the handler.
+    pub target: Option<Url>,
+}
+
+impl JobOrigin {
+    /// Returns the job if it is a replay.
+    #[must_use]
+    pub fn replay_job(&self) -> Option<&Arc<str>> {
+        self.replay.is_some().then_some(&self.job)
+    }
+
+    /// Returns the endpoint that a replay sends to in place of the handler.
+    #[must_use]
+    pub fn target(&self) -> Option<&Url> {
+        self.replay.as_ref()?.target.as_ref()
+    }
 }
 
 /// What became of a delivery that a job handed over.

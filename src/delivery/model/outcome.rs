@@ -46,6 +46,8 @@ pub enum DropPolicy {
     SubscriptionRemoved,
     /// The owner of its dead letter has used its share of the dead-letter stream.
     ShareExceeded,
+    /// The endpoint that a replay sent it to, in place of its handler, did not accept it.
+    TargetFailed,
 }
 
 impl DropPolicy {
@@ -55,6 +57,7 @@ impl DropPolicy {
         match self {
             Self::SubscriptionRemoved => "subscription_removed",
             Self::ShareExceeded => "share_exceeded",
+            Self::TargetFailed => "target_failed",
         }
     }
 }
@@ -80,6 +83,8 @@ pub enum ParkReason {
     Evaluation,
     /// A redrive of its dead letter handed it over.
     Redrive,
+    /// A replay of its event handed it over.
+    Replay,
 }
 
 impl ParkReason {
@@ -96,6 +101,7 @@ impl ParkReason {
             Self::Unreadable => "unreadable",
             Self::Evaluation => "evaluation",
             Self::Redrive => "redrive",
+            Self::Replay => "replay",
         }
     }
 }

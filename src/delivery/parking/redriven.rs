@@ -181,7 +181,7 @@ mod tests {
 
     fn origin() -> JobOrigin {
         let letter = StreamPosition { sequence: 7, stored_ms: 1_000 };
-        JobOrigin { job: "job_1".into(), dead_letters: vec![letter] }
+        JobOrigin { job: "job_1".into(), dead_letters: vec![letter], replay: None }
     }
 
     fn read(letter: DeadLetter, now: Timestamp) -> ParkedDelivery {
