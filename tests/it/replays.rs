@@ -224,7 +224,7 @@ async fn replay_survives_kills_and_leaves_nothing_out() {
     }
     until_settled(&context).await;
     provision(&router, &sink, 1, "XXX").await;
-    assert_eq!(sink.count(), 0, "nobody was subscribed");
+    assert_eq!(sink.count(), 0, "no subscription existed");
     let body = json!({ "installation": "inst-1", "from": "1h", "mode": "missing", "rate": 40 });
     let created = replay(&router, body).await;
     for part in [40, 110] {

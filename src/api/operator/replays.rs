@@ -80,7 +80,7 @@ struct TargetBody {
 
 impl ReplayBody {
     /// Returns the installation, and its module if only that is replayed.
-    fn scope(&self) -> Result<(InstallationId, Option<SubscriptionId>), Problem> {
+    fn scope(&self) -> Result<(InstallationId, Option<SubscriptionId>), ApiError> {
         match (&self.subscription, &self.installation) {
             (Some(text), None) => {
                 let id = SubscriptionId::parse(text).ok_or_else(|| {
@@ -93,7 +93,7 @@ impl ReplayBody {
         }
     }
 
-    fn window(&self, now: Timestamp) -> Result<WindowRequest, Problem> {
+    fn window(&self, now: Timestamp) -> Result<WindowRequest, ApiError> {
         let time = |name, text: &String| {
             let message = "a time is RFC 3339, or an age such as 30m, 2h or 7d";
             time_of(text, now).ok_or_else(|| form(name, message))
@@ -112,8 +112,8 @@ impl ReplayBody {
     }
 }
 
-fn form(path: &str, message: &str) -> Problem {
-    Problem::new(code::FORM, path, message)
+fn form(path: &str, message: &str) -> ApiError {
+    Problem::new(code::FORM, path, message).into()
 }
 
 /// Starts a replay, or only counts what it would do.
@@ -155,13 +155,13 @@ async fn read_request(state: &Shared, body: &ReplayBody) -> Result<ReplayRequest
     }
     let target = body.target.as_ref().map(|target| check_target(state, target)).transpose()?;
     let Some(known) = state.registry.installation(installation.as_str()) else {
-        return Err(form(scope_member(body), "there is no such installation").into());
+        return Err(form(scope_member(body), "there is no such installation"));
     };
     let subscriptions = state.recovery.directory.subscriptions_of(&installation);
     let is_wanted = |id: SubscriptionId| subscription.as_ref().is_none_or(|wanted| *wanted == id);
     if !subscriptions.iter().any(|one| is_wanted(one.id())) {
         let message = "there is no live subscription: none is registered, or it receives no events";
-        return Err(form(scope_member(body), message).into());
+        return Err(form(scope_member(body), message));
     }
     let replay = &state.recovery.replay;
     if replay.log.is_none() && body.mode != ReplayMode::All {
@@ -196,7 +196,7 @@ fn check_target(state: &Shared, target: &TargetBody) -> Result<Url, ApiError> {
 fn not_planned(failure: JobFailure) -> ApiError {
     match failure {
         JobFailure::Later(reason) => ApiError::Unavailable(reason),
-        JobFailure::Never(reason) => form("", &reason).into(),
+        JobFailure::Never(reason) => form("", &reason),
     }
 }
 

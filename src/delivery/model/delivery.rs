@@ -104,7 +104,7 @@ impl Progress {
 
     /// Returns the endpoint that a replay sends to in place of the handler of `subscription`, signed as
     /// for that handler. Handlers whose requests carry a token, or are functions, sign no request to
-    /// another endpoint: whoever gets a token could use it.
+    /// another endpoint: its owner could use the token.
     #[must_use]
     pub fn target(&self, subscription: &Subscription) -> Option<Arc<Handler>> {
         let url = self.job.as_deref()?.target()?.clone();

@@ -12,7 +12,7 @@ use crate::domain::{DeliveryId, SubscriptionId};
 impl PlannedDelivery {
     /// Creates the delivery of `prepared` as a replay hands it over: parked once, not attempted yet. It
     /// has the id of the delivery that the event had. With a target it is another delivery, with an id
-    /// of its own: it neither replaces the other one where that waits, nor stands for it in the log.
+    /// of its own: it neither replaces the other one where that waits, nor counts as it in the log.
     #[must_use]
     pub fn into_replayed(
         self,

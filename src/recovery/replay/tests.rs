@@ -375,8 +375,8 @@ async fn missing_leaves_out_events_that_are_older_than_the_log() {
     let streams = world();
     let parts = MemoryStreams::shared(&streams, directory());
     let coverage = Coverage { log_from_ms: Some(2_000), ..Coverage::default() };
-    let counts = plan(&parts, &ReplayRequest { coverage, ..request(ReplayMode::Missing) });
-    let counts = counts.await.unwrap().counts;
+    let late = ReplayRequest { coverage, ..request(ReplayMode::Missing) };
+    let counts = plan(&parts, &late).await.unwrap().counts;
     assert_eq!(counts["skipped_before_log"], 1, "the one without a record");
     assert_eq!(counts["parked"], expected(ReplayMode::Missing).len() as u64 - 1);
 }
