@@ -19,8 +19,7 @@ use url::Url;
 
 use super::channel::channel_of;
 use super::model::{
-    DeadLetterReason, Delivery, JobOrigin, ParkReason, PreparedEvent, Progress, ReplayOrigin,
-    StreamPosition,
+    DeadLetterReason, Delivery, JobOrigin, ParkReason, PreparedEvent, Progress, StreamPosition,
 };
 use super::shares::{ShareLevel, ShareOwner};
 use crate::domain::{
@@ -246,7 +245,8 @@ fn progress_headers(progress: &Progress) -> HeaderList {
     let letters = letters.map(|all| all.collect::<Vec<_>>().join(" "));
     push_present(&mut headers, parked::DEAD_LETTERS, letters);
     push_present(&mut headers, names::REPLAY, progress.replay_job().map(ToString::to_string));
-    let target = job.and_then(JobOrigin::target).map(ToString::to_string);
+    push_present(&mut headers, names::REPEATED_BY, progress.repeated_by().map(ToString::to_string));
+    let target = job.and_then(|origin| origin.target.as_ref()).map(ToString::to_string);
     push_present(&mut headers, parked::TARGET, target);
     push_present(&mut headers, parked::RETRY_REASON, Some(progress.retry_reason.to_string()));
     push_present(
@@ -457,11 +457,13 @@ pub fn job_origin(headers: &impl HeaderLookup) -> Result<Option<JobOrigin>, Inva
         text.parse::<StreamPosition>().map_err(|_| InvalidHeader(parked::DEAD_LETTERS))
     };
     let dead_letters = letters.map(position).collect::<Result<_, _>>()?;
-    let replay = match decoded(headers, names::REPLAY)? {
-        Some(_) => Some(ReplayOrigin { target: optional_url(headers)? }),
-        None => None,
-    };
-    Ok(Some(JobOrigin { job: (&*job).into(), dead_letters, replay }))
+    Ok(Some(JobOrigin {
+        job: (&*job).into(),
+        dead_letters,
+        is_replay: decoded(headers, names::REPLAY)?.is_some(),
+        repeated_by: decoded(headers, names::REPEATED_BY)?.map(|job| (&*job).into()),
+        target: optional_url(headers)?,
+    }))
 }
 
 #[cfg(test)]
@@ -521,8 +523,7 @@ mod tests {
         let mut delivery = parked_delivery();
         let letters = [(7, 1_000), (9, 2_000)]
             .map(|(sequence, stored_ms)| StreamPosition { sequence, stored_ms });
-        let origin =
-            JobOrigin { job: "job_1".into(), dead_letters: letters.to_vec(), replay: None };
+        let origin = JobOrigin::redrive("job_1", letters.to_vec());
         delivery.progress.job = Some(Arc::new(origin.clone()));
         let record = ParkedRecord::of(&delivery, Timestamp::UNIX_EPOCH, ParkReason::Backoff);
         let headers = Map(record.headers);

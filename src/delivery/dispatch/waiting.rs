@@ -88,7 +88,7 @@ impl Dispatcher {
     ) -> DeliveryOutcome {
         let lane = if parked.progress().parks > 1 { "retry" } else { "live" };
         // That of the target of a replay has no dead letter, see `drop_of_target`.
-        if parked.progress().job.as_deref().is_some_and(|origin| origin.target().is_some()) {
+        if parked.progress().job.as_deref().is_some_and(|origin| origin.target.is_some()) {
             let policy = DropPolicy::TargetFailed;
             metrics::dropped("replay", policy.label());
             return DeliveryOutcome::Dropped(policy);

@@ -31,7 +31,7 @@ pub struct DeliveryReport {
     pub id: Option<DeliveryId>,
     /// Revision of the subscription; none if the subscription is not known.
     pub revision: Option<u64>,
-    /// Replay that handed the delivery over.
+    /// Replay that made the delivery once more; none if its event made it.
     pub replay: Option<Arc<str>>,
     /// Number of the attempt: the one that was made, or else the next one.
     pub number: u32,
@@ -84,7 +84,7 @@ impl DeliveryReport {
             coalesced_with: delivery.coalesced_with.iter().map(|one| one.key.clone()).collect(),
             id: (!has_derived_id(delivery)).then(|| delivery.id.clone()),
             revision: Some(subscription.revision),
-            replay: delivery.progress.replay_job().cloned(),
+            replay: delivery.progress.repeated_by().cloned(),
             number,
             attempt,
         }
@@ -118,7 +118,7 @@ impl DeliveryReport {
             coalesced_with,
             id: (parked.id != derived).then(|| parked.id.clone()),
             revision: None,
-            replay: parked.progress().replay_job().cloned(),
+            replay: parked.progress().repeated_by().cloned(),
             number: parked.progress().attempt,
             attempt: None,
         }

@@ -70,7 +70,7 @@ pub struct StoredDelivery {
     /// Revision of the subscription.
     #[serde(default)]
     pub revision: Option<u64>,
-    /// Replay that handed it over; none if its event or a redrive did.
+    /// Replay that made it once more; none if its event made it.
     #[serde(default)]
     pub replay: Option<String>,
     /// What it was before: `new` or `parked`.

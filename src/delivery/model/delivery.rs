@@ -96,6 +96,12 @@ impl Progress {
         }
     }
 
+    /// Returns the replay that made the delivery once more; none if its event made it.
+    #[must_use]
+    pub fn repeated_by(&self) -> Option<&Arc<str>> {
+        self.job.as_deref()?.repeated_by.as_ref()
+    }
+
     /// Returns the job that started these attempts if it is a replay.
     #[must_use]
     pub fn replay_job(&self) -> Option<&Arc<str>> {
@@ -107,7 +113,7 @@ impl Progress {
     /// another endpoint: its owner could use the token.
     #[must_use]
     pub fn target(&self, subscription: &Subscription) -> Option<Arc<Handler>> {
-        let url = self.job.as_deref()?.target()?.clone();
+        let url = self.job.as_deref()?.target.clone()?;
         let secrets = match &*subscription.owner.settings.handler {
             Handler::Http(endpoint) => endpoint.secrets.clone(),
             Handler::ForgeRemote(remote) => Some(remote.secrets.clone()),

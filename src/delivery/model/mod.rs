@@ -15,6 +15,6 @@ pub use body::{BodyTemplate, DeliveryContext, NotAnObject, RetryContext};
 pub use delivery::{Delivery, PreparedEvent, Progress};
 pub use evidence::{AttemptEvidence, Phases};
 pub use excerpt::ResponseExcerpt;
-pub use job_origin::{JobOrigin, JobOutcome, NoPosition, ReplayOrigin, StreamPosition};
+pub use job_origin::{JobOrigin, JobOutcome, NoPosition, StreamPosition};
 pub use outcome::{DeadLetterReason, DeliveryOutcome, DropPolicy, ParkReason};
 pub use retry_request::RequestedDelay;

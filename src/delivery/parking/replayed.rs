@@ -23,7 +23,7 @@ impl PlannedDelivery {
         let mut delivery = self.into_delivery(prepared, now);
         delivery.progress.parks = 1;
         delivery.progress.job = Some(Arc::clone(origin));
-        if origin.target().is_some() {
+        if origin.target.is_some() {
             delivery.id = id_at_target(&delivery, &origin.job);
             delivery.target = delivery.progress.target(&delivery.subscription);
         }
@@ -56,7 +56,6 @@ impl ParkedRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::ReplayOrigin;
     use crate::delivery::parking::{ParkedDelivery, job_origin};
     use crate::delivery::testing::{delivery_to, function};
     use crate::domain::{Handler, Secret};
@@ -73,9 +72,7 @@ mod tests {
     }
 
     fn replayed(original: &Delivery, target: Option<&str>) -> Delivery {
-        let target = target.map(|url| url.parse().unwrap());
-        let replay = Some(ReplayOrigin { target });
-        let origin = JobOrigin { job: "job_1".into(), dead_letters: Vec::new(), replay };
+        let origin = JobOrigin::replay("job_1", target.map(|url| url.parse().unwrap()));
         let matched = Match {
             subscription: Arc::clone(&original.subscription),
             self_generated: false,

@@ -38,6 +38,8 @@ pub const SEQUENCE: &str = "switchyard-sequence";
 pub const JOB: &str = "switchyard-job";
 /// Job that replays the event (parked records, requests to handlers).
 pub const REPLAY: &str = "switchyard-replay";
+/// Replay that made the delivery once more (parked records, dead letters).
+pub const REPEATED_BY: &str = "switchyard-repeated-by";
 
 /// Headers of a parked record. A dead letter has those of them that a redrive needs.
 pub mod parked {

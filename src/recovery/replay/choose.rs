@@ -11,9 +11,7 @@ use super::request::ReplayRequest;
 use super::streams::ReplayStreams;
 use super::walk::Walk;
 use crate::clock;
-use crate::delivery::{
-    Delivery, JobOrigin, ParkedDelivery, PlannedDelivery, PreparedEvent, ReplayOrigin,
-};
+use crate::delivery::{Delivery, JobOrigin, ParkedDelivery, PlannedDelivery, PreparedEvent};
 use crate::domain::DeliveryId;
 use crate::recovery::jobs::JobCounts;
 use crate::recovery::redrive::{DeadLetters, ReadError};
@@ -101,9 +99,8 @@ impl Chooser<'_> {
         examined: Vec<Examined>,
         walk: &mut Walk,
     ) -> Result<Vec<Chosen>, ReadError> {
-        let replay = Some(ReplayOrigin { target: self.target.clone() });
-        let job = self.job.unwrap_or_default().into();
-        let origin = Arc::new(JobOrigin { job, dead_letters: Vec::new(), replay });
+        let origin = JobOrigin::replay(self.job.unwrap_or_default(), self.target.clone());
+        let origin = Arc::new(origin);
         let (mut all, mut dead) = (Vec::with_capacity(examined.len()), Vec::new());
         for one in examined {
             let mut chosen = Chosen::new(&one);
@@ -167,8 +164,8 @@ impl Chooser<'_> {
         }
     }
 
-    /// Adds their dead letters to deliveries that were dead-lettered: they are deleted once the delivery
-    /// ends, as those of a redrive are.
+    /// Adds their dead letters to deliveries that were dead-lettered. Such a delivery is continued, as by a
+    /// redrive, not made once more; its letters are deleted once it ends.
     async fn link_letters(
         &self,
         all: &mut [Chosen],
@@ -181,12 +178,15 @@ impl Chooser<'_> {
         }
         while !view.find_letters(self.letters).await? {}
         for delivery in all.iter_mut().flat_map(|chosen| &mut chosen.deliveries) {
-            let dead_letters = match dead.contains(&delivery.id) {
+            let letters = match dead.contains(&delivery.id) {
                 true => view.letters(&delivery.id),
                 false => continue,
             };
-            if let Some(origin) = delivery.progress.job.as_deref() {
-                let origin = JobOrigin { dead_letters, ..origin.clone() };
+            if let (Some(origin), Some(newest)) = (delivery.progress.job.as_deref(), letters.last())
+            {
+                let repeated_by = newest.repeated_by.clone();
+                let dead_letters = letters.iter().map(|letter| letter.position).collect();
+                let origin = JobOrigin { dead_letters, repeated_by, ..origin.clone() };
                 delivery.progress.job = Some(Arc::new(origin));
             }
         }

@@ -4,6 +4,7 @@
 //! deliveries than fit, the view ends at an earlier event, and the next view begins there.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aho_corasick::AhoCorasick;
@@ -58,7 +59,15 @@ struct Known {
     /// What became of it last in each replay.
     replays: Vec<(Box<str>, Last)>,
     /// Its dead letters.
-    letters: Vec<StreamPosition>,
+    letters: Vec<Letter>,
+}
+
+/// A dead letter of a delivery.
+#[derive(Clone, Debug)]
+pub(super) struct Letter {
+    pub(super) position: StreamPosition,
+    /// Replay that made the delivery once more; none if its event made it.
+    pub(super) repeated_by: Option<Arc<str>>,
 }
 
 /// What a record says of a delivery.
@@ -187,9 +196,8 @@ impl LogView {
         replays.is_some_and(|replays| replays.iter().any(|(of, _)| **of == *job))
     }
 
-    /// Returns the dead letters of a delivery, as far as [`LogView::find_letters`] found them.
-    #[must_use]
-    pub fn letters(&self, id: &DeliveryId) -> Vec<StreamPosition> {
+    /// Returns the dead letters of a delivery, oldest first, as far as [`LogView::find_letters`] found them.
+    pub(super) fn letters(&self, id: &DeliveryId) -> Vec<Letter> {
         self.known.get(id).map(|known| known.letters.clone()).unwrap_or_default()
     }
 
@@ -219,7 +227,8 @@ impl LogView {
     fn take_letter(&mut self, letter: &StoredLetter) {
         let Some(id) = letter.text(names::DELIVERY_ID) else { return };
         if let Some(known) = self.known.get_mut(&DeliveryId::from_record(&id)) {
-            known.letters.push(letter.id.0);
+            let repeated_by = letter.text(names::REPEATED_BY).map(|job| (&*job).into());
+            known.letters.push(Letter { position: letter.id.0, repeated_by });
         }
     }
 

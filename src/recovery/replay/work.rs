@@ -207,10 +207,11 @@ impl ReplayWork {
             }
         }
         drop(parked);
-        if let Some(prepared) = chosen.prepared.as_ref().filter(|_| !handed_over.is_empty()) {
+        if let Some(prepared) = &chosen.prepared {
             let origin = Origin::replayed(chosen.stored_ms);
             let log = LogCollector::new(self.parts.log.as_deref(), &prepared.event, origin);
-            for delivery in &handed_over {
+            // Those that continue a dead-lettered delivery are not made once more.
+            for delivery in handed_over.iter().filter(|one| is_made_again(one)) {
                 log.add(DeliveryReport::of_replayed(delivery, due)).await;
             }
             log.store().await;
@@ -264,6 +265,12 @@ impl ReplayWork {
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<JobId, Walk>> {
         self.walks.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether the replay makes a delivery once more.
+fn is_made_again(delivery: &Delivery) -> bool {
+    let progress = &delivery.progress;
+    progress.repeated_by().is_some() && progress.repeated_by() == progress.replay_job()
 }
 
 /// Returns what is asked about the events of a request, by the subscriptions that exist now.
