@@ -113,6 +113,7 @@ pub async fn start(
             letters: Arc::clone(&routing.letters),
             jobs: Arc::clone(&routing.jobs),
             directory: Arc::clone(&routing.directory),
+            replay: routing.replay.clone(),
         },
         live: live.clone(),
         shares: Arc::clone(&routing.shares),

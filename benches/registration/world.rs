@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use switchyard::api::{AdminTokens, ApiState, Recovery, router};
 use switchyard::bus::{
     Connections, DeadLetterReader, FailedWebhookStream, JetStreamClient, JobBucket, ManagedServer,
-    Subjects, UnmappedWebhookCounts,
+    ParkingStream, ReplayStreamReader, Subjects, UnmappedWebhookCounts,
 };
 use switchyard::clock;
 use switchyard::config::Config;
@@ -22,6 +22,7 @@ use switchyard::event::NoEventArchive;
 use switchyard::listener::{AuthFailures, BodyIntake};
 use switchyard::matcher::{Matcher, Subscription};
 use switchyard::recovery::jobs::Jobs;
+use switchyard::recovery::replay::{EventReader, ReplayParts};
 use switchyard::registry::{ModuleStatus, Registry, Settings, Store};
 use switchyard::store::{KvOptions, KvStore};
 use tempfile::TempDir;
@@ -53,10 +54,23 @@ pub(crate) struct World {
 /// Dead letters and jobs, which this bench does not use.
 fn recovery(control: &JetStreamClient, subjects: &Subjects, config: &Config) -> Recovery {
     let shares = Arc::new(Shares::new(&config.delivery));
-    Recovery {
-        letters: Arc::new(DeadLetterReader::new(control.clone(), subjects.clone(), shares)),
-        jobs: Arc::new(Jobs::new(Arc::new(JobBucket::new(control.clone(), subjects.clone())))),
+    let (control, subjects) = (|| control.clone(), || subjects.clone());
+    let letters = Arc::new(DeadLetterReader::new(control(), subjects(), Arc::clone(&shares)));
+    let documents = Arc::new(JobBucket::new(control(), subjects()));
+    let replay = ReplayParts {
+        streams: Arc::new(ReplayStreamReader::new(control(), subjects(), false)),
+        letters: letters.clone(),
+        parking: Arc::new(ParkingStream::new(control(), subjects(), shares, Arc::default())),
+        log: None,
         directory: Arc::new(NoSubscriptions),
+        reader: EventReader::new(Arc::default(), config.limits.event, false),
+        jobs: documents.clone(),
+    };
+    Recovery {
+        letters,
+        jobs: Arc::new(Jobs::new(documents)),
+        directory: Arc::new(NoSubscriptions),
+        replay,
     }
 }
 

@@ -23,6 +23,7 @@ mod modules;
 mod oauth_clients;
 mod problems;
 mod redrives;
+mod replays;
 mod revisions;
 mod secrets;
 mod signing_keys;
@@ -50,6 +51,7 @@ pub(super) const ENDPOINTS: &[fn() -> Router<Shared>] = &[
     oauth_clients::routes,
     problems::routes,
     redrives::routes,
+    replays::routes,
     revisions::routes,
     secrets::routes,
     signing_keys::routes,

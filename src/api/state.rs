@@ -13,6 +13,7 @@ use crate::listener::{AuthFailures, BodyIntake};
 use crate::matcher::Matcher;
 use crate::recovery::jobs::Jobs;
 use crate::recovery::redrive::DeadLetters;
+use crate::recovery::replay::ReplayParts;
 use crate::registry::Registry;
 
 /// State shared by all request handlers.
@@ -53,6 +54,8 @@ pub struct Recovery {
     pub jobs: Arc<Jobs>,
     /// Which subscriptions exist.
     pub directory: Arc<dyn SubscriptionDirectory>,
+    /// What replays read and match events with.
+    pub replay: ReplayParts,
 }
 
 /// [`ApiState`] as handlers receive it.

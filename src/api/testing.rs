@@ -30,6 +30,7 @@ use crate::matcher::{Matcher, Subscription};
 use crate::recovery::jobs::Jobs;
 use crate::recovery::jobs::testing::MemoryJobs;
 use crate::recovery::redrive::testing::MemoryLetters;
+use crate::recovery::replay::testing::MemoryStreams;
 use crate::registry::testing::MemoryStore;
 use crate::registry::{Registry, Settings};
 
@@ -152,6 +153,7 @@ pub(super) fn no_recovery() -> Recovery {
         letters: MemoryLetters::of([]),
         jobs: Arc::new(Jobs::new(MemoryJobs::new())),
         directory: Arc::new(NoSubscriptions),
+        replay: MemoryStreams::default().parts(Arc::new(NoSubscriptions)),
     }
 }
 

@@ -41,11 +41,11 @@ pub(super) enum StartAt {
 #[derive(Clone, Debug, Default)]
 pub(super) struct ReadMessage {
     pub(super) subject: Box<str>,
-    /// Its headers, and those that the broker adds.
-    pub(super) headers: HeaderMap,
     pub(super) sequence: u64,
     /// Milliseconds since the epoch.
     pub(super) stored_ms: i64,
+    /// Its headers, with those that the broker adds to an answer.
+    pub(super) headers: HeaderMap,
     pub(super) payload: Bytes,
 }
 
@@ -120,7 +120,7 @@ impl DirectReader {
             let message = next.map_err(|_| "no answer in time".to_owned())?;
             let message = message.ok_or("the connection is closed")?;
             match message.status.map(|status| status.as_u16()) {
-                None => batch.add(&message)?,
+                None => batch.add(message)?,
                 Some(END) => {
                     batch.has_more = number(&message, "Nats-Num-Pending")? > 0;
                     return Ok(batch);
@@ -136,18 +136,18 @@ impl DirectReader {
 }
 
 impl ReadBatch {
-    fn add(&mut self, message: &async_nats::Message) -> Result<(), String> {
+    fn add(&mut self, message: async_nats::Message) -> Result<(), String> {
         if self.messages.is_empty() {
-            self.after_first = number(message, "Nats-Num-Pending")?;
+            self.after_first = number(&message, "Nats-Num-Pending")?;
         }
-        let time = text(message, "Nats-Time-Stamp")?;
+        let time = text(&message, "Nats-Time-Stamp")?;
         let time: Timestamp = time.parse().map_err(|error: jiff::Error| error.to_string())?;
         self.messages.push(ReadMessage {
-            subject: text(message, "Nats-Subject")?.into(),
-            headers: message.headers.clone().unwrap_or_default(),
-            sequence: number(message, "Nats-Sequence")?,
+            subject: text(&message, "Nats-Subject")?.into(),
+            sequence: number(&message, "Nats-Sequence")?,
             stored_ms: time.as_millisecond(),
-            payload: message.payload.clone(),
+            headers: message.headers.unwrap_or_default(),
+            payload: message.payload,
         });
         Ok(())
     }

@@ -81,8 +81,9 @@ impl JobOutcomeCounter {
                 self.delete(LetterId(*letter)).await;
             }
         }
-        if !origin.dead_letters.is_empty() {
-            metrics::redriven(outcome.label());
+        match origin.is_replay {
+            true => metrics::replayed(outcome.label()),
+            false => metrics::redriven(outcome.label()),
         }
         match JobId::parse(&origin.job) {
             Some(id) => self.count(id, outcome).await,

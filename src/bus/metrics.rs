@@ -123,6 +123,11 @@ pub(super) fn redriven(result: &'static str) {
     counter!("switchyard_dlq_redriven_total", "result" => result).increment(1);
 }
 
+/// Counts a delivery that a replay handed over and that ended.
+pub(super) fn replayed(result: &'static str) {
+    counter!("switchyard_replay_deliveries_total", "result" => result).increment(1);
+}
+
 pub(super) fn refused(reason: &'static str) {
     counter!("switchyard_events_refused_total", "reason" => reason).increment(1);
 }

@@ -8,7 +8,7 @@ use super::client::{ErrorStatus, Unreachable};
 use super::exit::{EXIT_INTERNAL, EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE, UsageError};
 use super::{
     apply, check, completion, conform, deliveries, dev, diff, dlq, erase, events, explain,
-    explain_code, export, match_events, modules, nkey, serve, test,
+    explain_code, export, match_events, modules, nkey, replay, serve, test,
 };
 
 /// Routes Jira events to the apps that registered triggers for them.
@@ -42,6 +42,7 @@ enum Command {
     Export(export::ExportArgs),
     Dlq(dlq::DlqArgs),
     Erase(erase::EraseArgs),
+    Replay(replay::ReplayArgs),
     Nkey(nkey::NkeyArgs),
     Completion(completion::CompletionArgs),
 }
@@ -68,6 +69,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Export(args) => export::run(&args),
         Command::Dlq(args) => dlq::run(&args),
         Command::Erase(args) => erase::run(&args),
+        Command::Replay(args) => replay::run(&args),
         Command::Nkey(args) => nkey::run(&args),
         Command::Completion(args) => completion::run::<Cli>(&args),
     }

@@ -1,6 +1,5 @@
 //! `switchyard dlq`: lists, shows, deletes and redrives dead letters.
 
-mod answer;
 mod filter;
 mod redrive;
 
@@ -11,11 +10,11 @@ use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::{Value, json};
 
-use self::answer::{job_path, text};
 use self::filter::FilterArgs;
-use self::redrive::RedriveArgs;
+use self::redrive::{JOBS, RedriveArgs};
 use super::client::{ApiClient, block_on, path_segment};
 use super::io::{Output, print_line, print_row};
+use super::jobs::print_job;
 use super::server_args::ServerArgs;
 
 /// Letters of one page.
@@ -113,21 +112,13 @@ async fn execute(args: &DlqArgs, client: &ApiClient) -> anyhow::Result<ExitCode>
             }
         }
         Action::Redrive(wanted) => return redrive::run(args.output, client, wanted).await,
-        Action::Jobs => redrive::list(args.output, client).await?,
-        Action::Status { job } => {
-            let found = client.send(Method::GET, &job_path(job, ""), &[], &Value::Null).await?;
-            redrive::print_job(args.output, &found)?;
-        }
-        Action::Pause { job } => change(args.output, client, job, "/pause").await?,
-        Action::Resume { job } => change(args.output, client, job, "/resume").await?,
-        Action::Cancel { job } => change(args.output, client, job, "/cancel").await?,
+        Action::Jobs => JOBS.list(args.output, client).await?,
+        Action::Status { job } => print_job(args.output, &JOBS.get(client, job).await?)?,
+        Action::Pause { job } => JOBS.change(args.output, client, job, "/pause").await?,
+        Action::Resume { job } => JOBS.change(args.output, client, job, "/resume").await?,
+        Action::Cancel { job } => JOBS.change(args.output, client, job, "/cancel").await?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-async fn change(output: Output, client: &ApiClient, job: &str, action: &str) -> anyhow::Result<()> {
-    let found = client.send(Method::POST, &job_path(job, action), &[], &json!({})).await?;
-    redrive::print_job(output, &found)
 }
 
 async fn list(
@@ -189,4 +180,9 @@ async fn show(client: &ApiClient, id: &str, body_only: bool) -> anyhow::Result<(
     }
     out.write_all(&body)?;
     Ok(())
+}
+
+/// Returns a member that is a text; empty if there is none.
+fn text<'v>(item: &'v Value, name: &str) -> &'v str {
+    item.get(name).and_then(Value::as_str).unwrap_or_default()
 }

@@ -208,6 +208,7 @@ impl RedriveParts<'_> {
         ];
         let present = [
             (names::JOB, progress.job.as_ref().map(|origin| origin.job.to_string())),
+            (names::REPEATED_BY, progress.repeated_by().map(ToString::to_string)),
             (parked::COALESCED_WITH, (!others.is_empty()).then(|| others.join(" "))),
             (parked::SELF_GENERATED, self.self_generated.then(|| "true".to_owned())),
             (parked::FILTER_ERROR, self.filter_error.map(FilterError::to_json)),
@@ -285,7 +286,7 @@ traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         let id = |delivery: &Delivery| DeadLetter::of_delivery(delivery, &cause).message_id;
         let first = id(&delivery);
         for job in ["job_1", "job_2"] {
-            let origin = JobOrigin { job: job.into(), dead_letters: Vec::new() };
+            let origin = JobOrigin::redrive(job, Vec::new());
             delivery.progress.job = Some(std::sync::Arc::new(origin));
             assert_eq!(id(&delivery), format!("{first}/{job}"));
         }

@@ -180,6 +180,12 @@ impl Dispatcher {
         self.lanes.event_share()
     }
 
+    /// Returns the share of the permits that all deliveries of replays have together.
+    #[must_use]
+    pub fn replay_share(&self) -> EventShare<'_> {
+        self.lanes.replay_share()
+    }
+
     /// Returns the delivery log; none if it is off.
     #[must_use]
     pub fn log(&self) -> Option<&dyn DeliveryLog> {
@@ -273,6 +279,21 @@ impl Dispatcher {
         delivery.retain_live()
     }
 
+    /// Counts a delivery that the target of a replay did not accept. It has no dead letter: a redrive
+    /// would send that to the handler of the module, and the event can be replayed again.
+    fn drop_of_target(
+        &self,
+        delivery: &Delivery,
+        reason: &DeadLetterReason,
+        error: &str,
+    ) -> DeliveryOutcome {
+        let policy = DropPolicy::TargetFailed;
+        metrics::dropped(delivery.lane_label(), policy.label());
+        let reason = reason.text();
+        tracing::info!(delivery_id = %delivery.id, %reason, error, "target of a replay failed");
+        DeliveryOutcome::Dropped(policy)
+    }
+
     fn drop_removed(&self, delivery: &Delivery) -> DeliveryOutcome {
         let policy = DropPolicy::SubscriptionRemoved;
         metrics::dropped(delivery.lane_label(), policy.label());
@@ -353,6 +374,10 @@ impl Dispatcher {
     }
 
     fn report_410(&self, delivery: &Delivery, is_gone: bool) {
+        // The target of a replay says nothing about the endpoint of the module.
+        if delivery.target.is_some() {
+            return;
+        }
         for subscription in delivery.subscriptions() {
             if subscription.stats.record_endpoint_gone(is_gone) {
                 let report = EndpointGoneReport { id: subscription.id(), is_gone };
@@ -363,8 +388,10 @@ impl Dispatcher {
 
     fn record_delivered(&self, delivery: &Delivery) -> DeliveryOutcome {
         let progress = &delivery.progress;
-        for subscription in delivery.subscriptions() {
-            subscription.stats.count_delivered(clock::now_ms());
+        if delivery.target.is_none() {
+            for subscription in delivery.subscriptions() {
+                subscription.stats.count_delivered(clock::now_ms());
+            }
         }
         self.report_410(delivery, false);
         let seconds = clock::broker_now().duration_since(progress.first_seen).as_secs_f64();
@@ -435,6 +462,9 @@ impl Dispatcher {
         reason: DeadLetterReason,
         error: &str,
     ) -> DeliveryOutcome {
+        if delivery.target.is_some() {
+            return self.drop_of_target(delivery, &reason, error);
+        }
         let cause = DeadLetterCause { reason: &reason, stage: "delivery", error };
         let letter = DeadLetter::of_delivery(delivery, &cause);
         if self.ports.dead_letters.put(letter).await == DeadLetterStored::ShareExceeded {
@@ -474,9 +504,11 @@ fn live_event(delivery: &Delivery, outcome: &DeliveryOutcome, took: Option<Durat
 }
 
 fn record_failure(delivery: &Delivery, outcome: &AttemptOutcome) {
-    let reason = format!("{}: {}", outcome.class.label(), outcome.detail);
-    for subscription in delivery.subscriptions() {
-        subscription.stats.count_failed_attempt(&reason);
+    if delivery.target.is_none() {
+        let reason = format!("{}: {}", outcome.class.label(), outcome.detail);
+        for subscription in delivery.subscriptions() {
+            subscription.stats.count_failed_attempt(&reason);
+        }
     }
     tracing::debug!(
         delivery_id = %delivery.id,

@@ -10,7 +10,7 @@ use super::model::{AttemptClass, AttemptOutcome, DeadLetterReason, ParkReason, T
 use super::queue::PermitUse;
 use super::shares::{Amount, ShareLevel};
 
-/// Origin of a delivery as label: `live` or `retry`.
+/// Origin of a delivery as label: `live`, `retry` or `replay`.
 pub(super) type LaneLabel = &'static str;
 
 /// Transport of an attempt as label.
@@ -23,6 +23,7 @@ pub(super) struct DeliveryMetrics {
     queued: Histogram,
     live: LaneMetrics,
     retry: LaneMetrics,
+    replay: LaneMetrics,
     attempt_number: Histogram,
 }
 
@@ -48,6 +49,7 @@ impl Default for DeliveryMetrics {
             queued: histogram!("switchyard_delivery_phase_seconds", "phase" => "queue"),
             live: LaneMetrics::of("live"),
             retry: LaneMetrics::of("retry"),
+            replay: LaneMetrics::of("replay"),
             attempt_number: histogram!("switchyard_delivery_attempt_number"),
         }
     }
@@ -69,7 +71,11 @@ impl DeliveryMetrics {
 
     /// Records a successful delivery, `seconds` after it was first seen.
     pub(super) fn delivered(&self, lane: LaneLabel, attempt: u32, seconds: f64) {
-        let metrics = if lane == "live" { &self.live } else { &self.retry };
+        let metrics = match lane {
+            "live" => &self.live,
+            "replay" => &self.replay,
+            _ => &self.retry,
+        };
         metrics.delivered.increment(1);
         metrics.seconds.record(seconds);
         self.attempt_number.record(f64::from(attempt));

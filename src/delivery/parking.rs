@@ -8,6 +8,7 @@
 
 mod erased;
 mod redriven;
+mod replayed;
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use thiserror::Error;
+use url::Url;
 
 pub use self::erased::{erased_bytes, is_kept_when_erased};
 use super::channel::channel_of;
@@ -22,12 +24,14 @@ use super::model::{
     DeadLetterReason, Delivery, JobOrigin, ParkReason, PreparedEvent, Progress, StreamPosition,
 };
 use super::shares::{ShareLevel, ShareOwner};
-use crate::domain::{AppId, DeliveryId, FilterError, InstallationId, ModuleKey, SubscriptionId};
-use crate::event::Event;
+use crate::domain::{
+    AppId, CloudId, DeliveryId, FilterError, InstallationId, ModuleKey, SubscriptionId,
+};
 use crate::event::codec::names::{self, parked};
 use crate::event::codec::{
     EnvelopeFormat, HeaderList, HeaderLookup, InvalidHeader, decoded, optional, parsed, required,
 };
+use crate::event::{Envelope, Event};
 use crate::matcher::Subscription;
 
 /// Stores deliveries until they are due; implemented in `bus`.
@@ -64,6 +68,17 @@ pub trait SubscriptionDirectory: Send + Sync {
     /// Returns the live subscriptions of an installation, by its id or the token of its id.
     fn subscriptions_of(&self, _installation: &InstallationId) -> Vec<Arc<Subscription>> {
         Vec::new()
+    }
+
+    /// Returns the live subscriptions of all installations of a site.
+    fn subscriptions_at(&self, _site: &CloudId) -> Vec<Arc<Subscription>> {
+        Vec::new()
+    }
+
+    /// Returns when the module of a subscription was registered or changed last, milliseconds since the
+    /// epoch; none if that is not known.
+    fn changed_ms(&self, _id: &SubscriptionId) -> Option<i64> {
+        None
     }
 
     /// Waits until this replica has applied every change confirmed before this call.
@@ -231,6 +246,10 @@ fn progress_headers(progress: &Progress) -> HeaderList {
     let letters = job.map(|origin| origin.dead_letters.iter().map(ToString::to_string));
     let letters = letters.map(|all| all.collect::<Vec<_>>().join(" "));
     push_present(&mut headers, parked::DEAD_LETTERS, letters);
+    push_present(&mut headers, names::REPLAY, progress.replay_job().map(ToString::to_string));
+    push_present(&mut headers, names::REPEATED_BY, progress.repeated_by().map(ToString::to_string));
+    let target = job.and_then(|origin| origin.target.as_ref()).map(ToString::to_string);
+    push_present(&mut headers, parked::TARGET, target);
     push_present(&mut headers, parked::RETRY_REASON, Some(progress.retry_reason.to_string()));
     push_present(
         &mut headers,
@@ -302,15 +321,20 @@ impl ParkedDelivery {
         })
     }
 
+    /// Returns the id of the record of an event that waits for an installation. No module has an empty
+    /// key, so it is the id of no delivery.
+    #[must_use]
+    pub fn unmatched_id(envelope: &Envelope, installation: &InstallationId) -> DeliveryId {
+        let identity = SubscriptionId { installation: installation.clone(), key: "".into() };
+        DeliveryId::derive(&envelope.cloud_id, &envelope.event_id, &identity)
+    }
+
     /// Creates the record of an event that waits for an installation.
     #[must_use]
     pub fn unmatched(event: Event, waiting: UnmatchedFor, now: Timestamp) -> Self {
         let UnmatchedFor { app, installation } = waiting;
-        // No module has an empty key, so the id is that of no delivery.
-        let identity = SubscriptionId { installation: installation.clone(), key: "".into() };
-        let envelope = &event.envelope;
         Self {
-            id: DeliveryId::derive(&envelope.cloud_id, &envelope.event_id, &identity),
+            id: Self::unmatched_id(&event.envelope, &installation),
             installation,
             subscriptions: Vec::new(),
             unmatched_app: Some(app),
@@ -382,6 +406,7 @@ impl ParkedDelivery {
             .map_err(|error| MalformedRecord::Body(error.to_string()))?;
         Ok(Delivery {
             id: self.id,
+            target: self.progress.target(&subscription),
             subscription,
             coalesced_with: coalesced_with.into(),
             prepared: Arc::new(prepared),
@@ -417,6 +442,11 @@ fn read_progress(headers: &impl HeaderLookup) -> Result<Progress, InvalidHeader>
     })
 }
 
+fn optional_url(headers: &impl HeaderLookup) -> Result<Option<Url>, InvalidHeader> {
+    let Some(text) = decoded(headers, parked::TARGET)? else { return Ok(None) };
+    Url::parse(&text).map(Some).map_err(|_| InvalidHeader(parked::TARGET))
+}
+
 /// Reads which job handed over the delivery of a parked record; none if no job did.
 ///
 /// # Errors
@@ -429,7 +459,13 @@ pub fn job_origin(headers: &impl HeaderLookup) -> Result<Option<JobOrigin>, Inva
         text.parse::<StreamPosition>().map_err(|_| InvalidHeader(parked::DEAD_LETTERS))
     };
     let dead_letters = letters.map(position).collect::<Result<_, _>>()?;
-    Ok(Some(JobOrigin { job: (&*job).into(), dead_letters }))
+    Ok(Some(JobOrigin {
+        job: (&*job).into(),
+        dead_letters,
+        is_replay: decoded(headers, names::REPLAY)?.is_some(),
+        repeated_by: decoded(headers, names::REPEATED_BY)?.map(|job| (&*job).into()),
+        target: optional_url(headers)?,
+    }))
 }
 
 #[cfg(test)]
@@ -489,7 +525,7 @@ mod tests {
         let mut delivery = parked_delivery();
         let letters = [(7, 1_000), (9, 2_000)]
             .map(|(sequence, stored_ms)| StreamPosition { sequence, stored_ms });
-        let origin = JobOrigin { job: "job_1".into(), dead_letters: letters.to_vec() };
+        let origin = JobOrigin::redrive("job_1", letters.to_vec());
         delivery.progress.job = Some(Arc::new(origin.clone()));
         let record = ParkedRecord::of(&delivery, Timestamp::UNIX_EPOCH, ParkReason::Backoff);
         let headers = Map(record.headers);

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::channel::{CoalesceKey, channel_of};
 use super::model::{Delivery, PreparedEvent, Progress};
 use crate::domain::{DeliveryId, InstallationId, ModuleKey, SubscriptionId};
+use crate::event::Envelope;
 use crate::matcher::{Match, Subscription};
 
 /// A match, with the further subscriptions that share its delivery.
@@ -47,20 +48,27 @@ pub fn coalesce(matches: Vec<Match>) -> Vec<PlannedDelivery> {
 }
 
 impl PlannedDelivery {
+    /// Returns the id of its delivery of an event.
+    #[must_use]
+    pub fn id(&self, envelope: &Envelope) -> DeliveryId {
+        let identity = identity(&self.matched.subscription);
+        DeliveryId::derive(&envelope.cloud_id, &envelope.event_id, &identity)
+    }
+
     /// Creates the delivery of `prepared`.
     #[must_use]
     pub fn into_delivery(self, prepared: &Arc<PreparedEvent>, now: Timestamp) -> Delivery {
+        let id = self.id(&prepared.event.envelope);
         let Self { matched: found, coalesced_with } = self;
-        let envelope = &prepared.event.envelope;
-        let identity = identity(&found.subscription);
         Delivery {
-            id: DeliveryId::derive(&envelope.cloud_id, &envelope.event_id, &identity),
+            id,
             subscription: found.subscription,
             coalesced_with: coalesced_with.into(),
             prepared: Arc::clone(prepared),
             self_generated: found.self_generated,
             filter_error: found.filter_error.map(|error| *error),
             progress: Progress::new(now),
+            target: None,
         }
     }
 }

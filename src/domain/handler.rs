@@ -25,7 +25,7 @@ impl Handler {
     /// Creates the handler of an HTTP endpoint.
     #[must_use]
     pub fn http(url: Url, secrets: impl Into<SigningSecrets>) -> Self {
-        Self::Http(HttpHandler { url, secrets: secrets.into() })
+        Self::Http(HttpHandler { url, secrets: Some(secrets.into()) })
     }
 
     /// Creates the handler of a function that replies on `subject`.
@@ -40,8 +40,9 @@ impl Handler {
 pub struct HttpHandler {
     /// URL that deliveries are posted to.
     pub url: Url,
-    /// Sign every delivery to this endpoint.
-    pub secrets: SigningSecrets,
+    /// Sign every delivery to this endpoint; none for one that is not of an app, see
+    /// [`SigningSecrets`].
+    pub secrets: Option<SigningSecrets>,
 }
 
 /// A function of an app that replies on a NATS subject.

@@ -11,6 +11,7 @@ use crate::bus::{
     BackpressureGate, CrashRecordBucket, DeadLetterReader, DeadLetterStream, DeliveryLogStream,
     ErasableStreamsOnBroker, EventArchiveStream, EventPublisher, FunctionClient, JobBucket,
     JobOutcomeCounter, ParkingStream, PublishGates, PullSubscription, RepeatRecorder, Repeats,
+    ReplayStreamReader,
     RoomRequests, ShareCounter, StreamMonitor, Trimmer,
 };
 use crate::config::Config;
@@ -18,14 +19,15 @@ use crate::delivery::{
     ChannelPorts, DeliveryLog, Dispatcher, EndpointGoneReport, HttpSender, Ports, Random, Shares,
     SubscriptionDirectory, UnmatchedFor,
 };
-use crate::domain::{InstallationId, SubscriptionId};
+use crate::domain::{CloudId, InstallationId, SubscriptionId};
 use crate::event::{EventArchive, Publisher};
 use crate::matcher::{Matcher, Subscription};
 use crate::recovery::erase::EraseWork;
-use crate::recovery::jobs::{JobRunner, Jobs};
+use crate::recovery::jobs::{JobRunner, JobWork, Jobs};
 use crate::recovery::redrive::{DeadLetters, RedriveWork};
+use crate::recovery::replay::{EventReader, ReplayParts, ReplayWork};
 use crate::recovery::retention::{BodyRetention, RetentionSweeper};
-use crate::registry::Registry;
+use crate::registry::{AppliedInstallation, Registry};
 use crate::router::Router;
 use crate::telemetry::LiveFeed;
 
@@ -41,6 +43,7 @@ pub(super) struct Routing {
     pub(super) letters: Arc<dyn DeadLetters>,
     pub(super) jobs: Arc<Jobs>,
     pub(super) directory: Arc<dyn SubscriptionDirectory>,
+    pub(super) replay: ReplayParts,
     job_runner: JobRunner,
     sweeper: RetentionSweeper,
     router: Arc<Router>,
@@ -98,7 +101,8 @@ impl Routing {
         let mut ports = ports(broker, (&shares, &gates), &letters, registry, endpoint_reports);
         ports.log = config.delivery.log.then(|| delivery_log(broker, &gates));
         let letters: Arc<dyn DeadLetters> = letters;
-        let (jobs, job_runner) = jobs(broker, &letters, &ports, &directory);
+        let replay = replay_parts(config, broker, matcher, (&letters, &directory), &ports);
+        let (jobs, job_runner) = jobs(broker, &replay);
         let retention = Arc::new(InstallationRetention(Arc::clone(registry)));
         let sweeper = RetentionSweeper::new(Arc::clone(&letters), retention, ports.log.clone());
         let random = Random::from_system();
@@ -121,6 +125,7 @@ impl Routing {
             letters,
             jobs,
             directory,
+            replay,
             job_runner,
             sweeper,
             router,
@@ -160,20 +165,42 @@ impl Routing {
     }
 }
 
-/// Connects the jobs of operators, and what they do.
-fn jobs(
+/// Connects what replays need.
+fn replay_parts(
+    config: &Config,
     broker: &Broker,
-    letters: &Arc<dyn DeadLetters>,
+    matcher: &Arc<Matcher>,
+    (letters, directory): (&Arc<dyn DeadLetters>, &Arc<dyn SubscriptionDirectory>),
     ports: &Ports,
-    directory: &Arc<dyn SubscriptionDirectory>,
-) -> (Arc<Jobs>, JobRunner) {
+) -> ReplayParts {
     let (control, subjects) = (&broker.connections.control, &broker.subjects);
-    let jobs = Arc::new(Jobs::new(Arc::new(JobBucket::new(control.clone(), subjects.clone()))));
-    let parking = Arc::clone(&ports.parking);
-    let redrive = RedriveWork::new(Arc::clone(letters), parking, Arc::clone(directory));
+    let reader = |has_log| ReplayStreamReader::new(control.clone(), subjects.clone(), has_log);
+    ReplayParts {
+        streams: Arc::new(reader(ports.log.is_some())),
+        letters: Arc::clone(letters),
+        parking: Arc::clone(&ports.parking),
+        log: ports.log.clone(),
+        directory: Arc::clone(directory),
+        reader: EventReader::new(
+            Arc::clone(matcher),
+            config.limits.event,
+            config.events.trust_body_self,
+        ),
+        jobs: Arc::new(JobBucket::new(control.clone(), subjects.clone())),
+    }
+}
+
+/// Connects the jobs of operators, and what they do.
+fn jobs(broker: &Broker, replay: &ReplayParts) -> (Arc<Jobs>, JobRunner) {
+    let (control, subjects) = (&broker.connections.control, &broker.subjects);
+    let jobs = Arc::new(Jobs::new(Arc::clone(&replay.jobs)));
+    let ReplayParts { letters, parking, directory, log, .. } = replay;
+    let redrive = RedriveWork::new(Arc::clone(letters), Arc::clone(parking), Arc::clone(directory));
     let streams = Arc::new(ErasableStreamsOnBroker::new(control.clone(), subjects.clone()));
-    let erase = EraseWork::new(streams, Arc::clone(letters), ports.log.clone());
-    let runner = JobRunner::new(Arc::clone(&jobs), vec![Arc::new(redrive), Arc::new(erase)]);
+    let erase = EraseWork::new(streams, Arc::clone(letters), log.clone());
+    let works: Vec<Arc<dyn JobWork>> =
+        vec![Arc::new(redrive), Arc::new(ReplayWork::new(replay.clone())), Arc::new(erase)];
+    let runner = JobRunner::new(Arc::clone(&jobs), works);
     (jobs, runner)
 }
 
@@ -294,6 +321,23 @@ impl SubscriptionDirectory for LiveSubscriptions {
         let known = self.0.installation_by_id_or_token(installation.as_str());
         let modules = known.iter().flat_map(|known| &known.modules);
         modules.filter_map(|module| module.subscription.clone()).collect()
+    }
+
+    fn subscriptions_at(&self, site: &CloudId) -> Vec<Arc<Subscription>> {
+        let ids = self.0.installation_ids(None, usize::MAX).into_iter();
+        let known = ids.filter_map(|id| self.0.installation(id.as_str()));
+        let at_site = known.filter(|known| known.record.cloud_id == *site);
+        let of = |known: Arc<AppliedInstallation>| {
+            let live = known.modules.iter().filter_map(|module| module.subscription.clone());
+            live.collect::<Vec<_>>()
+        };
+        at_site.flat_map(of).collect()
+    }
+
+    fn changed_ms(&self, id: &SubscriptionId) -> Option<i64> {
+        let known = self.0.installation(id.installation.as_str())?;
+        let found = known.registered().find(|(record, _)| record.key == id.key);
+        found.map(|(record, _)| record.updated_ms)
     }
 
     fn catch_up(&self) -> BoxFuture<'_, ()> {

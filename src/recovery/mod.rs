@@ -5,18 +5,20 @@
 //! - `jobs/`: long work of operators, one document each: created, paused, resumed, cancelled, and
 //!   executed by exactly one replica at a time.
 //! - `redrive/`: dead letters, and the jobs that deliver them again.
+//! - `replay/`: stored events that are matched and delivered again.
 //! - `erase/`: removes what is stored of an account or a site.
 //! - `retention`: deletes dead letters whose bodies may not be kept any longer.
 //!
 //! Guarantee: a job continues after a restart or `kill -9` of its replica where its document says;
 //! what its last step did is done again at most. The stage does not depend on the broker: it uses
-//! [`jobs::JobStore`], [`redrive::DeadLetters`] and [`erase::ErasableStreams`].
+//! [`jobs::JobStore`], [`redrive::DeadLetters`], [`replay::ReplayStreams`] and [`erase::ErasableStreams`].
 //!
-//! Design: `docs/design/redrive.md`, `docs/design/erasure.md`.
+//! Design: `docs/design/redrive.md`, `docs/design/replay.md`, `docs/design/erasure.md`.
 
 pub mod erase;
 pub mod jobs;
 mod metrics;
 pub mod redrive;
 mod removal;
+pub mod replay;
 pub mod retention;

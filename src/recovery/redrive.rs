@@ -24,7 +24,7 @@ mod work;
 pub use letter::{LetterId, LetterKind, StoredLetter};
 pub use list::{LetterPage, newest_first};
 pub use plan::{Plan, plan};
-pub use query::{BadQuery, LetterQuery, LetterScope};
+pub use query::{BadQuery, LetterQuery, LetterScope, time_of};
 pub use request::{IDS_MAX, RedriveRequest, Selection};
 pub use store::{DeadLetters, LetterBatch, LetterRange, ReadError, Republished, StreamBounds};
 pub use work::RedriveWork;

@@ -16,7 +16,7 @@ pub(super) async fn record_removed(
 ) {
     let LetterKind::Delivery { app, installation } = &letter.kind else { return };
     let (app, installation) = (AppId::from(&**app), InstallationId::from(&**installation));
-    let origin = JobOrigin { job: job.into(), dead_letters: Vec::new() };
+    let origin = JobOrigin::redrive(job, Vec::new());
     let (tokens, now) = ((&app, &installation), clock::broker_now());
     let read = ParkedDelivery::of_dead_letter(letter, letter.body.clone(), tokens, origin, now);
     let Some(parked) = read.ok().filter(|parked| !parked.subscriptions.is_empty()) else { return };

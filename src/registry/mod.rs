@@ -85,6 +85,6 @@ pub use store::{Store, StoreError, StoredDocument, WatchEvent};
 pub use validation::{
     AppSpec, CheckUrl, ConnectModule, DeclaredProperty, FilterCost, HandlerRef, ModuleSpec,
     ProgramCache, StaticModules, Suggestions, Trigger, TriggerEvent, TriggerFilter,
-    ValidatedTrigger, ValidationRules, WebhookDefinition, WebhookSpec, catalog, key_problem,
-    normal_jql,
+    ValidatedTrigger, ValidationRules, WebhookDefinition, WebhookSpec, catalog, check_filter,
+    key_problem, normal_jql,
 };

@@ -101,7 +101,10 @@ impl ParkedDeliveries {
             Ok(Next::Attempt(delivery)) => {
                 let prepared = Arc::clone(&delivery.prepared);
                 let queue_timeout = self.dispatcher.park_after();
-                let report = self.dispatcher.deliver(*delivery, queue_timeout, None).await;
+                let is_replay = delivery.progress.replay_job().is_some();
+                let share = is_replay.then(|| self.dispatcher.replay_share());
+                let delivering = self.dispatcher.deliver(*delivery, queue_timeout, share.as_ref());
+                let report = delivering.await;
                 self.record(message, &prepared.event, report).await
             }
             Ok(Next::Wait(parked)) => {

@@ -408,6 +408,11 @@ pub const FAMILIES: &[MetricFamily] = &[
         &["result"],
         "Dead letters redriven, by what became of them.",
     ),
+    counter(
+        "switchyard_replay_deliveries_total",
+        &["result"],
+        "Deliveries that replays handed over, by what became of them.",
+    ),
     // Delivery log.
     counter(
         "switchyard_log_records_total",

@@ -42,6 +42,7 @@ mod pulling;
 mod registration;
 mod remote;
 mod repeats;
+mod replays;
 mod replicas;
 mod restart;
 mod retention;

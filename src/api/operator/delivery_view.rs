@@ -26,6 +26,7 @@ pub(super) fn delivery_view(item: &LoggedDelivery) -> Value {
         insert_some(&mut view, "also", Some(&one.also));
     }
     insert_some(&mut view, "revision", one.revision);
+    insert_some(&mut view, "replay", one.replay.as_ref());
     insert_some(&mut view, "reason", one.why.as_ref());
     insert_some(&mut view, "class", one.class.as_ref());
     insert_some(&mut view, "status", one.status);

@@ -4,7 +4,7 @@ use super::contract::Attempt;
 use crate::delivery::model::{AttemptClass, AttemptOutcome};
 use crate::delivery::signature::sign_with_all;
 use crate::domain::SigningSecrets;
-use crate::event::codec::HeaderList;
+use crate::event::codec::{HeaderList, names};
 
 /// Name of the header that a request without a body does not carry.
 pub(super) const CONTENT_TYPE: &str = "content-type";
@@ -16,7 +16,7 @@ pub(super) fn common_headers(attempt: &Attempt<'_>) -> HeaderList {
     let delivery = attempt.delivery;
     let event = &delivery.prepared.event;
     let subscription = &delivery.subscription.id();
-    let mut headers = Vec::with_capacity(13);
+    let mut headers = Vec::with_capacity(14);
     headers.extend([
         (CONTENT_TYPE, "application/json".to_owned()),
         ("webhook-id", delivery.id.to_string()),
@@ -28,6 +28,9 @@ pub(super) fn common_headers(attempt: &Attempt<'_>) -> HeaderList {
         ("switchyard-attempt", delivery.progress.attempt.to_string()),
         ("switchyard-sequence", event.sequence.to_string()),
     ]);
+    if let Some(job) = delivery.progress.replay_job() {
+        headers.push((names::REPLAY, job.to_string()));
+    }
     if let Some(traceparent) = &event.envelope.traceparent {
         headers.push(("traceparent", traceparent.to_string()));
     }

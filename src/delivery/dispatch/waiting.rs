@@ -86,9 +86,15 @@ impl Dispatcher {
         reason: DeadLetterReason,
         error: &str,
     ) -> DeliveryOutcome {
+        let lane = if parked.progress().parks > 1 { "retry" } else { "live" };
+        // That of the target of a replay has no dead letter, see `drop_of_target`.
+        if parked.progress().job.as_deref().is_some_and(|origin| origin.target.is_some()) {
+            let policy = DropPolicy::TargetFailed;
+            metrics::dropped("replay", policy.label());
+            return DeliveryOutcome::Dropped(policy);
+        }
         let cause = DeadLetterCause { reason: &reason, stage: "parking", error };
         let letter = DeadLetter::of_waiting(parked, app, &cause);
-        let lane = if parked.progress().parks > 1 { "retry" } else { "live" };
         if self.ports.dead_letters.put(letter).await == DeadLetterStored::ShareExceeded {
             let policy = DropPolicy::ShareExceeded;
             metrics::dropped(lane, policy.label());

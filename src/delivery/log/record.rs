@@ -121,6 +121,12 @@ impl Origin {
         Self { source: RecordSource::DeadLetter, stored_ms: None, delivery_count: 1 }
     }
 
+    /// Returns the origin of deliveries that a replay makes of a stored event.
+    #[must_use]
+    pub fn replayed(stored_ms: i64) -> Self {
+        Self { source: RecordSource::Event, stored_ms: Some(stored_ms), delivery_count: 1 }
+    }
+
     /// Returns the origin of the deliveries of an event that waited to be matched as a parked record.
     pub fn late(message: &impl Message) -> Self {
         Self { source: RecordSource::Event, ..Self::parked(message) }
@@ -167,6 +173,8 @@ struct Entry<'a> {
     id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     revision: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replay: Option<&'a str>,
     from: &'static str,
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -269,6 +277,7 @@ pub(super) fn append(text: &mut Vec<u8>, report: &DeliveryReport, origin: Origin
         also: &report.coalesced_with,
         id: report.id.as_ref().map(DeliveryId::as_str),
         revision: report.revision,
+        replay: report.replay.as_deref(),
         from: origin.source.before_label(),
         outcome: report.outcome.label(),
         why: report.outcome.why(),

@@ -1,6 +1,7 @@
 //! Report of one delivery that is accounted for.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -8,7 +9,7 @@ use jiff::Timestamp;
 use crate::delivery::channel::channel_of;
 use crate::delivery::model::{
     AttemptClass, AttemptEvidence, AttemptOutcome, Delivery, DeliveryOutcome, DropPolicy,
-    RemovalReason,
+    ParkReason, RemovalReason,
 };
 use crate::delivery::parking::ParkedDelivery;
 use crate::domain::{DeliveryId, InstallationId, ModuleKey, SubscriptionId};
@@ -30,6 +31,8 @@ pub struct DeliveryReport {
     pub id: Option<DeliveryId>,
     /// Revision of the subscription; none if the subscription is not known.
     pub revision: Option<u64>,
+    /// Replay that made the delivery once more; none if its event made it.
+    pub replay: Option<Arc<str>>,
     /// Number of the attempt: the one that was made, or else the next one.
     pub number: u32,
     /// The attempt; none if none was made.
@@ -86,9 +89,17 @@ impl DeliveryReport {
             coalesced_with: delivery.coalesced_with.iter().map(|one| one.key.clone()).collect(),
             id: (!has_derived_id(delivery)).then(|| delivery.id.clone()),
             revision: Some(subscription.revision),
+            replay: delivery.progress.repeated_by().cloned(),
             number,
             attempt,
         }
+    }
+
+    /// Creates the report of a delivery that a replay parked until `due`.
+    #[must_use]
+    pub fn of_replayed(delivery: &Delivery, due: Timestamp) -> Self {
+        let outcome = DeliveryOutcome::Parked(ParkReason::Replay);
+        Self::of_delivery(delivery, delivery.progress.attempt, outcome, Some(due), None)
     }
 
     /// Creates the report of a parked delivery that is not attempted.
@@ -112,6 +123,7 @@ impl DeliveryReport {
             coalesced_with,
             id: (parked.id != derived).then(|| parked.id.clone()),
             revision: None,
+            replay: parked.progress().repeated_by().cloned(),
             number: parked.progress().attempt,
             attempt: None,
         }

@@ -74,6 +74,9 @@ pub struct StoredDelivery {
     /// Revision of the subscription.
     #[serde(default)]
     pub revision: Option<u64>,
+    /// Replay that made it once more; none if its event made it.
+    #[serde(default)]
+    pub replay: Option<String>,
     /// What it was before: `new`, `parked` or `dead`.
     pub from: String,
     /// What became of it: `delivered`, `parked`, `dead`, `dropped` or `removed`.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::body::{BodyTemplate, DeliveryContext, NotAnObject, RetryContext};
 use super::job_origin::JobOrigin;
-use crate::domain::{DeliveryId, FilterError, Handler};
+use crate::domain::{DeliveryId, FilterError, Handler, HttpHandler};
 use crate::event::{Decoder, Event};
 use crate::matcher::Subscription;
 
@@ -58,6 +58,8 @@ pub struct Delivery {
     pub filter_error: Option<FilterError>,
     /// Its attempts and parkings so far.
     pub progress: Progress,
+    /// Endpoint that a replay sends it to in place of the handler.
+    pub target: Option<Arc<Handler>>,
 }
 
 /// Attempts and parkings of a delivery so far; survives parking.
@@ -93,13 +95,39 @@ impl Progress {
             job: None,
         }
     }
+
+    /// Returns the replay that made the delivery once more; none if its event made it.
+    #[must_use]
+    pub fn repeated_by(&self) -> Option<&Arc<str>> {
+        self.job.as_deref()?.repeated_by.as_ref()
+    }
+
+    /// Returns the job that started these attempts if it is a replay.
+    #[must_use]
+    pub fn replay_job(&self) -> Option<&Arc<str>> {
+        self.job.as_deref()?.replay_job()
+    }
+
+    /// Returns the endpoint that a replay sends to in place of the handler of `subscription`, signed as
+    /// for that handler. Handlers whose requests carry a token, or are functions, sign no request to
+    /// another endpoint: its owner could use the token.
+    #[must_use]
+    pub fn target(&self, subscription: &Subscription) -> Option<Arc<Handler>> {
+        let url = self.job.as_deref()?.target.clone()?;
+        let secrets = match &*subscription.owner.settings.handler {
+            Handler::Http(endpoint) => endpoint.secrets.clone(),
+            Handler::ForgeRemote(remote) => Some(remote.secrets.clone()),
+            Handler::Function(_) | Handler::Webhook(_) => None,
+        };
+        Some(Arc::new(Handler::Http(HttpHandler { url, secrets })))
+    }
 }
 
 impl Delivery {
     /// Handler that the delivery is sent to.
     #[must_use]
     pub fn handler(&self) -> &Handler {
-        &self.subscription.owner.settings.handler
+        self.target.as_ref().unwrap_or(&self.subscription.owner.settings.handler)
     }
 
     /// Iterates over all subscriptions of this delivery.
@@ -119,10 +147,15 @@ impl Delivery {
         true
     }
 
-    /// Returns `live` for a delivery straight from its event, `retry` for one that was parked.
+    /// Returns `live` for a delivery straight from its event, `replay` for one that a replay handed over,
+    /// `retry` for another one that was parked.
     #[must_use]
     pub fn lane_label(&self) -> &'static str {
-        if self.progress.parks == 0 { "live" } else { "retry" }
+        match self.progress.parks {
+            0 => "live",
+            _ if self.progress.replay_job().is_some() => "replay",
+            _ => "retry",
+        }
     }
 
     /// Renders the event object that the next attempt sends.

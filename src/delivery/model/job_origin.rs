@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use url::Url;
+
 use crate::event::Message;
 
 /// Where and when the broker stored a message. A sequence alone is not unique: a stream that is
@@ -53,6 +55,35 @@ pub struct JobOrigin {
     pub job: Arc<str>,
     /// Positions in the dead-letter stream; none if the job redrives no dead letter.
     pub dead_letters: Vec<StreamPosition>,
+    /// Whether the job replays events; otherwise it redrives dead letters.
+    pub is_replay: bool,
+    /// The replay that made the delivery once more, this one or an earlier one; none if its event made
+    /// it. A job that hands over what was dead-lettered continues that delivery.
+    pub repeated_by: Option<Arc<str>>,
+    /// Endpoint that a replay sends to in place of the handler; none for the handler.
+    pub target: Option<Url>,
+}
+
+impl JobOrigin {
+    /// Returns the origin of deliveries that the redrive `job` hands over.
+    #[must_use]
+    pub fn redrive(job: &str, dead_letters: Vec<StreamPosition>) -> Self {
+        Self { job: job.into(), dead_letters, is_replay: false, repeated_by: None, target: None }
+    }
+
+    /// Returns the origin of deliveries that the replay `job` makes once more.
+    #[must_use]
+    pub fn replay(job: &str, target: Option<Url>) -> Self {
+        let job: Arc<str> = job.into();
+        let repeated_by = Some(Arc::clone(&job));
+        Self { job, dead_letters: Vec::new(), is_replay: true, repeated_by, target }
+    }
+
+    /// Returns the job if it is a replay.
+    #[must_use]
+    pub fn replay_job(&self) -> Option<&Arc<str>> {
+        self.is_replay.then_some(&self.job)
+    }
 }
 
 /// What became of a delivery that a job handed over.

@@ -70,6 +70,8 @@ pub enum DropPolicy {
     SubscriptionRemoved,
     /// The owner of its dead letter has used its share of the dead-letter stream.
     ShareExceeded,
+    /// The endpoint that a replay sent it to, in place of its handler, did not accept it.
+    TargetFailed,
 }
 
 impl DropPolicy {
@@ -79,6 +81,7 @@ impl DropPolicy {
         match self {
             Self::SubscriptionRemoved => "subscription_removed",
             Self::ShareExceeded => "share_exceeded",
+            Self::TargetFailed => "target_failed",
         }
     }
 }
@@ -104,6 +107,8 @@ pub enum ParkReason {
     Evaluation,
     /// A redrive of its dead letter handed it over.
     Redrive,
+    /// A replay of its event handed it over.
+    Replay,
 }
 
 impl ParkReason {
@@ -120,6 +125,7 @@ impl ParkReason {
             Self::Unreadable => "unreadable",
             Self::Evaluation => "evaluation",
             Self::Redrive => "redrive",
+            Self::Replay => "replay",
         }
     }
 }

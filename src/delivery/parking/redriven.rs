@@ -46,6 +46,9 @@ impl ParkedDelivery {
             None => None,
         };
         let sequence = parsed(headers, names::SEQUENCE)?;
+        // It continues the delivery that was dead-lettered.
+        let repeated_by = decoded(headers, names::REPEATED_BY)?.map(|job| (&*job).into());
+        let origin = JobOrigin { repeated_by, ..origin };
         Ok(Self {
             id: DeliveryId::from_record(&required(headers, names::DELIVERY_ID)?),
             installation,
@@ -181,7 +184,7 @@ mod tests {
 
     fn origin() -> JobOrigin {
         let letter = StreamPosition { sequence: 7, stored_ms: 1_000 };
-        JobOrigin { job: "job_1".into(), dead_letters: vec![letter] }
+        JobOrigin::redrive("job_1", vec![letter])
     }
 
     fn read(letter: DeadLetter, now: Timestamp) -> ParkedDelivery {

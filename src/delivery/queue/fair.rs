@@ -22,6 +22,7 @@ use std::collections::VecDeque;
 use slab::Slab;
 
 pub use limits::FairLimits;
+use limits::REPLAYS;
 pub use owners::{EndpointId, EndpointOwners};
 use owners::{Owners, Waiting};
 use share::Share;
@@ -43,6 +44,11 @@ pub struct RequestId(pub(super) usize);
 /// Identifies an event that has a share.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EventShareId(usize);
+
+impl EventShareId {
+    /// The share of all replays together. Their deliveries let all others of an endpoint pass.
+    pub const REPLAYS: Self = Self(REPLAYS);
+}
 
 /// What a request may wait for.
 #[derive(Clone, Copy, Debug)]
@@ -116,6 +122,14 @@ enum RequestState {
 struct EventShare {
     permits: Share,
     waiting: usize,
+    waiting_max: usize,
+}
+
+impl EventShare {
+    fn new(limits: &FairLimits, max: usize) -> Self {
+        let waiting_max = FairLimits::event_waiting(max);
+        Self { permits: limits.reserving(max), waiting: 0, waiting_max }
+    }
 }
 
 /// An attempt that started as a quick one, remembered until it ends or turns slow.
@@ -144,10 +158,13 @@ pub struct FairQueue {
 impl FairQueue {
     /// Creates a queue without owners.
     pub fn new(limits: FairLimits) -> Self {
+        let mut events = Slab::new();
+        let replays = events.insert(EventShare::new(&limits, limits.replay));
+        debug_assert_eq!(replays, REPLAYS, "it is the first one");
         Self {
             total: limits.reserving(limits.total),
             owners: Owners::default(),
-            events: Slab::new(),
+            events,
             requests: Slab::new(),
             quick_starts: VecDeque::new(),
             starts: 0,
@@ -169,13 +186,14 @@ impl FairQueue {
 
     /// Adds an event whose deliveries share a part of the permits.
     pub fn add_event(&mut self) -> EventShareId {
-        let permits = self.limits.reserving(self.limits.event);
-        EventShareId(self.events.insert(EventShare { permits, waiting: 0 }))
+        EventShareId(self.events.insert(EventShare::new(&self.limits, self.limits.event)))
     }
 
     /// Removes an event that has no request.
     pub fn remove_event(&mut self, id: EventShareId) {
-        self.events.try_remove(id.0);
+        if id != EventShareId::REPLAYS {
+            self.events.try_remove(id.0);
+        }
     }
 
     /// Requests a permit for an attempt at an endpoint.
@@ -298,10 +316,8 @@ impl FairQueue {
         if queue.app_waiting >= self.limits.app_waiting && expected_us > patience.timeout_us / 2 {
             return Some(WaitingLimit::App);
         }
-        let waiting = event.and_then(|event| self.events.get(event)).map(|event| event.waiting);
-        waiting
-            .is_some_and(|waiting| waiting >= self.limits.event_waiting())
-            .then_some(WaitingLimit::Event)
+        let event = event.and_then(|event| self.events.get(event));
+        event.is_some_and(|event| event.waiting >= event.waiting_max).then_some(WaitingLimit::Event)
     }
 
     fn count_waiting(&mut self, event: Option<usize>, change: isize) {

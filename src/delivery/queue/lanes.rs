@@ -81,6 +81,12 @@ impl<C> Lanes<C> {
         self.permits.add_event()
     }
 
+    /// Returns the share of the permits that all deliveries of replays have together.
+    #[must_use]
+    pub(crate) fn replay_share(&self) -> EventShare<'_> {
+        self.permits.replays()
+    }
+
     /// Waits at most `queue_timeout` for a permit of `lane`, within the share of `event`.
     ///
     /// # Errors

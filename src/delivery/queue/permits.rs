@@ -36,7 +36,8 @@ pub(crate) struct Permit<'a> {
     is_measured: AtomicBool,
 }
 
-/// Share of the permits that the deliveries of one event have together; returned on drop.
+/// Share of the permits that the deliveries of one event, or those of all replays, have together;
+/// returned on drop, unless it is that of replays.
 #[derive(Debug)]
 pub struct EventShare<'a> {
     permits: &'a Permits,
@@ -69,6 +70,10 @@ impl Permits {
 
     pub(super) fn add_event(&self) -> EventShare<'_> {
         EventShare { permits: self, id: self.lock().queue.add_event() }
+    }
+
+    pub(super) fn replays(&self) -> EventShare<'_> {
+        EventShare { permits: self, id: EventShareId::REPLAYS }
     }
 
     pub(super) fn permit_use(&self) -> PermitUse {

@@ -36,11 +36,17 @@ pub const DELIVERY_ID: &str = "switchyard-delivery-id";
 pub const SEQUENCE: &str = "switchyard-sequence";
 /// Job that the present attempts belong to (parked records, dead letters).
 pub const JOB: &str = "switchyard-job";
+/// Job that replays the event (parked records, requests to handlers).
+pub const REPLAY: &str = "switchyard-replay";
+/// Replay that made the delivery once more (parked records, dead letters).
+pub const REPEATED_BY: &str = "switchyard-repeated-by";
 
 /// Headers of a parked record. A dead letter has those of them that a redrive needs.
 pub mod parked {
     /// Positions of the dead letters that the delivery redrives, separated by spaces.
     pub const DEAD_LETTERS: &str = "switchyard-dead-letters";
+    /// Endpoint that a replay sends the delivery to in place of its handler.
+    pub const TARGET: &str = "switchyard-target";
     /// Installation of the delivery.
     pub const INSTALLATION: &str = "switchyard-installation";
     /// Module of the delivery.

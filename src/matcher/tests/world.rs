@@ -10,13 +10,14 @@ use switchyard_expr::reference::Tree;
 use switchyard_expr::{CheckProfile, Env, Program, Value, compile};
 
 use super::generate::Act;
+use crate::clock;
 use crate::domain::{Handler, OnError, SubscriptionId};
 use crate::event::{AppValues, Attributes, DecodeError, Decoder, Event, HeaderLookup, Permissions};
 use crate::matcher::index::Defect;
 use crate::matcher::indexer::BuildSegment;
 use crate::matcher::{
-    DeliverySettings, EventConditions, EventSubscription, LeftOut, Match, MatchLimits, Matcher,
-    Matches, Owner, Scratch, Subscription,
+    DeliverySettings, EventConditions, EventSubscription, LeftOut, Match, MatchAgain, MatchLimits,
+    Matcher, Matches, Owner, Scratch, Subscription,
 };
 use crate::telemetry::SubscriptionStats;
 
@@ -171,6 +172,14 @@ impl World {
             matches.extend(late.matches);
             outcome.failures.extend(late.failures);
         }
+        let live: Vec<_> = self.live.values().flatten().map(|(one, _)| Arc::clone(one)).collect();
+        let again = MatchAgain { now_ms: clock::broker_now_ms(), condition: None };
+        let again = self.matcher.match_again(&live, (routing_key, decoder), again);
+        let ids = |matches: &[Match]| {
+            let ids = matches.iter().map(|one| (one.subscription.id(), one.filter_error.is_some()));
+            ids.collect::<BTreeSet<_>>()
+        };
+        assert_eq!(ids(&again.matches), ids(&matches), "it matches again as it matched");
         (matches, outcome.clone())
     }
 

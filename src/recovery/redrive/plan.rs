@@ -94,7 +94,7 @@ pub(super) fn decide(
             (AppId::from(&**app), InstallationId::from(&**installation))
         }
     };
-    let origin = JobOrigin { job: job.into(), dead_letters: vec![letter.id.0] };
+    let origin = JobOrigin::redrive(job, vec![letter.id.0]);
     let tokens = (&app, &installation);
     let body = letter.body.clone();
     let parked = match ParkedDelivery::of_dead_letter(letter, body, tokens, origin, now) {

@@ -138,8 +138,9 @@ fn is_reason(text: &str) -> bool {
     DeadLetterReason::LABELS.contains(&text) || status().is_some()
 }
 
-/// Returns the time that a text says, or that is as long ago as it says.
-fn time_of(text: &str, now: Timestamp) -> Option<Timestamp> {
+/// Returns the time that a text says, RFC 3339, or that is as long ago as it says: `30m`, `2h`, `7d`.
+#[must_use]
+pub fn time_of(text: &str, now: Timestamp) -> Option<Timestamp> {
     if let Ok(time) = text.parse() {
         return Some(time);
     }

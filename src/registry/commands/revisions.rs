@@ -217,6 +217,7 @@ impl<'a> Revisions<'a> {
         let applied = applied.ok_or_else(|| failed("the installation does not exist any more"))?;
         let data = revision.data.as_ref().ok_or_else(|| failed("the module was removed"))?;
         let app = state.app(applied.record.app.as_str());
+        let settings = &self.context.settings;
         let compiler = ModuleCompiler {
             app: app.as_deref(),
             installation: &applied.record,
@@ -224,7 +225,8 @@ impl<'a> Revisions<'a> {
             revision: revision.document,
             programs: &self.context.replica.programs,
             conditions: &EventConditionsCache::default(),
-            prefix: &self.context.settings.prefix,
+            kept_bodies: settings.kept_bodies(settings.bodies_days_of(&applied.record)),
+            prefix: &settings.prefix,
         };
         let kind = (revision.module_type.as_str(), revision.installation.is_none());
         let compiled = compiler.as_of(&revision.key, kind, data);

@@ -38,6 +38,19 @@ pub(crate) fn compile(
     }
 }
 
+/// Checks a filter that is not registered, such as the further condition of a replay; `path` is its path
+/// in the request.
+///
+/// # Errors
+/// Its errors, with their positions.
+pub fn check_filter(source: &str, path: &str) -> Result<(), Vec<Problem>> {
+    let compiled = switchyard_expr::compile_for(source, CheckProfile::Filter, &Usage::default());
+    compiled.map(|_| ()).map_err(|rejected| {
+        let errors = rejected.diagnostics.iter().filter(|one| one.severity == Severity::Error);
+        errors.map(|one| problem(one, source, path)).collect()
+    })
+}
+
 /// Compiles a filter that was accepted before, without warnings or new checks: a later version that
 /// knows more mistakes must not drop an accepted filter.
 pub(crate) fn compile_accepted(

@@ -35,7 +35,7 @@ pub(crate) use discovery_response::{
 pub use dynamic_webhook::WebhookSpec;
 pub use forge_module::ModuleSpec;
 pub(crate) use forge_module::with_key;
-pub use language::normal_jql;
+pub use language::{check_filter, normal_jql};
 pub use module_key::key_problem;
 pub(crate) use module_types::is_known_type;
 pub use program_cache::ProgramCache;

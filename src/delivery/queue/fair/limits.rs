@@ -5,6 +5,10 @@ use crate::config::{DeliveryConfig, part_of};
 
 /// Part of an event's share that its deliveries may use as waiting places: so many per permit.
 const WAITING_PER_EVENT_PERMIT: usize = 4;
+/// Number of the event whose share replays have: the first one that is added, and never removed.
+pub(super) const REPLAYS: usize = 0;
+/// Part of all permits that the deliveries of replays may hold together.
+const REPLAY_SHARE: f64 = 0.2;
 
 /// How many permits and waiting places each owner may hold.
 #[derive(Clone, Debug)]
@@ -21,6 +25,8 @@ pub struct FairLimits {
     pub app_host: usize,
     /// Of one event.
     pub event: usize,
+    /// Of all replays together.
+    pub replay: usize,
     /// At one endpoint.
     pub endpoint: usize,
     /// Part of the permits that slow attempts may hold together, 0.0 to 1.0.
@@ -43,6 +49,7 @@ impl FairLimits {
             host,
             app_host: part(host, config.app_host_share),
             event: part(total, config.event_share),
+            replay: part(total, REPLAY_SHARE),
             endpoint: config.endpoint_concurrency,
             slow_share: config.slow_share,
             endpoint_waiting: config.endpoint_queue_max,
@@ -50,9 +57,9 @@ impl FairLimits {
         }
     }
 
-    /// Returns how many deliveries of one event may wait.
-    pub(super) fn event_waiting(&self) -> usize {
-        self.event.saturating_mul(WAITING_PER_EVENT_PERMIT)
+    /// Returns how many deliveries of an event may wait that may hold `max` permits.
+    pub(super) fn event_waiting(max: usize) -> usize {
+        max.saturating_mul(WAITING_PER_EVENT_PERMIT)
     }
 
     /// Returns an unused share of `max` permits with a reserve for quick attempts.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use slab::Slab;
 
-use super::limits::FairLimits;
+use super::limits::{FairLimits, REPLAYS};
 use super::share::Share;
 use crate::domain::{AppId, InstallationId};
 
@@ -378,9 +378,13 @@ impl Owners {
             {
                 continue;
             }
-            // First come, except that a delivery of an event over its share lets others pass.
-            let mut waiting = endpoint.waiting.iter();
-            let place = waiting.position(|waiting| admits(is_slow, waiting.event));
+            // First come, except that a delivery of an event over its share lets others pass, and
+            // that of a replay lets all others pass.
+            let is_next = |waiting: &Waiting, is_replay: bool| {
+                (waiting.event == Some(REPLAYS)) == is_replay && admits(is_slow, waiting.event)
+            };
+            let place = |is_replay| endpoint.waiting.iter().position(|w| is_next(w, is_replay));
+            let place = place(false).or_else(|| place(true));
             let queue = &mut self.endpoints.get_mut(index)?.waiting;
             if let Some(found) = place.and_then(|place| queue.remove(place)) {
                 self.count_waiting(index);

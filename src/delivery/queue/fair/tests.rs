@@ -17,6 +17,7 @@ fn limits() -> FairLimits {
         host: 8,
         app_host: 6,
         event: 3,
+        replay: 3,
         endpoint: 2,
         slow_share: 0.75,
         endpoint_waiting: 50,
@@ -210,6 +211,28 @@ fn hanging_handlers_of_a_wide_event_leave_a_permit_to_its_quick_ones() {
     }
     world.now_us = 10_000_000;
     assert!(matches!(world.request(30, quick, Some(event)), Response::Granted(_)));
+}
+
+#[test]
+fn replays_hold_their_share_and_let_others_of_an_endpoint_pass() {
+    let mut world = World::new(FairLimits { endpoint: 1, replay: 3, ..limits() });
+    let replays = Some(EventShareId::REPLAYS);
+    let ends: Vec<_> = (0..6).map(|app| world.endpoint(app, 0, app)).collect();
+    let responses: Vec<_> =
+        ends.iter().enumerate().map(|(app, at)| world.request(app, *at, replays)).collect();
+    let granted = |response: &&Response| matches!(response, Response::Granted(_));
+    assert_eq!(responses.iter().filter(granted).count(), 2, "the slow part of three permits");
+
+    let mut world = World::new(FairLimits { endpoint: 1, ..limits() });
+    let at = world.endpoint(0, 0, 0);
+    let Response::Granted(running) = world.request(0, at, None) else { panic!("no permit") };
+    let Response::Waiting(replayed) = world.request(0, at, replays) else { panic!("it waits") };
+    let Response::Waiting(live) = world.request(0, at, None) else { panic!("it waits") };
+    assert_eq!(world.finish(running), [live], "the later one, since the first is replayed");
+    assert_eq!(world.finish(live), [replayed]);
+    world.queue.remove_event(EventShareId::REPLAYS);
+    world.finish(replayed);
+    assert!(matches!(world.request(0, at, replays), Response::Granted(_)), "it is never removed");
 }
 
 #[test]

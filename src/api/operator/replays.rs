@@ -1,0 +1,278 @@
+//! Operator endpoints for replays of stored events, which are jobs.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::post;
+use axum::{Json, Router};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use url::Url;
+
+use super::job_view::job_view;
+use crate::api::error::ApiError;
+use crate::api::extract::{JsonObject, PathId};
+use crate::api::json::{insert_some, rfc3339};
+use crate::api::state::{Shared, route};
+use crate::clock;
+use crate::domain::{InstallationId, SubscriptionId};
+use crate::recovery::jobs::{
+    Job, JobFailure, JobId, JobKind, JobRate, JobState, JobsError, NewJob,
+};
+use crate::recovery::redrive::time_of;
+use crate::recovery::replay::{
+    Coverage, ReplayMode, ReplayRequest, Window, WindowRequest, coverage, plan,
+};
+use crate::registry::{Problem, check_filter, code};
+
+const KIND: JobKind = JobKind::Replay;
+
+pub(super) fn routes() -> Router<Shared> {
+    let router = route(Router::new(), "/replays", &post(create).get(list));
+    let mut router = route(router, "/replays/{id}", &axum::routing::get(show));
+    for (action, next) in [
+        ("pause", JobState::Paused),
+        ("resume", JobState::Running),
+        ("cancel", JobState::Cancelled),
+    ] {
+        let act = move |state: State<Shared>, id: PathId| change(state, id, next);
+        router = route(router, &format!("/replays/{{id}}/{action}"), &post(act));
+    }
+    router
+}
+
+/// The body of a request.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct ReplayBody {
+    /// `<installation>/<key>`; or
+    subscription: Option<String>,
+    /// all subscriptions of an installation.
+    installation: Option<String>,
+    /// Events stored from then on: RFC 3339, or an age such as `2h`; with
+    from: Option<String>,
+    /// events stored before; or
+    to: Option<String>,
+    /// a range of sequences of the event stream.
+    sequences: Option<SequencesBody>,
+    mode: ReplayMode,
+    filter: Option<String>,
+    target: Option<TargetBody>,
+    rate: Option<u64>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SequencesBody {
+    from: u64,
+    to: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TargetBody {
+    url: String,
+}
+
+impl ReplayBody {
+    /// Returns the installation, and its module if only that is replayed.
+    fn scope(&self) -> Result<(InstallationId, Option<SubscriptionId>), ApiError> {
+        match (&self.subscription, &self.installation) {
+            (Some(text), None) => {
+                let id = SubscriptionId::parse(text).ok_or_else(|| {
+                    form("subscription", "a subscription is <installation>/<key>")
+                })?;
+                Ok((id.installation.clone(), Some(id)))
+            }
+            (None, Some(id)) => Ok((id.as_str().into(), None)),
+            _ => Err(form("", "either `subscription` or `installation`")),
+        }
+    }
+
+    fn window(&self, now: Timestamp) -> Result<WindowRequest, ApiError> {
+        let time = |name, text: &String| {
+            let message = "a time is RFC 3339, or an age such as 30m, 2h or 7d";
+            time_of(text, now).ok_or_else(|| form(name, message))
+        };
+        let request = match (&self.sequences, &self.from) {
+            (Some(SequencesBody { from, to }), None) if self.to.is_none() => {
+                WindowRequest::Sequences(Window { first_sequence: *from, last_sequence: *to })
+            }
+            (None, Some(from)) => WindowRequest::Times {
+                from: time("from", from)?,
+                to: self.to.as_ref().map(|to| time("to", to)).transpose()?,
+            },
+            _ => return Err(form("", "either `from`, with or without `to`, or `sequences`")),
+        };
+        request.check().map_err(|error| form("", &error.to_string()))
+    }
+}
+
+fn form(path: &str, message: &str) -> ApiError {
+    Problem::new(code::FORM, path, message).into()
+}
+
+/// Starts a replay, or only counts what it would do.
+async fn create(
+    State(state): State<Shared>,
+    body: JsonObject,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let body: ReplayBody = body.read()?;
+    let rate = match body.rate {
+        Some(rate) => JobRate::new(rate).map_err(|error| form("rate", &error.to_string()))?,
+        None => JobRate::default(),
+    };
+    let mut request = read_request(&state, &body).await?;
+    let counted = match body.dry_run {
+        true => Some(plan(&state.recovery.replay, &request).await.map_err(not_planned)?),
+        false => None,
+    };
+    request.plan_complete = counted.as_ref().map(|plan| plan.is_complete);
+    let plan = counted.map(|plan| plan.counts);
+    let job = NewJob { kind: KIND, rate, request: json!(request), plan };
+    let job = state.recovery.jobs.create(job).await?;
+    tracing::info!(
+        job = %job.id,
+        installation = %request.installation,
+        dry_run = body.dry_run,
+        has_target = request.target.is_some(),
+        "replay requested"
+    );
+    let status = if body.dry_run { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok((status, Json(replay_view(&state, &job, None).await?)))
+}
+
+/// Checks a request and finds the events that it is about.
+async fn read_request(state: &Shared, body: &ReplayBody) -> Result<ReplayRequest, ApiError> {
+    let (installation, subscription) = body.scope()?;
+    let window = body.window(clock::broker_now())?;
+    if let Some(filter) = &body.filter {
+        check_filter(filter, "filter").map_err(ApiError::Invalid)?;
+    }
+    let target = body.target.as_ref().map(|target| check_target(state, target)).transpose()?;
+    let Some(known) = state.registry.installation(installation.as_str()) else {
+        return Err(form(scope_member(body), "there is no such installation"));
+    };
+    let subscriptions = state.recovery.directory.subscriptions_of(&installation);
+    let is_wanted = |id: SubscriptionId| subscription.as_ref().is_none_or(|wanted| *wanted == id);
+    if !subscriptions.iter().any(|one| is_wanted(one.id())) {
+        let message = "there is no live subscription: none is registered, or it receives no events";
+        return Err(form(scope_member(body), message));
+    }
+    let replay = &state.recovery.replay;
+    if replay.log.is_none() && body.mode != ReplayMode::All {
+        return Err(ApiError::DeliveryLogOff);
+    }
+    let site = known.record.cloud_id.clone();
+    let (window, coverage) = window.find(&*replay.streams, &site).await?;
+    Ok(ReplayRequest {
+        installation,
+        site,
+        key: subscription.map(|id| id.key),
+        mode: body.mode,
+        filter: body.filter.clone(),
+        target: target.map(Into::into),
+        window,
+        coverage,
+        plan_complete: None,
+    })
+}
+
+fn scope_member(body: &ReplayBody) -> &'static str {
+    if body.subscription.is_some() { "subscription" } else { "installation" }
+}
+
+fn check_target(state: &Shared, target: &TargetBody) -> Result<Url, ApiError> {
+    let url = Url::parse(&target.url)
+        .map_err(|error| form("target.url", &format!("this is not a URL: {error}")))?;
+    state.guard.check_url(&url).map_err(|refusal| form("target.url", &refusal.to_string()))?;
+    Ok(url)
+}
+
+fn not_planned(failure: JobFailure) -> ApiError {
+    match failure {
+        JobFailure::Later(reason) => ApiError::Unavailable(reason),
+        JobFailure::Never(reason) => form("", &reason),
+    }
+}
+
+/// Lists the jobs, newest first. Their number is bounded, so there is one page.
+async fn list(State(state): State<Shared>) -> Result<Json<Value>, ApiError> {
+    let jobs = state.recovery.jobs.list(KIND).await?;
+    let items: Vec<Value> = jobs.iter().map(|job| job_view(job, None)).collect();
+    Ok(Json(json!({ "items": items })))
+}
+
+async fn show(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Value>, ApiError> {
+    let id = JobId::parse(&id).ok_or(ApiError::NotFound)?;
+    let status = state.recovery.jobs.get(KIND, &id).await?;
+    let view = replay_view(&state, &status.job, Some(&status.outcomes)).await?;
+    Ok(Json(view))
+}
+
+async fn change(
+    State(state): State<Shared>,
+    PathId(id): PathId,
+    next: JobState,
+) -> Result<Json<Value>, ApiError> {
+    let id = JobId::parse(&id).ok_or(ApiError::NotFound)?;
+    let jobs = Arc::clone(&state.recovery.jobs);
+    let job: Result<Job, JobsError> = match next {
+        JobState::Paused => jobs.pause(KIND, &id).await,
+        JobState::Running => jobs.resume(KIND, &id).await,
+        _ => jobs.cancel(KIND, &id).await,
+    };
+    let job = job?;
+    // With what it handed over and is still under way.
+    let outcomes = jobs.get(KIND, &id).await?.outcomes;
+    Ok(Json(job_view(&job, Some(&outcomes))))
+}
+
+/// Renders a job with what is stored now of the events that it is about.
+async fn replay_view(
+    state: &Shared,
+    job: &Job,
+    outcomes: Option<&crate::recovery::jobs::JobCounts>,
+) -> Result<Value, ApiError> {
+    let mut view = job_view(job, outcomes);
+    let streams = &state.recovery.replay.streams;
+    let (bounds, log_from_ms) = (streams.event_bounds().await?, streams.log_start().await?);
+    let now = coverage(&bounds, log_from_ms);
+    let mut retained = json!({ "firstSequence": bounds.first, "lastSequence": bounds.last });
+    insert_some(&mut retained, "eventsFrom", now.events_from_ms.and_then(rfc3339));
+    insert_some(&mut retained, "logFrom", now.log_from_ms.and_then(rfc3339));
+    insert_some(&mut view, "retained", Some(retained));
+    if let Ok(request) = serde_json::from_value::<ReplayRequest>(job.request.clone()) {
+        insert_some(&mut view, "notes", Some(notes(&request)).filter(|notes| !notes.is_empty()));
+    }
+    Ok(view)
+}
+
+/// Says what a replay leaves out.
+fn notes(request: &ReplayRequest) -> Vec<String> {
+    let Coverage { events_from_ms, log_from_ms, begins_before_events } = request.coverage;
+    let time = |ms: Option<i64>| ms.and_then(rfc3339).unwrap_or_else(|| "now".to_owned());
+    let mut notes = Vec::new();
+    if begins_before_events {
+        let from = time(events_from_ms);
+        notes.push(format!("events before {from} are deleted and are not replayed"));
+    }
+    if request.mode == ReplayMode::Missing && log_from_ms > events_from_ms {
+        let from = time(log_from_ms);
+        notes.push(format!(
+            "the delivery log begins at {from}; deliveries of events before it are replayed only if it says that they failed (counted as skipped_before_log)"
+        ));
+    }
+    if request.target.is_some() {
+        let note = "deliveries to the target have ids of their own, and are no deliveries of the subscription";
+        notes.push(note.to_owned());
+    }
+    if request.plan_complete == Some(false) {
+        notes.push("the dry run counted the oldest events only".to_owned());
+    }
+    notes
+}

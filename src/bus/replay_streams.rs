@@ -1,0 +1,179 @@
+//! Reads what replays need: events, the delivery log, and the schedules of parked deliveries. Without a
+//! consumer.
+
+use async_nats::jetstream::consumer::PullConsumer;
+use async_nats::jetstream::message::StreamMessage;
+use futures_util::future::BoxFuture;
+
+use super::batched_get::{DirectReader, ReadMessage, StartAt as From};
+use super::connect::JetStreamClient;
+use super::direct_get::{self, LastMessages};
+use super::headers::MessageHeaders;
+use super::subjects::{ROUTER_CONSUMER, Subjects, subject_attributes};
+use crate::domain::{CloudId, DeliveryId};
+use crate::event::codec::{decoded, names};
+use crate::recovery::redrive::ReadError;
+use crate::recovery::replay::{
+    EventBatch, EventBounds, EventMessage, LogBatch, ReplayStreams, StartAt,
+};
+
+/// Records of the delivery log of one read.
+const RECORDS_MAX: usize = 1_000;
+
+/// Reads the streams.
+#[derive(Clone, Debug)]
+pub struct ReplayStreamReader {
+    jetstream_client: JetStreamClient,
+    subjects: Subjects,
+    events: DirectReader,
+    /// None if the delivery log is off.
+    log: Option<DirectReader>,
+}
+
+impl ReplayStreamReader {
+    /// Reads over `jetstream_client`.
+    #[must_use]
+    pub fn new(jetstream_client: JetStreamClient, subjects: Subjects, has_log: bool) -> Self {
+        let reader = |stream| DirectReader::new(jetstream_client.clone(), stream);
+        let events = reader(subjects.events_stream());
+        let log = has_log.then(|| reader(subjects.log_stream()));
+        Self { jetstream_client, subjects, events, log }
+    }
+
+    async fn bounds(&self) -> Result<EventBounds, ReadError> {
+        let context = &self.jetstream_client.context;
+        let stream = context.get_stream(self.subjects.events_stream()).await.map_err(failed)?;
+        let router: PullConsumer = stream.get_consumer(ROUTER_CONSUMER).await.map_err(failed)?;
+        let state = &stream.cached_info().state;
+        let is_empty = state.messages == 0;
+        let first_ms = i64::try_from(state.first_timestamp.unix_timestamp_nanos() / 1_000_000);
+        Ok(EventBounds {
+            first: state.first_sequence.max(1),
+            first_ms: first_ms.ok().filter(|_| !is_empty),
+            last: state.last_sequence,
+            settled: router.cached_info().ack_floor.stream_sequence,
+        })
+    }
+
+    async fn events_of(
+        &self,
+        site: &CloudId,
+        from: StartAt,
+        max: usize,
+    ) -> Result<EventBatch, ReadError> {
+        let filter = self.subjects.stored_events_of(site);
+        let batch = self.events.batch(start(from), &filter, max).await.map_err(ReadError)?;
+        let events = batch.messages.into_iter().map(event).collect();
+        Ok(EventBatch { events, has_more: batch.has_more })
+    }
+
+    async fn since_when_logged(&self) -> Result<Option<i64>, ReadError> {
+        if self.log.is_none() {
+            return Ok(None);
+        }
+        let context = &self.jetstream_client.context;
+        let stream = context.get_stream(self.subjects.log_stream()).await.map_err(failed)?;
+        let info = stream.cached_info();
+        // Once it has deleted records, it knows what came after them.
+        let since = match (info.state.first_sequence > 1, info.state.messages) {
+            (true, 1..) => info.state.first_timestamp,
+            _ => info.created,
+        };
+        Ok(i64::try_from(since.unix_timestamp_nanos() / 1_000_000).ok())
+    }
+
+    async fn log_of(&self, site: &CloudId, from: StartAt) -> Result<LogBatch, ReadError> {
+        let Some(log) = &self.log else { return Ok(LogBatch::default()) };
+        let filter = self.subjects.log_filter(None, Some(site), None);
+        let batch = log.batch(start(from), &filter, RECORDS_MAX).await.map_err(ReadError)?;
+        let last = batch.messages.last().map(|message| message.sequence);
+        let records = batch.messages.into_iter().map(|message| message.payload).collect();
+        Ok(LogBatch { records, last, has_more: batch.has_more })
+    }
+
+    async fn schedules_of(&self, ids: &[DeliveryId]) -> Result<Vec<Option<String>>, ReadError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let subjects: Vec<String> = ids.iter().map(|id| self.subjects.retry(id.as_str())).collect();
+        let stream = self.subjects.parked_stream();
+        let found = direct_get::last_of(&self.jetstream_client, &stream, &subjects).await;
+        let LastMessages::All(found) = found.map_err(ReadError)? else {
+            return Err(ReadError("too many schedules at once".to_owned()));
+        };
+        let of = |subject: &String| {
+            let message = found.iter().find(|message| *message.subject == **subject)?;
+            Some(job_of(message))
+        };
+        Ok(subjects.iter().map(of).collect())
+    }
+}
+
+/// Returns the job that handed a parked delivery over; the empty text if none did.
+fn job_of(message: &StreamMessage) -> String {
+    let headers = MessageHeaders::new(Some(message.headers.clone()));
+    let job = decoded(&headers, names::JOB).ok().flatten();
+    job.map(std::borrow::Cow::into_owned).unwrap_or_default()
+}
+
+fn start(from: StartAt) -> From {
+    match from {
+        StartAt::Sequence(sequence) => From::Sequence(sequence),
+        StartAt::Time(ms) => From::Time(ms),
+    }
+}
+
+fn event(message: ReadMessage) -> EventMessage {
+    let address = subject_attributes(&message.subject);
+    let (site, event_type) = (address.cloud_id.map(Into::into), address.event_type.map(Into::into));
+    let headers = message.headers.iter().filter_map(|(name, values)| {
+        let name: &str = name.as_ref();
+        Some((name.into(), values.first()?.as_str().into()))
+    });
+    EventMessage {
+        sequence: message.sequence,
+        stored_ms: message.stored_ms,
+        site,
+        event_type,
+        headers: headers.collect(),
+        body: message.payload,
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> ReadError {
+    ReadError(error.to_string())
+}
+
+impl ReplayStreams for ReplayStreamReader {
+    fn event_bounds(&self) -> BoxFuture<'_, Result<EventBounds, ReadError>> {
+        Box::pin(self.bounds())
+    }
+
+    fn read_events<'a>(
+        &'a self,
+        site: &'a CloudId,
+        from: StartAt,
+        max: usize,
+    ) -> BoxFuture<'a, Result<EventBatch, ReadError>> {
+        Box::pin(self.events_of(site, from, max))
+    }
+
+    fn log_start(&self) -> BoxFuture<'_, Result<Option<i64>, ReadError>> {
+        Box::pin(self.since_when_logged())
+    }
+
+    fn read_log<'a>(
+        &'a self,
+        site: &'a CloudId,
+        from: StartAt,
+    ) -> BoxFuture<'a, Result<LogBatch, ReadError>> {
+        Box::pin(self.log_of(site, from))
+    }
+
+    fn parked<'a>(
+        &'a self,
+        ids: &'a [DeliveryId],
+    ) -> BoxFuture<'a, Result<Vec<Option<String>>, ReadError>> {
+        Box::pin(self.schedules_of(ids))
+    }
+}

@@ -1,0 +1,141 @@
+//! Jobs of operators on the command line: shown in one line, followed, paused, resumed, cancelled.
+
+use std::time::Duration;
+
+use hyper::Method;
+use serde_json::{Value, json};
+
+use super::client::{ApiClient, path_segment};
+use super::io::{Output, print_error, print_line, print_row};
+
+/// Interval at which a job is asked for its progress.
+const POLL: Duration = Duration::from_secs(1);
+
+/// The jobs of one kind, by their path in the operator API.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Jobs(pub(super) &'static str);
+
+impl Jobs {
+    /// Returns the path of a job, or of an action on it.
+    fn path(self, job: &str, action: &str) -> String {
+        format!("{}/{}{action}", self.0, path_segment(job))
+    }
+
+    /// Lists all jobs, newest first.
+    pub(super) async fn list(self, output: Output, client: &ApiClient) -> anyhow::Result<()> {
+        let found = client.send(Method::GET, self.0, &[], &Value::Null).await?;
+        let items = found.get("items").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        match output {
+            Output::Json => print_line(&json!(items).to_string()),
+            Output::Jsonl | Output::Text => items.iter().try_for_each(|job| print_job(output, job)),
+        }
+    }
+
+    /// Returns a job.
+    pub(super) async fn get(self, client: &ApiClient, job: &str) -> anyhow::Result<Value> {
+        client.send(Method::GET, &self.path(job, ""), &[], &Value::Null).await
+    }
+
+    /// Does an action such as `/pause` and prints the job.
+    pub(super) async fn change(
+        self,
+        output: Output,
+        client: &ApiClient,
+        job: &str,
+        action: &str,
+    ) -> anyhow::Result<()> {
+        let found = client.send(Method::POST, &self.path(job, action), &[], &json!({})).await?;
+        print_job(output, &found)
+    }
+
+    /// Waits until a job ends or is paused; prints each change of its progress to stderr.
+    pub(super) async fn follow(self, client: &ApiClient, mut job: Value) -> anyhow::Result<Value> {
+        let (id, mut printed) = (id(&job).to_owned(), String::new());
+        loop {
+            let line = summary(&job);
+            if line != printed {
+                print_error(&line);
+                printed = line;
+            }
+            if text(&job, "state") != "running" {
+                return Ok(job);
+            }
+            tokio::time::sleep(POLL).await;
+            job = self.get(client, &id).await?;
+        }
+    }
+}
+
+/// Prints a job, with its notes.
+pub(super) fn print_job(output: Output, job: &Value) -> anyhow::Result<()> {
+    match output {
+        Output::Json | Output::Jsonl => print_line(&job.to_string()),
+        Output::Text => {
+            print_row(&summary(job))?;
+            let notes = job.get("notes").and_then(Value::as_array).into_iter().flatten();
+            notes
+                .filter_map(Value::as_str)
+                .try_for_each(|note| print_row(&format!("  note: {note}")))
+        }
+    }
+}
+
+/// Returns the id of a job.
+pub(super) fn id(job: &Value) -> &str {
+    text(job, "id")
+}
+
+/// Whether a job ended without having done all.
+pub(super) fn is_negative(job: &Value) -> bool {
+    matches!(text(job, "state"), "failed" | "cancelled")
+}
+
+/// Returns a member that is a text; empty if there is none.
+fn text<'v>(item: &'v Value, name: &str) -> &'v str {
+    item.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Returns a job in one line.
+fn summary(job: &Value) -> String {
+    let percent = job.get("progress").and_then(Value::as_f64).unwrap_or(0.0) * 100.0;
+    let mut line = format!("{}  {}  {percent:.0} %", id(job), text(job, "state"));
+    for group in ["counts", "outcomes"] {
+        for (name, number) in job.get(group).and_then(Value::as_object).into_iter().flatten() {
+            line.push_str(&format!("  {name} {number}"));
+        }
+    }
+    for (name, unit) in [("pending", ""), ("etaSeconds", " s")] {
+        if let Some(number) = job.get(name) {
+            line.push_str(&format!("  {name} {number}{unit}"));
+        }
+    }
+    if let Some(reason) = job.get("reason").and_then(Value::as_str) {
+        line.push_str(&format!("  ({reason})"));
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn job_is_one_line_with_its_counts() {
+        let job = json!({"id": "job_1", "state": "running", "progress": 0.5, "pending": 2,
+            "counts": {"matched": 5, "parked": 5}, "outcomes": {"delivered": 3},
+            "etaSeconds": 9, "reason": "the event stream is full"});
+        assert_eq!(
+            summary(&job),
+            "job_1  running  50 %  matched 5  parked 5  delivered 3  pending 2  etaSeconds 9 s  \
+             (the event stream is full)"
+        );
+    }
+
+    #[test]
+    fn path_of_a_job_is_one_segment() {
+        assert_eq!(
+            Jobs("/admin/v1/replays").path("a/b", "/pause"),
+            "/admin/v1/replays/a%2Fb/pause"
+        );
+    }
+}

@@ -1,0 +1,37 @@
+//! Replays: stored events matched again, and their deliveries handed over again, by jobs.
+//!
+//! A replay walks the event stream, matches each event of the site again for the subscriptions that it
+//! is for, and decides by the delivery log which deliveries are handed over: those that failed, those
+//! that are missing, or all. Each becomes a parked record that is due now. Everything after that is the
+//! ordinary path.
+//!
+//! Cast: [`ReplayStreams`] is the port to the streams. [`Walk`] reads events and what the log knows of
+//! their deliveries ([`LogView`]); [`plan`] counts what a replay would do, [`ReplayWork`] does it, and
+//! [`gaps`] finds deliveries that the log does not know.
+//!
+//! Design: `docs/design/replay.md`.
+
+mod choose;
+mod decide;
+mod examine;
+mod ledger;
+mod log_view;
+mod plan;
+mod request;
+mod streams;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod walk;
+mod work;
+
+pub use decide::{Fate, ReplayMode};
+pub use examine::EventReader;
+pub use ledger::{Gap, LedgerPage, LedgerQuery, gaps};
+pub use log_view::LogView;
+pub use plan::{ReplayPlan, plan};
+pub use request::{BadWindow, Coverage, ReplayRequest, Window, WindowRequest, coverage};
+pub use streams::{EventBatch, EventBounds, EventMessage, LogBatch, ReplayStreams, StartAt};
+pub use walk::Walk;
+pub use work::{ReplayParts, ReplayWork};

@@ -1,0 +1,115 @@
+//! Which deliveries a replay hands over, by its mode and by what the delivery log knows. Pure.
+
+use serde::{Deserialize, Serialize};
+
+/// Which deliveries of the events of a window a replay hands over, among those that match again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReplayMode {
+    /// Those that were dead-lettered or dropped last, and never delivered.
+    Failed,
+    /// Those that were never delivered and do not wait: failed ones, and those that the log does not
+    /// know.
+    Missing,
+    /// Those that do not wait, delivered ones among them.
+    All,
+}
+
+/// What the delivery log knows of a delivery.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Fate {
+    /// Nothing.
+    Unknown,
+    /// It was dropped by a policy last.
+    Dropped,
+    /// It was dead-lettered last.
+    Dead,
+    /// It is parked: it will be attempted again.
+    Pending,
+    /// It was delivered, at some time.
+    Delivered,
+}
+
+/// Why a delivery that matches again is not handed over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Skipped {
+    /// It was delivered.
+    Delivered,
+    /// It waits already: a second record of it would replace the first one.
+    Pending,
+    /// The log does not know that it failed.
+    NotFailed,
+    /// Its event is older than the log, so nothing says whether it was delivered.
+    BeforeLog,
+    /// The broker stores no message as large.
+    TooLarge,
+}
+
+impl Skipped {
+    /// Returns the name of its count.
+    pub(super) fn count_name(self) -> &'static str {
+        match self {
+            Self::Delivered => "skipped_delivered",
+            Self::Pending => "skipped_pending",
+            Self::NotFailed => "skipped_not_failed",
+            Self::BeforeLog => "skipped_before_log",
+            Self::TooLarge => "skipped_too_large",
+        }
+    }
+}
+
+/// What is known of a delivery when it is decided on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Known {
+    pub(super) fate: Fate,
+    /// Whether the log was kept when the event was stored.
+    pub(super) is_logged: bool,
+    /// Whether the replay sends to a target of its own: then nothing that waits is replaced.
+    pub(super) has_target: bool,
+}
+
+/// Returns why a delivery is not handed over; none if it is.
+pub(super) fn skip(mode: ReplayMode, known: Known) -> Option<Skipped> {
+    match (mode, known.fate) {
+        (ReplayMode::All, Fate::Pending) if known.has_target => None,
+        (_, Fate::Pending) => Some(Skipped::Pending),
+        (ReplayMode::All, _) => None,
+        (_, Fate::Delivered) => Some(Skipped::Delivered),
+        (_, Fate::Dead | Fate::Dropped) => None,
+        (ReplayMode::Failed, Fate::Unknown) => Some(Skipped::NotFailed),
+        (ReplayMode::Missing, Fate::Unknown) if !known.is_logged => Some(Skipped::BeforeLog),
+        (ReplayMode::Missing, Fate::Unknown) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FATES: [Fate; 5] =
+        [Fate::Unknown, Fate::Dropped, Fate::Dead, Fate::Pending, Fate::Delivered];
+
+    fn handed_over(mode: ReplayMode, is_logged: bool, has_target: bool) -> Vec<Fate> {
+        let known = |fate| Known { fate, is_logged, has_target };
+        FATES.into_iter().filter(|fate| skip(mode, known(*fate)).is_none()).collect()
+    }
+
+    #[test]
+    fn each_mode_hands_over_what_it_names() {
+        use Fate::{Dead, Delivered, Dropped, Pending, Unknown};
+        assert_eq!(handed_over(ReplayMode::Failed, true, false), [Dropped, Dead]);
+        assert_eq!(handed_over(ReplayMode::Missing, true, false), [Unknown, Dropped, Dead]);
+        assert_eq!(handed_over(ReplayMode::All, true, false), [Unknown, Dropped, Dead, Delivered]);
+        assert_eq!(handed_over(ReplayMode::All, true, true), FATES);
+        assert!(!handed_over(ReplayMode::Missing, true, true).contains(&Pending));
+    }
+
+    #[test]
+    fn events_before_the_log_are_missing_only_if_the_log_says_that_they_failed() {
+        assert_eq!(handed_over(ReplayMode::Missing, false, false), [Fate::Dropped, Fate::Dead]);
+        let unknown = Known { fate: Fate::Unknown, is_logged: false, has_target: false };
+        assert_eq!(skip(ReplayMode::Missing, unknown), Some(Skipped::BeforeLog));
+        assert_eq!(skip(ReplayMode::Failed, unknown), Some(Skipped::NotFailed));
+        assert_eq!(skip(ReplayMode::All, unknown), None);
+    }
+}

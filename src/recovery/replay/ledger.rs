@@ -1,0 +1,198 @@
+//! Checks the delivery log against the event stream: events are matched again, and each delivery that
+//! matches and that the log does not know is a gap.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::decide::Fate;
+use super::examine::{Examined, Found, Question};
+use super::request::Window;
+use super::walk::{Advanced, Walk};
+use super::work::ReplayParts;
+use crate::clock;
+use crate::delivery::{ParkedDelivery, PlannedDelivery};
+use crate::domain::{CloudId, DeliveryId, EventId, InstallationId, SubscriptionId};
+use crate::event::Envelope;
+use crate::matcher::Subscription;
+use crate::recovery::redrive::ReadError;
+
+/// How long one page is checked.
+const TIME_MAX: Duration = Duration::from_secs(5);
+/// Gaps of one page.
+const GAPS_MAX: usize = 1_000;
+/// Deliveries that are examined at once.
+const DELIVERIES_MAX: usize = 2_000;
+/// Schedules that are looked up at once.
+const LOOKED_UP_MAX: usize = 64;
+
+/// What is checked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LedgerQuery {
+    /// The site whose events are matched again.
+    pub site: CloudId,
+    /// The only installation that they are matched for; none for all of the site.
+    pub installation: Option<InstallationId>,
+    /// The events.
+    pub window: Window,
+    /// Since when the log knows everything, see [`super::ReplayStreams::log_start`].
+    pub log_from_ms: i64,
+}
+
+/// A delivery that matches again and that the log does not know.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Gap {
+    /// Sequence of the event.
+    pub sequence: u64,
+    /// Its id.
+    pub event: EventId,
+    /// When it was stored, milliseconds since the epoch.
+    pub stored_ms: i64,
+    /// The subscription.
+    pub subscription: SubscriptionId,
+    /// The delivery that should be.
+    pub delivery: DeliveryId,
+}
+
+/// What a check found.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LedgerPage {
+    /// The gaps, in the order of the events.
+    pub gaps: Vec<Gap>,
+    /// Events that were read.
+    pub events: u64,
+    /// Deliveries that match again.
+    pub matched: u64,
+    /// Those of them that the log knows, or that wait to be matched.
+    pub recorded: u64,
+    /// Those whose module was registered or changed after the event, and those of events that are older
+    /// than the log: nothing says what should be.
+    pub not_verifiable: u64,
+    /// Events that cannot be read.
+    pub unreadable: u64,
+    /// Where the next page begins; none if all of the window was checked.
+    pub next: Option<u64>,
+}
+
+/// Checks events from the first one of the window on, for five seconds at most.
+///
+/// # Errors
+/// The broker does not answer.
+pub async fn gaps(parts: &ReplayParts, query: &LedgerQuery) -> Result<LedgerPage, ReadError> {
+    let directory = &*parts.directory;
+    let subscriptions = match &query.installation {
+        Some(installation) => directory.subscriptions_of(installation),
+        None => directory.subscriptions_at(&query.site),
+    };
+    let question = Question {
+        subscriptions: subscriptions.into(),
+        condition: None,
+        deliveries_max: DELIVERIES_MAX,
+    };
+    let window = (query.window.first_sequence, query.window.last_sequence);
+    let mut walk = Walk::new(query.site.clone(), query.installation.clone(), window, true);
+    let (started, mut page) = (clock::tick(), LedgerPage::default());
+    loop {
+        let advanced = walk.advance(&*parts.streams, &parts.reader, &question).await?;
+        walk.take_expired();
+        match advanced {
+            Advanced::Done => return Ok(page),
+            Advanced::Open(sequence) => {
+                page.next = Some(sequence);
+                return Ok(page);
+            }
+            Advanced::Busy => {}
+            Advanced::Examined(examined) => {
+                for one in examined {
+                    let sequence = one.sequence;
+                    page.check(parts, query, one, &mut walk).await?;
+                    walk.pass(sequence);
+                    if page.gaps.len() >= GAPS_MAX {
+                        break;
+                    }
+                }
+            }
+        }
+        if page.gaps.len() >= GAPS_MAX || clock::since(started) >= TIME_MAX {
+            page.next = Some(walk.next()).filter(|next| *next <= query.window.last_sequence);
+            return Ok(page);
+        }
+    }
+}
+
+impl LedgerPage {
+    async fn check(
+        &mut self,
+        parts: &ReplayParts,
+        query: &LedgerQuery,
+        examined: Examined,
+        walk: &mut Walk,
+    ) -> Result<(), ReadError> {
+        self.events += 1;
+        let (prepared, planned) = match examined.found {
+            Found::Nothing => return Ok(()),
+            Found::Unreadable => {
+                self.unreadable += 1;
+                return Ok(());
+            }
+            Found::Matched(prepared, planned) => (prepared, planned),
+        };
+        self.matched += planned.len() as u64;
+        let envelope = &prepared.event.envelope;
+        let fate = |id: &DeliveryId, walk: &mut Walk| {
+            walk.view().map_or(Fate::Unknown, |view| view.fate(id))
+        };
+        let mut open = Vec::new();
+        for one in planned {
+            let subscription = &one.matched.subscription;
+            if fate(&one.id(envelope), walk) != Fate::Unknown {
+                self.recorded += 1;
+            } else if examined.stored_ms < query.log_from_ms
+                || !is_unchanged_since(examined.stored_ms, subscription, parts)
+            {
+                self.not_verifiable += 1;
+            } else {
+                open.push(one);
+            }
+        }
+        let waiting = waiting(parts, envelope, &open).await?;
+        for (one, waits) in open.into_iter().zip(waiting) {
+            if waits {
+                self.recorded += 1;
+                continue;
+            }
+            self.gaps.push(Gap {
+                sequence: examined.sequence,
+                event: envelope.event_id.clone(),
+                stored_ms: examined.stored_ms,
+                subscription: one.matched.subscription.id(),
+                delivery: one.id(envelope),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Returns for each delivery whether it is parked, or its event waits to be matched for its installation.
+async fn waiting(
+    parts: &ReplayParts,
+    envelope: &Envelope,
+    open: &[PlannedDelivery],
+) -> Result<Vec<bool>, ReadError> {
+    let ids: Vec<DeliveryId> = open
+        .iter()
+        .flat_map(|one| {
+            let installation = &one.matched.subscription.owner.id;
+            [one.id(envelope), ParkedDelivery::unmatched_id(envelope, installation)]
+        })
+        .collect();
+    let mut parked = Vec::with_capacity(ids.len());
+    for ids in ids.chunks(LOOKED_UP_MAX) {
+        parked.extend(parts.streams.parked(ids).await?);
+    }
+    Ok(parked.chunks(2).map(|both| both.iter().any(Option::is_some)).collect())
+}
+
+/// Whether the module of a subscription is what it was at a time.
+fn is_unchanged_since(ms: i64, subscription: &Arc<Subscription>, parts: &ReplayParts) -> bool {
+    parts.directory.changed_ms(&subscription.id()).is_some_and(|changed_ms| changed_ms < ms)
+}

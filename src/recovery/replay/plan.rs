@@ -1,0 +1,70 @@
+//! What a replay would do, without doing it.
+
+use std::time::Duration;
+
+use super::choose::{Chooser, EVENTS, PARKED, add, add_expired};
+use super::request::ReplayRequest;
+use super::walk::{Advanced, Walk};
+use super::work::{ReplayParts, question, target};
+use crate::clock;
+use crate::recovery::jobs::{JobCounts, JobFailure};
+
+/// Events that a dry run reads at most.
+const EVENTS_MAX: u64 = 200_000;
+/// How long a dry run reads at most.
+const TIME_MAX: Duration = Duration::from_secs(10);
+
+/// What a dry run counted.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ReplayPlan {
+    /// Deliveries by what a replay would do with them, by the names of the counts of a job.
+    pub counts: JobCounts,
+    /// Whether all events were counted; otherwise the counts are those of the oldest ones.
+    pub is_complete: bool,
+}
+
+/// Counts what a replay of `request` would do.
+///
+/// # Errors
+/// The broker does not answer, or there is no live subscription.
+pub async fn plan(parts: &ReplayParts, request: &ReplayRequest) -> Result<ReplayPlan, JobFailure> {
+    let question = question(request, &*parts.directory)?;
+    let window = (request.window.first_sequence, request.window.last_sequence);
+    let installation = Some(request.installation.clone());
+    let mut walk = Walk::new(request.site.clone(), installation, window, parts.log.is_some());
+    let chooser = Chooser {
+        streams: &*parts.streams,
+        letters: &*parts.letters,
+        request,
+        target: target(request)?,
+        job: None,
+    };
+    let (started, mut plan) = (clock::tick(), ReplayPlan::default());
+    loop {
+        let events = plan.counts.get(EVENTS).copied().unwrap_or(0);
+        if events >= EVENTS_MAX || clock::since(started) >= TIME_MAX {
+            return Ok(plan);
+        }
+        let advanced = walk.advance(&*parts.streams, &parts.reader, &question).await;
+        let advanced = advanced.map_err(|error| JobFailure::Later(error.0))?;
+        add_expired(&mut plan.counts, &mut walk);
+        match advanced {
+            Advanced::Done => {
+                plan.is_complete = true;
+                return Ok(plan);
+            }
+            // What becomes of the newest events is open.
+            Advanced::Open(_) => return Ok(plan),
+            Advanced::Busy => {}
+            Advanced::Examined(examined) => {
+                let chosen = chooser.choose(examined, &mut walk).await;
+                for one in chosen.map_err(|error| JobFailure::Later(error.0))? {
+                    let all = one.counts.iter();
+                    all.for_each(|(name, number)| add(&mut plan.counts, name, *number));
+                    add(&mut plan.counts, PARKED, one.deliveries.len() as u64);
+                    walk.pass(one.sequence);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Test double of the streams that a replay reads.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+use super::examine::EventReader;
+use super::streams::{EventBatch, EventBounds, EventMessage, LogBatch, ReplayStreams, StartAt};
+use super::work::ReplayParts;
+use crate::delivery::{
+    DeliveryLog, LogMessage, ParkError, ParkedRecord, ParkingLot, ShareLevel, ShareOwner,
+    SubscriptionDirectory,
+};
+use crate::domain::{CloudId, DeliveryId};
+use crate::matcher::Matcher;
+use crate::recovery::jobs::testing::MemoryJobs;
+use crate::recovery::redrive::ReadError;
+use crate::recovery::redrive::testing::MemoryLetters;
+
+/// Streams in memory. Events are stored `sequence` seconds after the epoch.
+#[derive(Default)]
+pub(crate) struct MemoryStreams {
+    pub(crate) events: Mutex<BTreeMap<u64, EventMessage>>,
+    /// Up to here events are acknowledged; none for all.
+    pub(crate) settled: Mutex<Option<u64>>,
+    pub(crate) log: Mutex<Vec<Bytes>>,
+    pub(crate) log_from_ms: Mutex<i64>,
+    /// Parked deliveries with their records.
+    pub(crate) parked: Mutex<BTreeMap<String, ParkedRecord>>,
+    /// Every record that was parked, by its message id, in order.
+    pub(crate) handed_over: Mutex<Vec<ParkedRecord>>,
+    /// How many records the parking stream has room for; none for all.
+    pub(crate) room: Mutex<Option<usize>>,
+}
+
+/// Creates an event of a site with a body.
+pub(crate) fn event(sequence: u64, site: &str, event_type: &str, body: &str) -> EventMessage {
+    EventMessage {
+        sequence,
+        stored_ms: i64::try_from(sequence).unwrap() * 1_000,
+        site: Some(site.into()),
+        event_type: Some(event_type.into()),
+        headers: vec![("ce-id".into(), format!("e{sequence}").into())],
+        body: Bytes::copy_from_slice(body.as_bytes()),
+    }
+}
+
+impl MemoryStreams {
+    /// Returns the parts of a replay over these streams.
+    pub(crate) fn parts(self, directory: Arc<dyn SubscriptionDirectory>) -> ReplayParts {
+        Self::shared(&Arc::new(self), directory)
+    }
+
+    /// As [`MemoryStreams::parts`], for streams that the test looks into.
+    pub(crate) fn shared(
+        streams: &Arc<Self>,
+        directory: Arc<dyn SubscriptionDirectory>,
+    ) -> ReplayParts {
+        ReplayParts {
+            streams: Arc::clone(streams) as _,
+            letters: MemoryLetters::of([]),
+            parking: Arc::clone(streams) as _,
+            log: Some(Arc::clone(streams) as _),
+            directory,
+            reader: EventReader::new(Arc::new(Matcher::default()), 1 << 20, false),
+            jobs: MemoryJobs::new(),
+        }
+    }
+
+    pub(crate) fn add(&self, event: EventMessage) {
+        self.events.lock().unwrap().insert(event.sequence, event);
+    }
+}
+
+impl ReplayStreams for MemoryStreams {
+    fn event_bounds(&self) -> BoxFuture<'_, Result<EventBounds, ReadError>> {
+        let events = self.events.lock().unwrap();
+        let last = events.keys().next_back().copied().unwrap_or(0);
+        let bounds = EventBounds {
+            first: events.keys().next().copied().unwrap_or(last + 1),
+            first_ms: events.values().next().map(|event| event.stored_ms),
+            last,
+            settled: self.settled.lock().unwrap().unwrap_or(last),
+        };
+        Box::pin(async move { Ok(bounds) })
+    }
+
+    fn read_events<'a>(
+        &'a self,
+        site: &'a CloudId,
+        from: StartAt,
+        max: usize,
+    ) -> BoxFuture<'a, Result<EventBatch, ReadError>> {
+        let events = self.events.lock().unwrap();
+        let is_after = |event: &&EventMessage| match from {
+            StartAt::Sequence(sequence) => event.sequence >= sequence,
+            StartAt::Time(ms) => event.stored_ms >= ms,
+        };
+        let of_site = |event: &&EventMessage| event.site.as_deref() == Some(&*site.token());
+        let mut found: Vec<_> = events.values().filter(is_after).filter(of_site).cloned().collect();
+        let has_more = found.len() > max;
+        found.truncate(max);
+        Box::pin(async move { Ok(EventBatch { events: found, has_more }) })
+    }
+
+    fn log_start(&self) -> BoxFuture<'_, Result<Option<i64>, ReadError>> {
+        let from_ms = *self.log_from_ms.lock().unwrap();
+        Box::pin(async move { Ok(Some(from_ms)) })
+    }
+
+    fn read_log<'a>(
+        &'a self,
+        _site: &'a CloudId,
+        from: StartAt,
+    ) -> BoxFuture<'a, Result<LogBatch, ReadError>> {
+        let log = self.log.lock().unwrap();
+        let from = match from {
+            StartAt::Sequence(sequence) => sequence,
+            StartAt::Time(_) => 1,
+        };
+        let records: Vec<Bytes> =
+            log.iter().skip(usize::try_from(from - 1).unwrap()).take(3).cloned().collect();
+        let last = (!records.is_empty()).then(|| from + records.len() as u64 - 1);
+        let has_more = last.is_some_and(|last| last < log.len() as u64);
+        Box::pin(async move { Ok(LogBatch { records, last, has_more }) })
+    }
+
+    fn parked<'a>(
+        &'a self,
+        ids: &'a [DeliveryId],
+    ) -> BoxFuture<'a, Result<Vec<Option<String>>, ReadError>> {
+        let parked = self.parked.lock().unwrap();
+        let job = |record: &ParkedRecord| {
+            let job = record.headers.iter().find(|(name, _)| *name == "switchyard-job");
+            job.map(|(_, job)| job.clone()).unwrap_or_default()
+        };
+        let found = ids.iter().map(|id| parked.get(id.as_str()).map(job)).collect();
+        Box::pin(async move { Ok(found) })
+    }
+}
+
+impl ParkingLot for MemoryStreams {
+    fn park(&self, record: ParkedRecord) -> BoxFuture<'_, Result<(), ParkError>> {
+        Box::pin(async {
+            if let Some(room) = &mut *self.room.lock().unwrap() {
+                if *room == 0 {
+                    return Err(ParkError::ShareUsed(ShareLevel::Installation));
+                }
+                *room -= 1;
+            }
+            let mut handed_over = self.handed_over.lock().unwrap();
+            if handed_over.iter().all(|known| known.message_id != record.message_id) {
+                handed_over.push(record.clone());
+                self.parked.lock().unwrap().insert(record.id.to_string(), record);
+            }
+            Ok(())
+        })
+    }
+
+    fn release(&self, _owner: &ShareOwner, _body_bytes: usize) {}
+}
+
+impl DeliveryLog for MemoryStreams {
+    fn router(&self) -> &str {
+        "r"
+    }
+
+    fn store(&self, message: LogMessage) -> BoxFuture<'_, ()> {
+        self.log.lock().unwrap().push(message.body);
+        Box::pin(std::future::ready(()))
+    }
+}
