@@ -99,8 +99,7 @@ impl Routing {
         ports.log = config.delivery.log.then(|| delivery_log(broker, &gates));
         let letters: Arc<dyn DeadLetters> = letters;
         let (jobs, job_runner) = jobs(broker, &letters, &ports, &directory);
-        let retention = Arc::new(InstallationRetention(Arc::clone(registry)));
-        let sweeper = RetentionSweeper::new(Arc::clone(&letters), retention, ports.log.clone());
+        let sweeper = sweeper(registry, &letters, &ports);
         let random = Random::from_system();
         let router = Router::new(
             config,
@@ -158,6 +157,16 @@ impl Routing {
         // Ends by itself, after what is running.
         background.tasks.spawn(router.run(pulls, due));
     }
+}
+
+/// Returns what deletes dead letters whose bodies are too old.
+fn sweeper(
+    registry: &Arc<Registry>,
+    letters: &Arc<dyn DeadLetters>,
+    ports: &Ports,
+) -> RetentionSweeper {
+    let retention = Arc::new(InstallationRetention(Arc::clone(registry)));
+    RetentionSweeper::new(Arc::clone(letters), retention, ports.log.clone())
 }
 
 /// Connects the jobs of operators, and what they do.
