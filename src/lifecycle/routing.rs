@@ -103,8 +103,7 @@ impl Routing {
         let letters: Arc<dyn DeadLetters> = letters;
         let replay = replay_parts(config, broker, matcher, (&letters, &directory), &ports);
         let (jobs, job_runner) = jobs(broker, &replay);
-        let retention = Arc::new(InstallationRetention(Arc::clone(registry)));
-        let sweeper = RetentionSweeper::new(Arc::clone(&letters), retention, ports.log.clone());
+        let sweeper = sweeper(registry, &letters, &ports);
         let random = Random::from_system();
         let router = Router::new(
             config,
@@ -163,6 +162,16 @@ impl Routing {
         // Ends by itself, after what is running.
         background.tasks.spawn(router.run(pulls, due));
     }
+}
+
+/// Returns what deletes dead letters whose bodies are too old.
+fn sweeper(
+    registry: &Arc<Registry>,
+    letters: &Arc<dyn DeadLetters>,
+    ports: &Ports,
+) -> RetentionSweeper {
+    let retention = Arc::new(InstallationRetention(Arc::clone(registry)));
+    RetentionSweeper::new(Arc::clone(letters), retention, ports.log.clone())
 }
 
 /// Connects what replays need.

@@ -20,10 +20,9 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 const INTERVAL: Duration = Duration::from_secs(600);
 /// Letters of one read.
 const BATCH: usize = 500;
-/// Letters that are deleted in a second, at most.
-const RATE: u64 = 200;
-/// Letters that are deleted in one look, at most; the rest is counted.
-const REMOVED_MAX: u64 = 50_000;
+/// Letters that are deleted in one look, at most; the rest is counted. They are deleted at the rate that a job
+/// has if its request names none.
+const REMOVED_MAX: u64 = 20_000;
 /// Days for which the dead-letter stream keeps letters.
 const STREAM_DAYS: u32 = 30;
 /// Milliseconds of a day.
@@ -103,8 +102,7 @@ impl RetentionSweeper {
             return Ok(swept);
         }
         let (bounds, scope) = (self.letters.bounds().await?, LetterScope::default());
-        let rate = JobRate::new(RATE).unwrap_or_default();
-        let mut pacer = Pacer::new(rate, clock::uptime_ms());
+        let mut pacer = Pacer::new(JobRate::default(), clock::uptime_ms());
         let mut next = Some(bounds.first.max(1));
         while let Some(from) = next.filter(|from| *from <= bounds.last) {
             let range = LetterRange { from, to: bounds.last };
