@@ -113,6 +113,8 @@ pub async fn start(
             letters: Arc::clone(&routing.letters),
             jobs: Arc::clone(&routing.jobs),
             directory: Arc::clone(&routing.directory),
+            log: routing.log.clone(),
+            accountant: Arc::clone(&routing.accountant),
         },
         live: live.clone(),
         shares: Arc::clone(&routing.shares),

@@ -21,6 +21,7 @@ use switchyard::domain::{AppId, InstallationId, ModuleKey, SubscriptionId};
 use switchyard::event::NoEventArchive;
 use switchyard::listener::{AuthFailures, BodyIntake};
 use switchyard::matcher::{Matcher, Subscription};
+use switchyard::recovery::account::Accountant;
 use switchyard::recovery::jobs::Jobs;
 use switchyard::registry::{ModuleStatus, Registry, Settings, Store};
 use switchyard::store::{KvOptions, KvStore};
@@ -53,8 +54,11 @@ pub(crate) struct World {
 /// Dead letters and jobs, which this bench does not use.
 fn recovery(control: &JetStreamClient, subjects: &Subjects, config: &Config) -> Recovery {
     let shares = Arc::new(Shares::new(&config.delivery));
+    let letters = Arc::new(DeadLetterReader::new(control.clone(), subjects.clone(), shares));
     Recovery {
-        letters: Arc::new(DeadLetterReader::new(control.clone(), subjects.clone(), shares)),
+        accountant: Arc::new(Accountant::new(None, letters.clone())),
+        log: None,
+        letters,
         jobs: Arc::new(Jobs::new(Arc::new(JobBucket::new(control.clone(), subjects.clone())))),
         directory: Arc::new(NoSubscriptions),
     }

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use async_nats::HeaderMap;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use jiff::Timestamp;
@@ -42,6 +43,7 @@ pub(super) struct ReadMessage {
     pub(super) sequence: u64,
     /// Milliseconds since the epoch.
     pub(super) stored_ms: i64,
+    pub(super) headers: HeaderMap,
     pub(super) payload: Bytes,
 }
 
@@ -116,7 +118,7 @@ impl DirectReader {
             let message = next.map_err(|_| "no answer in time".to_owned())?;
             let message = message.ok_or("the connection is closed")?;
             match message.status.map(|status| status.as_u16()) {
-                None => batch.add(&message)?,
+                None => batch.add(message)?,
                 Some(END) => {
                     batch.has_more = number(&message, "Nats-Num-Pending")? > 0;
                     return Ok(batch);
@@ -132,16 +134,17 @@ impl DirectReader {
 }
 
 impl ReadBatch {
-    fn add(&mut self, message: &async_nats::Message) -> Result<(), String> {
+    fn add(&mut self, message: async_nats::Message) -> Result<(), String> {
         if self.messages.is_empty() {
-            self.after_first = number(message, "Nats-Num-Pending")?;
+            self.after_first = number(&message, "Nats-Num-Pending")?;
         }
-        let time = text(message, "Nats-Time-Stamp")?;
+        let time = text(&message, "Nats-Time-Stamp")?;
         let time: Timestamp = time.parse().map_err(|error: jiff::Error| error.to_string())?;
         self.messages.push(ReadMessage {
-            sequence: number(message, "Nats-Sequence")?,
+            sequence: number(&message, "Nats-Sequence")?,
             stored_ms: time.as_millisecond(),
-            payload: message.payload.clone(),
+            headers: message.headers.unwrap_or_default(),
+            payload: message.payload,
         });
         Ok(())
     }

@@ -331,7 +331,8 @@ mod tests {
     use super::*;
 
     fn message(sequence: u64, json: &str) -> ReadMessage {
-        ReadMessage { sequence, stored_ms: 1, payload: json.to_owned().into() }
+        let headers = async_nats::HeaderMap::new();
+        ReadMessage { sequence, stored_ms: 1, headers, payload: json.to_owned().into() }
     }
 
     fn record(event: &str, installations: &[&str]) -> String {

@@ -199,6 +199,7 @@ impl RedriveParts<'_> {
             (dead_letter::LAST_CLASS, progress.last_class.to_string()),
         ];
         let present = [
+            (names::STORED_MS, progress.stored_ms.map(|ms| ms.to_string())),
             (names::JOB, progress.job.as_ref().map(|origin| origin.job.to_string())),
             (parked::COALESCED_WITH, (!others.is_empty()).then(|| others.join(" "))),
             (parked::SELF_GENERATED, self.self_generated.then(|| "true".to_owned())),

@@ -462,6 +462,7 @@ fn live_event(delivery: &Delivery, outcome: &DeliveryOutcome, took: Option<Durat
             DeliveryOutcome::Parked(reason) => format!("parked: {}", reason.label()),
             DeliveryOutcome::DeadLettered(reason) => format!("dead: {}", reason.text()),
             DeliveryOutcome::Dropped(_) => "dropped".into(),
+            DeliveryOutcome::Removed(_) => "removed".into(),
         },
         ms: took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
     }

@@ -70,8 +70,8 @@ pub use log::{
 pub use model::{
     AttemptClass, AttemptEvidence, AttemptOutcome, BodyTemplate, DeadLetterReason, Delivery,
     DeliveryContext, DeliveryOutcome, DropPolicy, JobOrigin, JobOutcome, NextStep, NoPosition,
-    NotAnObject, ParkReason, Phases, PreparedEvent, Progress, RequestedDelay, ResponseExcerpt,
-    RetryContext, StreamPosition, Transport,
+    NotAnObject, ParkReason, Phases, PreparedEvent, Progress, Removal, RequestedDelay,
+    ResponseExcerpt, RetryContext, StreamPosition, Transport,
 };
 pub use parking::{
     MalformedRecord, ParkError, ParkedDelivery, ParkedRecord, ParkingLot, SubscriptionDirectory,

@@ -224,6 +224,8 @@ fn progress_headers(progress: &Progress) -> HeaderList {
         (parked::FIRST_SEEN, progress.first_seen.to_string()),
     ];
     push_present(&mut headers, parked::LAST_CLASS, Some(progress.last_class.to_string()));
+    let stored_ms = progress.stored_ms.map(|ms| ms.to_string());
+    push_present(&mut headers, names::STORED_MS, stored_ms);
     let job = progress.job.as_deref();
     push_present(&mut headers, names::JOB, job.map(|origin| origin.job.to_string()));
     let letters = job.map(|origin| origin.dead_letters.iter().map(ToString::to_string));
@@ -319,6 +321,13 @@ impl ParkedDelivery {
         }
     }
 
+    /// Sets when the broker stored the event, milliseconds since the epoch.
+    #[must_use]
+    pub fn stored_at(mut self, stored_ms: Option<i64>) -> Self {
+        self.progress.stored_ms = stored_ms;
+        self
+    }
+
     /// The event.
     #[must_use]
     pub fn event(&self) -> &Event {
@@ -403,6 +412,12 @@ fn subscriptions(headers: &impl HeaderLookup) -> Result<Vec<SubscriptionId>, Inv
     Ok(std::iter::once(&*first).chain(others).map(id).collect())
 }
 
+/// Returns when the broker stored the event of a parked record or a dead letter; none if an earlier
+/// release wrote it.
+pub(super) fn stored_ms(headers: &impl HeaderLookup) -> Option<i64> {
+    headers.get(names::STORED_MS)?.parse().ok()
+}
+
 fn read_progress(headers: &impl HeaderLookup) -> Result<Progress, InvalidHeader> {
     Ok(Progress {
         attempt: parsed(headers, parked::ATTEMPT)?,
@@ -412,6 +427,7 @@ fn read_progress(headers: &impl HeaderLookup) -> Result<Progress, InvalidHeader>
         retry_reason: optional(headers, parked::RETRY_REASON)?.unwrap_or_default(),
         retry_data: optional(headers, parked::RETRY_DATA)?,
         job: job_origin(headers)?.map(Arc::new),
+        stored_ms: stored_ms(headers),
     })
 }
 

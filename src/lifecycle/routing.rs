@@ -1,6 +1,7 @@
 //! The parts that route events: publisher, router, consumers, and the tasks that keep the streams.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
@@ -8,10 +9,10 @@ use tokio::sync::mpsc;
 use super::background::Background;
 use super::broker::Broker;
 use crate::bus::{
-    BackpressureGate, CrashRecordBucket, DeadLetterReader, DeadLetterStream, DeliveryLogStream,
-    EventArchiveStream, EventPublisher, FunctionClient, JobBucket, JobOutcomeCounter,
-    ParkingStream, PublishGates, PullSubscription, RepeatRecorder, Repeats, RoomRequests,
-    ShareCounter, StreamMonitor, Trimmer,
+    AccountDocument, AccountStreamReader, BackpressureGate, CrashRecordBucket, DeadLetterReader,
+    DeadLetterStream, DeliveryLogStream, EventArchiveStream, EventPublisher, FunctionClient,
+    JobBucket, JobOutcomeCounter, ParkingStream, PublishGates, PullSubscription, RepeatRecorder,
+    Repeats, RoomRequests, ShareCounter, StreamMonitor, Trimmer,
 };
 use crate::config::Config;
 use crate::delivery::{
@@ -21,6 +22,7 @@ use crate::delivery::{
 use crate::domain::{InstallationId, SubscriptionId};
 use crate::event::{EventArchive, Publisher};
 use crate::matcher::{Matcher, Subscription};
+use crate::recovery::account::{AccountKeeper, AccountStreams, Accountant};
 use crate::recovery::jobs::{JobRunner, Jobs};
 use crate::recovery::redrive::{DeadLetters, RedriveWork};
 use crate::registry::Registry;
@@ -39,6 +41,10 @@ pub(super) struct Routing {
     pub(super) letters: Arc<dyn DeadLetters>,
     pub(super) jobs: Arc<Jobs>,
     pub(super) directory: Arc<dyn SubscriptionDirectory>,
+    pub(super) log: Option<Arc<dyn DeliveryLog>>,
+    pub(super) accountant: Arc<Accountant>,
+    log_stream: Option<Arc<DeliveryLogStream>>,
+    account_keeper: Option<AccountKeeper>,
     job_runner: JobRunner,
     router: Arc<Router>,
     pulls: Vec<PullSubscription>,
@@ -93,8 +99,11 @@ impl Routing {
         let letters =
             Arc::new(DeadLetterReader::new(control.clone(), subjects.clone(), Arc::clone(&shares)));
         let mut ports = ports(broker, (&shares, &gates), &letters, registry, endpoint_reports);
-        ports.log = config.delivery.log.then(|| delivery_log(broker, &gates));
+        let log_stream = config.delivery.log.then(|| delivery_log(broker, &gates));
+        let log = log_stream.clone().map(|log| log as Arc<dyn DeliveryLog>);
+        ports.log.clone_from(&log);
         let letters: Arc<dyn DeadLetters> = letters;
+        let (accountant, account_keeper) = account(config, broker, &letters);
         let (jobs, job_runner) = jobs(broker, &letters, &ports.parking, &directory);
         let random = Random::from_system();
         let router = Router::new(
@@ -116,6 +125,10 @@ impl Routing {
             letters,
             jobs,
             directory,
+            log,
+            accountant,
+            log_stream,
+            account_keeper,
             job_runner,
             router,
             pulls,
@@ -130,6 +143,8 @@ impl Routing {
     /// Starts to route events.
     pub(super) fn start(self, background: &Background) {
         let Self {
+            log_stream,
+            account_keeper,
             job_runner,
             router,
             pulls,
@@ -143,6 +158,12 @@ impl Routing {
         if let Some(recorder) = repeat_recorder {
             background.spawn(recorder.run());
         }
+        if let Some(log) = log_stream {
+            background.spawn(log.store_floors());
+        }
+        if let Some(keeper) = account_keeper {
+            background.spawn(keeper.run());
+        }
         background.spawn(share_counter.run());
         background.spawn(job_runner.run());
         background.spawn(async move { stream_monitor.run().await });
@@ -150,6 +171,24 @@ impl Routing {
         // Ends by itself, after what is running.
         background.tasks.spawn(router.run(pulls, due));
     }
+}
+
+/// Connects what computes accounts, and what checks them in the background.
+fn account(
+    config: &Config,
+    broker: &Broker,
+    letters: &Arc<dyn DeadLetters>,
+) -> (Arc<Accountant>, Option<AccountKeeper>) {
+    let (control, subjects) = (broker.connections.control.clone(), broker.subjects.clone());
+    let reader = || AccountStreamReader::new(control.clone(), subjects.clone());
+    let streams = config.delivery.log.then(|| Arc::new(reader()) as Arc<dyn AccountStreams>);
+    let accountant = Arc::new(Accountant::new(streams, Arc::clone(letters)));
+    let interval = Duration::from_secs(config.delivery.account_interval_s);
+    let keeper = (config.delivery.log && !interval.is_zero()).then(|| {
+        let document = Arc::new(AccountDocument::new(control.clone(), subjects.clone()));
+        AccountKeeper::new(Arc::clone(&accountant), document, interval)
+    });
+    (accountant, keeper)
 }
 
 /// Connects the jobs of operators, and what they do.
@@ -202,7 +241,7 @@ fn ports(
     }
 }
 
-fn delivery_log(broker: &Broker, gates: &Arc<PublishGates>) -> Arc<dyn DeliveryLog> {
+fn delivery_log(broker: &Broker, gates: &Arc<PublishGates>) -> Arc<DeliveryLogStream> {
     let (outbound, subjects) = (broker.connections.outbound.clone(), broker.subjects.clone());
     Arc::new(DeliveryLogStream::new(outbound, subjects, Arc::clone(gates)))
 }

@@ -4,6 +4,7 @@
 //!
 //! - `jobs/`: long work of operators, one document each: created, paused, resumed, cancelled, and
 //!   executed by exactly one replica at a time.
+//! - `account/`: what became of every delivery, as numbers that must close.
 //! - `redrive/`: dead letters, and the jobs that deliver them again.
 //!
 //! Guarantee: a job continues after a restart or `kill -9` of its replica where its document says;
@@ -12,5 +13,6 @@
 //!
 //! Design: `docs/design/redrive.md`.
 
+pub mod account;
 pub mod jobs;
 pub mod redrive;

@@ -51,7 +51,9 @@ impl Settled {
             DeliveryOutcome::Parked(_) => Self::Parked,
             DeliveryOutcome::Delivered => Self::Ended(JobOutcome::Delivered),
             DeliveryOutcome::DeadLettered(_) => Self::Ended(JobOutcome::Dead),
-            DeliveryOutcome::Dropped(_) => Self::Ended(JobOutcome::Dropped),
+            DeliveryOutcome::Dropped(_) | DeliveryOutcome::Removed(_) => {
+                Self::Ended(JobOutcome::Dropped)
+            }
         }
     }
 }

@@ -404,6 +404,16 @@ pub const FAMILIES: &[MetricFamily] = &[
         &[],
         "Records of the delivery log that are not confirmed yet; their events are not acknowledged.",
     ),
+    gauge(
+        "switchyard_account_gap",
+        &[],
+        "Deliveries without a trace and lost records of the delivery log, by the last checks; the same on all replicas.",
+    ),
+    gauge(
+        "switchyard_account_checked_seconds",
+        &[],
+        "When the account of deliveries was checked last, seconds since the epoch.",
+    ),
     // Shares.
     counter(
         "switchyard_policy_drops_total",

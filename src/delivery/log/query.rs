@@ -17,14 +17,16 @@ pub enum OutcomeFilter {
     Dead,
     /// Dropped by a policy.
     Dropped,
+    /// Its dead letter is deleted.
+    Removed,
     /// Anything but delivered.
     Failed,
 }
 
 impl OutcomeFilter {
     /// All filters.
-    pub const ALL: [Self; 5] =
-        [Self::Delivered, Self::Parked, Self::Dead, Self::Dropped, Self::Failed];
+    pub const ALL: [Self; 6] =
+        [Self::Delivered, Self::Parked, Self::Dead, Self::Dropped, Self::Removed, Self::Failed];
 
     /// Returns its name.
     #[must_use]
@@ -34,6 +36,7 @@ impl OutcomeFilter {
             Self::Parked => "parked",
             Self::Dead => "dead",
             Self::Dropped => "dropped",
+            Self::Removed => "removed",
             Self::Failed => "failed",
         }
     }

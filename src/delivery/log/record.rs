@@ -12,7 +12,9 @@ use serde::Serialize;
 
 use super::report::{AttemptReport, DeliveryReport};
 use crate::delivery::model::{Phases, ResponseExcerpt};
+use crate::delivery::parking::stored_ms;
 use crate::domain::{DeliveryId, InstallationId, ModuleKey};
+use crate::event::codec::HeaderLookup;
 use crate::event::{Event, Message};
 
 /// Version of the format.
@@ -62,6 +64,8 @@ pub enum RecordSource {
     Event,
     /// A parked record.
     Parked,
+    /// A dead letter.
+    Letter,
 }
 
 impl RecordSource {
@@ -69,14 +73,16 @@ impl RecordSource {
         match self {
             Self::Event => "event",
             Self::Parked => "parked",
+            Self::Letter => "letter",
         }
     }
 
-    /// Returns what the deliveries were before: `new` or `parked`.
+    /// Returns what the deliveries were before: `new`, `parked` or `dead`.
     fn before_label(self) -> &'static str {
         match self {
             Self::Event => "new",
             Self::Parked => "parked",
+            Self::Letter => "dead",
         }
     }
 }
@@ -86,7 +92,7 @@ impl RecordSource {
 pub struct Origin {
     /// The kind of message.
     pub source: RecordSource,
-    /// When the broker stored the event; none if only its parked record is known.
+    /// When the broker stored the event; none if an earlier release parked or dead-lettered it.
     pub stored_ms: Option<i64>,
     /// How many times the broker delivered the message.
     pub delivery_count: i64,
@@ -106,9 +112,14 @@ impl Origin {
     pub fn parked(message: &impl Message) -> Self {
         Self {
             source: RecordSource::Parked,
-            stored_ms: None,
+            stored_ms: stored_ms(message.headers()),
             delivery_count: message.delivery_count(),
         }
+    }
+
+    /// Returns the origin of the delivery of a dead letter with `headers`.
+    pub fn letter(headers: &impl HeaderLookup) -> Self {
+        Self { source: RecordSource::Letter, stored_ms: stored_ms(headers), delivery_count: 1 }
     }
 
     /// Returns the origin of the deliveries of an event that waited to be matched as a parked record.

@@ -18,7 +18,7 @@ pub struct StoredRecord {
     pub router: String,
     /// When work on the event or the parked record began, milliseconds since the epoch.
     pub started_ms: i64,
-    /// Where the deliveries come from: `event` or `parked`.
+    /// Where the deliveries come from: `event`, `parked` or `letter`.
     pub source: String,
     /// How many times the broker delivered that message.
     #[serde(default = "once")]
@@ -49,7 +49,7 @@ pub struct StoredEventHead {
     pub entity: Option<String>,
     /// Its sequence in the event stream.
     pub sequence: u64,
-    /// When the broker stored it, milliseconds since the epoch; none in records of parked deliveries.
+    /// When the broker stored it, milliseconds since the epoch; none if an earlier release parked it.
     #[serde(default)]
     pub stored_ms: Option<i64>,
 }
@@ -70,9 +70,9 @@ pub struct StoredDelivery {
     /// Revision of the subscription.
     #[serde(default)]
     pub revision: Option<u64>,
-    /// What it was before: `new` or `parked`.
+    /// What it was before: `new`, `parked` or `dead`.
     pub from: String,
-    /// What became of it: `delivered`, `parked`, `dead` or `dropped`.
+    /// What became of it: `delivered`, `parked`, `dead`, `dropped` or `removed`.
     pub outcome: String,
     /// Why it was parked, dead-lettered or dropped.
     #[serde(default)]
@@ -121,7 +121,7 @@ impl StoredDelivery {
         SubscriptionId { installation: self.installation.clone(), key: self.key.clone() }
     }
 
-    /// Whether no later record of it is expected: it is delivered or dropped. A parked delivery is
+    /// Whether no later record of it is expected: it is delivered, dropped or removed. A parked delivery is
     /// attempted again, and a dead letter may be redriven for as long as it is kept.
     #[must_use]
     pub fn is_over(&self) -> bool {

@@ -16,5 +16,5 @@ pub use delivery::{Delivery, PreparedEvent, Progress};
 pub use evidence::{AttemptEvidence, Phases};
 pub use excerpt::ResponseExcerpt;
 pub use job_origin::{JobOrigin, JobOutcome, NoPosition, StreamPosition};
-pub use outcome::{DeadLetterReason, DeliveryOutcome, DropPolicy, ParkReason};
+pub use outcome::{DeadLetterReason, DeliveryOutcome, DropPolicy, ParkReason, Removal};
 pub use retry_request::RequestedDelay;

@@ -13,10 +13,12 @@ pub enum DeliveryOutcome {
     DeadLettered(DeadLetterReason),
     /// A policy dropped and counted it.
     Dropped(DropPolicy),
+    /// Its dead letter is deleted.
+    Removed(Removal),
 }
 
 impl DeliveryOutcome {
-    /// Returns its kind: `delivered`, `parked`, `dead` or `dropped`.
+    /// Returns its kind: `delivered`, `parked`, `dead`, `dropped` or `removed`.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
@@ -24,10 +26,11 @@ impl DeliveryOutcome {
             Self::Parked(_) => "parked",
             Self::DeadLettered(_) => "dead",
             Self::Dropped(_) => "dropped",
+            Self::Removed(_) => "removed",
         }
     }
 
-    /// Returns why it was parked, dead-lettered or dropped; none if it was delivered.
+    /// Returns why it was parked, dead-lettered, dropped or removed; none if it was delivered.
     #[must_use]
     pub fn why(&self) -> Option<Cow<'static, str>> {
         match self {
@@ -35,6 +38,24 @@ impl DeliveryOutcome {
             Self::Parked(reason) => Some(reason.label().into()),
             Self::DeadLettered(reason) => Some(reason.text()),
             Self::Dropped(policy) => Some(policy.label().into()),
+            Self::Removed(removal) => Some(removal.label().into()),
+        }
+    }
+}
+
+/// Why a dead letter is deleted although its delivery was not repeated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Removal {
+    /// An operator deleted it.
+    Operator,
+}
+
+impl Removal {
+    /// Returns its name in the delivery log.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Operator => "rm",
         }
     }
 }
