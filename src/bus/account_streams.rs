@@ -16,7 +16,8 @@ use crate::domain::CloudId;
 use crate::event::codec::HeaderLookup;
 use crate::event::codec::names;
 use crate::recovery::account::{
-    AccountStreams, LogBatch, LogBounds, LogRecord, LogStart, ParkedIds, RecordNumber, StreamsError,
+    AccountStreams, LogBatch, LogBounds, LogRecord, LogStart, ParkedIds, RecordNumber, SeriesFloor,
+    StreamsError,
 };
 
 /// Due deliveries of one read.
@@ -108,7 +109,7 @@ impl AccountStreamReader {
         }
     }
 
-    async fn read_floors(&self) -> Result<Vec<(Box<str>, u64)>, StreamsError> {
+    async fn read_floors(&self) -> Result<Vec<SeriesFloor>, StreamsError> {
         let prefix = format!("$KV.{}.{FLOOR_PREFIX}", self.subjects.state_bucket());
         let stream = self.subjects.state_stream();
         let pattern = [format!("{prefix}>")];
@@ -119,7 +120,8 @@ impl AccountStreamReader {
         };
         let floor = |message: &async_nats::jetstream::message::StreamMessage| {
             let series = message.subject.strip_prefix(&*prefix)?.into();
-            Some((series, std::str::from_utf8(&message.payload).ok()?.parse().ok()?))
+            let floor = std::str::from_utf8(&message.payload).ok()?.parse().ok()?;
+            Some(SeriesFloor { series, floor })
         };
         Ok(messages.iter().filter_map(floor).collect())
     }
@@ -183,7 +185,7 @@ impl AccountStreams for AccountStreamReader {
         Box::pin(self.read_parked())
     }
 
-    fn floors(&self) -> BoxFuture<'_, Result<Vec<(Box<str>, u64)>, StreamsError>> {
+    fn floors(&self) -> BoxFuture<'_, Result<Vec<SeriesFloor>, StreamsError>> {
         Box::pin(self.read_floors())
     }
 

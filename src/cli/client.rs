@@ -154,7 +154,9 @@ impl ApiClient {
         let mut text = Vec::new();
         while let Some(frame) = tokio::time::timeout(TIMEOUT, body.frame()).await.map_err(silent)? {
             let frame = frame.map_err(|error| unreachable(error.to_string()))?;
-            text.extend_from_slice(&frame.into_data().unwrap_or_default());
+            // Trailers say nothing here.
+            let Ok(data) = frame.into_data() else { continue };
+            text.extend_from_slice(&data);
             while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = text.drain(..=end).collect();
                 each(serde_json::from_slice(&line).with_context(|| format!("{path}: not JSON"))?);

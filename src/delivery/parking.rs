@@ -480,6 +480,7 @@ mod tests {
             retry_reason: "BUSY".into(),
             retry_data: Some(r#"{"n":1}"#.into()),
             job: None,
+            stored_ms: Some(1_700_000_000_123),
         };
         delivery
     }
@@ -559,6 +560,7 @@ switchyard-retry-data: {{"n":1}}
 switchyard-retry-reason: BUSY
 switchyard-self-generated: true
 switchyard-sequence: 42
+switchyard-stored-ms: 1700000000123
 traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"#,
             id = record.id
         );

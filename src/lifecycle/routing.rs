@@ -78,13 +78,7 @@ impl Routing {
         if let Some(recorder) = &mut repeat_recorder {
             recorder.catch_up().await;
         }
-        let known_ids = repeat_recorder.is_some().then(|| Arc::clone(&repeats));
-        let events = Arc::new(EventArchiveStream::new(
-            control.clone(),
-            subjects.clone(),
-            config.limits.event,
-            known_ids,
-        ));
+        let events = archive(config, broker, repeat_recorder.is_some().then_some(&repeats));
         let (publisher, trimmer) = event_stream(config, broker, &gate, repeats);
         let stream_monitor =
             StreamMonitor::new(control.clone(), subjects.clone(), &config.events, gate);
@@ -171,6 +165,17 @@ impl Routing {
         // Ends by itself, after what is running.
         background.tasks.spawn(router.run(pulls, due));
     }
+}
+
+/// Returns what reads single events, by the ids that are remembered.
+fn archive(
+    config: &Config,
+    broker: &Broker,
+    known_ids: Option<&Arc<Repeats>>,
+) -> Arc<dyn EventArchive> {
+    let (control, subjects) = (broker.connections.control.clone(), broker.subjects.clone());
+    let (event_max, known_ids) = (config.limits.event, known_ids.cloned());
+    Arc::new(EventArchiveStream::new(control, subjects, event_max, known_ids))
 }
 
 /// Connects what computes accounts, and what checks them in the background.

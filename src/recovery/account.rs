@@ -21,9 +21,12 @@ mod fold;
 mod keeper;
 mod limits;
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod model_tests;
 mod numbers;
 mod port;
+mod presence;
 mod record;
 mod sequences;
 mod sheet;
@@ -31,10 +34,13 @@ mod sheet;
 pub use checks::{Check, CheckKind, DueCheck, KeeperDocument};
 pub use compute::{AccountError, AccountProgress, Accountant};
 pub use facts::{Facts, Letter, RecordedOutcome, State, decide, for_subscription};
-pub use fold::{Fold, IdHash, Presence, Scope, Suspects};
+pub use fold::{Fold, Scope};
 pub use keeper::{AccountKeeper, KeeperStore, KeeperStoreError};
 pub use limits::{INSTANCES_MAX, NAMED_MAX, SUBSCRIPTIONS_MAX, TooLarge};
 pub use numbers::{MissingRecords, RecordNumber, RecordNumbers};
-pub use port::{AccountStreams, LogBatch, LogBounds, LogRecord, LogStart, ParkedIds, StreamsError};
+pub use port::{
+    AccountStreams, LogBatch, LogBounds, LogRecord, LogStart, ParkedIds, SeriesFloor, StreamsError,
+};
+pub use presence::{IdHash, Presence, Suspects};
 pub use record::{AccountRecord, RecordedDelivery, RecordedEvent};
 pub use sheet::{Account, Counts, GapDelivery, SubscriptionCounts};

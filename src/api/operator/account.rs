@@ -94,8 +94,10 @@ async fn last_line(
         Err(error) => {
             let answer = ApiError::from(error).into_response();
             let status = answer.status().as_u16();
-            let body = answer.into_body().collect().await.map(http_body_util::Collected::to_bytes);
-            let body: Value = serde_json::from_slice(&body.unwrap_or_default()).unwrap_or_default();
+            let body = match answer.into_body().collect().await {
+                Ok(body) => serde_json::from_slice(&body.to_bytes()).unwrap_or(Value::Null),
+                Err(_) => Value::Null,
+            };
             line(&json!({ "error": body, "status": status }))
         }
     }

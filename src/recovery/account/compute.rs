@@ -8,10 +8,11 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::fold::{Fold, IdHash, Presence, Scope, Suspects};
+use super::fold::{Fold, Scope};
 use super::limits::TooLarge;
-use super::numbers::RecordNumbers;
+use super::numbers::{RecordNumber, RecordNumbers};
 use super::port::{AccountStreams, LogRecord, LogStart, StreamsError};
+use super::presence::{IdHash, Presence, Suspects};
 use super::record::AccountRecord;
 use super::sheet::{Account, GapDelivery};
 use crate::clock;
@@ -172,8 +173,8 @@ impl Computation<'_> {
         }
         fold.freeze();
         let (presence, suspects, unread) = self.look(&mut fold, bounds.last).await?;
-        for (series, floor) in floors {
-            self.numbers.note_floor(&series, floor);
+        for one in floors {
+            self.numbers.note_floor(&one.series, one.floor);
         }
         let undetermined = unread.min(suspects.parked);
         let is_undetermined = undetermined > 0;
@@ -246,7 +247,14 @@ impl Computation<'_> {
             return Ok(());
         }
         match serde_json::from_slice::<AccountRecord<'_>>(&record.body) {
-            Ok(read) => fold.take(record.sequence, &read),
+            Ok(read) => {
+                for id in &read.erased {
+                    if let Some(number) = RecordNumber::parse(id, None) {
+                        self.numbers.note_erased(number)?;
+                    }
+                }
+                fold.take(record.sequence, &read)
+            }
             Err(_) => {
                 fold.count_unreadable();
                 Ok(())

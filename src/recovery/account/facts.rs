@@ -17,12 +17,14 @@ impl Facts {
     pub const DEAD: Self = Self(2);
     /// A policy dropped it.
     pub const DROPPED: Self = Self(4);
-    /// Its dead letter was deleted by an operator.
-    pub const REMOVED: Self = Self(8);
     /// It was parked.
-    pub const PARKED: Self = Self(16);
+    pub const PARKED: Self = Self(8);
     /// Its event is in the window.
-    pub(super) const IN_WINDOW: Self = Self(32);
+    pub(super) const IN_WINDOW: Self = Self(16);
+    /// A record of its event has it, and not only one of a parked record or a dead letter.
+    pub(super) const NEW: Self = Self(32);
+    /// It was delivered after it was parked.
+    pub(super) const RESUMED: Self = Self(64);
 
     /// Whether all of `other` are known.
     #[must_use]
@@ -59,7 +61,7 @@ pub enum RecordedOutcome {
 }
 
 impl RecordedOutcome {
-    /// Returns the fact that a record with this outcome states; none if it is not known.
+    /// Returns the fact that a record with this outcome states, if it states one.
     #[must_use]
     pub fn fact(self) -> Option<Facts> {
         match self {
@@ -67,8 +69,8 @@ impl RecordedOutcome {
             Self::Parked => Some(Facts::PARKED),
             Self::Dead => Some(Facts::DEAD),
             Self::Dropped => Some(Facts::DROPPED),
-            Self::Removed => Some(Facts::REMOVED),
-            Self::Unknown => None,
+            // It says something of a letter, not of the delivery.
+            Self::Removed | Self::Unknown => None,
         }
     }
 
@@ -91,6 +93,8 @@ impl RecordedOutcome {
 pub enum Letter {
     /// In the dead-letter stream.
     Stored,
+    /// An operator deleted it.
+    Removed,
     /// Not there, although letters of its time are kept.
     Absent,
     /// Not there; letters of its time are not kept any more.
@@ -120,15 +124,13 @@ pub enum State {
 /// the streams decide before the records.
 #[must_use]
 pub fn decide(facts: Facts, is_parked: bool, letter: Letter) -> State {
-    let has_died = facts.has(Facts::DEAD) || facts.has(Facts::REMOVED);
+    let has_died = facts.has(Facts::DEAD);
     match letter {
         _ if facts.has(Facts::DELIVERED) => State::Delivered,
         _ if is_parked => State::Pending,
         Letter::Stored if has_died => State::Dead,
-        Letter::Stored | Letter::Absent if facts.has(Facts::REMOVED) => State::Removed,
-        Letter::Expired if has_died => State::Removed,
-        _ if facts.has(Facts::DEAD) => State::Gap,
-        _ if facts.has(Facts::DROPPED) => State::Dropped,
+        Letter::Removed | Letter::Expired if has_died => State::Removed,
+        _ if facts.has(Facts::DROPPED) && !has_died => State::Dropped,
         _ => State::Gap,
     }
 }
@@ -141,7 +143,7 @@ pub fn for_subscription(state: State, own: Facts) -> State {
     let has_taken_part = match state {
         State::Pending | State::Gap => true,
         State::Delivered => own.has(Facts::DELIVERED),
-        State::Dead | State::Removed => own.has(Facts::DEAD) || own.has(Facts::REMOVED),
+        State::Dead | State::Removed => own.has(Facts::DEAD),
         State::Dropped => own.has(Facts::DROPPED),
     };
     if has_taken_part { state } else { State::Dropped }
@@ -164,8 +166,8 @@ mod tests {
             (dead, false, Letter::Absent, State::Gap),
             (dead, false, Letter::Expired, State::Removed),
             (dead, true, Letter::Stored, State::Pending),
-            (dead | Facts::REMOVED, false, Letter::Absent, State::Removed),
-            (dead | Facts::REMOVED, false, Letter::Stored, State::Dead),
+            (dead, false, Letter::Removed, State::Removed),
+            (parked, false, Letter::Removed, State::Gap),
             (dead | Facts::DELIVERED, false, Letter::Absent, State::Delivered),
             (dead | Facts::DROPPED, false, Letter::Stored, State::Dead),
             (dead | Facts::DROPPED, false, Letter::Absent, State::Gap),

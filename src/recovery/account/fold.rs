@@ -2,15 +2,17 @@
 //!
 //! Most deliveries are delivered in the only record of their event: they are counted at once, and take
 //! no memory of their own. All others are kept one by one as a set of facts. An event that was handled
-//! again may have been counted at once before that is known: then a second fold of the same records,
-//! which knows such events, keeps all of their deliveries.
+//! again may have been counted at once before that is known: it has records of several handlings, or a
+//! delivery that was parked by a handling without records. Then a second fold of the same records, which
+//! knows such events, keeps all of their deliveries.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 
-use super::facts::{Facts, Letter, RecordedOutcome, State, decide, for_subscription};
+use super::facts::{Facts, RecordedOutcome, State, for_subscription};
 use super::limits::{INSTANCES_MAX, NAMED_MAX, SUBSCRIPTIONS_MAX, TooLarge};
+use super::presence::{IdHash, Presence, Suspects};
 use super::record::{AccountRecord, RecordedDelivery};
 use super::sequences::{Handling, Handlings};
 use super::sheet::{Counts, SubscriptionCounts};
@@ -41,10 +43,6 @@ impl Scope {
     }
 }
 
-/// Hash of a delivery id. Two are equal by chance once in 10^25 accounts of the largest size.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct IdHash(u64, u64);
-
 /// A delivery, or its repetition by a replay.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct InstanceKey {
@@ -58,43 +56,10 @@ struct InstanceKey {
 struct Instance {
     /// Sequence of its first record in the log.
     at: u64,
+    /// Sequence of its event.
+    event: u64,
     facts: Facts,
     subscriptions: Vec<(u32, Facts)>,
-}
-
-/// What the streams hold.
-#[derive(Debug, Default)]
-pub struct Presence {
-    /// Deliveries in the parking stream.
-    pub parked: HashSet<IdHash>,
-    /// Deliveries with a dead letter.
-    pub letters: HashSet<IdHash>,
-    /// Whether letters of the window may have been deleted by age.
-    pub may_have_expired: bool,
-}
-
-impl Presence {
-    fn state(&self, id: IdHash, facts: Facts) -> State {
-        let letter = match (self.letters.contains(&id), self.may_have_expired) {
-            (true, _) => Letter::Stored,
-            (false, true) => Letter::Expired,
-            (false, false) => Letter::Absent,
-        };
-        decide(facts, self.parked.contains(&id), letter)
-    }
-}
-
-/// Number of deliveries without a trace, and the records that name some of them.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Suspects {
-    /// How many there are.
-    pub number: u64,
-    /// Those of them that may be due: they were parked, and have no later record.
-    pub parked: u64,
-    /// Whether some of them were dead-lettered.
-    pub has_dead: bool,
-    /// The hashes of some, with the sequence of a record each.
-    pub some: Vec<(IdHash, u64)>,
 }
 
 /// The fold.
@@ -109,6 +74,10 @@ pub struct Fold {
     /// Events with several handlings, in the second fold.
     repeated: Option<HashSet<u64>>,
     instances: HashMap<InstanceKey, Instance>,
+    /// Replays that were seen.
+    replays: HashSet<u64>,
+    /// Deliveries of which an operator deleted a letter.
+    removed: HashSet<IdHash>,
     is_frozen: bool,
     unreadable: u64,
 }
@@ -126,6 +95,8 @@ impl Fold {
             handlings: Handlings::new(),
             repeated: None,
             instances: HashMap::new(),
+            replays: HashSet::new(),
+            removed: HashSet::new(),
             is_frozen: false,
             unreadable: 0,
         }
@@ -134,15 +105,25 @@ impl Fold {
     /// Whether the same records must be folded a second time.
     #[must_use]
     pub fn needs_second(&self) -> bool {
-        self.repeated.is_none() && self.handlings.has_repeated()
+        self.repeated.is_none()
+            && (self.handlings.has_repeated() || self.without_event().next().is_some())
+    }
+
+    /// Iterates over the events of deliveries that only records of parked deliveries or dead letters have.
+    fn without_event(&self) -> impl Iterator<Item = u64> {
+        let is_one = |(key, one): &(&InstanceKey, &Instance)| {
+            key.replay.is_none() && !one.facts.has(Facts::NEW)
+        };
+        self.in_window().filter(is_one).map(|(_, one)| one.event)
     }
 
     /// Begins the second fold.
     #[must_use]
     pub fn second(self) -> Self {
+        let mut repeated: HashSet<u64> = self.without_event().collect();
         let Self { scope, hashers, handlings, .. } = self;
-        let repeated = Some(handlings.into_repeated());
-        Self { hashers, repeated, ..Self::new(scope) }
+        repeated.extend(handlings.into_repeated());
+        Self { hashers, repeated: Some(repeated), ..Self::new(scope) }
     }
 
     /// Ends the window: later records only add to what is known of deliveries that are known.
@@ -190,12 +171,21 @@ impl Fold {
                 self.count_unreadable();
                 continue;
             };
+            if delivery.outcome == RecordedOutcome::Removed {
+                self.note_removed(record, delivery)?;
+                continue;
+            }
             let is_counted = is_only && delivery.is_new() && delivery.replay.is_none();
             if is_counted && delivery.outcome == RecordedOutcome::Delivered {
                 self.count_delivered(record, delivery)?;
             } else {
                 let window = if is_in_window { Facts::IN_WINDOW } else { Facts::default() };
-                self.note(at, record, delivery, fact | window)?;
+                let new = match (delivery.is_new(), delivery.outcome) {
+                    (true, _) => Facts::NEW,
+                    (false, RecordedOutcome::Delivered) => Facts::RESUMED,
+                    (false, _) => Facts::default(),
+                };
+                self.note(at, record, delivery, fact | window | new)?;
             }
         }
         Ok(())
@@ -229,6 +219,21 @@ impl Fold {
         Ok(())
     }
 
+    /// Notes that a letter was deleted. Letters are those of a delivery, whether a replay repeated it or
+    /// not.
+    fn note_removed(
+        &mut self,
+        record: &AccountRecord<'_>,
+        delivery: &RecordedDelivery<'_>,
+    ) -> Result<(), TooLarge> {
+        if self.removed.len() >= INSTANCES_MAX {
+            return Err(TooLarge::Instances);
+        }
+        let id = delivery.delivery_id(&record.event);
+        self.removed.insert(self.id_hash(id.as_str()));
+        Ok(())
+    }
+
     fn note(
         &mut self,
         at: u64,
@@ -240,6 +245,7 @@ impl Fold {
             id: self.id_hash(delivery.delivery_id(&record.event).as_str()),
             replay: delivery.replay.as_ref().map(|job| self.hashers.0.hash_one(job)),
         };
+        self.replays.extend(key.replay);
         let is_full = self.instances.len() >= INSTANCES_MAX;
         if self.is_frozen && !self.instances.contains_key(&key) {
             return Ok(());
@@ -252,8 +258,8 @@ impl Fold {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(_) if is_full => return Err(TooLarge::Instances),
             Entry::Vacant(new) => {
-                let facts = Facts::default();
-                new.insert(Instance { at, facts, subscriptions: Vec::with_capacity(1) })
+                let (event, facts) = (record.event.sequence, Facts::default());
+                new.insert(Instance { at, event, facts, subscriptions: Vec::with_capacity(1) })
             }
         };
         instance.facts = instance.facts | facts;
@@ -294,8 +300,25 @@ impl Fold {
     /// Whether some deliveries were dead-lettered, and have no later outcome.
     #[must_use]
     pub fn has_dead(&self) -> bool {
-        let is_dead = |one: &Instance| one.facts.has(Facts::DEAD) || one.facts.has(Facts::REMOVED);
-        self.in_window().any(|(_, one)| is_dead(one) && !one.facts.has(Facts::DELIVERED))
+        let is_dead =
+            |one: &Instance| one.facts.has(Facts::DEAD) && !one.facts.has(Facts::DELIVERED);
+        self.in_window().any(|(_, one)| is_dead(one))
+    }
+
+    /// Returns what became of a delivery. One without a trace is delivered if a replay of it was. A letter
+    /// does not say which replay it is of: one that is not there any more was removed or redriven for any
+    /// of them.
+    fn state(&self, key: &InstanceKey, one: &Instance, presence: &Presence) -> State {
+        let state = presence.state(key.id, one.facts, self.removed.contains(&key.id));
+        if state != State::Gap {
+            return state;
+        }
+        let is_redriven = |replay: Option<u64>| {
+            let other = self.instances.get(&InstanceKey { id: key.id, replay });
+            other.is_some_and(|other| other.facts.has(Facts::RESUMED))
+        };
+        let mut replays = std::iter::once(None).chain(self.replays.iter().copied().map(Some));
+        if replays.any(is_redriven) { State::Delivered } else { State::Gap }
     }
 
     /// Returns the deliveries that `presence` and the records say nothing of.
@@ -303,7 +326,7 @@ impl Fold {
     pub fn suspects(&self, presence: &Presence) -> Suspects {
         let mut suspects = Suspects::default();
         for (key, one) in self.in_window() {
-            if presence.state(key.id, one.facts) != State::Gap {
+            if self.state(key, one, presence) != State::Gap {
                 continue;
             }
             suspects.number += 1;
@@ -324,13 +347,15 @@ impl Fold {
     pub fn counts(&self, presence: &Presence, undetermined: bool) -> Vec<SubscriptionCounts> {
         let mut rows = self.rows.clone();
         for (key, one) in self.in_window() {
-            let state = match presence.state(key.id, one.facts) {
+            let state = match self.state(key, one, presence) {
                 State::Gap if undetermined && !one.facts.has(Facts::DEAD) => State::Pending,
                 state => state,
             };
+            let is_own = state != State::Delivered || one.facts.has(Facts::DELIVERED);
             for (row, own) in &one.subscriptions {
                 if let Some(row) = rows.get_mut(*row as usize) {
-                    row.counts.count(for_subscription(state, *own), key.replay.is_some(), 1);
+                    let state = if is_own { for_subscription(state, *own) } else { state };
+                    row.counts.count(state, key.replay.is_some(), 1);
                 }
             }
         }

@@ -8,7 +8,7 @@
 //! A reader begins in the middle of the log. What is stored before that is not missing: a number is
 //! expected only from the first record on that was published after a record which was read was stored.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::limits::TooLarge;
 
@@ -55,6 +55,8 @@ pub struct MissingRecords {
 pub struct RecordNumbers {
     series: HashMap<Box<str>, Series>,
     runs: usize,
+    /// Numbers whose records were deleted on purpose.
+    erased: BTreeSet<(Box<str>, u64)>,
 }
 
 /// The numbers of one series.
@@ -100,21 +102,42 @@ impl RecordNumbers {
         }
     }
 
+    /// Notes that a record was deleted on purpose, as a later record says.
+    ///
+    /// # Errors
+    /// There are more than it can hold.
+    pub fn note_erased(&mut self, record: RecordNumber) -> Result<(), TooLarge> {
+        self.erased.insert((record.series, record.number));
+        if self.erased.len() > RUNS_MAX { Err(TooLarge::RecordNumbers) } else { Ok(()) }
+    }
+
     /// Returns what is missing, sorted.
     #[must_use]
     pub fn missing(&self) -> Vec<MissingRecords> {
-        let of_series = |(name, series): (&Box<str>, &Series)| {
-            let holes = series.holes();
-            let missing = holes.into_iter().map(|(first, end)| MissingRecords {
+        let mut missing = Vec::new();
+        for (name, series) in &self.series {
+            let holes = series.holes().into_iter();
+            let kept = holes.flat_map(|hole| self.without_erased(name, hole));
+            missing.extend(kept.map(|(first, end)| MissingRecords {
                 series: name.clone(),
                 first,
                 last: end.saturating_sub(1),
-            });
-            missing.collect::<Vec<_>>()
-        };
-        let mut missing: Vec<_> = self.series.iter().flat_map(of_series).collect();
+            }));
+        }
         missing.sort_unstable();
         missing
+    }
+
+    /// Splits a hole of a series at the numbers that were erased.
+    fn without_erased(&self, name: &str, (mut first, end): (u64, u64)) -> Vec<(u64, u64)> {
+        let mut parts = Vec::new();
+        for (_, erased) in self.erased.range((Box::from(name), first)..(Box::from(name), end)) {
+            parts.push((first, *erased));
+            first = erased.saturating_add(1);
+        }
+        parts.push((first, end));
+        parts.retain(|(first, end)| first < end);
+        parts
     }
 }
 
@@ -198,6 +221,19 @@ mod tests {
             note(&mut numbers, number, floor);
         }
         assert_eq!(missing(&numbers), [(14, 14)]);
+    }
+
+    #[test]
+    fn erased_records_are_not_missing() {
+        let mut numbers = RecordNumbers::default();
+        for (number, floor) in [(4, 4), (5, 5), (12, 12)] {
+            note(&mut numbers, number, floor);
+        }
+        assert_eq!(missing(&numbers), [(6, 11)]);
+        for number in [1, 6, 8, 9, 12] {
+            numbers.note_erased(RecordNumber { series: "p".into(), number, floor: 0 }).unwrap();
+        }
+        assert_eq!(missing(&numbers), [(7, 7), (10, 11)]);
     }
 
     #[test]

@@ -60,6 +60,15 @@ pub struct ParkedIds {
     pub unread: u64,
 }
 
+/// The number of a series below which all records are stored.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SeriesFloor {
+    /// Name of the series.
+    pub series: Box<str>,
+    /// The number.
+    pub floor: u64,
+}
+
 /// Reads the streams.
 pub trait AccountStreams: Send + Sync {
     /// Returns what the log holds.
@@ -89,7 +98,7 @@ pub trait AccountStreams: Send + Sync {
     ///
     /// # Errors
     /// The broker does not answer.
-    fn floors(&self) -> BoxFuture<'_, Result<Vec<(Box<str>, u64)>, StreamsError>>;
+    fn floors(&self) -> BoxFuture<'_, Result<Vec<SeriesFloor>, StreamsError>>;
 
     /// Returns how many events are stored and not acknowledged.
     ///

@@ -22,6 +22,9 @@ pub struct AccountRecord<'a> {
     /// How many times the broker delivered the event.
     #[serde(default = "once")]
     pub delivery_count: i64,
+    /// Message ids of records that were deleted on purpose: they are not missing.
+    #[serde(default)]
+    pub erased: Vec<String>,
     /// The deliveries.
     #[serde(borrow)]
     pub deliveries: Vec<RecordedDelivery<'a>>,
