@@ -413,7 +413,8 @@ pub const FAMILIES: &[MetricFamily] = &[
         "switchyard_account_checked_seconds",
         &[],
         "When the account of deliveries was checked last, seconds since the epoch.",
-    ),
+    )
+    .in_seconds(),
     // Shares.
     counter(
         "switchyard_policy_drops_total",

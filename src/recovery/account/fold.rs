@@ -167,14 +167,14 @@ impl Fold {
             if !delivery.keys().any(|key| self.scope.has_subscription(delivery, key)) {
                 continue;
             }
-            let Some(fact) = delivery.outcome.fact() else {
-                self.count_unreadable();
-                continue;
-            };
             if delivery.outcome == RecordedOutcome::Removed {
                 self.note_removed(record, delivery)?;
                 continue;
             }
+            let Some(fact) = delivery.outcome.fact() else {
+                self.count_unreadable();
+                continue;
+            };
             let is_counted = is_only && delivery.is_new() && delivery.replay.is_none();
             if is_counted && delivery.outcome == RecordedOutcome::Delivered {
                 self.count_delivered(record, delivery)?;
