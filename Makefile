@@ -22,7 +22,7 @@ AUDITABLE := .tools/cargo-auditable-$(AUDITABLE_VERSION).stamp
 DENY := .tools/cargo-deny-$(DENY_VERSION).stamp
 check = PYTHONPATH=.tools/check .tools/check/bin/$(1)
 
-.PHONY: help tools build release run test test-all lint unit wild wild-slow oracle agree bench bench-worst search-worst bench-peers bench-expr-peers check-deploy check-dependencies check-rules check-clients check-workspaces soak-ingest soak-ingest-small fuzz sim sim-mutants bounds attack clean
+.PHONY: account account-small help tools build release run test test-all lint unit wild wild-slow oracle agree bench bench-worst search-worst bench-peers bench-expr-peers check-deploy check-dependencies check-rules check-clients check-workspaces soak-ingest soak-ingest-small fuzz sim sim-mutants bounds attack clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -44,7 +44,7 @@ run: cargo tools ## Build, then run the demo: broker, app, triggers and live mat
 
 test: lint unit wild check-deploy ## Format, lints, all tests, deploy files (needs Rust and Python 3.11)
 
-test-all: test check-workspaces check-rules check-clients wild-slow soak-ingest-small ## Also real clients (needs Node 20) and Prometheus's own tools
+test-all: test check-workspaces check-rules check-clients wild-slow soak-ingest-small account-small ## Also real clients (needs Node 20) and Prometheus's own tools
 
 lint: cargo
 	cargo fmt --all --check
@@ -191,6 +191,18 @@ soak-ingest-small: WEBHOOKS := 2000
 soak-ingest-small: cargo tools
 	cargo build --locked
 	$(SOAK) --binary $(TARGET)/debug/switchyard --kills 2 --minutes20 40 --window 15
+
+# The account of deliveries after kills, a redrive and deletions.
+ACCOUNT_EVENTS := 50000
+ACCOUNT = python3 tests/tools/account.py --events $(ACCOUNT_EVENTS)
+
+account: build tools ## Account for ACCOUNT_EVENTS=50000 after kills, a redrive and deletions: gap 0; minutes
+	$(ACCOUNT) --binary $(TARGET)/release/switchyard
+
+account-small: ACCOUNT_EVENTS := 2000
+account-small: cargo tools
+	cargo build --locked
+	$(ACCOUNT) --binary $(TARGET)/debug/switchyard --kills 3
 
 # What docs/security.md lists; `make test` runs the same attacks in small.
 attack: build tools ## Attack a router as strangers and hostile tenants would, at full size; minutes

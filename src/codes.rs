@@ -520,6 +520,20 @@ pub const CODES: &[CodeEntry] = &[
         "Look at its state first: `switchyard dlq jobs`. Create a new job instead of an ended one.",
     ),
     entry(
+        "SY-4004",
+        "an account is being computed",
+        "A router computes one account of deliveries at a time, since each reads the delivery log and holds what it knows of deliveries in memory.",
+        "",
+        "Send the request again after `Retry-After`, or to another router.",
+    ),
+    entry(
+        "SY-4005",
+        "the account is too large",
+        "The window has more deliveries that failed, waited or were repeated than an account may hold in memory, or the delivery log deleted records of the window while they were read.",
+        "",
+        "Narrow the window with `from` and `to`, or name a site: `switchyard account --from 2026-11-30T08:00:00Z --to 2026-11-30T09:00:00Z --site CLOUDID`.",
+    ),
+    entry(
         "SY-5011",
         "the broker did not confirm an event",
         "The broker did not confirm in time that it stored the event. It may have stored it.",

@@ -114,6 +114,8 @@ pub async fn start(
             jobs: Arc::clone(&routing.jobs),
             directory: Arc::clone(&routing.directory),
             replay: routing.replay.clone(),
+            log: routing.log.clone(),
+            accountant: Arc::clone(&routing.accountant),
         },
         live: live.clone(),
         shares: Arc::clone(&routing.shares),

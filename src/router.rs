@@ -449,13 +449,14 @@ impl Router {
             }
             Work::Wait(wait) => {
                 let Wait { event, waiting, postponed, matched } = *wait;
+                let origin = Origin::event(message);
                 let deliver = async {
                     if let Some((prepared, matches)) = matched {
-                        let origin = Origin::event(message);
                         self.fan_out.deliver_all(&prepared, matches, origin).await;
                     }
                 };
-                tokio::join!(self.waiting.park(&event, waiting, postponed), deliver);
+                let parking = self.waiting.park(&event, origin.stored_ms, waiting, postponed);
+                tokio::join!(parking, deliver);
             }
             Work::DeadLetter { reason, error } => {
                 self.dead_letter_event(message, &reason, &error).await;

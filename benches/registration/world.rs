@@ -21,6 +21,7 @@ use switchyard::domain::{AppId, InstallationId, ModuleKey, SubscriptionId};
 use switchyard::event::NoEventArchive;
 use switchyard::listener::{AuthFailures, BodyIntake};
 use switchyard::matcher::{Matcher, Subscription};
+use switchyard::recovery::account::Accountant;
 use switchyard::recovery::jobs::Jobs;
 use switchyard::recovery::replay::{EventReader, ReplayParts};
 use switchyard::registry::{ModuleStatus, Registry, Settings, Store};
@@ -67,6 +68,8 @@ fn recovery(control: &JetStreamClient, subjects: &Subjects, config: &Config) -> 
         jobs: documents.clone(),
     };
     Recovery {
+        accountant: Arc::new(Accountant::new(None, letters.clone())),
+        log: None,
         letters,
         jobs: Arc::new(Jobs::new(documents)),
         directory: Arc::new(NoSubscriptions),

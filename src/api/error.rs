@@ -5,8 +5,9 @@ use std::time::Duration;
 use crate::delivery::LogReadError;
 use crate::event::{DecodeError, PublishError};
 use crate::listener::ShareLevel;
+use crate::recovery::account::AccountError;
 use crate::recovery::jobs::JobsError;
-use crate::recovery::redrive::ReadError;
+use crate::recovery::redrive::{ReadError, RemoveError};
 use crate::registry::{Problem, RegisterError, RevisionError, code};
 
 /// `Retry-After` when the broker did not confirm an event.
@@ -107,6 +108,8 @@ pub enum ApiError {
     Register(RegisterError),
     /// A job is not created or changed.
     Job(JobsError),
+    /// There is no account.
+    Account(AccountError),
 }
 
 /// Why a webhook is refused, whatever its body says.
@@ -201,6 +204,22 @@ impl From<RevisionError> for ApiError {
                 Problem::new(code::FORM, "at", error.to_string()).into()
             }
         }
+    }
+}
+
+impl From<AccountError> for ApiError {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::LogOff => Self::DeliveryLogOff,
+            AccountError::Unavailable(reason) => Self::Unavailable(reason),
+            error => Self::Account(error),
+        }
+    }
+}
+
+impl From<RemoveError> for ApiError {
+    fn from(error: RemoveError) -> Self {
+        Self::Unavailable(error.to_string())
     }
 }
 

@@ -16,6 +16,7 @@ use super::error::{ApiError, BACKLOG, ClientRefusal, WebhookRefusal, publish_cod
 use super::metrics;
 use crate::event::{DecodeError, PublishError};
 use crate::listener::ShareLevel;
+use crate::recovery::account::AccountError;
 use crate::recovery::jobs::JobsError;
 use crate::registry::{Problem, RegisterError, StoreError, code, listed, summary};
 
@@ -32,6 +33,8 @@ const INTERNAL: &str = "An internal error occurred";
 /// `Retry-After` when the store did not answer.
 const STORE_RETRY: Duration = Duration::from_secs(1);
 
+/// `Retry-After` while another account is computed.
+const ACCOUNT_RETRY: Duration = Duration::from_secs(5);
 /// `Retry-After` when the memory for bodies is used up.
 const BODY_RETRY: Duration = Duration::from_secs(1);
 
@@ -149,6 +152,7 @@ impl From<ApiError> for ErrorResponse {
             ApiError::DeliveryLogOff => Self::coded(StatusCode::CONFLICT, "SY-4001", LOG_OFF),
             ApiError::Register(error) => from_register_error(error),
             ApiError::Job(error) => from_jobs_error(&error),
+            ApiError::Account(error) => from_account_error(&error),
         }
     }
 }
@@ -163,6 +167,15 @@ fn from_jobs_error(error: &JobsError) -> ErrorResponse {
         _ => "SY-4003",
     };
     ErrorResponse::coded(StatusCode::CONFLICT, code, error.to_string())
+}
+
+fn from_account_error(error: &AccountError) -> ErrorResponse {
+    let (status, code) = match error {
+        AccountError::Busy => (StatusCode::TOO_MANY_REQUESTS, "SY-4004"),
+        _ => (StatusCode::CONFLICT, "SY-4005"),
+    };
+    let response = ErrorResponse::coded(status, code, error.to_string());
+    if *error == AccountError::Busy { response.with_retry_after(ACCOUNT_RETRY) } else { response }
 }
 
 fn from_webhook_refusal(refusal: WebhookRefusal) -> ErrorResponse {

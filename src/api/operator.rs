@@ -5,6 +5,7 @@ use axum::Router;
 
 use super::state::Shared;
 
+mod account;
 mod apps;
 mod dead_letters;
 mod deliveries;
@@ -37,6 +38,7 @@ pub(crate) use apps::app_spec;
 
 /// The routes of every endpoint, below `/admin/v1`.
 pub(super) const ENDPOINTS: &[fn() -> Router<Shared>] = &[
+    account::routes,
     apps::routes,
     dead_letters::routes,
     deliveries::routes,

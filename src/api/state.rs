@@ -7,10 +7,13 @@ use axum::routing::MethodRouter;
 
 use super::admin_tokens::AdminTokens;
 use super::ingest::IngestRefusals;
-use crate::delivery::{DeliveryLogReader, EgressGuard, FailedWebhooks, SubscriptionDirectory};
+use crate::delivery::{
+    DeliveryLog, DeliveryLogReader, EgressGuard, FailedWebhooks, SubscriptionDirectory,
+};
 use crate::event::{EventArchive, UnmappedWebhooks};
 use crate::listener::{AuthFailures, BodyIntake};
 use crate::matcher::Matcher;
+use crate::recovery::account::Accountant;
 use crate::recovery::jobs::Jobs;
 use crate::recovery::redrive::DeadLetters;
 use crate::recovery::replay::ReplayParts;
@@ -56,6 +59,10 @@ pub struct Recovery {
     pub directory: Arc<dyn SubscriptionDirectory>,
     /// What replays read and match events with.
     pub replay: ReplayParts,
+    /// Records what becomes of deliveries; none if the delivery log is off.
+    pub log: Option<Arc<dyn DeliveryLog>>,
+    /// Computes accounts.
+    pub accountant: Arc<Accountant>,
 }
 
 /// [`ApiState`] as handlers receive it.

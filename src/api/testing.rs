@@ -27,6 +27,7 @@ use crate::event::{
 };
 use crate::listener::{AuthFailures, BodyIntake};
 use crate::matcher::{Matcher, Subscription};
+use crate::recovery::account::Accountant;
 use crate::recovery::jobs::Jobs;
 use crate::recovery::jobs::testing::MemoryJobs;
 use crate::recovery::redrive::testing::MemoryLetters;
@@ -149,11 +150,14 @@ pub(super) fn message(answer: &Answer) -> &str {
 
 /// Recovery without dead letters and subscriptions.
 pub(super) fn no_recovery() -> Recovery {
+    let letters = MemoryLetters::of([]);
     Recovery {
-        letters: MemoryLetters::of([]),
+        accountant: Arc::new(Accountant::new(None, Arc::clone(&letters) as _)),
+        letters,
         jobs: Arc::new(Jobs::new(MemoryJobs::new())),
         directory: Arc::new(NoSubscriptions),
         replay: MemoryStreams::default().parts(Arc::new(NoSubscriptions)),
+        log: None,
     }
 }
 

@@ -44,7 +44,6 @@ pub(super) struct ReadMessage {
     pub(super) sequence: u64,
     /// Milliseconds since the epoch.
     pub(super) stored_ms: i64,
-    /// Its headers, with those that the broker adds to an answer.
     pub(super) headers: HeaderMap,
     pub(super) payload: Bytes,
 }

@@ -1,9 +1,10 @@
 //! The stream of the delivery log, as the delivery stage writes it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use async_nats::HeaderMap;
+use async_nats::jetstream::message::PublishMessage;
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
@@ -11,11 +12,19 @@ use super::confirmed_publish::{self, NotStored, PublishRequest};
 use super::connect::JetStreamClient;
 use super::metrics;
 use super::publish_gate::PublishGates;
+use super::record_numbers::RecordSeries;
 use super::subjects::Subjects;
 use crate::delivery::{DeliveryLog, LogMessage};
+use crate::event::codec::names;
 
 /// Characters of the name of a replica.
 const NAME_CHARS: usize = 12;
+/// Interval at which the floor of the record numbers is stored, if it changed.
+const FLOOR_INTERVAL: Duration = Duration::from_secs(10);
+/// How long a floor is kept after it changed last.
+const FLOOR_KEPT: Duration = Duration::from_secs(8 * 24 * 3600);
+/// First part of the keys of floors.
+pub(super) const FLOOR_PREFIX: &str = "log.";
 
 /// Writes the delivery log.
 #[derive(Debug)]
@@ -23,9 +32,7 @@ pub struct DeliveryLogStream {
     jetstream_client: JetStreamClient,
     subjects: Subjects,
     gates: Arc<PublishGates>,
-    router: String,
-    /// Number of the last record.
-    last: AtomicU64,
+    numbers: RecordSeries,
 }
 
 impl DeliveryLogStream {
@@ -38,7 +45,34 @@ impl DeliveryLogStream {
     ) -> Self {
         let mut router = Uuid::new_v4().simple().to_string();
         router.truncate(NAME_CHARS);
-        Self { jetstream_client, subjects, gates, router, last: AtomicU64::new(0) }
+        Self { jetstream_client, subjects, gates, numbers: RecordSeries::new(router) }
+    }
+
+    /// Stores the floor of the record numbers until the future is dropped, so that the last records of a
+    /// process that stores no more are missed, too.
+    pub async fn store_floors(self: Arc<Self>) {
+        let mut interval = tokio::time::interval(FLOOR_INTERVAL);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut stored = (String::new(), 0);
+        loop {
+            interval.tick().await;
+            let floor = self.numbers.floor();
+            if floor.1 == 0 || floor == stored {
+                continue;
+            }
+            match self.store_floor(&floor).await {
+                Ok(()) => stored = floor,
+                Err(error) => tracing::debug!(%error, "floor of the delivery log not stored yet"),
+            }
+        }
+    }
+
+    async fn store_floor(&self, (series, floor): &(String, u64)) -> Result<(), async_nats::Error> {
+        let subject = format!("$KV.{}.{FLOOR_PREFIX}{series}", self.subjects.state_bucket());
+        let value = floor.to_string().into();
+        let message = PublishMessage::build().payload(value).ttl(FLOOR_KEPT);
+        self.jetstream_client.context.send_publish(subject, message).await?.await?;
+        Ok(())
     }
 
     async fn publish(&self, message: LogMessage) {
@@ -46,21 +80,28 @@ impl DeliveryLogStream {
         let LogMessage { site, result, bucket, body } = message;
         // An id of its own for each record: a repeated publish is recognised, and the record of an event
         // that is redelivered never is one of the first time, whatever the broker's delivery count says.
-        let number = self.last.fetch_add(1, Relaxed);
+        let number = self.numbers.take();
+        let mut headers = HeaderMap::new();
+        headers.insert(names::LOG_FLOOR, number.floor.to_string().as_str());
         let request = PublishRequest {
             stream: "log",
             subject: self.subjects.log_record(result, &site, bucket),
-            message_id: format!("{}-{number}", self.router),
-            headers: HeaderMap::new(),
+            message_id: number.message_id(),
+            headers,
             body,
         };
         let gate = &self.gates.log;
         loop {
             match confirmed_publish::until_stored(&self.jetstream_client, gate, &request).await {
-                Ok(()) => return metrics::log_stored(result.token()),
+                Ok(()) => {
+                    number.settle();
+                    return metrics::log_stored(result.token());
+                }
                 // The stream deletes its oldest records when it is full.
                 Err(NotStored::StreamFull) => {}
                 Err(NotStored::TooLarge) => {
+                    // Its number stays missing, as the record is.
+                    number.settle();
                     metrics::log_lost();
                     let bytes = request.body.len();
                     tracing::error!(
@@ -77,7 +118,7 @@ impl DeliveryLogStream {
 
 impl DeliveryLog for DeliveryLogStream {
     fn router(&self) -> &str {
-        &self.router
+        self.numbers.process()
     }
 
     fn store(&self, message: LogMessage) -> BoxFuture<'_, ()> {

@@ -13,11 +13,14 @@
 //! [`Repeats`] remembers the ids of stored events, which [`RepeatRecorder`] records.
 //! [`BrokerProbe`] asks whether the broker works. [`JobBucket`] stores the jobs of operators,
 //! [`RevisionStream`] the revisions of modules.
+//! [`AccountStreamReader`] reads what the account of deliveries is made of, [`AccountDocument`] what its checks found.
 //!
 //! Guarantee: a confirmed publish is stored; an unconfirmed publish is repeated under the same
 //! message id. Connections and pull requests are re-established automatically. Only this module
 //! (and `store`) uses subjects, streams, consumers, acks and naks.
 
+mod account_document;
+mod account_streams;
 pub mod acks;
 mod batched_get;
 pub mod broker_probe;
@@ -51,6 +54,7 @@ mod publish_gate;
 pub mod pull_credit;
 mod pulled_message;
 mod puller;
+mod record_numbers;
 pub mod repeats;
 pub mod replay_streams;
 pub mod replica_presence;
@@ -67,6 +71,8 @@ mod unmapped_subjects;
 mod unmapped_webhooks;
 mod write_outcomes;
 
+pub use account_document::AccountDocument;
+pub use account_streams::AccountStreamReader;
 pub use broker_probe::BrokerProbe;
 pub use connect::{BrokerConnectError, Connections, JetStreamClient};
 pub use consume::PullSubscription;

@@ -134,6 +134,51 @@ impl ApiClient {
     }
 }
 
+impl ApiClient {
+    /// Sends a request whose response has one JSON value a line, and calls `each` with each of them.
+    ///
+    /// # Errors
+    /// No next line in time, a status other than 2xx, or a line that is not JSON.
+    pub async fn lines(&self, path: &str, mut each: impl FnMut(Value)) -> anyhow::Result<()> {
+        let unreachable = |reason: String| Unreachable { base: self.base.clone(), reason };
+        let silent = |_| unreachable(format!("no answer within {TIMEOUT:?}"));
+        let request = Request::builder()
+            .uri(format!("{}{path}", self.base))
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token.reveal()))
+            .header(header::ACCEPT, "application/x-ndjson")
+            .body(Full::default())?;
+        let answer = tokio::time::timeout(TIMEOUT, self.pool.request(request)).await;
+        let answer = answer.map_err(silent)?.map_err(|error| unreachable(innermost(&error)))?;
+        let status = answer.status();
+        let mut body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX);
+        let mut text = Vec::new();
+        while let Some(frame) = tokio::time::timeout(TIMEOUT, body.frame()).await.map_err(silent)? {
+            let frame = frame.map_err(|error| unreachable(error.to_string()))?;
+            // Trailers say nothing here.
+            let Ok(data) = frame.into_data() else { continue };
+            text.extend_from_slice(&data);
+            while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = text.drain(..=end).collect();
+                each(serde_json::from_slice(&line).with_context(|| format!("{path}: not JSON"))?);
+            }
+        }
+        if status.is_success() {
+            return Ok(());
+        }
+        let text = format!("GET {path}: {}", refusal(status, &text.into()));
+        bail!(ErrorStatus { status: status.as_u16(), text })
+    }
+}
+
+impl ErrorStatus {
+    /// Returns the error of an answer that began well, and ended with the error `said`.
+    #[must_use]
+    pub fn late(status: u16, said: &Value) -> Self {
+        let message = said.get("message").and_then(Value::as_str).unwrap_or("an error");
+        Self { status, text: format!("{status}: {message}") }
+    }
+}
+
 /// The router cannot be reached.
 #[derive(Debug, Error)]
 #[error("cannot reach {base}: {reason}")]

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use super::client::{ErrorStatus, Unreachable};
 use super::exit::{EXIT_INTERNAL, EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE, UsageError};
 use super::{
-    apply, check, completion, conform, deliveries, dev, diff, dlq, erase, events, explain,
+    account, apply, check, completion, conform, deliveries, dev, diff, dlq, erase, events, explain,
     explain_code, export, match_events, modules, nkey, replay, serve, test,
 };
 
@@ -35,6 +35,7 @@ enum Command {
     Conform(conform::ConformArgs),
     Match(match_events::MatchArgs),
     Modules(modules::ModulesArgs),
+    Account(account::AccountArgs),
     Deliveries(deliveries::DeliveriesArgs),
     Events(events::EventsArgs),
     Apply(apply::ApplyArgs),
@@ -62,6 +63,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Conform(args) => conform::run(&args),
         Command::Match(args) => match_events::run(&args),
         Command::Modules(args) => modules::run(&args),
+        Command::Account(args) => account::run(&args),
         Command::Deliveries(args) => deliveries::run(&args),
         Command::Events(args) => events::run(&args),
         Command::Apply(args) => apply::run(&args),

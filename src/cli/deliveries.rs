@@ -76,7 +76,7 @@ struct ListArgs {
     /// About this entity, such as an issue key
     #[arg(long, value_name = "KEY")]
     entity: Option<String>,
-    /// Outcome: delivered, parked, dead, dropped, or failed for all but delivered
+    /// Outcome: delivered, parked, dead, dropped, removed, or failed for all but delivered
     #[arg(long)]
     outcome: Option<String>,
     /// Class of the attempt, such as 5xx or timeout
@@ -279,7 +279,7 @@ fn scope_parameters(scope: &ScopeArgs) -> Vec<(&'static str, Option<String>)> {
 }
 
 /// Returns a query with the parameters that have a value.
-fn query(parameters: &[(&str, Option<String>)]) -> String {
+pub(super) fn query(parameters: &[(&str, Option<String>)]) -> String {
     let set = parameters.iter().filter_map(|(name, value)| {
         let value = path_segment(value.as_deref()?);
         Some(format!("{name}={value}"))
@@ -302,7 +302,7 @@ fn column(value: &Value, name: &str) -> String {
 }
 
 /// Returns a time as the API takes it: RFC 3339, or that of so long ago.
-fn read_time(text: &str) -> anyhow::Result<String> {
+pub(super) fn read_time(text: &str) -> anyhow::Result<String> {
     if text.parse::<Timestamp>().is_ok() {
         return Ok(text.to_owned());
     }

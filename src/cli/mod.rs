@@ -4,6 +4,7 @@
 //! `exit` (exit codes), `io` (input and output), `client` (HTTP), `server_args` (which router),
 //! `manifest` and `plan` (declarative files).
 
+pub mod account;
 pub mod apply;
 pub mod check;
 pub mod client;

@@ -94,6 +94,7 @@ const RANGES: &[(&str, Range)] = &[
     ("delivery.bodies_days", Whole(0, 90)),
     ("delivery.payload_max", Whole(1024, 64 * MIB)),
     ("delivery.response_max", Whole(0, 64 * MIB)),
+    ("delivery.account_interval_s", Whole(0, 86_400)),
     ("delivery.log_bytes_max", Whole(64 * MIB, 1024 * TIB)),
     ("delivery.log_max_age_h", Whole(1, YEAR_H)),
     ("limits.body", Whole(1024, 1024 * MIB)),

@@ -266,6 +266,8 @@ pub struct DeliveryConfig {
     pub log_bytes_max: u64,
     /// Age at which records of the delivery log are deleted, in hours.
     pub log_max_age_h: u64,
+    /// Seconds between two background checks of the account of deliveries; 0 for none.
+    pub account_interval_s: u64,
     /// Of which attempts the log has an excerpt of the response.
     pub log_responses: LogResponses,
 }

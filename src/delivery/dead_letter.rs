@@ -207,6 +207,7 @@ impl RedriveParts<'_> {
             (dead_letter::LAST_CLASS, progress.last_class.to_string()),
         ];
         let present = [
+            (names::STORED_MS, progress.stored_ms.map(|ms| ms.to_string())),
             (names::JOB, progress.job.as_ref().map(|origin| origin.job.to_string())),
             (names::REPEATED_BY, progress.repeated_by().map(ToString::to_string)),
             (parked::COALESCED_WITH, (!others.is_empty()).then(|| others.join(" "))),

@@ -241,6 +241,8 @@ fn progress_headers(progress: &Progress) -> HeaderList {
         (parked::FIRST_SEEN, progress.first_seen.to_string()),
     ];
     push_present(&mut headers, parked::LAST_CLASS, Some(progress.last_class.to_string()));
+    let stored_ms = progress.stored_ms.map(|ms| ms.to_string());
+    push_present(&mut headers, names::STORED_MS, stored_ms);
     let job = progress.job.as_deref();
     push_present(&mut headers, names::JOB, job.map(|origin| origin.job.to_string()));
     let letters = job.map(|origin| origin.dead_letters.iter().map(ToString::to_string));
@@ -345,6 +347,13 @@ impl ParkedDelivery {
         }
     }
 
+    /// Sets when the broker stored the event, milliseconds since the epoch.
+    #[must_use]
+    pub fn stored_at(mut self, stored_ms: Option<i64>) -> Self {
+        self.progress.stored_ms = stored_ms;
+        self
+    }
+
     /// The event.
     #[must_use]
     pub fn event(&self) -> &Event {
@@ -430,6 +439,12 @@ fn subscriptions(headers: &impl HeaderLookup) -> Result<Vec<SubscriptionId>, Inv
     Ok(std::iter::once(&*first).chain(others).map(id).collect())
 }
 
+/// Returns when the broker stored the event of a parked record or a dead letter; none if an earlier
+/// release wrote it.
+pub(super) fn stored_ms(headers: &impl HeaderLookup) -> Option<i64> {
+    headers.get(names::STORED_MS)?.parse().ok()
+}
+
 fn read_progress(headers: &impl HeaderLookup) -> Result<Progress, InvalidHeader> {
     Ok(Progress {
         attempt: parsed(headers, parked::ATTEMPT)?,
@@ -439,6 +454,7 @@ fn read_progress(headers: &impl HeaderLookup) -> Result<Progress, InvalidHeader>
         retry_reason: optional(headers, parked::RETRY_REASON)?.unwrap_or_default(),
         retry_data: optional(headers, parked::RETRY_DATA)?,
         job: job_origin(headers)?.map(Arc::new),
+        stored_ms: stored_ms(headers),
     })
 }
 
@@ -502,6 +518,7 @@ mod tests {
             retry_reason: "BUSY".into(),
             retry_data: Some(r#"{"n":1}"#.into()),
             job: None,
+            stored_ms: Some(1_700_000_000_123),
         };
         delivery
     }
@@ -581,6 +598,7 @@ switchyard-retry-data: {{"n":1}}
 switchyard-retry-reason: BUSY
 switchyard-self-generated: true
 switchyard-sequence: 42
+switchyard-stored-ms: 1700000000123
 traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"#,
             id = record.id
         );

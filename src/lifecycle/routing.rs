@@ -1,6 +1,7 @@
 //! The parts that route events: publisher, router, consumers, and the tasks that keep the streams.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
@@ -8,11 +9,11 @@ use tokio::sync::mpsc;
 use super::background::Background;
 use super::broker::Broker;
 use crate::bus::{
-    BackpressureGate, CrashRecordBucket, DeadLetterReader, DeadLetterStream, DeliveryLogStream,
-    ErasableStreamsOnBroker, EventArchiveStream, EventPublisher, FunctionClient, JobBucket,
-    JobOutcomeCounter, ParkingStream, PublishGates, PullSubscription, RepeatRecorder, Repeats,
-    ReplayStreamReader,
-    RoomRequests, ShareCounter, StreamMonitor, Trimmer,
+    AccountDocument, AccountStreamReader, BackpressureGate, CrashRecordBucket, DeadLetterReader,
+    DeadLetterStream, DeliveryLogStream, ErasableStreamsOnBroker, EventArchiveStream,
+    EventPublisher, FunctionClient, JobBucket, JobOutcomeCounter, ParkingStream, PublishGates,
+    PullSubscription, RepeatRecorder, Repeats, ReplayStreamReader, RoomRequests, ShareCounter,
+    StreamMonitor, Trimmer,
 };
 use crate::config::Config;
 use crate::delivery::{
@@ -22,6 +23,7 @@ use crate::delivery::{
 use crate::domain::{CloudId, InstallationId, SubscriptionId};
 use crate::event::{EventArchive, Publisher};
 use crate::matcher::{Matcher, Subscription};
+use crate::recovery::account::{AccountKeeper, AccountStreams, Accountant};
 use crate::recovery::erase::EraseWork;
 use crate::recovery::jobs::{JobRunner, JobWork, Jobs};
 use crate::recovery::redrive::{DeadLetters, RedriveWork};
@@ -44,6 +46,10 @@ pub(super) struct Routing {
     pub(super) jobs: Arc<Jobs>,
     pub(super) directory: Arc<dyn SubscriptionDirectory>,
     pub(super) replay: ReplayParts,
+    pub(super) log: Option<Arc<dyn DeliveryLog>>,
+    pub(super) accountant: Arc<Accountant>,
+    log_stream: Option<Arc<DeliveryLogStream>>,
+    account_keeper: Option<AccountKeeper>,
     job_runner: JobRunner,
     sweeper: RetentionSweeper,
     router: Arc<Router>,
@@ -78,13 +84,7 @@ impl Routing {
         if let Some(recorder) = &mut repeat_recorder {
             recorder.catch_up().await;
         }
-        let known_ids = repeat_recorder.is_some().then(|| Arc::clone(&repeats));
-        let events = Arc::new(EventArchiveStream::new(
-            control.clone(),
-            subjects.clone(),
-            config.limits.event,
-            known_ids,
-        ));
+        let events = archive(config, broker, repeat_recorder.is_some().then_some(&repeats));
         let (publisher, trimmer) = event_stream(config, broker, &gate, repeats);
         let stream_monitor =
             StreamMonitor::new(control.clone(), subjects.clone(), &config.events, gate);
@@ -99,8 +99,11 @@ impl Routing {
         let letters =
             Arc::new(DeadLetterReader::new(control.clone(), subjects.clone(), Arc::clone(&shares)));
         let mut ports = ports(broker, (&shares, &gates), &letters, registry, endpoint_reports);
-        ports.log = config.delivery.log.then(|| delivery_log(broker, &gates));
+        let log_stream = config.delivery.log.then(|| delivery_log(broker, &gates));
+        let log = log_stream.clone().map(|log| log as Arc<dyn DeliveryLog>);
+        ports.log.clone_from(&log);
         let letters: Arc<dyn DeadLetters> = letters;
+        let (accountant, account_keeper) = account(config, broker, &letters);
         let replay = replay_parts(config, broker, matcher, (&letters, &directory), &ports);
         let (jobs, job_runner) = jobs(broker, &replay);
         let sweeper = sweeper(registry, &letters, &ports);
@@ -125,6 +128,10 @@ impl Routing {
             jobs,
             directory,
             replay,
+            log,
+            accountant,
+            log_stream,
+            account_keeper,
             job_runner,
             sweeper,
             router,
@@ -140,6 +147,8 @@ impl Routing {
     /// Starts to route events.
     pub(super) fn start(self, background: &Background) {
         let Self {
+            log_stream,
+            account_keeper,
             job_runner,
             sweeper,
             router,
@@ -154,6 +163,12 @@ impl Routing {
         if let Some(recorder) = repeat_recorder {
             background.spawn(recorder.run());
         }
+        if let Some(log) = log_stream {
+            background.spawn(log.store_floors());
+        }
+        if let Some(keeper) = account_keeper {
+            background.spawn(keeper.run());
+        }
         background.spawn(share_counter.run());
         background.spawn(job_runner.run());
         background.spawn(sweeper.run());
@@ -162,6 +177,35 @@ impl Routing {
         // Ends by itself, after what is running.
         background.tasks.spawn(router.run(pulls, due));
     }
+}
+
+/// Returns what reads single events, by the ids that are remembered.
+fn archive(
+    config: &Config,
+    broker: &Broker,
+    known_ids: Option<&Arc<Repeats>>,
+) -> Arc<dyn EventArchive> {
+    let (control, subjects) = (broker.connections.control.clone(), broker.subjects.clone());
+    let (event_max, known_ids) = (config.limits.event, known_ids.cloned());
+    Arc::new(EventArchiveStream::new(control, subjects, event_max, known_ids))
+}
+
+/// Connects what computes accounts, and what checks them in the background.
+fn account(
+    config: &Config,
+    broker: &Broker,
+    letters: &Arc<dyn DeadLetters>,
+) -> (Arc<Accountant>, Option<AccountKeeper>) {
+    let (control, subjects) = (broker.connections.control.clone(), broker.subjects.clone());
+    let reader = || AccountStreamReader::new(control.clone(), subjects.clone());
+    let streams = config.delivery.log.then(|| Arc::new(reader()) as Arc<dyn AccountStreams>);
+    let accountant = Arc::new(Accountant::new(streams, Arc::clone(letters)));
+    let interval = Duration::from_secs(config.delivery.account_interval_s);
+    let keeper = (config.delivery.log && !interval.is_zero()).then(|| {
+        let document = Arc::new(AccountDocument::new(control.clone(), subjects.clone()));
+        AccountKeeper::new(Arc::clone(&accountant), document, interval)
+    });
+    (accountant, keeper)
 }
 
 /// Returns what deletes dead letters whose bodies are too old.
@@ -249,7 +293,7 @@ fn ports(
     }
 }
 
-fn delivery_log(broker: &Broker, gates: &Arc<PublishGates>) -> Arc<dyn DeliveryLog> {
+fn delivery_log(broker: &Broker, gates: &Arc<PublishGates>) -> Arc<DeliveryLogStream> {
     let (outbound, subjects) = (broker.connections.outbound.clone(), broker.subjects.clone());
     Arc::new(DeliveryLogStream::new(outbound, subjects, Arc::clone(gates)))
 }

@@ -4,6 +4,7 @@
 //!
 //! - `jobs/`: long work of operators, one document each: created, paused, resumed, cancelled, and
 //!   executed by exactly one replica at a time.
+//! - `account/`: what became of every delivery, as numbers that must close.
 //! - `redrive/`: dead letters, and the jobs that deliver them again.
 //! - `replay/`: stored events that are matched and delivered again.
 //! - `erase/`: removes what is stored of an account or a site.
@@ -15,10 +16,10 @@
 //!
 //! Design: `docs/design/redrive.md`, `docs/design/replay.md`, `docs/design/erasure.md`.
 
+pub mod account;
 pub mod erase;
 pub mod jobs;
 mod metrics;
 pub mod redrive;
-mod removal;
 pub mod replay;
 pub mod retention;

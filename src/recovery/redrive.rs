@@ -13,6 +13,7 @@ mod list;
 mod metrics;
 mod plan;
 mod query;
+mod remove;
 mod request;
 mod store;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub use letter::{LetterId, LetterKind, StoredLetter};
 pub use list::{LetterPage, newest_first};
 pub use plan::{Plan, plan};
 pub use query::{BadQuery, LetterQuery, LetterScope, time_of};
+pub use remove::{RemoveError, record_removed, remove};
 pub use request::{IDS_MAX, RedriveRequest, Selection};
 pub use store::{DeadLetters, LetterBatch, LetterRange, ReadError, Republished, StreamBounds};
 pub use work::RedriveWork;

@@ -10,7 +10,6 @@ use std::time::Duration;
 use super::jobs::{JobRate, Pacer};
 use super::metrics;
 use super::redrive::{DeadLetters, LetterRange, LetterScope, ReadError, StoredLetter};
-use super::removal::record_removed;
 use crate::clock;
 use crate::delivery::{DeliveryLog, RemovalReason};
 
@@ -137,7 +136,7 @@ impl RetentionSweeper {
 
     async fn remove(&self, letter: &StoredLetter) -> Result<bool, ReadError> {
         if let Some(log) = &self.log {
-            record_removed(&**log, "retention", letter, RemovalReason::Expired).await;
+            record_removed(&**log, letter, RemovalReason::Expired).await;
         }
         let is_removed = self.letters.delete(letter.id).await?;
         metrics::bodies_removed("retention", u64::from(is_removed));

@@ -62,7 +62,8 @@ impl FanOut {
             let _slot = self.deliveries.acquire().await;
             let late = clock::since(started) >= EVENT_WORK_MAX;
             let queue_timeout = if late { Duration::ZERO } else { self.dispatcher.park_after() };
-            let delivery = planned.into_delivery(prepared, now);
+            let mut delivery = planned.into_delivery(prepared, now);
+            delivery.progress.stored_ms = origin.stored_ms;
             // Boxed: a delivery that waits for its slot takes almost no memory.
             let delivering = self.dispatcher.deliver(delivery, queue_timeout, share.as_ref());
             let report = Box::pin(delivering).await;

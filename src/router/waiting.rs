@@ -61,13 +61,15 @@ impl WaitingEvents {
     pub(super) async fn park(
         &self,
         event: &Event,
+        stored_ms: Option<i64>,
         unreadable: Vec<UnmatchedFor>,
         postponed: Vec<UnmatchedFor>,
     ) {
         let now = clock::broker_now();
         let park = async |(waiting, is_postponed): (UnmatchedFor, bool)| {
             let UnmatchedFor { app, installation } = waiting.clone();
-            let parked = ParkedDelivery::unmatched(event.clone(), waiting, now);
+            let parked =
+                ParkedDelivery::unmatched(event.clone(), waiting, now).stored_at(stored_ms);
             if is_postponed {
                 let delay = self.matcher.shares().postpone(&installation);
                 self.dispatcher.wait_for_share(parked, &app, delay).await;

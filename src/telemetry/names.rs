@@ -445,6 +445,17 @@ pub const FAMILIES: &[MetricFamily] = &[
         &[],
         "Dead letters whose bodies are too old and that the last look did not delete.",
     ),
+    gauge(
+        "switchyard_account_gap",
+        &[],
+        "Deliveries without a trace and lost records of the delivery log, by the last checks; the same on all replicas.",
+    ),
+    gauge(
+        "switchyard_account_checked_seconds",
+        &[],
+        "When the account of deliveries was checked last, seconds since the epoch.",
+    )
+    .in_seconds(),
     // Shares.
     counter(
         "switchyard_policy_drops_total",

@@ -9,6 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod account;
 mod attacks;
 mod bad_input;
 mod body_retention;

@@ -17,6 +17,7 @@ use switchyard::domain::{ModuleKey, Secret, SubscriptionId};
 use switchyard::event::NoEventArchive;
 use switchyard::listener::{AuthFailures, BodyIntake};
 use switchyard::matcher::{Matcher, Subscription};
+use switchyard::recovery::account::Accountant;
 use switchyard::recovery::jobs::Jobs;
 use switchyard::registry::{
     ModuleRecord, ModuleSpec, RegisterError, RegistrationApi, Registry, Settings, Store, StoreError,
@@ -91,8 +92,11 @@ async fn recovery(broker: &NatsServer, config: &Config) -> Recovery {
     let jet = opened.expect("connections").control;
     let subjects = Subjects::new(&config.nats.prefix);
     let shares = Arc::new(Shares::new(&config.delivery));
+    let letters = Arc::new(DeadLetterReader::new(jet.clone(), subjects.clone(), shares));
     Recovery {
-        letters: Arc::new(DeadLetterReader::new(jet.clone(), subjects.clone(), shares)),
+        accountant: Arc::new(Accountant::new(None, letters.clone())),
+        log: None,
+        letters,
         jobs: Arc::new(Jobs::new(Arc::new(JobBucket::new(jet, subjects)))),
         directory: Arc::new(NoSubscriptions),
     }

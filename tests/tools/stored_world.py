@@ -513,8 +513,9 @@ NUMBERED = {"Nats-Msg-Id", "Nats-Expected-Last-Subject-Sequence", "switchyard-se
             "switchyard-event-id", "switchyard-dlq-revision", "ce-id"}
 # Headers with a text for people.
 TEXTS = {"switchyard-dlq-last-error"}
-# Headers that this version adds, which earlier ones ignore: what a redrive of a dead letter needs.
-ADDED = {"switchyard-dlq-subject", "switchyard-dlq-message-id"}
+# Headers that this version adds, which earlier ones ignore: what a redrive of a dead letter needs, and when the
+# event of a delivery was stored.
+ADDED = {"switchyard-dlq-subject", "switchyard-dlq-message-id", "switchyard-stored-ms"}
 # Headers of a stored record that mean something only where it was written.
 NOT_LOADED = {"Nats-Expected-Last-Subject-Sequence"}
 

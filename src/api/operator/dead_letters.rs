@@ -20,7 +20,7 @@ use crate::api::state::{Shared, route};
 use crate::clock;
 use crate::event::codec::names::{self, dead_letter, parked};
 use crate::recovery::redrive::{
-    BadQuery, LetterId, LetterKind, LetterQuery, StoredLetter, newest_first,
+    self, BadQuery, LetterId, LetterKind, LetterQuery, StoredLetter, newest_first,
 };
 use crate::registry::{Problem, code};
 
@@ -112,7 +112,8 @@ async fn body(State(state): State<Shared>, PathId(id): PathId) -> Result<Respons
 
 async fn remove(State(state): State<Shared>, PathId(id): PathId) -> Result<StatusCode, ApiError> {
     let id = LetterId::parse(&id).ok_or(ApiError::NotFound)?;
-    if !state.recovery.letters.delete(id).await? {
+    let log = state.recovery.log.as_deref();
+    if !redrive::remove(&*state.recovery.letters, log, id).await? {
         return Err(ApiError::NotFound);
     }
     tracing::info!(%id, "dead letter deleted by an operator");

@@ -185,7 +185,7 @@ fn read_class(text: &str) -> Result<Box<str>, ApiError> {
 }
 
 /// Reads a time in RFC 3339, or milliseconds since the epoch.
-fn read_time(name: &str, text: &str) -> Result<i64, ApiError> {
+pub(super) fn read_time(name: &str, text: &str) -> Result<i64, ApiError> {
     let time = text.parse::<Timestamp>().ok().map(Timestamp::as_millisecond);
     time.or_else(|| text.parse().ok()).ok_or_else(|| {
         wrong(
@@ -195,7 +195,7 @@ fn read_time(name: &str, text: &str) -> Result<i64, ApiError> {
     })
 }
 
-fn wrong(name: &str, message: String) -> ApiError {
+pub(super) fn wrong(name: &str, message: String) -> ApiError {
     Problem::new(code::FORM, name, message).into()
 }
 

@@ -12,7 +12,9 @@ use serde::Serialize;
 
 use super::report::{AttemptReport, DeliveryReport};
 use crate::delivery::model::{Phases, ResponseExcerpt};
+use crate::delivery::parking::stored_ms;
 use crate::domain::{DeliveryId, InstallationId, ModuleKey};
+use crate::event::codec::HeaderLookup;
 use crate::event::{Event, Message};
 
 /// Version of the format.
@@ -90,7 +92,7 @@ impl RecordSource {
 pub struct Origin {
     /// The kind of message.
     pub source: RecordSource,
-    /// When the broker stored the event; none if only its parked record is known.
+    /// When the broker stored the event; none if an earlier release parked or dead-lettered it.
     pub stored_ms: Option<i64>,
     /// How many times the broker delivered the message.
     pub delivery_count: i64,
@@ -110,15 +112,15 @@ impl Origin {
     pub fn parked(message: &impl Message) -> Self {
         Self {
             source: RecordSource::Parked,
-            stored_ms: None,
+            stored_ms: stored_ms(message.headers()),
             delivery_count: message.delivery_count(),
         }
     }
 
-    /// Returns the origin of the delivery of a dead letter.
-    #[must_use]
-    pub fn dead_letter() -> Self {
-        Self { source: RecordSource::DeadLetter, stored_ms: None, delivery_count: 1 }
+    /// Returns the origin of the delivery of a dead letter with `headers`.
+    pub fn dead_letter(headers: &impl HeaderLookup) -> Self {
+        let stored_ms = stored_ms(headers);
+        Self { source: RecordSource::DeadLetter, stored_ms, delivery_count: 1 }
     }
 
     /// Returns the origin of deliveries that a replay makes of a stored event.

@@ -53,7 +53,7 @@ pub struct StoredEventHead {
     pub entity: Option<String>,
     /// Its sequence in the event stream.
     pub sequence: u64,
-    /// When the broker stored it, milliseconds since the epoch; none in records of parked deliveries.
+    /// When the broker stored it, milliseconds since the epoch; none if an earlier release parked it.
     #[serde(default)]
     pub stored_ms: Option<i64>,
 }
@@ -128,7 +128,7 @@ impl StoredDelivery {
         SubscriptionId { installation: self.installation.clone(), key: self.key.clone() }
     }
 
-    /// Whether no later record of it is expected: it is delivered or dropped. A parked delivery is
+    /// Whether no later record of it is expected: it is delivered, dropped or removed. A parked delivery is
     /// attempted again, and a dead letter may be redriven for as long as it is kept.
     #[must_use]
     pub fn is_over(&self) -> bool {

@@ -79,6 +79,9 @@ pub struct Progress {
     pub retry_data: Option<Box<str>>,
     /// The job that started these attempts; none if the event did.
     pub job: Option<Arc<JobOrigin>>,
+    /// When the broker stored the event, milliseconds since the epoch; none in records of earlier
+    /// releases.
+    pub stored_ms: Option<i64>,
 }
 
 impl Progress {
@@ -93,6 +96,7 @@ impl Progress {
             retry_reason: "".into(),
             retry_data: None,
             job: None,
+            stored_ms: None,
         }
     }
 

@@ -46,6 +46,8 @@ impl DeliveryOutcome {
 /// Why what is stored of a delivery was removed; a closed set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RemovalReason {
+    /// An operator deleted its dead letter.
+    Operator,
     /// An erasure removed it.
     Erased,
     /// Its body may not be kept for longer.
@@ -57,6 +59,7 @@ impl RemovalReason {
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
+            Self::Operator => "rm",
             Self::Erased => "erased",
             Self::Expired => "expired",
         }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::{
     MalformedRecord, ParkedDelivery, ParkedRecord, RecordParts, SubscriptionDirectory, owner_of,
+    stored_ms,
 };
 use crate::delivery::model::{JobOrigin, ParkReason, Progress};
 use crate::delivery::shares::ShareOwner;
@@ -57,7 +58,11 @@ impl ParkedDelivery {
             event: EnvelopeFormat::CLOUD_EVENTS.read(headers, body, sequence)?,
             self_generated: headers.get(parked::SELF_GENERATED) == Some("true"),
             filter_error,
-            progress: Progress { job: Some(Arc::new(origin)), ..Progress::new(now) },
+            progress: Progress {
+                job: Some(Arc::new(origin)),
+                stored_ms: stored_ms(headers),
+                ..Progress::new(now)
+            },
         })
     }
 

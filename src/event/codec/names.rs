@@ -34,6 +34,10 @@ pub const MESSAGE_ID: &str = "nats-msg-id";
 pub const DELIVERY_ID: &str = "switchyard-delivery-id";
 /// Sequence number of the event in its stream (parked records, dead letters).
 pub const SEQUENCE: &str = "switchyard-sequence";
+/// When the broker stored the event, milliseconds since the epoch (parked records, dead letters).
+pub const STORED_MS: &str = "switchyard-stored-ms";
+/// Number below which all records of the process were stored before (records of the delivery log).
+pub const LOG_FLOOR: &str = "switchyard-log-floor";
 /// Job that the present attempts belong to (parked records, dead letters).
 pub const JOB: &str = "switchyard-job";
 /// Job that replays the event (parked records, requests to handlers).

@@ -16,7 +16,6 @@ use crate::delivery::{DeliveryLog, RemovalReason, StreamPosition};
 use crate::recovery::jobs::{Job, JobCounts, JobFailure, JobKind, JobStep, JobWork};
 use crate::recovery::metrics;
 use crate::recovery::redrive::{DeadLetters, LetterId, ReadError};
-use crate::recovery::removal::record_removed;
 
 /// Messages of one read. The broker ends a read at 4 MiB.
 const BATCH: usize = 500;
@@ -199,7 +198,7 @@ impl EraseWork {
         let id = LetterId(position);
         let Some(letter) = self.letters.get(id).await? else { return Ok(Handled::Left) };
         if let Some(log) = &self.log {
-            record_removed(&**log, task.job, &letter, RemovalReason::Erased).await;
+            record_removed(&**log, &letter, RemovalReason::Erased).await;
         }
         let is_removed = self.letters.delete(id).await?;
         Ok(if is_removed { Handled::Removed } else { Handled::Left })

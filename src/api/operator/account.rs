@@ -1,0 +1,239 @@
+//! Operator endpoint for the account: what became of every delivery of a window.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use bytes::Bytes;
+use futures_util::stream;
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::deliveries::{read_time, wrong};
+use crate::api::error::ApiError;
+use crate::api::json::{insert_some, rfc3339};
+use crate::api::query_params::QueryParams;
+use crate::api::state::{Shared, route};
+use crate::clock;
+use crate::domain::SubscriptionId;
+use crate::recovery::account::{
+    Account, AccountProgress, Counts, GapDelivery, MissingRecords, Scope, SubscriptionCounts,
+};
+
+/// Length of the window if none is given, in milliseconds.
+const WINDOW_MS: i64 = 3_600_000;
+/// Default number of subscriptions, installations and sites that are listed.
+const ROWS_DEFAULT: usize = 500;
+/// Most of them.
+const ROWS_MAX: usize = 10_000;
+/// Series of lost records that are listed.
+const MISSING_MAX: usize = 100;
+/// Media type of an answer with progress.
+const NDJSON: &str = "application/x-ndjson";
+/// Lines of progress that wait for the client; further ones are dropped.
+const LINES_MAX: usize = 16;
+
+pub(super) fn routes() -> Router<Shared> {
+    route(Router::new(), "/account", &get(account))
+}
+
+/// Returns the account: at once, or after lines of progress if the client accepts these.
+async fn account(
+    State(state): State<Shared>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let params = QueryParams::parse(query.as_deref());
+    let rows = params.limit(ROWS_DEFAULT, ROWS_MAX)?;
+    let scope = read_scope(&state, &params)?;
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    if accept.is_some_and(|accept| accept.contains(NDJSON)) {
+        return Ok(lines(state, scope, rows));
+    }
+    let account = state.recovery.accountant.account(scope.clone(), &|_| {}).await?;
+    Ok(Json(account_view(&account, &scope, rows)).into_response())
+}
+
+/// Answers with lines: `{"progress":..}`, and at the end `{"account":..}` or `{"error":..}`.
+fn lines(state: Shared, scope: Scope, rows: usize) -> Response {
+    let (sender, receiver) = mpsc::channel::<Bytes>(LINES_MAX);
+    tokio::spawn(async move {
+        let progress = |progress: AccountProgress| {
+            // A slow client misses some of them.
+            let _ = sender.try_send(line(&progress_view(progress)));
+        };
+        let last = tokio::select! {
+            last = last_line(&state, scope, rows, &progress) => last,
+            // The client left.
+            () = sender.closed() => return,
+        };
+        let _ = sender.send(last).await;
+    });
+    let body = stream::unfold(receiver, |mut receiver| async {
+        let line = receiver.recv().await?;
+        Some((Ok::<_, Infallible>(line), receiver))
+    });
+    ([(header::CONTENT_TYPE, NDJSON)], Body::from_stream(body)).into_response()
+}
+
+async fn last_line(
+    state: &Shared,
+    scope: Scope,
+    rows: usize,
+    progress: &(dyn Fn(AccountProgress) + Send + Sync),
+) -> Bytes {
+    let accountant = Arc::clone(&state.recovery.accountant);
+    match accountant.account(scope.clone(), progress).await {
+        Ok(account) => line(&json!({ "account": account_view(&account, &scope, rows) })),
+        Err(error) => {
+            let answer = ApiError::from(error).into_response();
+            let status = answer.status().as_u16();
+            let body = match answer.into_body().collect().await {
+                Ok(body) => serde_json::from_slice(&body.to_bytes()).unwrap_or(Value::Null),
+                Err(_) => Value::Null,
+            };
+            line(&json!({ "error": body, "status": status }))
+        }
+    }
+}
+
+fn line(value: &Value) -> Bytes {
+    let mut text = value.to_string();
+    text.push('\n');
+    text.into()
+}
+
+fn progress_view(progress: AccountProgress) -> Value {
+    let AccountProgress { records, left, suspects } = progress;
+    json!({ "progress": { "records": records, "left": left, "suspects": suspects } })
+}
+
+fn read_scope(state: &Shared, params: &QueryParams) -> Result<Scope, ApiError> {
+    let until_ms = match params.get("to") {
+        Some(text) => read_time("to", text)?,
+        None => clock::broker_now_ms().saturating_add(1),
+    };
+    let from_ms = match params.get("from") {
+        Some(text) => read_time("from", text)?,
+        None => until_ms.saturating_sub(WINDOW_MS),
+    };
+    if from_ms >= until_ms {
+        return Err(wrong("from", "the window ends before it begins".into()));
+    }
+    let subscription = match params.get("subscription") {
+        Some(text) => Some(SubscriptionId::parse(text).ok_or_else(|| {
+            wrong("subscription", format!("`{text}` is not `<installation>/<key>`"))
+        })?),
+        None => None,
+    };
+    let named = subscription.as_ref().map(|id| id.installation.as_str());
+    let installation = named.or_else(|| params.get("installation"));
+    // The subjects of the log name sites: without one, all of them are read.
+    let home = installation.and_then(|id| state.registry.installation(id));
+    let home = home.as_ref().map(|found| found.record.cloud_id.as_str());
+    Ok(Scope {
+        from_ms,
+        until_ms,
+        site: params.get("site").or(home).map(Into::into),
+        installation: installation.map(Into::into),
+        key: subscription.as_ref().map(|id| id.key.as_str().into()),
+    })
+}
+
+fn account_view(account: &Account, asked: &Scope, rows: usize) -> Value {
+    let total = account.total();
+    let installations = account.sums(SubscriptionCounts::installation);
+    let sites = account.sums(|one| &one.site);
+    let mut view = json!({
+        "from": rfc3339(asked.from_ms),
+        "to": rfc3339(account.until_ms),
+        "since": rfc3339(account.since_ms),
+        "complete": account.since_ms <= asked.from_ms,
+        "gap": account.gap(),
+        "total": counts_view(&total),
+        "sites": named_rows("site", sites, rows),
+        "installations": named_rows("installation", installations, rows),
+        "subscriptions": subscription_rows(account, rows),
+        "gaps": account.gaps.iter().map(gap_view).collect::<Vec<_>>(),
+        "inFlight": account.in_flight,
+        "records": account.records,
+    });
+    let omitted = account.subscriptions.len().saturating_sub(rows);
+    insert_some(&mut view, "omittedSubscriptions", Some(omitted).filter(|number| *number > 0));
+    insert_some(&mut view, "unreadable", Some(account.unreadable).filter(|number| *number > 0));
+    let undetermined = Some(account.undetermined).filter(|number| *number > 0);
+    insert_some(&mut view, "undetermined", undetermined);
+    let missing = account.missing.as_deref();
+    insert_some(&mut view, "missingRecords", missing.map(|_| account.missing_records()));
+    let missing = missing.map(|all| all.iter().take(MISSING_MAX).map(missing_view));
+    insert_some(&mut view, "missing", missing.map(Iterator::collect::<Vec<_>>));
+    view
+}
+
+fn counts_view(counts: &Counts) -> Value {
+    json!({
+        "matched": counts.matched,
+        "replayed": counts.replayed,
+        "delivered": counts.delivered,
+        "dead": counts.dead,
+        "droppedByPolicy": counts.dropped,
+        "removed": counts.removed,
+        "pending": counts.pending,
+        "gap": counts.gap,
+    })
+}
+
+/// Renders sums: those with a gap first, then those with most deliveries.
+fn named_rows<'a>(
+    name: &str,
+    sums: impl IntoIterator<Item = (&'a str, Counts)>,
+    rows: usize,
+) -> Vec<Value> {
+    let mut sums: Vec<_> = sums.into_iter().collect();
+    sums.sort_by_key(|(_, counts)| order(counts));
+    let row = |(id, counts): (&str, Counts)| {
+        let mut view = json!({});
+        insert_some(&mut view, name, Some(id));
+        insert_some(&mut view, "counts", Some(counts_view(&counts)));
+        view
+    };
+    sums.into_iter().take(rows).map(row).collect()
+}
+
+fn subscription_rows(account: &Account, rows: usize) -> Vec<Value> {
+    let mut all: Vec<_> = account.subscriptions.iter().collect();
+    all.sort_by_key(|one| order(&one.counts));
+    let row = |one: &SubscriptionCounts| {
+        json!({
+            "subscription": one.subscription,
+            "site": one.site,
+            "counts": counts_view(&one.counts),
+        })
+    };
+    all.into_iter().take(rows).map(row).collect()
+}
+
+fn order(counts: &Counts) -> std::cmp::Reverse<(u64, u64)> {
+    std::cmp::Reverse((counts.gap, counts.matched.saturating_add(counts.replayed)))
+}
+
+fn gap_view(gap: &GapDelivery) -> Value {
+    let mut view = json!({
+        "deliveryId": gap.delivery,
+        "event": { "site": gap.site, "id": gap.event, "sequence": gap.sequence },
+        "subscriptions": gap.subscriptions,
+        "last": gap.last,
+    });
+    insert_some(&mut view, "replay", gap.replay.as_ref());
+    view
+}
+
+fn missing_view(missing: &MissingRecords) -> Value {
+    json!({ "process": missing.series, "first": missing.first, "last": missing.last })
+}
