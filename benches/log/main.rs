@@ -10,9 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use async_nats::jetstream::stream::Stream;
-use switchyard::bus::{
-    Connections, DeliveryLogStreamReader, ManagedServer, Subjects, streams,
-};
+use switchyard::bus::{Connections, DeliveryLogStreamReader, ManagedServer, Subjects, streams};
 use switchyard::clock;
 use switchyard::config::Config;
 use switchyard::delivery::{
@@ -67,9 +65,12 @@ async fn run(plan: Plan) -> anyhow::Result<()> {
     let filled = clock::tick();
     fill(&plan, &connections, &subjects, &stream).await?;
     let seconds = clock::since(filled).as_secs_f64();
-    let state = control.context.get_stream(subjects.log_stream()).await?.cached_info().state.clone();
-    println!("{} records, {} bytes, {} subjects, stored in {seconds:.0} s",
-        state.messages, state.bytes, state.subjects_count);
+    let state =
+        control.context.get_stream(subjects.log_stream()).await?.cached_info().state.clone();
+    println!(
+        "{} records, {} bytes, {} subjects, stored in {seconds:.0} s",
+        state.messages, state.bytes, state.subjects_count
+    );
 
     let reader = DeliveryLogStreamReader::new(control.clone(), subjects.clone());
     let one = measure(plan.samples, async |number| {
@@ -85,7 +86,9 @@ async fn run(plan: Plan) -> anyhow::Result<()> {
         let times = measure_query(&reader, &plan, &query).await?;
         report(name, &times, one.p50);
     }
-    for (name, age) in [("history of a new event", 0), ("history of an old event", plan.records / 2)] {
+    for (name, age) in
+        [("history of a new event", 0), ("history of an old event", plan.records / 2)]
+    {
         let times = measure(plan.samples, async |number| {
             let number = plan.records - 1 - age - u64::try_from(number)? * 7;
             let place = place(number, plan.sites);
@@ -98,7 +101,11 @@ async fn run(plan: Plan) -> anyhow::Result<()> {
                 stored_ms: Some(stored_ms - 5),
             };
             let history = reader.history(&key).await?;
-            ensure!(history.items.len() == 1, "{} deliveries of event {number}", history.items.len());
+            ensure!(
+                history.items.len() == 1,
+                "{} deliveries of event {number}",
+                history.items.len()
+            );
             Ok(history.scanned)
         })
         .await?;
@@ -114,7 +121,10 @@ fn questions(plan: &Plan) -> Vec<(&'static str, Box<dyn Fn(u64) -> LogQuery>)> {
     let recent = move |number: u64| place(records - 1 - number * 13, sites);
     vec![
         ("newest of all", Box::new(|_| LogQuery::default())),
-        ("a site", Box::new(move |n| LogQuery { site: Some(recent(n).site), ..LogQuery::default() })),
+        (
+            "a site",
+            Box::new(move |n| LogQuery { site: Some(recent(n).site), ..LogQuery::default() }),
+        ),
         (
             "an entity",
             Box::new(move |n| {
@@ -127,11 +137,15 @@ fn questions(plan: &Plan) -> Vec<(&'static str, Box<dyn Fn(u64) -> LogQuery>)> {
             "an event",
             Box::new(move |n| {
                 let place = recent(n);
-                let (entity, event) = (Some(place.entity.into()), Some(place.event.as_str().into()));
+                let (entity, event) =
+                    (Some(place.entity.into()), Some(place.event.as_str().into()));
                 LogQuery { site: Some(place.site), entity, event, ..LogQuery::default() }
             }),
         ),
-        ("failures", Box::new(|_| LogQuery { outcome: Some(OutcomeFilter::Failed), ..LogQuery::default() })),
+        (
+            "failures",
+            Box::new(|_| LogQuery { outcome: Some(OutcomeFilter::Failed), ..LogQuery::default() }),
+        ),
         (
             "failures of a site",
             Box::new(move |n| LogQuery {
@@ -140,7 +154,10 @@ fn questions(plan: &Plan) -> Vec<(&'static str, Box<dyn Fn(u64) -> LogQuery>)> {
                 ..LogQuery::default()
             }),
         ),
-        ("a site without new records", Box::new(|_| LogQuery { site: Some(OLD_SITE.into()), ..LogQuery::default() })),
+        (
+            "a site without new records",
+            Box::new(|_| LogQuery { site: Some(OLD_SITE.into()), ..LogQuery::default() }),
+        ),
         (
             "an entity without new records",
             Box::new(|_| LogQuery {

@@ -373,8 +373,7 @@ mod tests {
     #[test]
     fn subjects_of_revisions_keep_apps_and_installations_apart() {
         let subjects = Subjects::new("sw");
-        let owners =
-            [RevisionOwner::Installation("one".into()), RevisionOwner::App("one".into())];
+        let owners = [RevisionOwner::Installation("one".into()), RevisionOwner::App("one".into())];
         let texts = owners.each_ref().map(|owner| subjects.revisions_of_module(owner, "key"));
         assert_eq!(texts, ["sw.rev.one.key", "sw.rev.~one.key"]);
         for (owner, text) in owners.into_iter().zip(&texts) {

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use super::jobs::{JobRate, Pacer};
 use super::metrics;
-use super::redrive::{DeadLetters, LetterRange, LetterScope, ReadError, StoredLetter};
+use super::redrive::{
+    DeadLetters, LetterRange, LetterScope, ReadError, StoredLetter, record_removed,
+};
 use crate::clock;
 use crate::delivery::{DeliveryLog, RemovalReason};
 

@@ -101,7 +101,8 @@ pub(super) fn outdated_documents(count: usize) {
 
 /// Counts stored revisions of modules: of a change, or found missing by a comparison.
 pub(super) fn revisions_stored(source: &'static str, count: usize) {
-    counter!(REVISIONS_STORED, "source" => source).increment(u64::try_from(count).unwrap_or(u64::MAX));
+    counter!(REVISIONS_STORED, "source" => source)
+        .increment(u64::try_from(count).unwrap_or(u64::MAX));
 }
 
 /// Counts revisions that were not stored with their change, and are left to a comparison.

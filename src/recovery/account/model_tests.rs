@@ -144,7 +144,7 @@ fn exactly_what_is_lost_is_a_gap() {
         let (counts, _) = folded_counts(&world);
         assert_eq!(counts, world.counts(), "seed {seed}");
     }
-    assert!(lost > 500, "{lost}");
+    assert!(lost > 300, "{lost} losses are few");
 }
 
 /// A process that numbers its records: at most 8 are under way.

@@ -15,7 +15,7 @@ use crate::clock;
 use crate::delivery::{DeliveryLog, RemovalReason, StreamPosition};
 use crate::recovery::jobs::{Job, JobCounts, JobFailure, JobKind, JobStep, JobWork};
 use crate::recovery::metrics;
-use crate::recovery::redrive::{DeadLetters, LetterId, ReadError};
+use crate::recovery::redrive::{DeadLetters, LetterId, ReadError, record_removed};
 
 /// Messages of one read. The broker ends a read at 4 MiB.
 const BATCH: usize = 500;
