@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde_json::json;
 use switchyard::api::{AdminTokens, ApiState, Recovery, router};
 use switchyard::bus::{
-    Connections, DeadLetterReader, FailedWebhookStream, JobBucket, Subjects, UnmappedWebhookCounts,
-    streams,
+    Connections, DeadLetterReader, FailedWebhookStream, JobBucket, ParkingStream,
+    ReplayStreamReader, Subjects, UnmappedWebhookCounts, streams,
 };
 use switchyard::config::Config;
 use switchyard::delivery::{EgressGuard, NoDeliveryLog, Shares, SubscriptionDirectory};
@@ -19,6 +19,7 @@ use switchyard::listener::{AuthFailures, BodyIntake};
 use switchyard::matcher::{Matcher, Subscription};
 use switchyard::recovery::account::Accountant;
 use switchyard::recovery::jobs::Jobs;
+use switchyard::recovery::replay::{EventReader, ReplayParts};
 use switchyard::registry::{
     ModuleRecord, ModuleSpec, RegisterError, RegistrationApi, Registry, Settings, Store, StoreError,
 };
@@ -92,13 +93,25 @@ async fn recovery(broker: &NatsServer, config: &Config) -> Recovery {
     let jet = opened.expect("connections").control;
     let subjects = Subjects::new(&config.nats.prefix);
     let shares = Arc::new(Shares::new(&config.delivery));
-    let letters = Arc::new(DeadLetterReader::new(jet.clone(), subjects.clone(), shares));
+    let (jet, subjects) = (|| jet.clone(), || subjects.clone());
+    let letters = Arc::new(DeadLetterReader::new(jet(), subjects(), Arc::clone(&shares)));
+    let documents = Arc::new(JobBucket::new(jet(), subjects()));
+    let replay = ReplayParts {
+        streams: Arc::new(ReplayStreamReader::new(jet(), subjects(), false)),
+        letters: letters.clone(),
+        parking: Arc::new(ParkingStream::new(jet(), subjects(), shares, Arc::default())),
+        log: None,
+        directory: Arc::new(NoSubscriptions),
+        reader: EventReader::new(Arc::default(), config.limits.event, false),
+        jobs: documents.clone(),
+    };
     Recovery {
         accountant: Arc::new(Accountant::new(None, letters.clone())),
         log: None,
         letters,
-        jobs: Arc::new(Jobs::new(Arc::new(JobBucket::new(jet, subjects)))),
+        jobs: Arc::new(Jobs::new(documents)),
         directory: Arc::new(NoSubscriptions),
+        replay,
     }
 }
 

@@ -170,6 +170,7 @@ fn job(request: &ReplayRequest) -> Job {
         updated_ms: 0,
         reason: None,
         lease: None,
+        private: Value::Null,
         other: serde_json::Map::new(),
     }
 }
