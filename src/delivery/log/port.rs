@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 
-use super::record::LogResult;
+use super::record::{self, LogResult};
 use crate::domain::CloudId;
 
 /// Stores records of deliveries; implemented in `bus`.
@@ -28,4 +29,19 @@ pub struct LogMessage {
     pub bucket: u8,
     /// The record, JSON.
     pub body: Bytes,
+}
+
+impl LogMessage {
+    /// Returns a record without deliveries that says which records, by their message ids, are removed on
+    /// purpose. It belongs to no site.
+    #[must_use]
+    pub fn of_erased(router: &str, message_ids: &[&str], now: Timestamp) -> Self {
+        Self {
+            // No id of a site: a token that no site has.
+            site: "~erased".into(),
+            result: LogResult::Ok,
+            bucket: 0,
+            body: record::of_erased(router, message_ids, now).into(),
+        }
+    }
 }

@@ -298,6 +298,32 @@ pub(super) fn end(text: &mut Vec<u8>) {
     text.extend_from_slice(b"]}");
 }
 
+/// Returns the record of records that are removed on purpose: it has no deliveries.
+pub(super) fn of_erased(router: &str, message_ids: &[&str], started: Timestamp) -> Vec<u8> {
+    let head = Head {
+        v: VERSION,
+        event: EventHead {
+            id: "",
+            site: "",
+            event_type: "",
+            entity: None,
+            sequence: 0,
+            stored_ms: None,
+        },
+        router,
+        started_ms: started.as_millisecond(),
+        source: "erasure",
+        delivery_count: 1,
+    };
+    let mut text = Vec::new();
+    write_json(&mut text, &head);
+    text.pop();
+    text.extend_from_slice(br#","erased":"#);
+    write_json(&mut text, &message_ids);
+    text.extend_from_slice(br#","deliveries":[]}"#);
+    text
+}
+
 fn made_attempt(attempt: &AttemptReport) -> MadeAttempt<'_> {
     let AttemptReport { class, detail, queued, took, evidence } = attempt;
     let phases = evidence.as_ref().map(|evidence| evidence.phases).unwrap_or_default();

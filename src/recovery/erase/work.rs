@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
 
 use super::cut::without_texts;
@@ -12,7 +12,7 @@ use super::request::{ErasePrivate, EraseRequest, EraseSubject};
 use super::selection::{Wanted, event_sequence};
 use super::store::{ClearedRecord, ErasableStreams, ErasedStore, SequenceRange};
 use crate::clock;
-use crate::delivery::{DeliveryLog, RemovalReason, StreamPosition};
+use crate::delivery::{DeliveryLog, LogMessage, RemovalReason, StreamPosition};
 use crate::recovery::jobs::{Job, JobCounts, JobFailure, JobKind, JobStep, JobWork};
 use crate::recovery::metrics;
 use crate::recovery::redrive::{DeadLetters, LetterId, ReadError, record_removed};
@@ -149,13 +149,18 @@ impl EraseWork {
             sequence: *sequence,
             stored_ms: *stored_ms,
         });
+        let pending: Vec<StreamPosition> = pending.collect();
+        if store == ErasedStore::Log {
+            self.record_erased(&pending).await?;
+        }
         let removals: Vec<_> = pending
+            .into_iter()
             .map(|position| async move {
                 match store {
                     ErasedStore::Events if position.sequence > acknowledged => Ok(Handled::Waits),
                     ErasedStore::Events => self.remove(store, position).await,
                     ErasedStore::Parked => self.clear_parked(position).await,
-                    ErasedStore::DeadLetters => self.remove_letter(task, position).await,
+                    ErasedStore::DeadLetters => self.remove_letter(position).await,
                     ErasedStore::Log => self.remove_record(task, position).await,
                     // Never pending.
                     ErasedStore::Registry => Ok(Handled::Left),
@@ -169,6 +174,23 @@ impl EraseWork {
         metrics::bodies_removed("erased", handled.iter().filter(is_removed).count() as u64);
         progress.handle(&handled);
         Ok(Done::Handled(u32::try_from(handled.len()).unwrap_or(u32::MAX)))
+    }
+
+    /// Records which records of the log are about to be removed or replaced, so that the account does not
+    /// miss their numbers. What is not removed after all is only not missed later.
+    async fn record_erased(&self, pending: &[StreamPosition]) -> Result<(), ReadError> {
+        let Some(log) = &self.log else { return Ok(()) };
+        // Collected first, as the compiler cannot prove that the closure is general enough for a boxed future.
+        let reads = pending.iter().map(|position| self.streams.get(ErasedStore::Log, *position));
+        let reads: Vec<_> = reads.collect();
+        let read: Vec<_> = stream::iter(reads).buffered(CONCURRENT_MAX).try_collect().await?;
+        let headers = read.iter().flatten().flat_map(|record| &record.headers);
+        let ids = headers.filter(|(name, _)| name.eq_ignore_ascii_case("Nats-Msg-Id"));
+        let ids: Vec<&str> = ids.map(|(_, id)| &**id).collect();
+        if !ids.is_empty() {
+            log.store(LogMessage::of_erased(log.router(), &ids, clock::broker_now())).await;
+        }
+        Ok(())
     }
 
     async fn remove(
@@ -190,11 +212,7 @@ impl EraseWork {
 
     /// Records that the delivery of a letter is removed, then deletes the letter. A step that is repeated
     /// may record it twice, as the log records the deliveries of an event twice that is redelivered.
-    async fn remove_letter(
-        &self,
-        task: &Task<'_>,
-        position: StreamPosition,
-    ) -> Result<Handled, ReadError> {
+    async fn remove_letter(&self, position: StreamPosition) -> Result<Handled, ReadError> {
         let id = LetterId(position);
         let Some(letter) = self.letters.get(id).await? else { return Ok(Handled::Left) };
         if let Some(log) = &self.log {

@@ -138,7 +138,8 @@ impl Chooser<'_> {
         origin: &Arc<JobOrigin>,
     ) -> Option<Fate> {
         let id = planned.id(&prepared.event.envelope);
-        let delivery = planned.into_replayed(prepared, origin, clock::broker_now());
+        let mut delivery = planned.into_replayed(prepared, origin, clock::broker_now());
+        delivery.progress.stored_ms = Some(chosen.stored_ms);
         if let (Some(view), Some(job)) = (&view, self.job)
             && view.is_handed_over(&delivery.id, job)
         {
