@@ -75,15 +75,7 @@ impl Routing {
         let (shares, gates) = (Arc::new(Shares::new(&config.delivery)), Arc::default());
         let gate = Arc::new(BackpressureGate::default());
         let repeats = Arc::<Repeats>::default();
-        let mut repeat_recorder = RepeatRecorder::new(
-            control.clone(),
-            subjects.clone(),
-            &config.events,
-            Arc::clone(&repeats),
-        );
-        if let Some(recorder) = &mut repeat_recorder {
-            recorder.catch_up().await;
-        }
+        let repeat_recorder = repeat_recorder(config, broker, &repeats).await;
         let events = archive(config, broker, repeat_recorder.is_some().then_some(&repeats));
         let (publisher, trimmer) = event_stream(config, broker, &gate, repeats);
         let stream_monitor =
@@ -177,6 +169,18 @@ impl Routing {
         // Ends by itself, after what is running.
         background.tasks.spawn(router.run(pulls, due));
     }
+}
+
+/// Returns what records the ids of stored events, once those of earlier ones are remembered.
+async fn repeat_recorder(
+    config: &Config,
+    broker: &Broker,
+    repeats: &Arc<Repeats>,
+) -> Option<RepeatRecorder> {
+    let (control, subjects) = (broker.connections.control.clone(), broker.subjects.clone());
+    let mut recorder = RepeatRecorder::new(control, subjects, &config.events, Arc::clone(repeats))?;
+    recorder.catch_up().await;
+    Some(recorder)
 }
 
 /// Returns what reads single events, by the ids that are remembered.

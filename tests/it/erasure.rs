@@ -159,6 +159,7 @@ async fn account_is_removed_from_every_stream_and_its_neighbour_stays() {
     let expected = |installation: &str| (format!("\"{installation}\""), "\"erased\"".to_owned());
     let (dead, parked) = (expected("site-1-dead"), expected("site-1-parked"));
     assert_eq!(removed, [dead.clone(), dead, parked.clone(), parked]);
+    assert_account_closes(&router).await;
     let in_removed =
         router.metric(r#"switchyard_deliveries_total{outcome="removed",lane="retry"}"#);
     assert!((in_removed.await - 2.0).abs() < 0.1);
@@ -176,7 +177,9 @@ async fn site_is_removed_from_every_stream_and_others_stay() {
     }
     let done = until_done(&router, &erase(&router, json!({ "site": "site-1" })).await).await;
     for (stream, before) in STREAMS.into_iter().zip(before) {
-        let left = messages(&context, stream).await;
+        let mut left = messages(&context, stream).await;
+        // What was removed of the log is said there, for the account.
+        left.retain(|one| !one.contains(r#""source":"erasure""#));
         assert!(!left.iter().any(|one| one.contains("site-1")), "{stream}: {left:?}");
         assert_eq!(left.len(), before, "{stream}");
     }
@@ -190,7 +193,14 @@ async fn site_is_removed_from_every_stream_and_others_stay() {
     let kept = report["registry"]["kept"]["registry"].as_u64().unwrap();
     assert!(kept >= 3, "{report}");
     assert!(router.get("/admin/v1/installations/site-1-ok").await.is_ok());
+    assert_account_closes(&router).await;
     router.kill().await;
+}
+
+/// What an erasure removed is not missing.
+async fn assert_account_closes(router: &RouterProcess) {
+    let account = router.get("/admin/v1/account").await.unwrap();
+    assert_eq!(account["gap"], 0, "{account:#}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

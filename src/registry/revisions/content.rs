@@ -70,9 +70,8 @@ impl ModuleRevision {
         let Some(data) = self.data.as_ref().map(ModuleFields::read) else { return Vec::new() };
         match self.module_type.as_str() {
             TRIGGER => {
-                let trigger = Trigger::parse(&data, "data");
-                let events = trigger.map(|trigger| trigger.events).unwrap_or_default();
-                events.iter().map(event_of_trigger).collect()
+                let Ok(trigger) = Trigger::parse(&data, "data") else { return Vec::new() };
+                trigger.events.iter().map(event_of_trigger).collect()
             }
             WEBHOOKS | DYNAMIC_WEBHOOK => events_of_webhook(&data),
             _ => Vec::new(),
