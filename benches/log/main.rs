@@ -31,6 +31,9 @@ const FILE_BYTES_MAX: u64 = 24 << 30;
 /// Site whose records are at the very beginning of the log.
 const OLD_SITE: &str = "site-old";
 
+/// A question for the number of a sample.
+type Question = Box<dyn Fn(u64) -> LogQuery>;
+
 struct Plan {
     records: u64,
     samples: usize,
@@ -116,7 +119,7 @@ async fn run(plan: Plan) -> anyhow::Result<()> {
 }
 
 /// The questions, each for a number: samples ask for different sites and entities.
-fn questions(plan: &Plan) -> Vec<(&'static str, Box<dyn Fn(u64) -> LogQuery>)> {
+fn questions(plan: &Plan) -> Vec<(&'static str, Question)> {
     let (records, sites) = (plan.records, plan.sites);
     let recent = move |number: u64| place(records - 1 - number * 13, sites);
     vec![
@@ -184,7 +187,7 @@ fn place(number: u64, sites: u64) -> Place {
         site: format!("site-{}", mixed % sites).as_str().into(),
         entity: format!("OPS-{}", mixed / sites % ENTITIES),
         event: format!("event-{number}"),
-        is_failed: number % FAILED_EVERY == 0,
+        is_failed: number.is_multiple_of(FAILED_EVERY),
     }
 }
 
@@ -211,7 +214,7 @@ async fn fill(
         );
         let subject = subjects.log_record(result, site, bucket(Some(entity), event));
         client.publish(subject, body.into()).await?;
-        if (number + 1) % CHUNK == 0 || number + 1 == plan.records {
+        if (number + 1).is_multiple_of(CHUNK) || number + 1 == plan.records {
             client.flush().await?;
             until_stored(stream, number + 1).await?;
         }
