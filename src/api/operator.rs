@@ -18,7 +18,7 @@ mod event_ref;
 mod events;
 mod filters;
 mod installations;
-mod job_view;
+mod jobs;
 mod list;
 mod modules;
 mod oauth_clients;

@@ -2,21 +2,18 @@
 
 use std::io::{BufRead, IsTerminal};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::client::{ApiClient, block_on, path_segment};
+use super::client::{ApiClient, block_on};
 use super::exit::{EXIT_NEGATIVE, UsageError};
-use super::io::{Output, print_error, print_line, print_row, read_input};
+use super::io::{Output, print_error, print_row, read_input};
+use super::jobs::{self, Jobs, text};
 use super::server_args::ServerArgs;
 
-/// Interval at which a job is asked for its progress.
-const POLL: Duration = Duration::from_secs(1);
-/// Path of all erasures.
-const ERASURES: &str = "/admin/v1/erasures";
+const JOBS: Jobs = Jobs("/admin/v1/erasures");
 
 /// Removes what is stored of an account or a site from events, parked deliveries, dead letters and log
 #[derive(Debug, Args)]
@@ -72,21 +69,18 @@ pub fn run(args: &EraseArgs) -> anyhow::Result<ExitCode> {
 
 async fn execute(args: &EraseArgs, client: &ApiClient) -> anyhow::Result<ExitCode> {
     let mut job = match (&args.job, &args.cancel) {
-        (Some(id), _) => client.send(Method::GET, &path_of(id), &[], &Value::Null).await?,
-        (None, Some(id)) => {
-            let path = format!("{}/cancel", path_of(id));
-            client.send(Method::POST, &path, &[], &json!({})).await?
-        }
+        (Some(id), _) => JOBS.get(client, id).await?,
+        (None, Some(id)) => JOBS.act(client, id, "/cancel").await?,
         (None, None) => {
             let body = body(args)?;
             if !args.dry_run && !args.yes {
                 confirm(&body)?;
             }
-            client.send(Method::POST, ERASURES, &[], &body).await?
+            client.send(Method::POST, JOBS.0, &[], &body).await?
         }
     };
     if !args.detach {
-        job = follow(client, job).await?;
+        job = JOBS.follow(client, job).await?;
     }
     print_job(args.output, &job)?;
     let is_kept = job.get("kept").and_then(Value::as_u64).is_some_and(|kept| kept > 0);
@@ -141,29 +135,12 @@ fn confirm(body: &Value) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until a job ends or is paused; prints each change of its progress to stderr.
-async fn follow(client: &ApiClient, mut job: Value) -> anyhow::Result<Value> {
-    let (path, mut printed) = (path_of(text(&job, "id")), String::new());
-    loop {
-        let line = summary(&job);
-        if line != printed {
-            print_error(&line);
-            printed = line;
-        }
-        if text(&job, "state") != "running" {
-            return Ok(job);
-        }
-        tokio::time::sleep(POLL).await;
-        job = client.send(Method::GET, &path, &[], &Value::Null).await?;
-    }
-}
-
 fn print_job(output: Output, job: &Value) -> anyhow::Result<()> {
-    if output != Output::Text {
-        return print_line(&job.to_string());
+    jobs::print_job(output, job)?;
+    match output {
+        Output::Text => report_lines(job).iter().try_for_each(|line| print_row(line)),
+        Output::Json | Output::Jsonl => Ok(()),
     }
-    print_row(&summary(job))?;
-    report_lines(job).iter().try_for_each(|line| print_row(line))
 }
 
 /// Returns the report, a line for each store.
@@ -190,27 +167,6 @@ fn report_lines(job: &Value) -> Vec<String> {
     lines
 }
 
-/// Returns a job in one line.
-fn summary(job: &Value) -> String {
-    let percent = job.get("progress").and_then(Value::as_f64).unwrap_or(0.0) * 100.0;
-    let mut line = format!("{}  {}  {percent:.0} %", text(job, "id"), text(job, "state"));
-    for (name, number) in job.get("counts").and_then(Value::as_object).into_iter().flatten() {
-        line.push_str(&format!("  {name} {number}"));
-    }
-    if let Some(reason) = job.get("reason").and_then(Value::as_str) {
-        line.push_str(&format!("  ({reason})"));
-    }
-    line
-}
-
-fn path_of(job: &str) -> String {
-    format!("{ERASURES}/{}", path_segment(job))
-}
-
-fn text<'v>(item: &'v Value, name: &str) -> &'v str {
-    item.get(name).and_then(Value::as_str).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,7 +178,6 @@ mod tests {
             "report": {"events": {"read": 9, "matched": 3, "removed": 2, "bodyRemoved": 0, "left": 0,
                 "kept": {"not_acknowledged": 1}}},
             "notCovered": [{"what": "backups", "why": "delete them where they are"}]});
-        assert_eq!(summary(&job), "job_1  done  100 %  matched 3  removed 2");
         assert_eq!(
             report_lines(&job),
             [

@@ -36,6 +36,16 @@ impl Jobs {
         client.send(Method::GET, &self.path(job, ""), &[], &Value::Null).await
     }
 
+    /// Does an action such as `/pause`; returns the job.
+    pub(super) async fn act(
+        self,
+        client: &ApiClient,
+        job: &str,
+        action: &str,
+    ) -> anyhow::Result<Value> {
+        client.send(Method::POST, &self.path(job, action), &[], &json!({})).await
+    }
+
     /// Does an action such as `/pause` and prints the job.
     pub(super) async fn change(
         self,
@@ -44,8 +54,7 @@ impl Jobs {
         job: &str,
         action: &str,
     ) -> anyhow::Result<()> {
-        let found = client.send(Method::POST, &self.path(job, action), &[], &json!({})).await?;
-        print_job(output, &found)
+        print_job(output, &self.act(client, job, action).await?)
     }
 
     /// Waits until a job ends or is paused; prints each change of its progress to stderr.
@@ -91,7 +100,7 @@ pub(super) fn is_negative(job: &Value) -> bool {
 }
 
 /// Returns a member that is a text; empty if there is none.
-fn text<'v>(item: &'v Value, name: &str) -> &'v str {
+pub(super) fn text<'v>(item: &'v Value, name: &str) -> &'v str {
     item.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 

@@ -7,13 +7,13 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::job_view::job_view;
+use super::jobs::{self, action_routes, job_view};
 use crate::api::error::ApiError;
 use crate::api::extract::{JsonObject, PathId};
 use crate::api::json::insert_some;
 use crate::api::state::{Shared, route};
 use crate::recovery::erase::{BadSubject, EraseSubject, new_job, report_of};
-use crate::recovery::jobs::{Job, JobId, JobKind, JobState, JobsError};
+use crate::recovery::jobs::{Job, JobKind};
 use crate::registry::{Problem, code};
 
 const KIND: JobKind = JobKind::Erase;
@@ -29,17 +29,9 @@ const NOT_COVERED: [(&str, &str); 4] = [
 ];
 
 pub(super) fn routes() -> Router<Shared> {
-    let mut router = route(Router::new(), "/erasures", &post(create).get(list));
-    router = route(router, "/erasures/{id}", &get(show));
-    for (action, next) in [
-        ("pause", JobState::Paused),
-        ("resume", JobState::Running),
-        ("cancel", JobState::Cancelled),
-    ] {
-        let act = move |state: State<Shared>, id: PathId| change(state, id, next);
-        router = route(router, &format!("/erasures/{{id}}/{action}"), &post(act));
-    }
-    router
+    let router = route(Router::new(), "/erasures", &post(create).get(list));
+    let router = route(router, "/erasures/{id}", &get(show));
+    action_routes(router, "/erasures", KIND, |status| erasure_view(&status.job))
 }
 
 /// The body of a request.
@@ -74,32 +66,13 @@ async fn create(
     Ok((StatusCode::ACCEPTED, Json(erasure_view(&job))))
 }
 
-/// Lists the erasures, newest first. Their number is bounded, so there is one page.
+/// Lists the erasures, newest first.
 async fn list(State(state): State<Shared>) -> Result<Json<Value>, ApiError> {
-    let jobs = state.recovery.jobs.list(KIND).await?;
-    let items: Vec<Value> = jobs.iter().map(erasure_view).collect();
-    Ok(Json(json!({ "items": items })))
+    jobs::list(&state, KIND, erasure_view).await
 }
 
 async fn show(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Value>, ApiError> {
-    let id = JobId::parse(&id).ok_or(ApiError::NotFound)?;
-    let status = state.recovery.jobs.get(KIND, &id).await?;
-    Ok(Json(erasure_view(&status.job)))
-}
-
-async fn change(
-    State(state): State<Shared>,
-    PathId(id): PathId,
-    next: JobState,
-) -> Result<Json<Value>, ApiError> {
-    let id = JobId::parse(&id).ok_or(ApiError::NotFound)?;
-    let jobs = &state.recovery.jobs;
-    let job: Result<Job, JobsError> = match next {
-        JobState::Paused => jobs.pause(KIND, &id).await,
-        JobState::Running => jobs.resume(KIND, &id).await,
-        _ => jobs.cancel(KIND, &id).await,
-    };
-    Ok(Json(erasure_view(&job?)))
+    Ok(Json(erasure_view(&jobs::find(&state, KIND, &id).await?.job)))
 }
 
 fn erasure_view(job: &Job) -> Value {

@@ -10,12 +10,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::dead_letters::bad_query;
-use super::job_view::job_view;
+use super::jobs::{self, action_routes, job_view, read_rate, status_view};
 use crate::api::error::ApiError;
 use crate::api::extract::{JsonObject, PathId};
 use crate::api::state::{Shared, route};
 use crate::clock;
-use crate::recovery::jobs::{Job, JobId, JobKind, JobRate, JobState, JobsError, NewJob};
+use crate::recovery::jobs::{JobKind, NewJob};
 use crate::recovery::redrive::{IDS_MAX, LetterId, LetterQuery, RedriveRequest, Selection, plan};
 use crate::registry::{Problem, code};
 
@@ -24,16 +24,8 @@ const KIND: JobKind = JobKind::Redrive;
 pub(super) fn routes() -> Router<Shared> {
     let router = route(Router::new(), "/dlq/redrive", &post(create));
     let router = route(router, "/dlq/redrives", &get(list));
-    let mut router = route(router, "/dlq/redrives/{id}", &get(show));
-    for (action, next) in [
-        ("pause", JobState::Paused),
-        ("resume", JobState::Running),
-        ("cancel", JobState::Cancelled),
-    ] {
-        let act = move |state: State<Shared>, id: PathId| change(state, id, next);
-        router = route(router, &format!("/dlq/redrives/{{id}}/{action}"), &post(act));
-    }
-    router
+    let router = route(router, "/dlq/redrives/{id}", &get(show));
+    action_routes(router, "/dlq/redrives", KIND, status_view)
 }
 
 /// The body of a request: either ids or a query.
@@ -87,11 +79,7 @@ async fn create(
     body: JsonObject,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let body: RedriveBody = body.read()?;
-    let rate = match body.rate {
-        Some(rate) => JobRate::new(rate)
-            .map_err(|error| Problem::new(code::FORM, "rate", error.to_string()))?,
-        None => JobRate::default(),
-    };
+    let rate = read_rate(body.rate)?;
     let (dry_run, recovery) = (body.dry_run, &state.recovery);
     let selection = body.selection()?;
     let bounds = recovery.letters.bounds().await?;
@@ -110,30 +98,11 @@ async fn create(
     Ok((status, Json(job_view(&job, None))))
 }
 
-/// Lists the jobs, newest first. Their number is bounded, so there is one page.
+/// Lists the redrives, newest first.
 async fn list(State(state): State<Shared>) -> Result<Json<Value>, ApiError> {
-    let jobs = state.recovery.jobs.list(KIND).await?;
-    let items: Vec<Value> = jobs.iter().map(|job| job_view(job, None)).collect();
-    Ok(Json(json!({ "items": items })))
+    jobs::list(&state, KIND, |job| job_view(job, None)).await
 }
 
 async fn show(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Value>, ApiError> {
-    let id = JobId::parse(&id).ok_or(ApiError::NotFound)?;
-    let status = state.recovery.jobs.get(KIND, &id).await?;
-    Ok(Json(job_view(&status.job, Some(&status.outcomes))))
-}
-
-async fn change(
-    State(state): State<Shared>,
-    PathId(id): PathId,
-    next: JobState,
-) -> Result<Json<Value>, ApiError> {
-    let id = JobId::parse(&id).ok_or(ApiError::NotFound)?;
-    let jobs = &state.recovery.jobs;
-    let job: Result<Job, JobsError> = match next {
-        JobState::Paused => jobs.pause(KIND, &id).await,
-        JobState::Running => jobs.resume(KIND, &id).await,
-        _ => jobs.cancel(KIND, &id).await,
-    };
-    Ok(Json(job_view(&job?, None)))
+    Ok(Json(status_view(&jobs::find(&state, KIND, &id).await?)))
 }

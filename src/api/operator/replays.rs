@@ -1,26 +1,22 @@
 //! Operator endpoints for replays of stored events, which are jobs.
 
-use std::sync::Arc;
-
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::job_view::job_view;
+use super::jobs::{self, action_routes, job_view, read_rate, status_view};
 use crate::api::error::ApiError;
 use crate::api::extract::{JsonObject, PathId};
 use crate::api::json::{insert_some, rfc3339};
 use crate::api::state::{Shared, route};
 use crate::clock;
 use crate::domain::{InstallationId, SubscriptionId};
-use crate::recovery::jobs::{
-    Job, JobFailure, JobId, JobKind, JobRate, JobState, JobsError, NewJob,
-};
+use crate::recovery::jobs::{Job, JobCounts, JobFailure, JobKind, NewJob};
 use crate::recovery::redrive::time_of;
 use crate::recovery::replay::{
     Coverage, ReplayMode, ReplayRequest, Window, WindowRequest, coverage, plan,
@@ -31,16 +27,8 @@ const KIND: JobKind = JobKind::Replay;
 
 pub(super) fn routes() -> Router<Shared> {
     let router = route(Router::new(), "/replays", &post(create).get(list));
-    let mut router = route(router, "/replays/{id}", &axum::routing::get(show));
-    for (action, next) in [
-        ("pause", JobState::Paused),
-        ("resume", JobState::Running),
-        ("cancel", JobState::Cancelled),
-    ] {
-        let act = move |state: State<Shared>, id: PathId| change(state, id, next);
-        router = route(router, &format!("/replays/{{id}}/{action}"), &post(act));
-    }
-    router
+    let router = route(router, "/replays/{id}", &get(show));
+    action_routes(router, "/replays", KIND, status_view)
 }
 
 /// The body of a request.
@@ -122,10 +110,7 @@ async fn create(
     body: JsonObject,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let body: ReplayBody = body.read()?;
-    let rate = match body.rate {
-        Some(rate) => JobRate::new(rate).map_err(|error| form("rate", &error.to_string()))?,
-        None => JobRate::default(),
-    };
+    let rate = read_rate(body.rate)?;
     let mut request = read_request(&state, &body).await?;
     let counted = match body.dry_run {
         true => Some(plan(&state.recovery.replay, &request).await.map_err(not_planned)?),
@@ -200,43 +185,21 @@ fn not_planned(failure: JobFailure) -> ApiError {
     }
 }
 
-/// Lists the jobs, newest first. Their number is bounded, so there is one page.
+/// Lists the replays, newest first.
 async fn list(State(state): State<Shared>) -> Result<Json<Value>, ApiError> {
-    let jobs = state.recovery.jobs.list(KIND).await?;
-    let items: Vec<Value> = jobs.iter().map(|job| job_view(job, None)).collect();
-    Ok(Json(json!({ "items": items })))
+    jobs::list(&state, KIND, |job| job_view(job, None)).await
 }
 
 async fn show(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Value>, ApiError> {
-    let id = JobId::parse(&id).ok_or(ApiError::NotFound)?;
-    let status = state.recovery.jobs.get(KIND, &id).await?;
-    let view = replay_view(&state, &status.job, Some(&status.outcomes)).await?;
-    Ok(Json(view))
-}
-
-async fn change(
-    State(state): State<Shared>,
-    PathId(id): PathId,
-    next: JobState,
-) -> Result<Json<Value>, ApiError> {
-    let id = JobId::parse(&id).ok_or(ApiError::NotFound)?;
-    let jobs = Arc::clone(&state.recovery.jobs);
-    let job: Result<Job, JobsError> = match next {
-        JobState::Paused => jobs.pause(KIND, &id).await,
-        JobState::Running => jobs.resume(KIND, &id).await,
-        _ => jobs.cancel(KIND, &id).await,
-    };
-    let job = job?;
-    // With what it handed over and is still under way.
-    let outcomes = jobs.get(KIND, &id).await?.outcomes;
-    Ok(Json(job_view(&job, Some(&outcomes))))
+    let status = jobs::find(&state, KIND, &id).await?;
+    Ok(Json(replay_view(&state, &status.job, Some(&status.outcomes)).await?))
 }
 
 /// Renders a job with what is stored now of the events that it is about.
 async fn replay_view(
     state: &Shared,
     job: &Job,
-    outcomes: Option<&crate::recovery::jobs::JobCounts>,
+    outcomes: Option<&JobCounts>,
 ) -> Result<Value, ApiError> {
     let mut view = job_view(job, outcomes);
     let streams = &state.recovery.replay.streams;

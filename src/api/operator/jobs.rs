@@ -1,0 +1,107 @@
+//! Jobs as operators see them, the same for every kind: their JSON, lists, pause, resume and cancel.
+
+use axum::extract::State;
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+use crate::api::error::ApiError;
+use crate::api::extract::PathId;
+use crate::api::json::{insert_some, rfc3339};
+use crate::api::state::{Shared, route};
+use crate::recovery::jobs::{Job, JobCounts, JobId, JobKind, JobRate, JobState, JobStatus};
+use crate::registry::{Problem, code};
+
+/// Count of the deliveries that a job handed over.
+const PARKED: &str = "parked";
+
+/// Adds `POST <path>/{id}/pause`, `/resume` and `/cancel`, which respond with the `view` of the job.
+pub(super) fn action_routes(
+    mut router: Router<Shared>,
+    path: &str,
+    kind: JobKind,
+    view: fn(&JobStatus) -> Value,
+) -> Router<Shared> {
+    for (action, next) in [
+        ("pause", JobState::Paused),
+        ("resume", JobState::Running),
+        ("cancel", JobState::Cancelled),
+    ] {
+        let act = async move |State(state): State<Shared>, PathId(id): PathId| {
+            let id = JobId::parse(&id).ok_or(ApiError::NotFound)?;
+            let jobs = &state.recovery.jobs;
+            match next {
+                JobState::Paused => jobs.pause(kind, &id).await?,
+                JobState::Running => jobs.resume(kind, &id).await?,
+                _ => jobs.cancel(kind, &id).await?,
+            };
+            Ok::<_, ApiError>(Json(view(&jobs.get(kind, &id).await?)))
+        };
+        router = route(router, &format!("{path}/{{id}}/{action}"), &post(act));
+    }
+    router
+}
+
+/// Lists the jobs of a kind, newest first. Their number is bounded, so there is one page.
+///
+/// # Errors
+/// The broker does not answer.
+pub(super) async fn list(
+    state: &Shared,
+    kind: JobKind,
+    view: fn(&Job) -> Value,
+) -> Result<Json<Value>, ApiError> {
+    let jobs = state.recovery.jobs.list(kind).await?;
+    Ok(Json(json!({ "items": jobs.iter().map(view).collect::<Vec<_>>() })))
+}
+
+/// Returns a job with its outcomes.
+///
+/// # Errors
+/// There is no such job, or the broker does not answer.
+pub(super) async fn find(state: &Shared, kind: JobKind, id: &str) -> Result<JobStatus, ApiError> {
+    let id = JobId::parse(id).ok_or(ApiError::NotFound)?;
+    Ok(state.recovery.jobs.get(kind, &id).await?)
+}
+
+/// Reads the member `rate` of a request.
+///
+/// # Errors
+/// It is out of range.
+pub(super) fn read_rate(rate: Option<u64>) -> Result<JobRate, ApiError> {
+    let Some(rate) = rate else { return Ok(JobRate::default()) };
+    let rate = JobRate::new(rate);
+    rate.map_err(|error| Problem::new(code::FORM, "rate", error.to_string()).into())
+}
+
+/// Renders a job with what became of what it handed over, see [`job_view`].
+pub(super) fn status_view(status: &JobStatus) -> Value {
+    job_view(&status.job, Some(&status.outcomes))
+}
+
+/// Renders a job. `outcomes` is what became of the deliveries that it handed over, if it was read;
+/// `pending` is then how many of them are not accounted for yet.
+pub(super) fn job_view(job: &Job, outcomes: Option<&JobCounts>) -> Value {
+    let mut view = json!({
+        "id": job.id,
+        "kind": job.kind,
+        "state": job.state,
+        "rate": job.rate.per_second(),
+        "request": job.request,
+        "counts": job.counts,
+        "progress": job.progress,
+        "createdAt": rfc3339(job.created_ms),
+        "updatedAt": rfc3339(job.updated_ms),
+    });
+    insert_some(&mut view, "startedAt", job.started_ms.and_then(rfc3339));
+    insert_some(&mut view, "reason", job.reason.as_ref());
+    insert_some(&mut view, "etaSeconds", job.eta_s());
+    if let Some(outcomes) = outcomes {
+        let ended: u64 = outcomes.values().sum();
+        let handed_over = if job.started_ms.is_some() { job.counts.get(PARKED) } else { None };
+        let pending = handed_over.copied().unwrap_or(0).saturating_sub(ended);
+        insert_some(&mut view, "outcomes", Some(outcomes));
+        insert_some(&mut view, "pending", Some(pending));
+    }
+    view
+}
