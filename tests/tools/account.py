@@ -197,13 +197,17 @@ class World:
         total = end["total"]
         if total["removed"] != len(letters):
             problems.append(f"{total['removed']} removed, {len(letters)} deleted")
-        if before["total"]["matched"] != total["matched"]:
-            problems.append(f"matched {before['total']['matched']}, later {total['matched']}")
-        rows = {row["subscription"].rpartition("/")[0]: row["counts"] for row in end["subscriptions"]}
+        earlier, later = matched_by_installation(before), matched_by_installation(end)
         for name in self.subscriptions:
-            matched, expected = rows[f"inst-{name}"]["matched"], self.expected[name]
-            if matched != expected and not (name in self.deleted and matched < expected):
-                problems.append(f"{name}: {matched} matched of {expected}")
+            first, matched, expected = earlier[f"inst-{name}"], later[f"inst-{name}"], self.expected[name]
+            if name in self.deleted:
+                # A killed router may have parked deliveries without a record, and their events were handled
+                # again after the deletion: these are known from their drop on.
+                is_right = first <= matched <= expected
+            else:
+                is_right = first == matched == expected
+            if not is_right:
+                problems.append(f"{name}: {first} and later {matched} matched of {expected}")
         seen = {one.headers.get("webhook-id") for one in self.handlers.received}
         attempts, ids = len(self.handlers.received), len(seen)
         print(f"{self.sent} events, {len(self.subscriptions)} subscriptions, {self.options.kills} kills, "
@@ -212,6 +216,10 @@ class World:
         if ids < total["delivered"]:
             problems.append(f"{total['delivered']} delivered, the handlers saw {ids}")
         return problems
+
+
+def matched_by_installation(account):
+    return {row["installation"]: row["counts"]["matched"] for row in account["installations"]}
 
 
 def unbalanced(account):
