@@ -23,6 +23,8 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 
+use tokio::sync::Semaphore;
+
 use admin_tokens::follow_token_file;
 use background::Background;
 use broker::Broker;
@@ -116,6 +118,7 @@ pub async fn start(
             replay: routing.replay.clone(),
             log: routing.log.clone(),
             accountant: Arc::clone(&routing.accountant),
+            ledger_turn: Semaphore::new(1),
         },
         live: live.clone(),
         shares: Arc::clone(&routing.shares),

@@ -19,10 +19,12 @@ mod events;
 mod filters;
 mod installations;
 mod jobs;
+mod ledger;
 mod list;
 mod modules;
 mod oauth_clients;
 mod problems;
+mod progress_lines;
 mod redrives;
 mod replays;
 mod revisions;
@@ -49,6 +51,7 @@ pub(super) const ENDPOINTS: &[fn() -> Router<Shared>] = &[
     events::routes,
     filters::routes,
     installations::routes,
+    ledger::routes,
     modules::routes,
     oauth_clients::routes,
     problems::routes,

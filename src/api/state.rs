@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::MethodRouter;
+use tokio::sync::Semaphore;
 
 use super::admin_tokens::AdminTokens;
 use super::ingest::IngestRefusals;
@@ -63,6 +64,8 @@ pub struct Recovery {
     pub log: Option<Arc<dyn DeliveryLog>>,
     /// Computes accounts.
     pub accountant: Arc<Accountant>,
+    /// Lets one request at a time check the log against the event stream.
+    pub ledger_turn: Semaphore,
 }
 
 /// [`ApiState`] as handlers receive it.

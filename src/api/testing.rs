@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, Request, StatusCode, header};
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tower::ServiceExt;
@@ -152,6 +153,7 @@ pub(super) fn message(answer: &Answer) -> &str {
 pub(super) fn no_recovery() -> Recovery {
     let letters = MemoryLetters::of([]);
     Recovery {
+        ledger_turn: Semaphore::new(1),
         accountant: Arc::new(Accountant::new(None, Arc::clone(&letters) as _)),
         letters,
         jobs: Arc::new(Jobs::new(MemoryJobs::new())),

@@ -1,15 +1,16 @@
 //! `switchyard account`: what became of every delivery of a window, as numbers that must close.
 
-use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use super::client::{ApiClient, ErrorStatus, block_on};
+use super::client::{ApiClient, block_on};
 use super::deliveries::{query, read_time};
 use super::exit::EXIT_NEGATIVE;
 use super::io::{Output, print_line, print_row};
+use super::ledger::{self, LedgerScope};
+use super::progress_lines;
 use super::server_args::ServerArgs;
 
 /// Names of the counts and their columns, in the order of the equation.
@@ -31,7 +32,8 @@ const COUNTS: [(&str, &str); 8] = [
     Examples:\n  switchyard account\n  \
     switchyard account --since 24h --site 1e2d...\n  \
     switchyard account --from 2026-11-30T08:00:00Z --to 2026-11-30T09:00:00Z -o json\n  \
-    switchyard account --subscription acme/trigger-1 --since 2h"
+    switchyard account --subscription acme/trigger-1 --since 2h\n  \
+    switchyard account --check ledger --since 24h"
 )]
 pub struct AccountArgs {
     #[command(flatten)]
@@ -54,9 +56,18 @@ pub struct AccountArgs {
     /// To this subscription, `<installation>/<key>`
     #[arg(long, value_name = "ID")]
     subscription: Option<String>,
+    /// What to check instead of adding up the log
+    #[arg(long, value_enum, conflicts_with_all = ["subscription", "limit"])]
+    check: Option<CheckTarget>,
     /// Most subscriptions that are listed
     #[arg(long, default_value_t = 50)]
     limit: usize,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum CheckTarget {
+    /// Matches the stored events again, and lists deliveries that the log does not know
+    Ledger,
 }
 
 /// Executes the command.
@@ -65,6 +76,9 @@ pub struct AccountArgs {
 /// The router does not answer or rejects the request.
 pub fn run(args: &AccountArgs) -> anyhow::Result<ExitCode> {
     let client = args.server.client()?;
+    if let Some(CheckTarget::Ledger) = args.check {
+        return block_on(ledger::check(&client, args.ledger_scope()?, args.output));
+    }
     let account = block_on(fetch(args, &client))?;
     match args.output {
         Output::Text => print_account(&account)?,
@@ -72,6 +86,17 @@ pub fn run(args: &AccountArgs) -> anyhow::Result<ExitCode> {
     }
     let has_gap = account.get("gap").and_then(Value::as_u64) != Some(0);
     Ok(if has_gap { ExitCode::from(EXIT_NEGATIVE) } else { ExitCode::SUCCESS })
+}
+
+impl AccountArgs {
+    fn ledger_scope(&self) -> anyhow::Result<LedgerScope> {
+        Ok(LedgerScope {
+            from: self.since.as_deref().map(read_time).transpose()?,
+            to: self.to.as_deref().map(read_time).transpose()?,
+            site: self.site.clone(),
+            installation: self.installation.clone(),
+        })
+    }
 }
 
 async fn fetch(args: &AccountArgs, client: &ApiClient) -> anyhow::Result<Value> {
@@ -84,41 +109,16 @@ async fn fetch(args: &AccountArgs, client: &ApiClient) -> anyhow::Result<Value> 
         ("limit", Some(args.limit.to_string())),
     ];
     let path = format!("/admin/v1/account{}", query(&parameters));
-    let (mut account, mut refused) = (Value::Null, None);
-    let is_shown = std::io::stderr().is_terminal();
-    client
-        .lines(&path, |mut line| {
-            if let Some(progress) = line.get("progress").filter(|_| is_shown) {
-                show(progress);
-            }
-            if let Some(found) = line.get_mut("account") {
-                account = found.take();
-            }
-            if let Some(error) = line.get("error") {
-                let status = line.get("status").and_then(Value::as_u64);
-                let status = status.and_then(|status| u16::try_from(status).ok());
-                refused = Some(ErrorStatus::late(status.unwrap_or(500), error));
-            }
-        })
-        .await?;
-    if is_shown {
-        let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
-    }
-    match (refused, account) {
-        (Some(error), _) => Err(error.into()),
-        (None, Value::Null) => anyhow::bail!("the router ended its answer early"),
-        (None, account) => Ok(account),
-    }
+    progress_lines::fetch(client, &path, "account", progress_line).await
 }
 
-fn show(progress: &Value) {
+fn progress_line(progress: &Value) -> String {
     let number = |name: &str| progress.get(name).and_then(Value::as_u64).unwrap_or(0);
     let (records, left, suspects) = (number("records"), number("left"), number("suspects"));
-    let text = match (left, suspects) {
+    match (left, suspects) {
         (0, 1..) => format!("{records} records read, looking at {suspects} deliveries again"),
         (left, _) => format!("{records} records read, at most {left} left"),
-    };
-    let _ = write!(std::io::stderr().lock(), "\r\x1b[K{text}");
+    }
 }
 
 fn print_account(account: &Value) -> anyhow::Result<()> {

@@ -7,7 +7,7 @@
 //!
 //! Cast: [`ReplayStreams`] is the port to the streams. [`Walk`] reads events and what the log knows of
 //! their deliveries ([`LogView`]); [`plan`] counts what a replay would do, [`ReplayWork`] does it, and
-//! [`gaps`] finds deliveries that the log does not know.
+//! [`check_ledger`] finds deliveries that the log does not know.
 //!
 //! Design: `docs/design/replay.md`.
 
@@ -28,7 +28,7 @@ mod work;
 
 pub use decide::{Fate, ReplayMode};
 pub use examine::EventReader;
-pub use ledger::{Gap, LedgerPage, LedgerQuery, gaps};
+pub use ledger::{Gap, LedgerQuery, LedgerReport, check_ledger};
 pub use log_view::LogView;
 pub use plan::{ReplayPlan, plan};
 pub use request::{BadWindow, Coverage, ReplayRequest, Window, WindowRequest, coverage};

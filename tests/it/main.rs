@@ -34,6 +34,7 @@ mod ingest;
 mod installs;
 mod isolation;
 mod late_repeats;
+mod ledger;
 mod listener;
 mod managed;
 mod oracle;

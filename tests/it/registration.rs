@@ -106,6 +106,7 @@ async fn recovery(broker: &NatsServer, config: &Config) -> Recovery {
         jobs: documents.clone(),
     };
     Recovery {
+        ledger_turn: tokio::sync::Semaphore::new(1),
         accountant: Arc::new(Accountant::new(None, letters.clone())),
         log: None,
         letters,

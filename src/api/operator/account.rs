@@ -1,21 +1,14 @@
 //! Operator endpoint for the account: what became of every delivery of a window.
 
-use std::convert::Infallible;
-use std::sync::Arc;
-
-use axum::body::Body;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, header};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use bytes::Bytes;
-use futures_util::stream;
-use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 
 use super::deliveries::{read_time, wrong};
+use super::progress_lines::{self, ProgressLines, accepts_lines};
 use crate::api::error::ApiError;
 use crate::api::json::{insert_some, rfc3339};
 use crate::api::query_params::QueryParams;
@@ -34,11 +27,6 @@ const ROWS_DEFAULT: usize = 500;
 const ROWS_MAX: usize = 10_000;
 /// Series of lost records that are listed.
 const MISSING_MAX: usize = 100;
-/// Media type of an answer with progress.
-const NDJSON: &str = "application/x-ndjson";
-/// Lines of progress that wait for the client; further ones are dropped.
-const LINES_MAX: usize = 16;
-
 pub(super) fn routes() -> Router<Shared> {
     route(Router::new(), "/account", &get(account))
 }
@@ -52,61 +40,15 @@ async fn account(
     let params = QueryParams::parse(query.as_deref());
     let rows = params.limit(ROWS_DEFAULT, ROWS_MAX)?;
     let scope = read_scope(&state, &params)?;
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    if accept.is_some_and(|accept| accept.contains(NDJSON)) {
-        return Ok(lines(state, scope, rows));
+    if !accepts_lines(&headers) {
+        let account = state.recovery.accountant.account(scope.clone(), &|_| {}).await?;
+        return Ok(Json(account_view(&account, &scope, rows)).into_response());
     }
-    let account = state.recovery.accountant.account(scope.clone(), &|_| {}).await?;
-    Ok(Json(account_view(&account, &scope, rows)).into_response())
-}
-
-/// Answers with lines: `{"progress":..}`, and at the end `{"account":..}` or `{"error":..}`.
-fn lines(state: Shared, scope: Scope, rows: usize) -> Response {
-    let (sender, receiver) = mpsc::channel::<Bytes>(LINES_MAX);
-    tokio::spawn(async move {
-        let progress = |progress: AccountProgress| {
-            // A slow client misses some of them.
-            let _ = sender.try_send(line(&progress_view(progress)));
-        };
-        let last = tokio::select! {
-            last = last_line(&state, scope, rows, &progress) => last,
-            // The client left.
-            () = sender.closed() => return,
-        };
-        let _ = sender.send(last).await;
-    });
-    let body = stream::unfold(receiver, |mut receiver| async {
-        let line = receiver.recv().await?;
-        Some((Ok::<_, Infallible>(line), receiver))
-    });
-    ([(header::CONTENT_TYPE, NDJSON)], Body::from_stream(body)).into_response()
-}
-
-async fn last_line(
-    state: &Shared,
-    scope: Scope,
-    rows: usize,
-    progress: &(dyn Fn(AccountProgress) + Send + Sync),
-) -> Bytes {
-    let accountant = Arc::clone(&state.recovery.accountant);
-    match accountant.account(scope.clone(), progress).await {
-        Ok(account) => line(&json!({ "account": account_view(&account, &scope, rows) })),
-        Err(error) => {
-            let answer = ApiError::from(error).into_response();
-            let status = answer.status().as_u16();
-            let body = match answer.into_body().collect().await {
-                Ok(body) => serde_json::from_slice(&body.to_bytes()).unwrap_or(Value::Null),
-                Err(_) => Value::Null,
-            };
-            line(&json!({ "error": body, "status": status }))
-        }
-    }
-}
-
-fn line(value: &Value) -> Bytes {
-    let mut text = value.to_string();
-    text.push('\n');
-    text.into()
+    Ok(progress_lines::respond(async move |lines: ProgressLines| {
+        let progress = |progress: AccountProgress| lines.send(&progress_view(progress));
+        let account = state.recovery.accountant.account(scope.clone(), &progress).await?;
+        Ok(json!({ "account": account_view(&account, &scope, rows) }))
+    }))
 }
 
 fn progress_view(progress: AccountProgress) -> Value {
@@ -114,7 +56,8 @@ fn progress_view(progress: AccountProgress) -> Value {
     json!({ "progress": { "records": records, "left": left, "suspects": suspects } })
 }
 
-fn read_scope(state: &Shared, params: &QueryParams) -> Result<Scope, ApiError> {
+/// Reads the window of events that a request is about: from then on, and before then.
+pub(super) fn read_window(params: &QueryParams) -> Result<(i64, i64), ApiError> {
     let until_ms = match params.get("to") {
         Some(text) => read_time("to", text)?,
         None => clock::broker_now_ms().saturating_add(1),
@@ -126,6 +69,11 @@ fn read_scope(state: &Shared, params: &QueryParams) -> Result<Scope, ApiError> {
     if from_ms >= until_ms {
         return Err(wrong("from", "the window ends before it begins".into()));
     }
+    Ok((from_ms, until_ms))
+}
+
+fn read_scope(state: &Shared, params: &QueryParams) -> Result<Scope, ApiError> {
+    let (from_ms, until_ms) = read_window(params)?;
     let subscription = match params.get("subscription") {
         Some(text) => Some(SubscriptionId::parse(text).ok_or_else(|| {
             wrong("subscription", format!("`{text}` is not `<installation>/<key>`"))

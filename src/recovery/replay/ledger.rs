@@ -2,23 +2,19 @@
 //! matches and that the log does not know is a gap.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::decide::Fate;
 use super::examine::{Examined, Found, Question};
 use super::request::Window;
 use super::walk::{Advanced, Walk};
 use super::work::ReplayParts;
-use crate::clock;
 use crate::delivery::{ParkedDelivery, PlannedDelivery};
 use crate::domain::{CloudId, DeliveryId, EventId, InstallationId, SubscriptionId};
 use crate::event::Envelope;
 use crate::matcher::Subscription;
 use crate::recovery::redrive::ReadError;
 
-/// How long one page is checked.
-const TIME_MAX: Duration = Duration::from_secs(5);
-/// Gaps of one page.
+/// Gaps that are listed.
 const GAPS_MAX: usize = 1_000;
 /// Deliveries that are examined at once.
 const DELIVERIES_MAX: usize = 2_000;
@@ -41,6 +37,8 @@ pub struct LedgerQuery {
 /// A delivery that matches again and that the log does not know.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Gap {
+    /// The site.
+    pub site: CloudId,
     /// Sequence of the event.
     pub sequence: u64,
     /// Its id.
@@ -55,9 +53,11 @@ pub struct Gap {
 
 /// What a check found.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct LedgerPage {
-    /// The gaps, in the order of the events.
+pub struct LedgerReport {
+    /// The first gaps, in the order of the events of each site.
     pub gaps: Vec<Gap>,
+    /// How many gaps there are.
+    pub gap: u64,
     /// Events that were read.
     pub events: u64,
     /// Deliveries that match again.
@@ -69,15 +69,21 @@ pub struct LedgerPage {
     pub not_verifiable: u64,
     /// Events that cannot be read.
     pub unreadable: u64,
-    /// Where the next page begins; none if all of the window was checked.
-    pub next: Option<u64>,
+    /// The first event of each site that is not acknowledged yet: what becomes of the deliveries of this
+    /// one and of later ones is open, so they were not checked.
+    pub open: Vec<(CloudId, u64)>,
 }
 
-/// Checks events from the first one of the window on, for five seconds at most.
+/// Checks the events of a window of one site, and adds to `report`; calls `progress` after each step.
 ///
 /// # Errors
 /// The broker does not answer.
-pub async fn gaps(parts: &ReplayParts, query: &LedgerQuery) -> Result<LedgerPage, ReadError> {
+pub async fn check_ledger(
+    parts: &ReplayParts,
+    query: &LedgerQuery,
+    report: &mut LedgerReport,
+    progress: &(dyn Fn(&LedgerReport) + Send + Sync),
+) -> Result<(), ReadError> {
     let directory = &*parts.directory;
     let subscriptions = match &query.installation {
         Some(installation) => directory.subscriptions_of(installation),
@@ -90,36 +96,29 @@ pub async fn gaps(parts: &ReplayParts, query: &LedgerQuery) -> Result<LedgerPage
     };
     let window = (query.window.first_sequence, query.window.last_sequence);
     let mut walk = Walk::new(query.site.clone(), query.installation.clone(), window, true);
-    let (started, mut page) = (clock::tick(), LedgerPage::default());
     loop {
         let advanced = walk.advance(&*parts.streams, &parts.reader, &question).await?;
         walk.take_expired();
         match advanced {
-            Advanced::Done => return Ok(page),
+            Advanced::Done => return Ok(()),
             Advanced::Open(sequence) => {
-                page.next = Some(sequence);
-                return Ok(page);
+                report.open.push((query.site.clone(), sequence));
+                return Ok(());
             }
             Advanced::Busy => {}
             Advanced::Examined(examined) => {
                 for one in examined {
                     let sequence = one.sequence;
-                    page.check(parts, query, one, &mut walk).await?;
+                    report.check(parts, query, one, &mut walk).await?;
                     walk.pass(sequence);
-                    if page.gaps.len() >= GAPS_MAX {
-                        break;
-                    }
                 }
             }
         }
-        if page.gaps.len() >= GAPS_MAX || clock::since(started) >= TIME_MAX {
-            page.next = Some(walk.next()).filter(|next| *next <= query.window.last_sequence);
-            return Ok(page);
-        }
+        progress(report);
     }
 }
 
-impl LedgerPage {
+impl LedgerReport {
     async fn check(
         &mut self,
         parts: &ReplayParts,
@@ -160,7 +159,12 @@ impl LedgerPage {
                 self.recorded += 1;
                 continue;
             }
+            self.gap += 1;
+            if self.gaps.len() >= GAPS_MAX {
+                continue;
+            }
             self.gaps.push(Gap {
+                site: query.site.clone(),
                 sequence: examined.sequence,
                 event: envelope.event_id.clone(),
                 stored_ms: examined.stored_ms,

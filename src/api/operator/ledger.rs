@@ -1,0 +1,159 @@
+//! Operator endpoint that checks the delivery log against the event stream: events are matched again, and
+//! each delivery that the log does not know is listed.
+
+use std::time::Duration;
+
+use axum::extract::{RawQuery, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::sync::SemaphorePermit;
+
+use super::account::read_window;
+use super::deliveries::wrong;
+use super::progress_lines::{self, ProgressLines, accepts_lines};
+use crate::api::error::ApiError;
+use crate::api::json::{insert_some, rfc3339};
+use crate::api::query_params::QueryParams;
+use crate::api::state::{Shared, route};
+use crate::domain::{CloudId, InstallationId};
+use crate::recovery::account::AccountError;
+use crate::recovery::replay::{Gap, LedgerQuery, LedgerReport, WindowRequest, check_ledger};
+
+/// How long a request waits for the check of another one.
+const TURN_MAX: Duration = Duration::from_secs(5);
+
+pub(super) fn routes() -> Router<Shared> {
+    route(Router::new(), "/account/ledger", &get(ledger))
+}
+
+/// What a request asks for.
+struct Asked {
+    from_ms: i64,
+    until_ms: i64,
+    installation: Option<InstallationId>,
+    /// The sites whose events are matched again, sorted.
+    sites: Vec<CloudId>,
+}
+
+/// Returns what the check found: at once, or after lines of progress if the client accepts these.
+async fn ledger(
+    State(state): State<Shared>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let asked = read(&state, &QueryParams::parse(query.as_deref()))?;
+    if state.recovery.replay.log.is_none() {
+        return Err(ApiError::DeliveryLogOff);
+    }
+    if !accepts_lines(&headers) {
+        return Ok(Json(check(&state, &asked, &|_, _| {}).await?).into_response());
+    }
+    Ok(progress_lines::respond(async move |lines: ProgressLines| {
+        let progress = |sites_left: usize, report: &LedgerReport| {
+            lines.send(&json!({ "progress": {
+                "events": report.events,
+                "gap": report.gap,
+                "sitesLeft": sites_left,
+            } }));
+        };
+        Ok(json!({ "ledger": check(&state, &asked, &progress).await? }))
+    }))
+}
+
+fn read(state: &Shared, params: &QueryParams) -> Result<Asked, ApiError> {
+    let (from_ms, until_ms) = read_window(params)?;
+    let installation = params.get("installation").map(InstallationId::from);
+    let sites = match (&installation, params.get("site")) {
+        (Some(id), _) => {
+            let known = state.registry.installation(id.as_str());
+            let known = known
+                .ok_or_else(|| wrong("installation", "there is no such installation".into()))?;
+            vec![known.record.cloud_id.clone()]
+        }
+        (None, Some(site)) => vec![site.into()],
+        (None, None) => all_sites(state),
+    };
+    Ok(Asked { from_ms, until_ms, installation, sites })
+}
+
+/// Returns the sites of all installations, sorted.
+fn all_sites(state: &Shared) -> Vec<CloudId> {
+    let ids = state.registry.installation_ids(None, usize::MAX);
+    let known = ids.iter().filter_map(|id| state.registry.installation(id.as_str()));
+    let mut sites: Vec<CloudId> = known.map(|known| known.record.cloud_id.clone()).collect();
+    sites.sort_unstable();
+    sites.dedup();
+    sites
+}
+
+/// Checks one site after the other; `progress` gets the number of sites that are left.
+async fn check(
+    state: &Shared,
+    asked: &Asked,
+    progress: &(dyn Fn(usize, &LedgerReport) + Send + Sync),
+) -> Result<Value, ApiError> {
+    let _turn = turn(state).await?;
+    let parts = &state.recovery.replay;
+    let log_from_ms = parts.streams.log_start().await?.ok_or(ApiError::DeliveryLogOff)?;
+    let window =
+        WindowRequest::Times { from: time(asked.from_ms)?, to: Some(time(asked.until_ms)?) };
+    let (mut report, mut starts) = (LedgerReport::default(), None);
+    for (at, site) in asked.sites.iter().enumerate() {
+        let (window, coverage) = window.find(&*parts.streams, site).await?;
+        starts = coverage.events_from_ms;
+        let (site, installation) = (site.clone(), asked.installation.clone());
+        let query = LedgerQuery { site, installation, window, log_from_ms };
+        let left = asked.sites.len().saturating_sub(at);
+        progress(left, &report);
+        check_ledger(parts, &query, &mut report, &|report| progress(left, report)).await?;
+    }
+    Ok(view(asked, &report, starts))
+}
+
+/// Waits until this request is the only one of this router that checks.
+async fn turn(state: &Shared) -> Result<SemaphorePermit<'_>, ApiError> {
+    let turn = tokio::time::timeout(TURN_MAX, state.recovery.ledger_turn.acquire()).await;
+    turn.ok().and_then(Result::ok).ok_or(ApiError::Account(AccountError::Busy))
+}
+
+fn time(ms: i64) -> Result<Timestamp, ApiError> {
+    Timestamp::from_millisecond(ms).map_err(|error| wrong("from", error.to_string()))
+}
+
+fn view(asked: &Asked, report: &LedgerReport, events_from_ms: Option<i64>) -> Value {
+    let mut view = json!({
+        "from": rfc3339(asked.from_ms),
+        "to": rfc3339(asked.until_ms),
+        "sites": asked.sites.len(),
+        "events": report.events,
+        "matched": report.matched,
+        "recorded": report.recorded,
+        "notVerifiable": report.not_verifiable,
+        "unreadable": report.unreadable,
+        "gap": report.gap,
+        "gaps": report.gaps.iter().map(gap_view).collect::<Vec<_>>(),
+    });
+    // Events before it are deleted.
+    let starts = events_from_ms.filter(|from_ms| *from_ms > asked.from_ms);
+    insert_some(&mut view, "eventsFrom", starts.and_then(rfc3339));
+    let open = report.open.iter().map(|(site, at)| json!({ "site": site, "sequence": at }));
+    insert_some(&mut view, "open", Some(open.collect::<Vec<_>>()).filter(|all| !all.is_empty()));
+    view
+}
+
+fn gap_view(gap: &Gap) -> Value {
+    json!({
+        "deliveryId": gap.delivery.as_str(),
+        "event": {
+            "site": gap.site,
+            "id": gap.event,
+            "sequence": gap.sequence,
+            "stored": rfc3339(gap.stored_ms),
+        },
+        "subscription": gap.subscription.to_string(),
+    })
+}
