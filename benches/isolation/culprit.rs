@@ -22,6 +22,10 @@ const FULL_MIN: f64 = 0.85;
 /// Messages that each stream may have in the scenario *full*.
 const FULL_MESSAGES: usize = 2_000;
 
+/// Events that are replayed.
+const REPLAYED: usize = 1_000_000;
+/// Deliveries per second of a replay: the most that a job may have.
+const REPLAY_RATE: u64 = 1_000;
 /// Costly filters of an installation, as many as it may have.
 const COSTLY_FILTERS: usize = 100;
 /// Numbers in each of the two lists that a costly filter combines: it takes some 50,000 steps.
@@ -48,8 +52,19 @@ pub(crate) struct Culprit {
     flood: Option<usize>,
     /// The filters of the culprit's triggers.
     filters: Filters,
-    /// Whether the culprit first fills the streams of parked deliveries and dead letters.
-    fills_streams: bool,
+    /// What is done before the measurement.
+    preparation: Preparation,
+}
+
+/// What a culprit does before the measurement.
+#[derive(Clone, Copy)]
+enum Preparation {
+    Nothing,
+    /// Fills the streams of parked deliveries and dead letters.
+    FillStreams,
+    /// Stores so many events that match no filter; then the filters match all of them, and what is missing
+    /// is replayed.
+    Replay(usize),
 }
 
 /// Filters of triggers.
@@ -76,7 +91,7 @@ impl Culprit {
             pause: None,
             flood: None,
             filters: Filters::Any,
-            fills_streams: false,
+            preparation: Preparation::Nothing,
         };
         let (share, messages) = (FULL_SHARE.to_string(), (FULL_MESSAGES / divisor).to_string());
         vec![
@@ -84,7 +99,7 @@ impl Culprit {
             Self { burst: 5, ..culprit("wide-slow", 100, 20, "/slow") },
             Self {
                 pause: Some(Duration::from_millis(20)),
-                fills_streams: true,
+                preparation: Preparation::FillStreams,
                 settings: vec![
                     ("SWITCHYARD_DELIVERY__PARKED_MAX", messages.clone()),
                     ("SWITCHYARD_DELIVERY__DEAD_LETTERS_MAX", messages),
@@ -106,6 +121,11 @@ impl Culprit {
                 ..culprit("flood", 1, 1, "/quick")
             },
             Self { flood: Some(10_000 / divisor), ..culprit("flood-matched", 1, 1, "/quick") },
+            Self {
+                filters: Filters::Other,
+                preparation: Preparation::Replay(REPLAYED / divisor),
+                ..culprit("replay", 1, 1, "/quick")
+            },
             culprit("nothing", 0, 0, "/quick"),
         ]
     }
@@ -121,9 +141,33 @@ impl Culprit {
 
     /// Brings the router into the state in which the measurement starts.
     pub(crate) async fn prepare(&self, rig: &Rig) -> anyhow::Result<()> {
-        if !self.fills_streams {
-            return Ok(());
+        match self.preparation {
+            Preparation::Nothing => Ok(()),
+            Preparation::FillStreams => Self::fill_streams(rig).await,
+            Preparation::Replay(events) => self.start_replay(rig, events).await,
         }
+    }
+
+    /// Stores events that match nothing, and has them replayed for filters that match them.
+    async fn start_replay(&self, rig: &Rig, events: usize) -> anyhow::Result<()> {
+        let mut unconfirmed = JoinSet::new();
+        for number in 0..events {
+            unconfirmed.spawn(rig.publish(SITE, &format!("stored-{number}"), 0));
+            while unconfirmed.len() > UNCONFIRMED_MAX {
+                if let Some(stored) = unconfirmed.join_next().await {
+                    stored??;
+                }
+            }
+        }
+        while let Some(stored) = unconfirmed.join_next().await {
+            stored??;
+        }
+        rig.until_acknowledged().await?;
+        rig.put_culprit_apps(self, &[ANY_ISSUE.to_owned()]).await?;
+        rig.replay_missing("culprit-0-0", REPLAY_RATE).await
+    }
+
+    async fn fill_streams(rig: &Rig) -> anyhow::Result<()> {
         let started = clock::tick();
         let mut number = 0;
         while !Self::is_full(rig).await? {

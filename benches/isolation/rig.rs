@@ -36,6 +36,8 @@ const HEALTHY_APPS: usize = 10;
 const CULPRIT_HOST: usize = 1_000;
 /// Requests at once that provision installations.
 const PROVISIONING: usize = 32;
+/// Longest time until events that match nothing are acknowledged.
+const ACKNOWLEDGED_MAX: Duration = Duration::from_secs(300);
 /// Longest time until a router is ready.
 const START_MAX: Duration = Duration::from_secs(60);
 
@@ -104,10 +106,7 @@ impl Rig {
             let url = self.healthy.url(app, "/healthy");
             self.put_app(&format!("healthy-{app}"), &url, &filters).await?;
         }
-        for app in 0..culprit.apps {
-            let url = self.others.url(CULPRIT_HOST + app, culprit.path);
-            self.put_app(&format!("culprit-{app}"), &url, &culprit.filters()).await?;
-        }
+        self.put_culprit_apps(culprit, &culprit.filters()).await?;
         let healthy = (0..load::INSTALLATIONS)
             .map(|one| (format!("healthy-{}", one % HEALTHY_APPS), one, load::site(one)));
         let culprits = (0..culprit.apps * culprit.installations_per_app)
@@ -119,6 +118,41 @@ impl Rig {
                 self.api.send(Method::PUT, &path, &[], &spec).await.map(drop)
             })
             .await
+    }
+
+    /// Puts the apps of the culprit with these filters.
+    pub(crate) async fn put_culprit_apps(
+        &self,
+        culprit: &Culprit,
+        filters: &[String],
+    ) -> anyhow::Result<()> {
+        for app in 0..culprit.apps {
+            let url = self.others.url(CULPRIT_HOST + app, culprit.path);
+            self.put_app(&format!("culprit-{app}"), &url, filters).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until no event is in flight.
+    pub(crate) async fn until_acknowledged(&self) -> anyhow::Result<()> {
+        let started = clock::tick();
+        let in_flight = async || {
+            let account =
+                self.api.send(Method::GET, "/admin/v1/account", &[], &Value::Null).await?;
+            anyhow::Ok(account["inFlight"].as_u64().unwrap_or(u64::MAX))
+        };
+        while in_flight().await? > 0 {
+            ensure!(clock::since(started) < ACKNOWLEDGED_MAX, "events are still in flight");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        Ok(())
+    }
+
+    /// Starts a replay of what an installation misses.
+    pub(crate) async fn replay_missing(&self, installation: &str, rate: u64) -> anyhow::Result<()> {
+        let body =
+            json!({"installation": installation, "mode": "missing", "from": "1h", "rate": rate});
+        self.api.send(Method::POST, "/admin/v1/replays", &[], &body).await.map(drop)
     }
 
     /// An app with triggers on the events of each site where it is installed.
