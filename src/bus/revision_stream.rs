@@ -14,14 +14,15 @@ use super::streams;
 use super::subjects::Subjects;
 use crate::config::{EventsConfig, NatsConfig};
 use crate::registry::{
-    Appended, ModuleRevision, RevisionLog, RevisionLogError, RevisionOwner, RevisionWrite,
-    StoredRevision, StreamUse,
+    Appended, ModuleRevision, REVISIONS_OF_MODULE_MAX, RevisionLog, RevisionLogError,
+    RevisionOwner, RevisionWrite, StoredRevision, StreamUse,
 };
 
 /// Revisions read at once: those of one module, and some that are stored at the same time.
 const READ_MAX: usize = 32;
-/// Most reads of the revisions of one module, which is larger than the bytes of one batch allow.
-const READS_MAX: usize = 16;
+/// Most reads of the revisions of one module: each returns at least one, however large it is. Twice as many as are
+/// stored, since some may be stored in the meantime.
+const READS_MAX: usize = 2 * REVISIONS_OF_MODULE_MAX;
 /// Modules whose last revision is read with one request, if they are named one by one. The broker returns up to
 /// 1,024.
 const MODULES_MAX: usize = 512;
@@ -147,10 +148,10 @@ impl RevisionStream {
                 next = message.sequence.saturating_add(1);
             }
             if !batch.has_more || batch.messages.is_empty() {
-                break;
+                return Ok(found);
             }
         }
-        Ok(found)
+        Err(RevisionLogError(format!("{module} has more revisions than {READS_MAX} reads return")))
     }
 
     fn stored(&self, subject: &str, sequence: u64, body: &[u8]) -> Option<StoredRevision> {

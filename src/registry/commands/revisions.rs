@@ -53,7 +53,7 @@ impl<'a> Revisions<'a> {
     ) -> Result<OwnerTimeline, RevisionError> {
         let stored = self.log()?.all_of(owner, &token(id.key.as_str())).await?;
         let mut timeline = OwnerTimeline::of(stored, &id.key);
-        if !self.context.state().unreadable().is_waiting(&id.installation) {
+        if !self.context.state().unreadable().is_unread(&owner.document_key()) {
             timeline.add_present(live, &id.key, change);
         }
         Ok(timeline)
@@ -94,7 +94,7 @@ pub(crate) fn live_modules_of(
     change: Change,
 ) -> Option<Vec<LiveModule>> {
     let state = context.state();
-    if state.unreadable().has_document(&owner.document_key()) {
+    if state.unreadable().is_unread(&owner.document_key()) {
         return None;
     }
     let modules = match owner {

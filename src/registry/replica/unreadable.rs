@@ -83,9 +83,11 @@ impl Unreadable {
         known.chain(&self.anywhere).cloned().collect()
     }
 
-    /// Whether the document with this key cannot be read.
-    pub(crate) fn has_document(&self, key: &str) -> bool {
-        self.documents.binary_search_by(|document| document.key.as_str().cmp(key)).is_ok()
+    /// Whether the document with this key cannot be read, so that the applied one is an earlier one, or none.
+    pub(crate) fn is_unread(&self, key: &str) -> bool {
+        let at = self.documents.binary_search_by(|document| document.key.as_str().cmp(key));
+        let found = at.ok().and_then(|at| self.documents.get(at));
+        found.is_some_and(|document| !document.is_partly_read)
     }
 
     /// Whether the events of an installation wait.
