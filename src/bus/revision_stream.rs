@@ -68,23 +68,28 @@ impl RevisionStream {
     }
 
     async fn append_all(&self, writes: &[RevisionWrite]) -> Result<Appended, RevisionLogError> {
-        let mut appended = Appended::default();
+        let (mut appended, mut failure) = (Appended::default(), None);
         for some in writes.chunks(IN_FLIGHT_MAX) {
             let mut sent = Vec::with_capacity(some.len());
             for write in some {
-                sent.push(self.send(write).await?);
+                match self.send(write).await {
+                    Ok(confirmation) => sent.push(confirmation),
+                    // Such as one that is too large: the others are stored.
+                    Err(error) => failure = Some(error),
+                }
             }
             for confirmation in sent {
                 match confirmation.await {
                     Ok(_) => appended.stored += 1,
-                    Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
-                        appended.conflicts += 1;
-                    }
-                    Err(error) => return Err(failed(error)),
+                    Err(error) => match error.kind() {
+                        PublishErrorKind::WrongLastSequence => appended.conflicts += 1,
+                        PublishErrorKind::TimedOut => return Err(failed(error)),
+                        _ => failure = Some(failed(error)),
+                    },
                 }
             }
         }
-        Ok(appended)
+        failure.map_or(Ok(appended), Err)
     }
 
     /// Returns the last revisions of the modules of `owner`, with one request unless there are more than the broker

@@ -189,7 +189,7 @@ struct Revisions {
     ids: BTreeSet<String>,
     last: u64,
     broken: bool,
-    /// Tokens of owners whose last revisions cannot be read.
+    /// Tokens of owners whose revisions can neither be written nor read.
     broken_owners: BTreeSet<String>,
     /// Most revisions; none: no bound.
     max: Option<u64>,
@@ -204,7 +204,7 @@ impl MemoryRevisions {
         self.0.lock().unwrap().broken = broken;
     }
 
-    /// Sets the owners, by their tokens, whose last revisions are unavailable.
+    /// Sets the owners, by their tokens, whose revisions can neither be written nor read.
     pub(crate) fn set_broken_owners(&self, tokens: &[&str]) {
         let tokens = tokens.iter().map(|token| (*token).to_owned());
         self.0.lock().unwrap().broken_owners = tokens.collect();
@@ -303,6 +303,9 @@ impl RevisionLog for MemoryRevisions {
             let mut state = self.working()?;
             let mut appended = Appended::default();
             state.writes += writes.len();
+            if writes.iter().any(|write| state.broken_owners.contains(write.owner.token())) {
+                return Err(RevisionLogError("scripted failure of an owner".into()));
+            }
             writes.iter().for_each(|write| state.append(write, &mut appended));
             Ok(appended)
         })

@@ -265,7 +265,7 @@ impl Comparisons<'_> {
         Ok(true)
     }
 
-    /// Writes the revisions that the modules of one document lack, and deletes those that are obsolete.
+    /// Deletes the revisions of modules of one document that are obsolete, and writes those that are missing.
     async fn repair(
         &self,
         owner: &RevisionOwner,
@@ -274,6 +274,11 @@ impl Comparisons<'_> {
     ) -> Result<(), RevisionLogError> {
         let key = owner.document_key();
         let found = compare(live, last, change, self.deleted_kept_ms);
+        // First, so that the bound holds for an owner whose revisions cannot be written.
+        for (module, sequence) in found.obsolete {
+            self.log.purge(owner, &module, sequence).await?;
+            debug!(%key, %module, "revisions of a deleted module removed");
+        }
         let mut writes = Vec::new();
         for (missing, sequence) in found.missing {
             if sequence > 0 && !self.is_missing(owner, &missing).await? {
@@ -289,10 +294,6 @@ impl Comparisons<'_> {
             if appended.conflicts > 0 {
                 self.context.replica.revision_checks.note_key(&key);
             }
-        }
-        for (module, sequence) in found.obsolete {
-            self.log.purge(owner, &module, sequence).await?;
-            debug!(%key, %module, "revisions of a deleted module removed");
         }
         Ok(())
     }

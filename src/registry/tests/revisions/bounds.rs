@@ -1,4 +1,4 @@
-//! What is deleted of the revisions of modules that are gone, and that one owner does not hold up others.
+//! What is deleted of the revisions of deleted modules; an owner that fails does not hold up others.
 
 use super::*;
 
@@ -97,4 +97,16 @@ async fn an_owner_that_fails_or_is_ahead_holds_up_no_other() {
     log.set_broken_owners(&[]);
     until_states(&log, "inst-broken", &[RevisedState::On]).await;
     assert_eq!(log.of("inst-ahead").len(), 2, "left alone");
+}
+
+#[tokio::test]
+async fn an_owner_whose_revisions_are_refused_does_not_defer_those_of_others() {
+    let (replica, _store, log) = provisioned().await;
+    replica.install("inst-broken", json!({})).await.unwrap();
+    log.set_broken_owners(&["inst-broken"]);
+    let spec = trigger(json!({}));
+    replica.forge_modules().register(&"inst-broken".into(), spec, None).await.unwrap();
+    replica.add_as(Some("k"), json!({})).await.unwrap();
+    let [revision]: [ModuleRevision; 1] = log.of("k").try_into().unwrap();
+    assert!(!revision.repaired, "it was stored with its change");
 }
