@@ -254,6 +254,13 @@ pub const CODES: &[CodeEntry] = &[
         "Send the body as JSON with `Content-Type: application/json`. `curl -d` sends a form unless `-H 'Content-Type: application/json'` is given.",
     ),
     entry(
+        "SY-1117",
+        "a revision that is not kept",
+        "The last 16 revisions of a subscription are kept, those of a deleted one for 90 days. The one that the request asks for is older, or of a format that this release does not read.",
+        "",
+        "Ask for a later time: `keptSince` of `GET /admin/v1/subscriptions/{id}/revisions` says from when on revisions are known.",
+    ),
+    entry(
         "SY-2001",
         "a required member is missing",
         "A required member is missing.",

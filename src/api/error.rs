@@ -8,7 +8,7 @@ use crate::listener::ShareLevel;
 use crate::recovery::account::AccountError;
 use crate::recovery::jobs::JobsError;
 use crate::recovery::redrive::{ReadError, RemoveError};
-use crate::registry::{Problem, RegisterError, RevisionError, code};
+use crate::registry::{Problem, RegisterError, RevisionError};
 
 /// `Retry-After` when the broker did not confirm an event.
 const PUBLISH_RETRY: Duration = Duration::from_secs(5);
@@ -66,6 +66,8 @@ pub enum ApiError {
     NotJson,
     /// The record does not exist.
     NotFound,
+    /// The record is not kept any more; one sentence.
+    NotKept(String),
     /// The path does not exist.
     NoSuchPath,
     /// The path exists, but not with this method.
@@ -200,9 +202,7 @@ impl From<RevisionError> for ApiError {
     fn from(error: RevisionError) -> Self {
         match error {
             RevisionError::Unavailable(reason) => Self::Unavailable(reason.to_string()),
-            RevisionError::NotKept { .. } | RevisionError::NotCompiled(_) => {
-                Problem::new(code::FORM, "at", error.to_string()).into()
-            }
+            RevisionError::NotKept { .. } => Self::NotKept(error.to_string()),
         }
     }
 }

@@ -113,6 +113,7 @@ impl From<ApiError> for ErrorResponse {
             ApiError::NotFound => {
                 Self::coded(StatusCode::NOT_FOUND, "SY-1103", "there is no such record")
             }
+            ApiError::NotKept(reason) => Self::coded(StatusCode::GONE, "SY-1117", reason),
             ApiError::NoSuchPath => {
                 Self::coded(StatusCode::NOT_FOUND, "SY-1106", "there is no such path")
             }

@@ -1,10 +1,8 @@
-//! The stream of the revisions of modules: the last 16 of each, under a subject of its own.
-
-use std::collections::BTreeSet;
+//! The stream of the revisions of modules: the last ones of each, under a subject of its own.
 
 use async_nats::jetstream;
 use async_nats::jetstream::context::{PublishAckFuture, PublishErrorKind};
-use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use async_nats::jetstream::stream::Stream;
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, TryStreamExt};
@@ -16,14 +14,15 @@ use super::streams;
 use super::subjects::Subjects;
 use crate::config::{EventsConfig, NatsConfig};
 use crate::registry::{
-    Appended, ModuleRevision, RevisionLog, RevisionLogError, RevisionOwner, RevisionWrite,
-    StoredRevision,
+    Appended, ModuleRevision, REVISIONS_OF_MODULE_MAX, RevisionLog, RevisionLogError,
+    RevisionOwner, RevisionWrite, StoredRevision, StreamUse,
 };
 
 /// Revisions read at once: those of one module, and some that are stored at the same time.
 const READ_MAX: usize = 32;
-/// Most reads of the revisions of one module, which is larger than the bytes of one batch allow.
-const READS_MAX: usize = 16;
+/// Most reads of the revisions of one module: each returns at least one, however large it is. Twice as many as are
+/// stored, since some may be stored in the meantime.
+const READS_MAX: usize = 2 * REVISIONS_OF_MODULE_MAX;
 /// Modules whose last revision is read with one request, if they are named one by one. The broker returns up to
 /// 1,024.
 const MODULES_MAX: usize = 512;
@@ -69,56 +68,47 @@ impl RevisionStream {
     }
 
     async fn append_all(&self, writes: &[RevisionWrite]) -> Result<Appended, RevisionLogError> {
-        let mut appended = Appended::default();
+        let (mut appended, mut failure) = (Appended::default(), None);
         for some in writes.chunks(IN_FLIGHT_MAX) {
             let mut sent = Vec::with_capacity(some.len());
             for write in some {
-                sent.push(self.send(write).await?);
+                match self.send(write).await {
+                    Ok(confirmation) => sent.push(confirmation),
+                    // Such as one that is too large: the others are stored.
+                    Err(error) => failure = Some(error),
+                }
             }
             for confirmation in sent {
                 match confirmation.await {
                     Ok(_) => appended.stored += 1,
-                    Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
-                        appended.conflicts += 1;
-                    }
-                    Err(error) => return Err(failed(error)),
+                    Err(error) => match error.kind() {
+                        PublishErrorKind::WrongLastSequence => appended.conflicts += 1,
+                        PublishErrorKind::TimedOut => return Err(failed(error)),
+                        _ => failure = Some(failed(error)),
+                    },
                 }
             }
         }
-        Ok(appended)
+        failure.map_or(Ok(appended), Err)
     }
 
-    /// Returns the last revisions of the modules of `owners`, with one request unless there are more than the broker
+    /// Returns the last revisions of the modules of `owner`, with one request unless there are more than the broker
     /// returns at once.
-    async fn last(
-        &self,
-        owners: &[RevisionOwner],
-    ) -> Result<Vec<StoredRevision>, RevisionLogError> {
-        let mut found = Vec::new();
-        let mut open = vec![owners];
-        while let Some(some) = open.pop() {
-            let patterns: Vec<String> =
-                some.iter().map(|owner| self.subjects.revisions_of(owner)).collect();
-            match (self.last_messages(&patterns).await?, some) {
-                (LastMessages::All(messages), _) => {
-                    found.extend(messages.iter().filter_map(|message| {
-                        self.stored(&message.subject, message.sequence, &message.payload)
-                    }));
-                }
-                (LastMessages::TooMany, [owner]) => found.extend(self.last_by_module(owner).await?),
-                (LastMessages::TooMany, several) => {
-                    let (left, right) = several.split_at(several.len() / 2);
-                    open.extend([left, right]);
-                }
-            }
+    async fn last(&self, owner: &RevisionOwner) -> Result<Vec<StoredRevision>, RevisionLogError> {
+        match self.last_messages(&[self.subjects.revisions_of(owner)]).await? {
+            LastMessages::All(messages) => Ok(self.all_stored(&messages)),
+            LastMessages::TooMany => self.last_by_module(owner).await,
         }
-        Ok(found)
+    }
+
+    fn all_stored(&self, messages: &[StreamMessage]) -> Vec<StoredRevision> {
+        let stored = messages.iter().filter_map(|message| {
+            self.stored(&message.subject, message.sequence, &message.payload)
+        });
+        stored.collect()
     }
 
     async fn last_messages(&self, patterns: &[String]) -> Result<LastMessages, RevisionLogError> {
-        if patterns.is_empty() {
-            return Ok(LastMessages::All(Vec::new()));
-        }
         let stream = self.subjects.revisions_stream();
         let found = direct_get::last_of(&self.jetstream_client, &stream, patterns).await;
         found.map_err(RevisionLogError)
@@ -134,9 +124,7 @@ impl RevisionStream {
             let LastMessages::All(messages) = self.last_messages(some).await? else {
                 return Err(RevisionLogError("more messages than subjects".to_owned()));
             };
-            found.extend(messages.iter().filter_map(|message| {
-                self.stored(&message.subject, message.sequence, &message.payload)
-            }));
+            found.extend(self.all_stored(&messages));
         }
         Ok(found)
     }
@@ -165,10 +153,10 @@ impl RevisionStream {
                 next = message.sequence.saturating_add(1);
             }
             if !batch.has_more || batch.messages.is_empty() {
-                break;
+                return Ok(found);
             }
         }
-        Ok(found)
+        Err(RevisionLogError(format!("{module} has more revisions than {READS_MAX} reads return")))
     }
 
     fn stored(&self, subject: &str, sequence: u64, body: &[u8]) -> Option<StoredRevision> {
@@ -177,21 +165,34 @@ impl RevisionStream {
         Some(StoredRevision { owner, module: module.into(), sequence, revision })
     }
 
-    async fn all_owners(&self) -> Result<BTreeSet<RevisionOwner>, RevisionLogError> {
+    async fn visit_modules(
+        &self,
+        visit: &mut (dyn FnMut(RevisionOwner, &str) + Send),
+    ) -> Result<StreamUse, RevisionLogError> {
         let pattern = self.subjects.revisions_pattern();
         let subjects = self.stream().await?.info_with_subjects(pattern).await.map_err(failed)?;
-        let mut owners = BTreeSet::new();
         let mut subjects = std::pin::pin!(subjects);
+        let mut stored = 0;
         while let Some(found) = subjects.next().await {
-            let (subject, _) = found.map_err(failed)?;
-            owners.extend(self.subjects.module_of_revisions(&subject).map(|(owner, _)| owner));
+            let (subject, count) = found.map_err(failed)?;
+            stored += u64::try_from(count).unwrap_or(u64::MAX);
+            if let Some((owner, module)) = self.subjects.module_of_revisions(&subject) {
+                visit(owner, module);
+            }
         }
-        Ok(owners)
+        Ok(StreamUse { stored, max: streams::REVISIONS_STORED_MAX.unsigned_abs() })
     }
 
-    async fn purge_subjects(&self, subject: String) -> Result<u64, RevisionLogError> {
-        let purged = self.stream().await?.purge().filter(subject).await.map_err(failed)?;
-        Ok(purged.purged)
+    async fn purge_module(
+        &self,
+        owner: &RevisionOwner,
+        module: &str,
+        last: u64,
+    ) -> Result<(), RevisionLogError> {
+        let subject = self.subjects.revisions_of_module(owner, module);
+        let purge = self.stream().await?.purge().filter(subject).sequence(last.saturating_add(1));
+        purge.await.map_err(failed)?;
+        Ok(())
     }
 }
 
@@ -205,9 +206,9 @@ impl RevisionLog for RevisionStream {
 
     fn last_of<'a>(
         &'a self,
-        owners: &'a [RevisionOwner],
+        owner: &'a RevisionOwner,
     ) -> BoxFuture<'a, Result<Vec<StoredRevision>, RevisionLogError>> {
-        Box::pin(self.last(owners))
+        Box::pin(self.last(owner))
     }
 
     fn all_of<'a>(
@@ -218,19 +219,20 @@ impl RevisionLog for RevisionStream {
         Box::pin(self.all(owner, module))
     }
 
-    fn owners(&self) -> BoxFuture<'_, Result<BTreeSet<RevisionOwner>, RevisionLogError>> {
-        Box::pin(self.all_owners())
+    fn each_module<'a>(
+        &'a self,
+        visit: &'a mut (dyn FnMut(RevisionOwner, &str) + Send),
+    ) -> BoxFuture<'a, Result<StreamUse, RevisionLogError>> {
+        Box::pin(self.visit_modules(visit))
     }
 
     fn purge<'a>(
         &'a self,
         owner: &'a RevisionOwner,
-        module: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<u64, RevisionLogError>> {
-        Box::pin(self.purge_subjects(match module {
-            Some(module) => self.subjects.revisions_of_module(owner, module),
-            None => self.subjects.revisions_of(owner),
-        }))
+        module: &'a str,
+        last: u64,
+    ) -> BoxFuture<'a, Result<(), RevisionLogError>> {
+        Box::pin(self.purge_module(owner, module, last))
     }
 
     fn ensure(&self) -> BoxFuture<'_, Result<bool, RevisionLogError>> {

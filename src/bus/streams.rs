@@ -21,6 +21,7 @@ use super::connect::JetStreamClient;
 use super::subjects::{ROUTER_CONSUMER, Subjects};
 use super::{metrics, state_bucket};
 use crate::config;
+use crate::registry::REVISIONS_OF_MODULE_MAX;
 
 /// Metadata key of the configuration version.
 const VERSION_KEY: &str = "switchyard-config";
@@ -43,10 +44,10 @@ const REPEATS_OVERHEAD_BYTES: u64 = 32 << 20;
 const REPEATS_AGE_MIN_H: u64 = 1;
 /// Configuration version of the delivery log.
 const LOG_VERSION: u32 = 1;
-/// Configuration version of the stream of revisions.
-const REVISIONS_VERSION: u32 = 1;
-/// Revisions kept of each module.
-const REVISIONS_MAX: i64 = 16;
+/// Configuration version of the stream of revisions; 2: one more of each module, a bound of all.
+const REVISIONS_VERSION: u32 = 2;
+/// Revisions of all modules together.
+pub(super) const REVISIONS_STORED_MAX: i64 = 4_000_000;
 /// Configuration version of the bucket of floors.
 const STATE_VERSION: u32 = 1;
 /// How much longer the deduplication window must be than the acknowledgement deadline.
@@ -409,15 +410,17 @@ fn repeats_stream(subjects: &Subjects, events: &config::EventsConfig, base: Conf
     }
 }
 
-/// Has no size of its own, like the registry, whose size bounds it: discarding the oldest messages would take the only
-/// revision of a module that does not change.
+/// Keeps the last revisions of each module, and refuses those of further modules when it is full: discarding the oldest
+/// messages would take the only revision of a module that does not change. Its bound is a number of messages, because
+/// the broker would reserve bytes.
 fn revisions_stream(subjects: &Subjects, base: Config) -> Config {
     Config {
         name: subjects.revisions_stream(),
         description: Some("The last revisions of each module".into()),
         subjects: vec![subjects.revisions_pattern()],
-        max_messages_per_subject: REVISIONS_MAX,
-        discard: DiscardPolicy::Old,
+        max_messages_per_subject: i64::try_from(REVISIONS_OF_MODULE_MAX).unwrap_or(i64::MAX),
+        max_messages: REVISIONS_STORED_MAX,
+        discard: DiscardPolicy::New,
         ..base
     }
 }

@@ -50,6 +50,9 @@ enum Action {
         /// Shows how this revision differs from the one before it
         #[arg(long, value_name = "ID")]
         diff: Option<String>,
+        /// Shows only the one in force at this time, such as 2026-11-30T12:00:00Z
+        #[arg(long, value_name = "TIME", conflicts_with = "diff")]
+        at: Option<String>,
     },
     /// Registers a module, or replaces an existing one
     #[command(alias = "update")]
@@ -101,10 +104,13 @@ async fn execute(args: &ModulesArgs, client: &ApiClient) -> anyhow::Result<()> {
             let found = client.send(Method::GET, &path, &[], &Value::Null).await?;
             print_line(&serde_json::to_string_pretty(&found)?)
         }
-        Action::Revisions { key, diff } => {
+        Action::Revisions { key, diff, at } => {
             let id = path_segment(&format!("{}/{key}", args.installation));
             let path = format!("/admin/v1/subscriptions/{id}/revisions");
-            revisions::show(args.output, client, &path, diff.as_deref()).await
+            match diff {
+                Some(id) => revisions::show_diff(args.output, client, &path, id).await,
+                None => revisions::list(args.output, client, &path, at.as_deref()).await,
+            }
         }
         Action::Add { key, file, dry_run } => {
             let body: Value = serde_json::from_str(&read_input(file)?)

@@ -6,19 +6,27 @@ use serde_json::{Value, json};
 use super::client::{ApiClient, path_segment};
 use super::io::{Output, print_line, print_row};
 
-/// Prints the revisions at `path`, or the difference that one of them makes.
-pub(super) async fn show(
+/// Prints how the revision `id` of those at `path` differs from the one before it.
+pub(super) async fn show_diff(
     output: Output,
     client: &ApiClient,
     path: &str,
-    diff: Option<&str>,
+    id: &str,
 ) -> anyhow::Result<()> {
-    if let Some(id) = diff {
-        let path = format!("{path}/{}/diff", path_segment(id));
-        let found = client.send(Method::GET, &path, &[], &Value::Null).await?;
-        return print_diff(output, &found);
-    }
-    let found = client.send(Method::GET, path, &[], &Value::Null).await?;
+    let path = format!("{path}/{}/diff", path_segment(id));
+    let found = client.send(Method::GET, &path, &[], &Value::Null).await?;
+    print_diff(output, &found)
+}
+
+/// Prints the revisions at `path`, or the one in force at a time.
+pub(super) async fn list(
+    output: Output,
+    client: &ApiClient,
+    path: &str,
+    at: Option<&str>,
+) -> anyhow::Result<()> {
+    let query = at.map(|time| format!("?at={}", path_segment(time))).unwrap_or_default();
+    let found = client.send(Method::GET, &format!("{path}{query}"), &[], &Value::Null).await?;
     let items: Vec<&Value> =
         found.get("items").and_then(Value::as_array).into_iter().flatten().collect();
     match output {
@@ -34,7 +42,11 @@ pub(super) async fn show(
                     ["id", "since", "state", "change"].map(|name| text(item, name));
                 let events = events(item.get("events")).join("; ");
                 print_row(&format!("{id:16}  {since:24}  {state:11}  {change:11}  {events}"))
-            })
+            })?;
+            match text(&found, "keptSince") {
+                "" => Ok(()),
+                since => print_row(&format!("revisions of before {since} are not kept")),
+            }
         }
     }
 }

@@ -24,6 +24,8 @@ const REVISIONS_STORED: &str = "switchyard_revisions_stored_total";
 const REVISIONS_DEFERRED: &str = "switchyard_revisions_deferred_total";
 const REVISION_CHECKS: &str = "switchyard_revision_checks_waiting";
 const REVISION_CHECKS_FAILED: &str = "switchyard_revision_checks_failed_total";
+const REVISION_DOCUMENTS_SKIPPED: &str = "switchyard_revision_documents_skipped";
+const REVISIONS_KEPT: &str = "switchyard_revisions_kept";
 const COMPILE_ERRORS: &str = "switchyard_filter_compile_errors_total";
 const COMPILE_SECONDS: &str = "switchyard_filter_compile_seconds";
 
@@ -114,6 +116,18 @@ pub(super) fn revisions_deferred(count: usize) {
 #[expect(clippy::cast_precision_loss, reason = "gauges are f64; counts stay far below 2^52")]
 pub(super) fn revision_checks(waiting: usize) {
     gauge!(REVISION_CHECKS).set(waiting as f64);
+}
+
+/// Sets the number of documents that are not compared with their revisions, for this reason.
+#[expect(clippy::cast_precision_loss, reason = "gauges are f64; counts stay far below 2^52")]
+pub(super) fn revision_documents_skipped(reason: &'static str, count: usize) {
+    gauge!(REVISION_DOCUMENTS_SKIPPED, "reason" => reason).set(count as f64);
+}
+
+/// Sets the number of revisions in the stream.
+#[expect(clippy::cast_precision_loss, reason = "gauges are f64; counts stay far below 2^52")]
+pub(super) fn revisions_kept(count: u64) {
+    gauge!(REVISIONS_KEPT).set(count as f64);
 }
 
 /// Counts a comparison that failed and is repeated.

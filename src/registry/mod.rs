@@ -58,8 +58,8 @@ pub use commands::{
     AppPut, Apps, BatchItem, BatchResult, ClientPut, ClientSpec, Clients, ConnectModules,
     Discovery, DocumentEncryption, DynamicWebhooks, EncryptionStatus, ForgeBatches, ForgeModules,
     InstallationPut, InstallationSpec, Installations, ManagedModules, ModuleStatusCommands,
-    RegisteredModule, RevisionError, RevisionHistory, RevisionMoment, Revisions, Rewriting,
-    SecretRotation, SigningKeys, WebhookOwner, WebhookResult,
+    RegisteredModule, Revisions, Rewriting, SecretRotation, SigningKeys, WebhookOwner,
+    WebhookResult,
 };
 pub use compile::{AppliedApp, AppliedInstallation, AppliedModule, function_subject};
 pub use credentials::{NoRandomness, digest};
@@ -77,8 +77,9 @@ pub use model::{
 };
 pub use replica::{UnreadableDocument, WaitingInstallation};
 pub use revisions::{
-    Appended, ModuleRevision, RevisedEvent, RevisedState, RevisionDiff, RevisionId, RevisionLog,
-    RevisionLogError, RevisionOwner, RevisionWrite, StoredRevision,
+    Appended, ModuleRevision, REVISIONS_OF_MODULE_MAX, RevisedEvent, RevisedState, RevisionDiff,
+    RevisionError, RevisionHistory, RevisionId, RevisionLog, RevisionLogError, RevisionMoment,
+    RevisionOwner, RevisionWrite, StoredRevision, StreamUse,
 };
 pub use settings::Settings;
 pub use store::{Store, StoreError, StoredDocument, WatchEvent};

@@ -9,9 +9,9 @@ use serde_json::json;
 use tokio::sync::{broadcast, mpsc};
 
 use super::{
-    AppRecord, Appended, InstallationRecord, ModuleRevision, RevisionLog, RevisionLogError,
-    RevisionOwner, RevisionWrite, Settings, Store, StoreError, StoredDocument, StoredRevision,
-    WatchEvent,
+    AppRecord, Appended, InstallationRecord, ModuleRevision, REVISIONS_OF_MODULE_MAX, RevisionLog,
+    RevisionLogError, RevisionOwner, RevisionWrite, Settings, Store, StoreError, StoredDocument,
+    StoredRevision, StreamUse, WatchEvent,
 };
 use crate::config::Config;
 
@@ -189,6 +189,10 @@ struct Revisions {
     ids: BTreeSet<String>,
     last: u64,
     broken: bool,
+    /// Tokens of owners whose revisions can neither be written nor read.
+    broken_owners: BTreeSet<String>,
+    /// Most revisions; none: no bound.
+    max: Option<u64>,
     /// Writes that arrived, and reads of last revisions.
     writes: usize,
     reads: usize,
@@ -198,6 +202,36 @@ impl MemoryRevisions {
     /// Makes every call fail, or succeed again.
     pub(crate) fn set_broken(&self, broken: bool) {
         self.0.lock().unwrap().broken = broken;
+    }
+
+    /// Sets the owners, by their tokens, whose revisions can neither be written nor read.
+    pub(crate) fn set_broken_owners(&self, tokens: &[&str]) {
+        let tokens = tokens.iter().map(|token| (*token).to_owned());
+        self.0.lock().unwrap().broken_owners = tokens.collect();
+    }
+
+    /// Sets the bound that the stream reports.
+    pub(crate) fn set_max(&self, max: u64) {
+        self.0.lock().unwrap().max = Some(max);
+    }
+
+    /// Stores a revision as it is, with the next sequence.
+    pub(crate) fn add(&self, revision: &ModuleRevision) {
+        let write = RevisionWrite::of(revision, None).unwrap();
+        self.0.lock().unwrap().push(&write);
+    }
+
+    /// Returns the tokens of the keys that have revisions, sorted.
+    pub(crate) fn keys(&self) -> Vec<String> {
+        let state = self.0.lock().unwrap();
+        let keys: BTreeSet<_> = state.stored.iter().map(|one| one.module.to_string()).collect();
+        keys.into_iter().collect()
+    }
+
+    /// Deletes the revisions of modules with this key.
+    pub(crate) fn lose(&self, key: &str) {
+        let is_it = |one: &ModuleRevision| one.key.as_str() == key;
+        self.0.lock().unwrap().stored.retain(|one| !one.revision.as_ref().is_ok_and(is_it));
     }
 
     /// Deletes the last revision.
@@ -240,13 +274,22 @@ impl Revisions {
         }
         appended.stored += 1;
         if self.ids.insert(write.id.clone()) {
-            self.last += 1;
-            self.stored.push(StoredRevision {
-                owner: write.owner.clone(),
-                module: write.module.clone(),
-                sequence: self.last,
-                revision: ModuleRevision::read(&write.body),
-            });
+            self.push(write);
+        }
+    }
+
+    fn push(&mut self, write: &RevisionWrite) {
+        self.last += 1;
+        self.stored.push(StoredRevision {
+            owner: write.owner.clone(),
+            module: write.module.clone(),
+            sequence: self.last,
+            revision: ModuleRevision::read(&write.body),
+        });
+        let is_it = |one: &&StoredRevision| one.owner == write.owner && one.module == write.module;
+        if self.stored.iter().filter(is_it).count() > REVISIONS_OF_MODULE_MAX {
+            let first = self.stored.iter().position(|one| is_it(&one)).unwrap();
+            self.stored.remove(first);
         }
     }
 }
@@ -260,6 +303,9 @@ impl RevisionLog for MemoryRevisions {
             let mut state = self.working()?;
             let mut appended = Appended::default();
             state.writes += writes.len();
+            if writes.iter().any(|write| state.broken_owners.contains(write.owner.token())) {
+                return Err(RevisionLogError("scripted failure of an owner".into()));
+            }
             writes.iter().for_each(|write| state.append(write, &mut appended));
             Ok(appended)
         })
@@ -267,14 +313,17 @@ impl RevisionLog for MemoryRevisions {
 
     fn last_of<'a>(
         &'a self,
-        owners: &'a [RevisionOwner],
+        owner: &'a RevisionOwner,
     ) -> BoxFuture<'a, Result<Vec<StoredRevision>, RevisionLogError>> {
         Box::pin(async move {
             let mut state = self.working()?;
             state.reads += 1;
+            if state.broken_owners.contains(owner.token()) {
+                return Err(RevisionLogError("scripted failure of an owner".into()));
+            }
             let mut last = BTreeMap::new();
-            for stored in state.stored.iter().filter(|one| owners.contains(&one.owner)) {
-                last.insert((stored.owner.clone(), stored.module.clone()), stored.clone());
+            for stored in state.stored.iter().filter(|one| one.owner == *owner) {
+                last.insert(stored.module.clone(), stored.clone());
             }
             Ok(last.into_values().collect())
         })
@@ -292,25 +341,30 @@ impl RevisionLog for MemoryRevisions {
         })
     }
 
-    fn owners(&self) -> BoxFuture<'_, Result<BTreeSet<RevisionOwner>, RevisionLogError>> {
+    fn each_module<'a>(
+        &'a self,
+        visit: &'a mut (dyn FnMut(RevisionOwner, &str) + Send),
+    ) -> BoxFuture<'a, Result<StreamUse, RevisionLogError>> {
         Box::pin(async move {
             let state = self.working()?;
-            Ok(state.stored.iter().map(|one| one.owner.clone()).collect())
+            state.stored.iter().for_each(|one| visit(one.owner.clone(), &one.module));
+            let stored = u64::try_from(state.stored.len()).unwrap();
+            Ok(StreamUse { stored, max: state.max.unwrap_or(u64::MAX) })
         })
     }
 
     fn purge<'a>(
         &'a self,
         owner: &'a RevisionOwner,
-        module: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<u64, RevisionLogError>> {
+        module: &'a str,
+        last: u64,
+    ) -> BoxFuture<'a, Result<(), RevisionLogError>> {
         Box::pin(async move {
             let mut state = self.working()?;
-            let before = state.stored.len();
-            state.stored.retain(|one| {
-                one.owner != *owner || module.is_some_and(|module| *one.module != *module)
-            });
-            Ok(u64::try_from(before - state.stored.len()).unwrap())
+            state
+                .stored
+                .retain(|one| one.owner != *owner || *one.module != *module || one.sequence > last);
+            Ok(())
         })
     }
 

@@ -17,7 +17,7 @@ use super::error::{RegisterError, document_error};
 use super::metrics;
 use super::model::{EncryptionKeys, KeyId, StoredWith, decode, encode};
 use super::replica::{ReadBarrier, ReplicaHandle, Replicated};
-use super::revisions::{Change, ModuleRevision, RevisionRecorder};
+use super::revisions::{Change, ModuleRevision, RevisedState, RevisionRecorder};
 use super::store::{Store, StoreError, StoredDocument};
 use crate::clock;
 
@@ -233,8 +233,9 @@ impl Transactions {
         revisions.iter_mut().for_each(|revision| revision.document = document);
         let recorded = self.recorder.record(key, &revisions);
         let (applied, is_recorded) = tokio::join!(self.wait_until_applied(key, document), recorded);
-        // It was noted when it was applied.
-        if is_recorded {
+        // It was noted when it was applied. Deletions are compared all the same: the comparison deletes what is kept
+        // too long, or beyond the bound.
+        if is_recorded && !revisions.iter().any(|one| one.state == RevisedState::Deleted) {
             self.replica.revision_checks.confirm(key, document);
         }
         applied

@@ -258,7 +258,17 @@ pub const FAMILIES: &[MetricFamily] = &[
     counter(
         "switchyard_revision_checks_failed_total",
         &[],
-        "Comparisons of documents with their revisions that failed; each is repeated.",
+        "Batches of documents of which one could not be compared with its revisions, and listings of the stream that failed; each is repeated.",
+    ),
+    gauge(
+        "switchyard_revision_documents_skipped",
+        &["reason"],
+        "Registry documents that are not compared with their revisions: these are newer than the registry (ahead), or the document cannot be read (unreadable).",
+    ),
+    gauge(
+        "switchyard_revisions_kept",
+        &[],
+        "Revisions in the stream, as of its last listing: at the start, then once a day.",
     ),
     counter(
         "switchyard_registrations_total",

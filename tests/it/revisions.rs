@@ -145,9 +145,94 @@ async fn twenty_changes_keep_sixteen_revisions() {
     assert_eq!(items.len(), 16);
     assert_eq!(items[0]["events"][0]["filter"], "0 == 19");
     assert_eq!(items[15]["events"][0]["filter"], "0 == 4");
-    let path = "/admin/v1/subscriptions/inst-1%2Fk/revisions?at=2020-01-01T00:00:00Z";
-    let error = router.get(path).await.expect_err("older than what is kept").to_string();
-    assert!(error.contains("no revision of before"), "{error}");
+    // What is older is said to be not kept, in each answer.
+    let path = "/admin/v1/subscriptions/inst-1%2Fk/revisions";
+    let answer = router.get(path).await.expect("revisions");
+    assert_eq!((&answer["complete"], &answer["keptSince"]), (&json!(false), &items[15]["since"]));
+    let oldest = items[15]["registryRevision"].as_u64().expect("a revision");
+    for older in [
+        "?at=2020-01-01T00:00:00Z".to_owned(),
+        format!("/{}", oldest - 1),
+        format!("/{oldest}/diff"),
+    ] {
+        let error = router.get(&format!("{path}{older}")).await;
+        let error = error.expect_err("older than what is kept").to_string();
+        assert!(error.contains("no revision of before") && error.contains("410"), "{error}");
+    }
+    let one = router.get(&format!("{path}/{oldest}")).await.expect("the oldest that is kept");
+    assert_eq!(one["events"][0]["filter"], "0 == 4");
+}
+
+/// The number of modules that have revisions.
+async fn subjects(nats: &NatsServer) -> u64 {
+    let mut stream = nats.context().await.get_stream("SW_REV").await.expect("the stream");
+    stream.info().await.expect("its state").state.subjects_count
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_router_keeps_the_revisions_of_at_most_256_deleted_modules() {
+    let nats = NatsServer::start().await;
+    let router = start(&nats, "router").await;
+    router.provision("app-1", "inst-1", "site-1", HANDLER).await;
+    put(&router, module(&[UPDATED], "true")).await;
+    for number in 0..260 {
+        let path = format!("/admin/v1/installations/inst-1/modules/k-{number}");
+        router.put(&path, module(&[UPDATED], "true")).await;
+        router.api.send(Method::DELETE, &path, &[], &Value::Null).await.expect("removed");
+    }
+    eventually(WAIT_MAX, "257 modules have revisions", || async {
+        (subjects(&nats).await == 257).then_some(())
+    })
+    .await;
+    assert_eq!(texts(&shown(&router, "k-259").await, "state"), ["deleted", "on"]);
+    let first = router.get("/admin/v1/subscriptions/inst-1%2Fk-0/revisions").await;
+    assert!(first.is_err(), "the first deleted ones go first");
+    let stream = nats.context().await.get_stream("SW_REV").await.expect("the stream");
+    let config = &stream.cached_info().config;
+    assert_eq!((config.max_messages_per_subject, config.max_messages), (17, 4_000_000));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_deletes_what_is_old_and_leaves_owners_alone_that_are_ahead() {
+    let nats = NatsServer::start().await;
+    let mut setup = Setup::new(&nats.url(), nats.folder().join("router"));
+    let router = setup.start().await;
+    for (installation, site) in [("inst-1", "site-1"), ("inst-2", "site-2")] {
+        router.provision("app-1", installation, site, HANDLER).await;
+        let path = format!("/admin/v1/installations/{installation}/modules/{installation}-k");
+        router.put(&path, module(&[UPDATED], "true")).await;
+    }
+    router.kill().await;
+    let context = nats.context().await;
+    let stream = context.get_stream("SW_REV").await.expect("the stream");
+    stream.purge().filter("sw.rev.inst-1.*").await.expect("lost");
+    let record = |installation: &str, document: u64, state: &str| {
+        let record = json!({"v": 1, "installation": installation, "app": "app-1", "key": "old",
+            "type": "trigger", "document": document, "atMs": 0, "state": state});
+        (format!("sw.rev.{installation}.old"), record.to_string())
+    };
+    for (subject, body) in
+        [record("inst-of-long-ago", 1, "deleted"), record("inst-2", 1_000_000_000, "on")]
+    {
+        context.publish(subject, body.into()).await.expect("sent").await.expect("stored");
+    }
+    let router = setup.start().await;
+    until_stored(&nats, "inst-1-k", &["on"]).await;
+    eventually(WAIT_MAX, "the old one is deleted, the one that is ahead is not", || async {
+        (texts_of(&stored(&nats, "old").await) == ["inst-2"]).then_some(())
+    })
+    .await;
+    eventually(WAIT_MAX, "it is counted", || async {
+        let series = "switchyard_revision_documents_skipped{reason=\"ahead\"}";
+        (router.metric(series).await == 1.0).then_some(())
+    })
+    .await;
+}
+
+/// The installations of stored revisions.
+fn texts_of(stored: &[(u64, Value)]) -> Vec<String> {
+    let records: Vec<Value> = stored.iter().map(|(_, record)| record.clone()).collect();
+    texts(&records, "installation")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

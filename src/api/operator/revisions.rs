@@ -30,20 +30,18 @@ async fn list(
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
     let history = history(&state, &id).await?;
-    let wanted = match QueryParams::parse(query.as_deref()).get("at") {
+    let items: Vec<Value> = match QueryParams::parse(query.as_deref()).get("at") {
         Some(text) => {
             let time: Timestamp = text.parse().map_err(|_| {
                 Problem::new(code::FORM, "at", "a time in RFC 3339, such as 2026-11-30T12:00:00Z")
             })?;
             let found = history.as_of(RevisionMoment::Time(time.as_millisecond()))?;
-            Some(found.map(ModuleRevision::id))
+            found.into_iter().map(|one| view_then(&history, one)).collect()
         }
-        None => None,
+        None => history.revisions.iter().map(|one| revision_view(&history, one)).collect(),
     };
-    let is_wanted = |one: &&ModuleRevision| wanted.is_none_or(|wanted| Some(one.id()) == wanted);
-    let items = history.revisions.iter().filter(is_wanted);
-    let items: Vec<Value> = items.map(|one| revision_view(&history, one)).collect();
-    let mut answer = json!({"items": items, "complete": history.is_complete});
+    let mut answer = json!({"items": items, "complete": history.is_complete()});
+    insert_some(&mut answer, "keptSince", history.kept_since_ms().and_then(rfc3339));
     let unreadable = Some(history.unreadable).filter(|count| *count > 0);
     insert_some(&mut answer, "unreadable", unreadable);
     Ok(Json(answer))
@@ -56,8 +54,9 @@ async fn show(
     PathIds(id, number): PathIds,
 ) -> Result<Json<Value>, ApiError> {
     let history = history(&state, &id).await?;
-    let (found, _) = find(&history, &number)?;
-    let mut view = revision_view(&history, found);
+    let (found, is_named) = find(&history, &number)?;
+    let mut view =
+        if is_named { revision_view(&history, found) } else { view_then(&history, found) };
     insert_some(&mut view, "data", found.data.as_ref());
     Ok(Json(view))
 }
@@ -68,7 +67,8 @@ async fn diff(
     PathIds(id, number): PathIds,
 ) -> Result<Json<Value>, ApiError> {
     let history = history(&state, &id).await?;
-    let (found, before) = find(&history, &number)?;
+    let (found, _) = find(&history, &number)?;
+    let before = history.before(found)?;
     let diff = RevisionDiff::between(before, found);
     let changed: Vec<Value> = diff
         .changed
@@ -92,24 +92,32 @@ async fn diff(
 async fn history(state: &Shared, id: &str) -> Result<RevisionHistory, ApiError> {
     let id = SubscriptionId::parse(id).ok_or(ApiError::NotFound)?;
     let history = state.registry.revisions().history(&id).await?;
-    if history.revisions.is_empty() { Err(ApiError::NotFound) } else { Ok(history) }
+    if history.is_empty() { Err(ApiError::NotFound) } else { Ok(history) }
 }
 
-/// Returns the revision with an id, else the one in force at a revision of the registry, and the one before it.
+/// Returns the revision with an id and true, else the one in force at a revision of the registry and false.
 fn find<'h>(
     history: &'h RevisionHistory,
     number: &str,
-) -> Result<(&'h ModuleRevision, Option<&'h ModuleRevision>), ApiError> {
+) -> Result<(&'h ModuleRevision, bool), ApiError> {
     let id: RevisionId = number.parse().map_err(|_| ApiError::NotFound)?;
-    let found = history.with_id(id).or_else(|| {
-        let as_of = history.as_of(RevisionMoment::Document(id.document)).ok()??;
-        history.with_id(as_of.id()).filter(|_| !id.is_expiry)
-    });
-    found.ok_or(ApiError::NotFound)
+    if let Some(found) = history.with_id(id) {
+        return Ok((found, true));
+    }
+    let then = history.as_of(RevisionMoment::Document(id.document))?;
+    let then = then.filter(|_| !id.is_expiry).ok_or(ApiError::NotFound)?;
+    Ok((then, false))
+}
+
+/// As [`revision_view`], for the revision in force at a moment.
+fn view_then(history: &RevisionHistory, revision: &ModuleRevision) -> Value {
+    let mut view = revision_view(history, revision);
+    let is_uncertain = history.is_end_uncertain(revision);
+    insert_some(&mut view, "uncertain", is_uncertain.then_some(true));
+    view
 }
 
 fn revision_view(history: &RevisionHistory, revision: &ModuleRevision) -> Value {
-    let before = history.with_id(revision.id()).and_then(|(_, before)| before);
     let mut view = json!({
         "id": revision.id().to_string(),
         "key": revision.key,
@@ -126,8 +134,8 @@ fn revision_view(history: &RevisionHistory, revision: &ModuleRevision) -> Value 
     insert_some(&mut view, "revision", revision.revision);
     insert_some(&mut view, "reason", revision.state.reason());
     insert_some(&mut view, "repaired", revision.repaired.then_some(true));
-    let is_known = before.is_some() || history.is_complete;
-    insert_some(&mut view, "change", is_known.then(|| change_name(before, revision)));
+    let change = history.before(revision).ok().map(|before| change_name(before, revision));
+    insert_some(&mut view, "change", change);
     view
 }
 

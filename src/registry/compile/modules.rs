@@ -172,33 +172,6 @@ impl ModuleCompiler<'_> {
         owner
     }
 
-    /// Compiles a module as a revision has it, as if it was on, with the installation and the app as they are
-    /// now. `key` and `data` are those of the revision, `self.revision` its revision of the registry.
-    ///
-    /// # Errors
-    /// It cannot be compiled any more, in one sentence: its app lacks the handler, or is not installed.
-    pub(crate) fn as_of(
-        &self,
-        key: &ModuleKey,
-        (module_type, is_static): (&str, bool),
-        data: &ModuleFields,
-    ) -> Result<Subscription, String> {
-        let declared = ModuleView {
-            key,
-            module_type,
-            is_static,
-            is_undelivered: false,
-            is_discovered: false,
-            status: ModuleStatus::On,
-            data,
-        };
-        let compiled = self.compile_module(&declared).map_err(|none| match none {
-            Inactive(reason) | Unsupported(reason) | Undelivered(reason) => reason,
-        })?;
-        let mut owners = Owners::default();
-        Ok(self.subscription(&declared, &mut owners, compiled, SubscriptionStats::default()))
-    }
-
     fn module(
         &self,
         declared: &ModuleView<'_>,
@@ -313,11 +286,13 @@ impl ModuleCompiler<'_> {
             is_paused: declared.status == ModuleStatus::Paused,
             kept_bodies: self.kept_bodies,
         };
+        // A static module is of the later one of both documents.
+        let of_app = self.app.filter(|_| declared.is_static).map_or(0, |app| app.revision);
         Subscription {
             owner: self.owner(settings, owners),
             key: declared.key.clone(),
             event_subscriptions: compiled.event_subscriptions,
-            revision: self.revision,
+            revision: self.revision.max(of_app),
             stats,
         }
     }

@@ -25,6 +25,8 @@ use crate::registry::model::{
 #[derive(Debug, Default)]
 pub(crate) struct ReplicaState {
     pub(super) apps: DashMap<AppId, Arc<AppliedApp>>,
+    /// Ids of apps by token, of those whose token is not their id.
+    pub(super) app_ids_by_token: DashMap<Box<str>, AppId>,
     pub(super) installations: DashMap<InstallationId, Arc<AppliedInstallation>>,
     pub(super) clients: DashMap<String, Arc<ClientRecord>>,
     /// Ids of installations by token, of those whose token is not their id.
@@ -67,6 +69,14 @@ impl ReplicaState {
     /// Returns an app.
     pub(crate) fn app(&self, id: &str) -> Option<Arc<AppliedApp>> {
         self.apps.get(id).map(|app| Arc::clone(&app))
+    }
+
+    /// Returns the app with this id, or whose id has this token.
+    pub(crate) fn app_by_id_or_token(&self, id: &str) -> Option<Arc<AppliedApp>> {
+        self.app(id).or_else(|| {
+            let id = self.app_ids_by_token.get(id).map(|id| id.clone())?;
+            self.app(id.as_str())
+        })
     }
 
     /// Returns an installation with its modules.

@@ -64,7 +64,7 @@ pub struct WaitingInstallation {
 /// What readers see: replaced as a whole after each change.
 #[derive(Debug, Default)]
 pub(crate) struct Unreadable {
-    /// All unreadable documents, by key.
+    /// All unreadable documents, sorted by key.
     pub(crate) documents: Vec<Arc<UnreadableDocument>>,
     by_site: HashMap<CloudId, Vec<WaitingInstallation>>,
     /// Installations of unknown sites.
@@ -81,6 +81,13 @@ impl Unreadable {
         }
         let known = self.by_site.get(site).into_iter().flatten();
         known.chain(&self.anywhere).cloned().collect()
+    }
+
+    /// Whether the document with this key cannot be read, so that the applied one is an earlier one, or none.
+    pub(crate) fn is_unread(&self, key: &str) -> bool {
+        let at = self.documents.binary_search_by(|document| document.key.as_str().cmp(key));
+        let found = at.ok().and_then(|at| self.documents.get(at));
+        found.is_some_and(|document| !document.is_partly_read)
     }
 
     /// Whether the events of an installation wait.

@@ -205,7 +205,10 @@ impl StateWriter {
         let Some(id) = id else { return };
         match family(key) {
             AppRecord::FAMILY => {
-                self.replica.state.apps.remove(id.as_str());
+                let state = &self.replica.state;
+                if let Some((id, _)) = state.apps.remove(id.as_str()) {
+                    state.app_ids_by_token.remove(&*id.token());
+                }
                 self.replica.revision_checks.note_key(key);
                 self.recompile_installations_of(&id);
             }
@@ -246,6 +249,9 @@ impl StateWriter {
         let before = self.replica.state.app(id.as_str());
         let before = before.as_ref().map(|before| &before.record);
         self.replica.revision_checks.note_app(before, &app.record, app.revision);
+        if let Cow::Owned(token) = id.token() {
+            self.replica.state.app_ids_by_token.insert(token.into(), id.clone());
+        }
         self.replica.state.apps.insert(id.clone(), Arc::new(app));
         self.recompile_installations_of(id.as_str());
     }

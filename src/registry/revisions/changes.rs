@@ -62,6 +62,7 @@ pub(super) fn of_module(
         revision: Some(module.revision),
         at_ms: expired_ms.unwrap_or(change.now_ms),
         state,
+        is_registration: false,
         repaired: false,
         data: Some(module.data.clone()),
         unknown: UnknownMembers::default(),
@@ -87,7 +88,9 @@ pub(crate) fn changes_of_installation(
                 is_unchanged((before.state, old), (record.state, module), change.now_ms)
             });
             if !is_same {
-                found.push(of_module(record, module, change));
+                let is_registration = old.is_none();
+                let revision = of_module(record, module, change);
+                found.push(ModuleRevision { is_registration, ..revision });
             }
         }
     }
@@ -113,19 +116,38 @@ fn is_unchanged(
         && has_same_filters(&old.data, &module.data)
 }
 
-/// A static module by its key: its type and data.
-type Statics<'a> = BTreeMap<&'a str, (&'a str, &'a Map<String, Value>)>;
+/// A static module of an app.
+#[derive(Clone, Copy)]
+struct Static<'a> {
+    module_type: &'a str,
+    state: RevisedState,
+    data: &'a Map<String, Value>,
+}
 
-fn statics(app: Option<&AppRecord>) -> Statics<'_> {
+impl Static<'_> {
+    fn has_same_content(&self, other: &Self) -> bool {
+        (self.module_type, self.state) == (other.module_type, other.state)
+            && (self.data == other.data
+                || has_same_filters(&self.data.clone().into(), &other.data.clone().into()))
+    }
+}
+
+/// The static modules of an app by their keys.
+fn statics(app: Option<&AppRecord>) -> BTreeMap<&str, Static<'_>> {
     app.map(statics_of).unwrap_or_default()
 }
 
-fn statics_of(app: &AppRecord) -> Statics<'_> {
+fn statics_of(app: &AppRecord) -> BTreeMap<&str, Static<'_>> {
     let modules = app.static_modules.iter();
-    let modules = modules.flat_map(|(kind, all)| all.iter().map(move |data| (kind, data)));
+    let modules = modules.flat_map(|(kind, all)| all.iter().map(move |data| (kind.as_str(), data)));
     let keyed = modules.filter_map(|(kind, data)| {
         let key = data.get("key").and_then(Value::as_str)?;
-        Some((key, (app.declared_type(kind), data)))
+        let module_type = app.declared_type(kind);
+        let state = match module_type == kind {
+            true => RevisedState::On,
+            false => RevisedState::Undelivered,
+        };
+        Some((key, Static { module_type, state, data }))
     });
     keyed.collect()
 }
@@ -133,28 +155,24 @@ fn statics_of(app: &AppRecord) -> Statics<'_> {
 /// Returns the revision of every static module of an app as it is now.
 pub(super) fn of_statics(app: &AppRecord, change: Change) -> Vec<ModuleRevision> {
     let modules = statics_of(app).into_iter();
-    modules.map(|(key, (kind, data))| of_static(app, (key, kind), data, change)).collect()
+    modules.map(|(key, module)| of_static(app, key, module, change)).collect()
 }
 
-fn of_static(
-    app: &AppRecord,
-    (key, module_type): (&str, &str),
-    data: &Map<String, Value>,
-    change: Change,
-) -> ModuleRevision {
+fn of_static(app: &AppRecord, key: &str, module: Static<'_>, change: Change) -> ModuleRevision {
     ModuleRevision {
         format: ModuleRevision::format(),
         installation: None,
         app: app.id.clone(),
         key: key.into(),
-        module_type: module_type.to_owned(),
+        module_type: module.module_type.to_owned(),
         api: None,
         document: change.document,
         revision: None,
         at_ms: change.now_ms,
-        state: RevisedState::On,
+        state: module.state,
+        is_registration: false,
         repaired: false,
-        data: Some(ModuleFields::from(data.clone())),
+        data: Some(ModuleFields::from(module.data.clone())),
         unknown: UnknownMembers::default(),
     }
 }
@@ -168,20 +186,18 @@ pub(crate) fn changes_of_app(
     let (old, new) = (statics(before), statics(after));
     let mut found = Vec::new();
     if let Some(app) = after {
-        for (key, (kind, data)) in &new {
-            let same = |(old_kind, old): &(&str, &Map<String, Value>)| {
-                old_kind == kind
-                    && (old == data
-                        || has_same_filters(&(*old).clone().into(), &(*data).clone().into()))
-            };
-            if !old.get(key).is_some_and(same) {
-                found.push(of_static(app, (key, kind), data, change));
+        for (key, module) in &new {
+            let known = old.get(key);
+            if !known.is_some_and(|known| known.has_same_content(module)) {
+                let is_registration = known.is_none();
+                let revision = of_static(app, key, *module, change);
+                found.push(ModuleRevision { is_registration, ..revision });
             }
         }
     }
     if let Some(app) = before {
-        for (key, (kind, data)) in old.iter().filter(|(key, _)| !new.contains_key(*key)) {
-            let removed = of_static(app, (key, kind), data, change);
+        for (key, module) in old.iter().filter(|(key, _)| !new.contains_key(*key)) {
+            let removed = of_static(app, key, *module, change);
             found.push(removed.deleted(change.document, change.now_ms));
         }
     }

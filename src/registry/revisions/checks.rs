@@ -4,7 +4,7 @@
 //! start, then those of other replicas, and its own until their revisions are confirmed. So a revision that was not
 //! written, because of a crash or because the broker did not confirm it, is found by every replica that runs.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::changes::{Change, changes_of_app, changes_of_installation};
@@ -14,17 +14,35 @@ use crate::registry::model::{AppRecord, Document, InstallationRecord};
 /// Pause before a document is compared, in milliseconds: longer than the replica that changed it waits for the
 /// confirmation of its revisions.
 pub(crate) const CHECK_DELAY_MS: i64 = 3_000;
+/// Longest pause, in milliseconds, of a document that changes all the time.
+const CHECK_DELAY_MAX_MS: i64 = 30_000;
 
-/// Documents to compare, by key; each waits once, so their number is the bound.
+/// Documents to compare, by key; each waits once, so their number is the bound. Times are of the uptime clock: the
+/// broker's clock may be corrected while a document waits.
 #[derive(Debug, Default)]
 pub(crate) struct RevisionChecks(Mutex<Waiting>);
 
 #[derive(Debug, Default)]
 struct Waiting {
-    /// In the order of time, which is that of notes, since every check waits as long.
-    queue: VecDeque<(i64, Box<str>)>,
-    /// By key: the revision that the check is about, if it is about one only.
-    of: HashMap<Box<str>, Option<u64>>,
+    /// Due times, each with its document; the same documents as in `of`.
+    by_time: BTreeSet<(i64, Box<str>)>,
+    of: HashMap<Box<str>, Check>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Check {
+    noted_ms: i64,
+    due_ms: i64,
+    /// The revision that the check is about, if it is about one only.
+    revision: Option<u64>,
+}
+
+impl Waiting {
+    fn remove(&mut self, key: &str) {
+        if let Some((key, check)) = self.of.remove_entry(key) {
+            self.by_time.remove(&(check.due_ms, key));
+        }
+    }
 }
 
 impl RevisionChecks {
@@ -42,7 +60,7 @@ impl RevisionChecks {
         };
         if is_changed {
             let key = InstallationRecord::key(after.id.as_str());
-            self.note(&key, Some(document), change.now_ms);
+            self.note(&key, Some(document), clock::uptime_ms());
         }
     }
 
@@ -50,52 +68,47 @@ impl RevisionChecks {
     pub(crate) fn note_app(&self, before: Option<&AppRecord>, after: &AppRecord, document: u64) {
         let change = Change { document, now_ms: clock::broker_now_ms() };
         if !changes_of_app(before, Some(after), change).is_empty() {
-            self.note(&AppRecord::key(after.id.as_str()), Some(document), change.now_ms);
+            let key = AppRecord::key(after.id.as_str());
+            self.note(&key, Some(document), clock::uptime_ms());
         }
     }
 
     /// Notes a document that was deleted, of which webhooks expired, or which is to be compared again.
     pub(crate) fn note_key(&self, key: &str) {
-        self.note(key, None, clock::broker_now_ms());
+        self.note(key, None, clock::uptime_ms());
     }
 
-    /// Notes a document, by its key, to be compared some seconds after `now_ms`. `revision` is that of the change, if
-    /// it is known.
+    /// Notes a document, by its key, to be compared [`CHECK_DELAY_MS`] after `now_ms`. `revision` is that of the change,
+    /// if it is known. A document that waits already waits longer, but at most [`CHECK_DELAY_MAX_MS`].
     fn note(&self, key: &str, revision: Option<u64>, now_ms: i64) {
         let mut waiting = self.locked();
-        let Waiting { queue, of } = &mut *waiting;
-        match of.get_mut(key) {
-            Some(known) if *known == revision => {}
-            Some(known) => *known = None,
-            None => {
-                of.insert(key.into(), revision);
-                queue.push_back((now_ms.saturating_add(CHECK_DELAY_MS), key.into()));
-            }
+        let before = waiting.of.get(key).copied();
+        if revision.is_some() && before.is_some_and(|before| before.revision == revision) {
+            return;
         }
+        waiting.remove(key);
+        let noted_ms = before.map_or(now_ms, |before| before.noted_ms);
+        let latest_ms = noted_ms.saturating_add(CHECK_DELAY_MAX_MS);
+        let due_ms = now_ms.saturating_add(CHECK_DELAY_MS).min(latest_ms);
+        let revision = revision.filter(|_| before.is_none());
+        waiting.of.insert(key.into(), Check { noted_ms, due_ms, revision });
+        waiting.by_time.insert((due_ms, key.into()));
     }
 
     /// Removes a document whose only change is the one of `revision`: its revisions are stored.
     pub(crate) fn confirm(&self, key: &str, revision: u64) {
         let mut waiting = self.locked();
-        if waiting.of.get(key) == Some(&Some(revision)) {
-            waiting.of.remove(key);
+        if waiting.of.get(key).is_some_and(|check| check.revision == Some(revision)) {
+            waiting.remove(key);
         }
     }
 
-    /// Removes and returns a document that is to be compared now.
+    /// Removes and returns a document that is due at this uptime.
     pub(crate) fn pop_due(&self, now_ms: i64) -> Option<Box<str>> {
         let mut waiting = self.locked();
-        loop {
-            let (due_ms, _) = waiting.queue.front()?;
-            if *due_ms > now_ms {
-                return None;
-            }
-            let (_, key) = waiting.queue.pop_front()?;
-            // Confirmed ones are left in the queue until their time.
-            if waiting.of.remove(&key).is_some() {
-                return Some(key);
-            }
-        }
+        let (_, key) = waiting.by_time.first().filter(|(due_ms, _)| *due_ms <= now_ms)?.clone();
+        waiting.remove(&key);
+        Some(key)
     }
 
     /// Returns the number of documents that wait.
@@ -126,6 +139,32 @@ mod tests {
         assert_eq!(checks.pop_due(CHECK_DELAY_MS - 1), None);
         let due: Vec<_> = std::iter::from_fn(|| checks.pop_due(CHECK_DELAY_MS + 2)).collect();
         assert_eq!(due.iter().map(|key| &**key).collect::<Vec<_>>(), ["inst.two", "inst.other"]);
-        assert!(checks.locked().queue.is_empty() && checks.waiting() == 0);
+        assert!(checks.locked().by_time.is_empty() && checks.waiting() == 0);
+    }
+
+    #[test]
+    fn a_document_that_changes_all_the_time_is_compared() {
+        let checks = RevisionChecks::default();
+        for revision in 0..60 {
+            checks.note("inst.a", Some(revision), i64::try_from(revision).unwrap() * 1_000);
+        }
+        assert_eq!(checks.pop_due(CHECK_DELAY_MAX_MS - 1), None);
+        assert_eq!(checks.pop_due(CHECK_DELAY_MAX_MS).as_deref(), Some("inst.a"));
+    }
+
+    #[test]
+    fn a_later_change_waits_its_whole_time_confirmed_or_not() {
+        let checks = RevisionChecks::default();
+        checks.note("inst.b", Some(1), 0);
+        checks.note("inst.b", Some(2), 1_500);
+        assert_eq!(checks.pop_due(CHECK_DELAY_MS), None);
+        assert_eq!(checks.pop_due(CHECK_DELAY_MS + 1_500).as_deref(), Some("inst.b"));
+        let checks = RevisionChecks::default();
+        checks.note("inst.a", Some(1), 0);
+        checks.confirm("inst.a", 1);
+        checks.note("inst.a", Some(2), 1_000);
+        assert_eq!(checks.pop_due(CHECK_DELAY_MS), None);
+        assert_eq!(checks.pop_due(CHECK_DELAY_MS + 1_000).as_deref(), Some("inst.a"));
+        assert_eq!(checks.pop_due(i64::MAX), None);
     }
 }

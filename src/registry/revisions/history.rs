@@ -1,6 +1,6 @@
 //! Pure functions on the revisions of modules: their order, and what of a document they lack.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::changes::{Change, of_module, of_statics};
 use super::content::has_same_content;
@@ -9,10 +9,18 @@ use super::record::{ModuleRevision, RevisedState};
 use crate::domain::token;
 use crate::registry::model::{AppRecord, InstallationRecord, ModuleRecord};
 
+/// Revisions of a module that are shown.
+pub(crate) const REVISIONS_KEPT: usize = 16;
+/// Revisions of a module in the stream. One more than are shown: if it is there, earlier ones were deleted. It is not
+/// shown, because one that was deleted may be the later one of the two: replicas may store two in reverse order.
+pub const REVISIONS_OF_MODULE_MAX: usize = REVISIONS_KEPT + 1;
 /// Deleted modules of one owner whose revisions are kept; the first deleted go first.
 pub(crate) const DELETED_MAX: usize = 256;
 /// How long the revisions of a deleted module are kept, in milliseconds: as long as the body of an event can be.
-const DELETED_KEPT_MS: i64 = 90 * 24 * 3600 * 1000;
+pub(crate) const DELETED_KEPT_MS: i64 = 90 * DAY_MS;
+/// As [`DELETED_KEPT_MS`], while the stream is nearly full.
+pub(crate) const DELETED_KEPT_SHORT_MS: i64 = DAY_MS;
+const DAY_MS: i64 = 24 * 3600 * 1000;
 
 /// A module as its document has it, as a revision, with the time of its last change in milliseconds since the epoch.
 #[derive(Clone, Debug)]
@@ -50,6 +58,8 @@ impl LiveModule {
             return None;
         }
         let mut missing = ModuleRevision { repaired: true, ..self.revision.clone() };
+        let is_new = last.is_none_or(|last| last.state == RevisedState::Deleted);
+        missing.is_registration = is_new && missing.revision == Some(1);
         let last_ms = last.map_or(i64::MIN, |last| last.at_ms);
         if missing.state == RevisedState::Expired {
             // Nothing was written, so it has the revision of what expired.
@@ -60,7 +70,9 @@ impl LiveModule {
             missing.document = last.filter(on).map_or(missing.document, |last| last.document);
         } else {
             // The module changed after its last revision, or else its installation did.
-            missing.at_ms = if self.updated_ms > last_ms {
+            let is_of_module =
+                !matches!(missing.state, RevisedState::Disabled | RevisedState::Uninstalled);
+            missing.at_ms = if is_of_module && self.updated_ms > last_ms {
                 self.updated_ms
             } else {
                 self.written_ms.max(last_ms)
@@ -75,13 +87,19 @@ impl LiveModule {
 pub(crate) struct Comparison {
     /// Revisions that may be missing, each with the last stored one's sequence, 0 if there is none.
     pub(crate) missing: Vec<(ModuleRevision, u64)>,
-    /// Tokens of modules that were deleted too long ago.
-    pub(crate) obsolete: Vec<Box<str>>,
+    /// Tokens of modules that were deleted too long ago, each with the sequence of its last revision.
+    pub(crate) obsolete: Vec<(Box<str>, u64)>,
 }
 
 /// Compares the modules of a document with their last revisions. `live` is empty for a document that was deleted.
-/// Modules whose last revision cannot be read are left alone.
-pub(crate) fn compare(live: &[LiveModule], last: &[StoredRevision], change: Change) -> Comparison {
+/// Revisions of deleted modules are obsolete after `deleted_kept_ms`. Modules whose last revision cannot be read are left
+/// alone.
+pub(crate) fn compare(
+    live: &[LiveModule],
+    last: &[StoredRevision],
+    change: Change,
+    deleted_kept_ms: i64,
+) -> Comparison {
     let mut known: HashMap<&str, &StoredRevision> =
         last.iter().map(|stored| (&*stored.module, stored)).collect();
     let mut found = Comparison::default();
@@ -99,7 +117,7 @@ pub(crate) fn compare(live: &[LiveModule], last: &[StoredRevision], change: Chan
     for stored in known.into_values() {
         match &stored.revision {
             Ok(revision) if revision.state == RevisedState::Deleted => {
-                deleted.push((revision.at_ms, &stored.module));
+                deleted.push((revision.at_ms, stored));
             }
             Ok(revision) => {
                 let missing = revision.deleted(change.document, change.now_ms);
@@ -108,20 +126,25 @@ pub(crate) fn compare(live: &[LiveModule], last: &[StoredRevision], change: Chan
             Err(_) => {}
         }
     }
-    deleted.sort_by(|left, right| right.cmp(left));
-    let oldest_ms = change.now_ms.saturating_sub(DELETED_KEPT_MS);
+    deleted.sort_by_key(|(at_ms, stored)| std::cmp::Reverse((*at_ms, stored.sequence)));
+    let oldest_ms = change.now_ms.saturating_sub(deleted_kept_ms);
     let is_kept = |at: usize, at_ms: i64| at < DELETED_MAX && at_ms >= oldest_ms;
     let obsolete = deleted.into_iter().enumerate().filter(|(at, (at_ms, _))| !is_kept(*at, *at_ms));
-    found.obsolete = obsolete.map(|(_, (_, module))| module.clone()).collect();
+    found.obsolete =
+        obsolete.map(|(_, (_, stored))| (stored.module.clone(), stored.sequence)).collect();
     found
 }
 
-/// Returns the readable revisions of a module in order, oldest first, each once: replicas may store them out of
-/// order, and a repair twice.
-pub(crate) fn sorted(stored: Vec<StoredRevision>) -> Vec<ModuleRevision> {
-    let mut revisions: Vec<ModuleRevision> =
-        stored.into_iter().filter_map(|stored| stored.revision.ok()).collect();
-    revisions.sort_by_key(ModuleRevision::order);
-    revisions.dedup_by(|later, earlier| later.order() == earlier.order());
-    revisions
+/// Returns the readable revisions of a module with their sequences in order, oldest first, each once: replicas may store
+/// them out of order, and a repair twice. Of several of one change it returns the one that was stored last, so that a
+/// repair replaces what was stored before.
+pub(crate) fn sorted(mut stored: Vec<StoredRevision>) -> Vec<(u64, ModuleRevision)> {
+    stored.sort_by_key(|stored| stored.sequence);
+    let mut by_order = BTreeMap::new();
+    for StoredRevision { sequence, revision, .. } in stored {
+        if let Ok(revision) = revision {
+            by_order.insert(revision.order(), (sequence, revision));
+        }
+    }
+    by_order.into_values().collect()
 }

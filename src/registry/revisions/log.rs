@@ -1,7 +1,5 @@
 //! The stream of revisions, as the registry needs it; implemented by `bus`.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use thiserror::Error;
@@ -51,7 +49,7 @@ pub struct StoredRevision {
     pub owner: RevisionOwner,
     /// Token of the key of the module.
     pub module: Box<str>,
-    /// Its sequence in the stream.
+    /// Its sequence in the stream; that of a later stored one is higher.
     pub sequence: u64,
     /// The record; the reason if it cannot be read.
     pub revision: Result<ModuleRevision, String>,
@@ -66,6 +64,15 @@ pub struct Appended {
     pub conflicts: usize,
 }
 
+/// Revisions in the stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StreamUse {
+    /// Stored ones.
+    pub stored: u64,
+    /// Most that it stores; it refuses further ones.
+    pub max: u64,
+}
+
 /// The stream of revisions.
 pub trait RevisionLog: Send + Sync {
     /// Stores revisions, pipelined, in order for each module.
@@ -77,13 +84,13 @@ pub trait RevisionLog: Send + Sync {
         writes: &'a [RevisionWrite],
     ) -> BoxFuture<'a, Result<Appended, RevisionLogError>>;
 
-    /// Returns the last revision of every module of some owners.
+    /// Returns the last revision of every module of an owner.
     ///
     /// # Errors
     /// The broker does not answer.
     fn last_of<'a>(
         &'a self,
-        owners: &'a [RevisionOwner],
+        owner: &'a RevisionOwner,
     ) -> BoxFuture<'a, Result<Vec<StoredRevision>, RevisionLogError>>;
 
     /// Returns the revisions of one module, in the order in which they were stored.
@@ -96,21 +103,26 @@ pub trait RevisionLog: Send + Sync {
         module: &'a str,
     ) -> BoxFuture<'a, Result<Vec<StoredRevision>, RevisionLogError>>;
 
-    /// Returns the owners of all stored revisions.
+    /// Calls `visit` with the owner and the token of the key of every module that has revisions, in any order; returns
+    /// how many revisions are stored, and how many the stream takes.
     ///
     /// # Errors
-    /// The broker does not answer.
-    fn owners(&self) -> BoxFuture<'_, Result<BTreeSet<RevisionOwner>, RevisionLogError>>;
+    /// The broker does not answer; some modules may have been visited.
+    fn each_module<'a>(
+        &'a self,
+        visit: &'a mut (dyn FnMut(RevisionOwner, &str) + Send),
+    ) -> BoxFuture<'a, Result<StreamUse, RevisionLogError>>;
 
-    /// Deletes the revisions of a module, or of all modules of an owner; returns how many.
+    /// Deletes the revisions of a module up to a sequence.
     ///
     /// # Errors
     /// The broker does not answer.
     fn purge<'a>(
         &'a self,
         owner: &'a RevisionOwner,
-        module: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<u64, RevisionLogError>>;
+        module: &'a str,
+        last: u64,
+    ) -> BoxFuture<'a, Result<(), RevisionLogError>>;
 
     /// Creates the stream if it is missing; returns whether it was.
     ///

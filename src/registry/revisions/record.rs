@@ -34,6 +34,8 @@ pub enum RevisedState {
     Disabled,
     /// Its installation is uninstalled.
     Uninstalled,
+    /// A static webhook of which the registration decided that it is never delivered.
+    Undelivered,
     /// It is not registered any more.
     Deleted,
 }
@@ -50,6 +52,7 @@ impl RevisedState {
             Self::Expired => "expired",
             Self::Disabled => "disabled",
             Self::Uninstalled => "uninstalled",
+            Self::Undelivered => "undelivered",
             Self::Deleted => "deleted",
         }
     }
@@ -65,6 +68,9 @@ impl RevisedState {
             Self::Expired => "it was not refreshed in time",
             Self::Disabled => "the installation is disabled",
             Self::Uninstalled => "the installation is uninstalled",
+            Self::Undelivered => {
+                "it is never delivered: who may receive its events cannot be decided"
+            }
             Self::Deleted => "it was removed",
         })
     }
@@ -99,6 +105,9 @@ pub struct ModuleRevision {
     pub at_ms: i64,
     /// State from then on.
     pub state: RevisedState,
+    /// Whether the module was not registered before.
+    #[serde(rename = "registered", default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_registration: bool,
     /// Whether it was found missing and written later: the change is not later than said.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub repaired: bool,
@@ -118,6 +127,7 @@ impl ModuleRevision {
             revision: None,
             at_ms,
             state: RevisedState::Deleted,
+            is_registration: false,
             repaired: false,
             data: None,
             unknown: UnknownMembers::default(),
@@ -186,5 +196,46 @@ impl FromStr for RevisionId {
         let document = text.strip_suffix(EXPIRED);
         let is_expiry = document.is_some();
         Ok(Self { document: document.unwrap_or(text).parse()?, is_expiry })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// What is stored of each kind of change. Records stay readable: later releases add members and states only.
+    #[test]
+    fn stored_records_are_read_and_written_unchanged() {
+        let module = |changes: Value| {
+            let mut record = json!({"v": 1, "installation": "inst-a", "app": "ari:app/1", "key": "k",
+                "type": "trigger", "door": "forge_v2", "document": 1207, "revision": 1,
+                "atMs": 1_796_000_000_000_i64, "state": "on", "registered": true,
+                "data": {"endpoint": "hook", "events": ["avi:jira:updated:issue"],
+                    "filter": {"expression": "true"}}});
+            let record_members = record.as_object_mut().unwrap();
+            record_members.extend(changes.as_object().unwrap().clone());
+            record_members.retain(|_, value| !value.is_null());
+            record
+        };
+        let mut records = vec![
+            module(json!({"installation": null, "door": null, "revision": null})),
+            module(json!({"state": "deleted", "revision": null, "data": null, "registered": null})),
+            module(json!({"repaired": true, "ofALaterRelease": {"a": 1}})),
+        ];
+        let states =
+            ["on", "paused", "off", "gone", "expired", "disabled", "uninstalled", "undelivered"];
+        records.extend(states.map(|state| module(json!({"state": state, "registered": null}))));
+        for record in records {
+            let read = ModuleRevision::read(record.to_string().as_bytes()).unwrap();
+            assert_eq!(read.state.as_str(), record["state"]);
+            assert_eq!(serde_json::to_value(&read).unwrap(), record);
+        }
+        let later = module(json!({"v": 2})).to_string();
+        assert_eq!(
+            ModuleRevision::read(later.as_bytes()).unwrap_err(),
+            "its format is 2, known is 1"
+        );
     }
 }

@@ -15,9 +15,9 @@ use crate::telemetry::LogBudget;
 
 /// Longest wait of a change for the confirmation of its revisions. Shorter than the pause before a comparison.
 pub(crate) const RECORD_TIMEOUT: Duration = Duration::from_millis(1_000);
-/// Pause of writing after a failure, in milliseconds, so that changes do not wait for a stream that is away. What is
-/// not written is found by comparison.
-const FAILURE_PAUSE_MS: i64 = 5_000;
+/// Pause of writing after a timeout, in milliseconds, so that changes do not wait for a stream that is away. What is
+/// not written is found by comparison. An error is no reason for a pause: it may be about the revisions of one owner.
+const TIMEOUT_PAUSE_MS: i64 = 5_000;
 
 /// Writes revisions. Without a stream, as in `check`, it writes none.
 #[derive(Default)]
@@ -50,7 +50,11 @@ impl RevisionRecorder {
         let written = match writes(revisions) {
             Ok(writes) => match timeout(RECORD_TIMEOUT, log.append(&writes)).await {
                 Ok(appended) => appended.map(|appended| appended.stored),
-                Err(_) => Err(RevisionLogError("not confirmed in time".to_owned())),
+                Err(_) => {
+                    let until_ms = clock::uptime_ms().saturating_add(TIMEOUT_PAUSE_MS);
+                    self.paused_until_ms.store(until_ms, Relaxed);
+                    Err(RevisionLogError("not confirmed in time".to_owned()))
+                }
             },
             Err(error) => Err(RevisionLogError(error.to_string())),
         };
@@ -60,8 +64,6 @@ impl RevisionRecorder {
                 true
             }
             Err(error) => {
-                let until_ms = clock::uptime_ms().saturating_add(FAILURE_PAUSE_MS);
-                self.paused_until_ms.store(until_ms, Relaxed);
                 metrics::revisions_deferred(revisions.len());
                 if let Some(suppressed) = self.log_budget.take() {
                     warn!(key, %error, suppressed, "revisions of modules not stored; they are stored later");

@@ -51,7 +51,7 @@ impl Replica {
         self.dynamic_webhooks().register(&owner(), ADDRESS, specs).await.unwrap()
     }
 
-    async fn put_webhooks(&self, webhooks: &Value) -> Result<AppPut, RegisterError> {
+    pub(super) async fn put_webhooks(&self, webhooks: &Value) -> Result<AppPut, RegisterError> {
         let app = json!({"kind": "connect", "baseUrl": "https://c.example", "staticModules": {
             "webhooks": webhooks}});
         let app = serde_json::from_value(app).unwrap();

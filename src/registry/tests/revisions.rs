@@ -8,6 +8,8 @@ use crate::registry::{
     InstallationState, ModuleRevision, RevisedState, RevisionDiff, RevisionError, RevisionMoment,
 };
 
+mod bounds;
+
 /// A replica that stores revisions in `log` and compares documents with them.
 async fn revised(store: &Arc<MemoryStore>, log: &Arc<MemoryRevisions>) -> Replica {
     let mut replica = Replica::over(store).await;
@@ -170,7 +172,7 @@ async fn a_lost_revision_is_stored_again_once_by_replicas_that_start() {
 }
 
 #[tokio::test]
-async fn the_past_is_read_by_time_and_by_revision_and_compiles() {
+async fn the_past_is_read_by_time_and_by_revision() {
     let (replica, _store, log) = provisioned().await;
     replica.add_as(Some("k"), filter("true")).await.unwrap();
     let spec = trigger(filter("1 == 2"));
@@ -179,7 +181,7 @@ async fn the_past_is_read_by_time_and_by_revision_and_compiles() {
     let stored = log.of("k");
     let revisions = replica.revisions();
     let history = revisions.history(&id("k")).await.unwrap();
-    assert!(history.is_complete);
+    assert!(history.is_complete());
     assert_eq!(
         history.revisions.iter().rev().collect::<Vec<_>>(),
         stored.iter().collect::<Vec<_>>()
@@ -192,15 +194,7 @@ async fn the_past_is_read_by_time_and_by_revision_and_compiles() {
     assert_eq!(history.as_of(at(stored[0].document - 1)).unwrap(), None);
     let before = RevisionMoment::Time(stored[0].at_ms - 1);
     assert_eq!(history.as_of(before).unwrap(), None);
-    let then = revisions.subscription_as_of(&id("k"), at(stored[0].document)).await.unwrap();
-    let then = then.unwrap();
-    assert_eq!(then.revision, stored[0].document);
-    assert_eq!(then.event_subscriptions.len(), 1);
-    let removed = revisions.subscription_as_of(&id("k"), at(stored[2].document)).await.unwrap();
-    assert!(removed.is_none());
-    assert!(revisions.history(&id("never")).await.unwrap().revisions.is_empty());
-    assert_eq!(revisions.erase(&"inst-a".into()).await.unwrap(), 3);
-    assert!(log.of("k").is_empty());
+    assert!(revisions.history(&id("never")).await.unwrap().is_empty());
     log.set_broken(true);
     let unavailable = revisions.history(&id("k")).await;
     assert!(matches!(unavailable, Err(RevisionError::Unavailable(_))));
@@ -235,4 +229,36 @@ async fn a_reinstalled_app_shows_when_it_was_away() {
     connected(&replica).await;
     use RevisedState::{On, Uninstalled};
     assert_eq!(states(&log, "webhook-1"), [On, Uninstalled, On]);
+}
+
+#[tokio::test]
+async fn a_delivery_of_a_static_module_names_the_revision_of_its_app() {
+    let (replica, _store, _log) = provisioned().await;
+    let with = |text: &str| {
+        json!({"staticModules": {"trigger": [{"key": "s", "events": [EVENT],
+            "endpoint": "hook", "filter": {"expression": text}}]}})
+    };
+    for text in ["1 == 1", "2 == 2", "3 == 3"] {
+        replica.put_forge(with(text)).await.unwrap();
+        // Neither does another change of the installation hide it.
+        replica.add(json!({})).await.unwrap();
+        let delivered = replica.subscription(&id("s")).unwrap().revision;
+        let history = replica.revisions().history(&id("s")).await.unwrap();
+        let found = history.as_of(RevisionMoment::Document(delivered)).unwrap().unwrap();
+        assert_eq!(found.events()[0].filter.as_deref(), Some(text));
+    }
+}
+
+#[tokio::test]
+async fn a_static_webhook_that_is_never_delivered_is_not_shown_as_on() {
+    let (store, log) = (MemoryStore::new(), Arc::<MemoryRevisions>::default());
+    let replica = revised(&store, &log).await;
+    connected(&replica).await;
+    let webhook = |conditions: Value| json!([{"key": "s", "event": "jira:issue_updated", "url": "/s", "conditions": conditions}]);
+    replica.put_webhooks(&webhook(json!([{"condition": "user_is_admin"}]))).await.unwrap();
+    replica.put_webhooks(&webhook(json!([]))).await.unwrap();
+    use RevisedState::{On, Undelivered};
+    assert_eq!(states(&log, "s"), [Undelivered, On]);
+    until_compared(&replica).await;
+    assert_eq!(states(&log, "s"), [Undelivered, On]);
 }
