@@ -82,7 +82,7 @@ mod tests {
             (erased.id.clone(), erased.progress().stored_ms),
             (whole.id.clone(), whole.progress().stored_ms)
         );
-        let report = |parked| DeliveryReport::of_taken_away(parked, RemovalReason::Erased);
+        let report = |parked| DeliveryReport::of_removal(parked, RemovalReason::Erased);
         assert_eq!(report(&erased), report(&whole));
         assert!(report(&erased).replay.is_some());
     }

@@ -107,40 +107,38 @@ impl ErasableStreams for MemoryStreams {
         Box::pin(async move { Ok(acknowledged) })
     }
 
-    fn remove(
-        &self,
+    fn remove<'a>(
+        &'a self,
         store: ErasedStore,
-        position: StreamPosition,
-    ) -> BoxFuture<'_, Result<bool, ReadError>> {
-        let taken = self.take(store, position);
+        message: &'a StoredMessage,
+    ) -> BoxFuture<'a, Result<bool, ReadError>> {
+        let taken = self.take(store, message.position);
         Box::pin(async move { taken })
     }
 
-    fn clear_parked(
-        &self,
-        position: StreamPosition,
-    ) -> BoxFuture<'_, Result<ClearedRecord, ReadError>> {
-        let stores = self.stores.lock().unwrap();
-        let record = stores.get(&ErasedStore::Parked).and_then(|all| all.get(&position.sequence));
-        let is_due = record.is_some_and(|record| record.subject.contains(".due."));
-        drop(stores);
-        let cleared = match is_due {
+    fn clear_parked<'a>(
+        &'a self,
+        record: &'a StoredMessage,
+    ) -> BoxFuture<'a, Result<ClearedRecord, ReadError>> {
+        let cleared = match record.subject.contains(".due.") {
             true => Ok(ClearedRecord::InFlight),
-            false => self.take(ErasedStore::Parked, position).map(|is_taken| match is_taken {
-                true => ClearedRecord::Replaced,
-                false => ClearedRecord::Gone,
-            }),
+            false => {
+                self.take(ErasedStore::Parked, record.position).map(|is_taken| match is_taken {
+                    true => ClearedRecord::Replaced,
+                    false => ClearedRecord::Absent,
+                })
+            }
         };
         Box::pin(async move { cleared })
     }
 
     fn replace_record<'a>(
         &'a self,
-        position: StreamPosition,
+        record: &'a StoredMessage,
         body: Bytes,
         _job: &'a str,
     ) -> BoxFuture<'a, Result<bool, ReadError>> {
-        let taken = self.take(ErasedStore::Log, position);
+        let taken = self.take(ErasedStore::Log, record.position);
         self.add(ErasedStore::Log, "sw.att.ok.s.00", &[], std::str::from_utf8(&body).unwrap());
         Box::pin(async move { taken })
     }
