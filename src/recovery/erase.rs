@@ -8,13 +8,19 @@
 //!
 //! Design: `docs/design/erasure.md`.
 
+#[cfg(test)]
+mod attribution_tests;
 mod cut;
 mod needle;
+#[cfg(test)]
+mod pass_tests;
 mod progress;
 mod report;
 mod request;
 mod selection;
 mod store;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 mod work;

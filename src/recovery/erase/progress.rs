@@ -245,6 +245,8 @@ impl Progress {
     pub(super) fn close(&mut self, now_ms: i64, dry: bool) -> AfterStore {
         let (store, end) = (self.store, self.end);
         if let Some(state) = self.stores.get_mut(&store) {
+            // A delivery that ended may have left something in a store that comes later.
+            self.is_clean &= state.expected <= state.found_again;
             state.close(store, end);
         }
         self.next = None;
@@ -334,4 +336,30 @@ impl StoreProgress {
 pub fn report_of(job: &Job) -> Option<EraseReport> {
     let progress: Progress = serde_json::from_value(job.cursor.clone()).ok()?;
     Some(progress.stores.into_iter().map(|(store, state)| (store, state.report)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_between_passes_grow_up_to_a_bound_and_passes_end() {
+        let (mut progress, mut now_ms, mut pauses) = (Progress::begin(0, 0), 0, Vec::new());
+        loop {
+            progress.is_clean = false;
+            progress.open(None, 0);
+            match progress.close(now_ms, false) {
+                AfterStore::NextStore => continue,
+                AfterStore::End => break,
+                AfterStore::NextPass => {}
+            }
+            assert!(progress.waits_for(now_ms).is_some());
+            pauses.push(progress.resume_ms - now_ms);
+            now_ms = progress.resume_ms;
+            assert_eq!(progress.waits_for(now_ms), None);
+        }
+        assert_eq!(pauses[..6], [2_000, 4_000, 8_000, 16_000, 32_000, 60_000]);
+        assert!(pauses[6..].iter().all(|pause| *pause == PASS_PAUSE_MS_MAX));
+        assert!(now_ms >= PASSES_MS_MAX && pauses.len() < 70, "{}", pauses.len());
+    }
 }

@@ -241,9 +241,9 @@ mod tests {
     #[test]
     fn site_of_a_structured_document_is_the_one_that_it_names() {
         let structured = [("content-type", "application/cloudevents+json")];
-        let source = json!({"source": format!("x::site/{SITE}")});
+        let source = json!({"source": "ari:cloud:jira::site/site-1"});
         let by_source = message("sw.ev.0.site-2.t", &structured, &source);
-        assert_eq!(at(SITE, ErasedStore::Events, &by_source), Belongs::Yes);
+        assert_eq!(at("site-1", ErasedStore::Events, &by_source), Belongs::Yes);
         assert_eq!(at("site-2", ErasedStore::Events, &by_source), Belongs::No);
         let headers = [structured[0], ("switchyard-dlq-subject", "sw.ev.0.site-2.t")];
         let letter = message("sw.dlq.event.site-2", &headers, &json!({"cloudid": "site-1"}));
