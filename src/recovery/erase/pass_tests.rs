@@ -23,7 +23,7 @@ fn record(streams: &MemoryStreams, event: u64) -> u64 {
 }
 
 #[tokio::test]
-async fn what_a_redrive_publishes_again_meanwhile_is_removed_with_all_that_follows_from_it() {
+async fn event_that_a_redrive_publishes_again_is_removed_with_the_records_about_it() {
     let streams = five_events();
     let mut erasure = Erasure::of(&streams, None, Some(ID), false).await;
     assert_eq!(erasure.step(10).await, Ok(false));

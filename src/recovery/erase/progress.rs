@@ -201,10 +201,13 @@ impl Progress {
         let state = self.stores.entry(store).or_default();
         let is_first_read = position.sequence > state.counted_to;
         self.next = Some(position.sequence.saturating_add(1));
-        state.report.read += u64::from(is_first_read);
         if belongs == Belongs::No {
+            // Later events are only looked at for those that a redrive published again.
+            let is_later = store == ErasedStore::Events && position.sequence > self.events_end;
+            state.report.read += u64::from(is_first_read && !is_later);
             return;
         }
+        state.report.read += u64::from(is_first_read);
         let is_new = is_first_read || event.is_some_and(|event| new_events.contains(&event));
         state.report.matched += u64::from(is_new);
         let kept = match belongs {

@@ -154,7 +154,8 @@ async fn what_is_stored_of_later_events_stays() {
     let headers = [("switchyard-sequence", "9")];
     streams.add(ErasedStore::Parked, "sw.retry.dlv_a", &headers, &event(ID));
     streams.add(ErasedStore::Events, "sw.ev.0.s.t", &[], &event(ID));
-    erasure.finish().await;
+    let report = erasure.finish().await;
+    assert_eq!(report[&ErasedStore::Events], counted(5, 2, 2));
     assert_eq!(streams.left(ErasedStore::Parked), [1]);
     assert_eq!(streams.left(ErasedStore::Events), [1, 3, 5, 6]);
 }
