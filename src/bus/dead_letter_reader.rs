@@ -110,8 +110,8 @@ impl DeadLetterReader {
         if let Err(error) = stream.delete_consumer(&consumer.cached_info().name).await {
             tracing::debug!(%error, "consumer of dead letters not deleted; it expires");
         }
-        let mut batch = batch?;
-        if batch.next.is_none() {
+        let (mut batch, has_whole_range) = batch?;
+        if batch.next.is_none() && !has_whole_range {
             self.add_from_leader(&stream, &subjects, range, &mut batch).await?;
         }
         Ok(batch)
@@ -149,12 +149,13 @@ impl DeadLetterReader {
         Ok(())
     }
 
+    /// Reads a batch; returns whether the server with the consumer has letters after the range, too.
     async fn read_batch(
         &self,
         consumer: &PullConsumer,
         to: u64,
         max: usize,
-    ) -> Result<LetterBatch, ReadError> {
+    ) -> Result<(LetterBatch, bool), ReadError> {
         let mut batch = LetterBatch::default();
         let (mut came, mut last) = (0, 0);
         let messages = consumer.fetch().max_messages(max).messages().await;
@@ -165,7 +166,7 @@ impl DeadLetterReader {
             let info = message.info().map_err(failed)?;
             last = info.stream_sequence;
             if last > to {
-                return Ok(batch);
+                return Ok((batch, true));
             }
             let stored_ms = to_ms(info.published.unix_timestamp_nanos());
             let id = LetterId(StreamPosition { sequence: last, stored_ms });
@@ -181,7 +182,7 @@ impl DeadLetterReader {
             }));
         }
         batch.next = (came == max && last < to).then_some(last.saturating_add(1));
-        Ok(batch)
+        Ok((batch, false))
     }
 
     /// Deletes a letter; another one of its sequence, in a stream that was created again, stays.

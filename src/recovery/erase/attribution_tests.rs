@@ -60,14 +60,27 @@ async fn letter_of_another_site_is_never_deleted() {
 #[tokio::test]
 async fn letter_that_is_not_there_any_more_is_not_recorded_as_removed() {
     let streams = letters_of_sites();
+    // A server answers that lags behind the leader of the stream.
+    streams.absent_on_leader.lock().unwrap().insert(1);
     let (letters, log) = (MemoryLetters::of([]), Arc::<MemoryLog>::default());
     let mut erasure = Erasure::of(&streams, Some(SITE), None, false).await;
     erasure.work = EraseWork::new(Arc::clone(&streams) as _, letters, Some(Arc::clone(&log) as _));
-    // Nothing deletes it from the list: a server that lags behind answers.
     let report = erasure.finish().await;
     let report = &report[&ErasedStore::DeadLetters];
     assert_eq!((report.matched, report.removed, report.left), (2, 0, 1));
     assert_eq!(log.deliveries(), Vec::<serde_json::Value>::new());
+}
+
+#[tokio::test]
+async fn letter_of_an_unknown_form_is_removed() {
+    let streams = Arc::<MemoryStreams>::default();
+    let of_site = [("ce-cloudid", SITE)];
+    streams.add(ErasedStore::DeadLetters, "sw.dlq.later.form", &of_site, "{}");
+    let mut erasure = Erasure::of(&streams, Some(SITE), None, false).await;
+    let report = erasure.finish().await;
+    let report = &report[&ErasedStore::DeadLetters];
+    assert_eq!((report.matched, report.removed, report.left), (1, 1, 0));
+    assert_eq!(streams.left(ErasedStore::DeadLetters), Vec::<u64>::new());
 }
 
 #[tokio::test]

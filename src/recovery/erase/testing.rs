@@ -1,6 +1,6 @@
 //! Test double of the streams that erasures go over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -32,6 +32,8 @@ pub(super) struct MemoryStreams {
     pub(super) denies_delete: Mutex<bool>,
     /// How many removals are done before the broker stops to answer.
     pub(super) removals: Mutex<Option<usize>>,
+    /// Sequences that the leader of no stream has any more, although ranges still have them.
+    pub(super) absent_on_leader: Mutex<BTreeSet<u64>>,
     /// Every range that was read.
     pub(super) reads: Mutex<Vec<(ErasedStore, SequenceRange)>>,
 }
@@ -132,6 +134,8 @@ impl ErasableStreams for MemoryStreams {
     ) -> BoxFuture<'_, Result<Option<StoredMessage>, ReadError>> {
         let stores = self.stores.lock().unwrap();
         let found = stores.get(&store).and_then(|all| all.get(&position.sequence)).cloned();
+        let is_absent = self.absent_on_leader.lock().unwrap().contains(&position.sequence);
+        let found = found.filter(|_| !is_absent);
         Box::pin(async move { Ok(found) })
     }
 

@@ -209,7 +209,7 @@ impl EraseWork {
             .map(|position| async move {
                 match store {
                     _ if position.sequence > acknowledged => Ok(Handled::Waits),
-                    ErasedStore::DeadLetters => self.remove_letter(*position).await,
+                    ErasedStore::DeadLetters => self.remove_letter(task, *position).await,
                     _ => self.remove_message(task, store, *position).await,
                 }
             })
@@ -217,7 +217,7 @@ impl EraseWork {
         stream::iter(removals).buffered(CONCURRENT_MAX).try_collect().await
     }
 
-    /// Removes an event or a parked record, if it belongs to the erasure as the leader of the stream has it.
+    /// Removes a message, if it belongs to the erasure as the leader of the stream has it.
     async fn remove_message(
         &self,
         task: &Task<'_>,
@@ -248,11 +248,20 @@ impl EraseWork {
         Ok(found.filter(|message| task.wanted.selects(store, message) == Belongs::Yes))
     }
 
-    async fn remove_letter(&self, position: StreamPosition) -> Result<Handled, ReadError> {
+    /// Removes a letter, and records that its delivery is removed.
+    async fn remove_letter(
+        &self,
+        task: &Task<'_>,
+        position: StreamPosition,
+    ) -> Result<Handled, ReadError> {
         let (letters, log) = (&*self.letters, self.log.as_deref());
         let removed =
             redrive::remove(letters, log, LetterId(position), RemovalReason::Erased).await;
-        Ok(removed_or_absent(removed.map_err(|error| ReadError(error.to_string()))?))
+        if removed.map_err(|error| ReadError(error.to_string()))? {
+            return Ok(Handled::Removed);
+        }
+        // It may be one of a form that this release does not read as a letter.
+        self.remove_message(task, ErasedStore::DeadLetters, position).await
     }
 
     /// Removes records of the log, or what handlers said of an account in them. Before, it records which, so that
