@@ -12,6 +12,7 @@ mod http;
 mod managed_broker;
 mod readiness;
 mod registry;
+mod retention;
 mod routing;
 mod running;
 mod skew;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
 use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::stream::{DirectGetErrorKind, RawMessageErrorKind, Stream};
+use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -21,8 +21,8 @@ use crate::event::codec::forwarded_headers;
 use crate::event::codec::names::{self, dead_letter};
 use crate::event::identity;
 use crate::recovery::redrive::{
-    DeadLetters, LetterBatch, LetterId, LetterKind, LetterRange, LetterScope, ReadError,
-    Republished, StoredLetter, StreamBounds,
+    DeadLetters, LetterBatch, LetterId, LetterKind, LetterRange, LetterScope, REPUBLISHED_PREFIX,
+    ReadError, Republished, StoredLetter, StreamBounds,
 };
 
 /// Maximum number of concurrent reads of ranges.
@@ -62,10 +62,11 @@ impl DeadLetterReader {
         Ok(StreamBounds { first: state.first_sequence, last: state.last_sequence })
     }
 
+    /// Reads a letter from the leader of the stream: another server may not have it yet, or may still have it.
     async fn find(&self, id: LetterId) -> Result<Option<StoredLetter>, ReadError> {
-        match self.stream().await?.direct_get(id.0.sequence).await {
+        match self.stream().await?.get_raw_message(id.0.sequence).await {
             Ok(message) => Ok(self.letter(message).filter(|letter| letter.id == id)),
-            Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(failed(error)),
         }
     }
@@ -91,8 +92,9 @@ impl DeadLetterReader {
             return Ok(LetterBatch::default());
         }
         let _turn = self.reading.acquire().await.map_err(failed)?;
+        let subjects = self.subjects.dead_letters_within(scope);
         let config = pull::Config {
-            filter_subjects: self.subjects.dead_letters_within(scope),
+            filter_subjects: subjects.clone(),
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: range.from.max(1) },
             ack_policy: AckPolicy::None,
             headers_only: true,
@@ -108,15 +110,52 @@ impl DeadLetterReader {
         if let Err(error) = stream.delete_consumer(&consumer.cached_info().name).await {
             tracing::debug!(%error, "consumer of dead letters not deleted; it expires");
         }
-        batch
+        let (mut batch, has_whole_range) = batch?;
+        if batch.next.is_none() && !has_whole_range {
+            self.add_from_leader(&stream, &subjects, range, &mut batch).await?;
+        }
+        Ok(batch)
     }
 
+    /// Adds the first letter after those of a batch that ended early: the server with the consumer may not have the
+    /// last letters of the range yet; the leader of the stream has.
+    async fn add_from_leader(
+        &self,
+        stream: &Stream<()>,
+        subjects: &[String],
+        range: LetterRange,
+        batch: &mut LetterBatch,
+    ) -> Result<(), ReadError> {
+        let last = batch.letters.last().map(|letter| letter.id.0.sequence);
+        let after = last.map_or(range.from, |last| last.saturating_add(1)).max(1);
+        if after > range.to {
+            return Ok(());
+        }
+        let mut first: Option<StreamMessage> = None;
+        for subject in subjects {
+            match stream.get_first_raw_message_by_subject(subject, after).await {
+                Ok(found) if first.as_ref().is_none_or(|one| found.sequence < one.sequence) => {
+                    first = Some(found);
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        let Some(found) = first.filter(|found| found.sequence <= range.to) else { return Ok(()) };
+        batch.next = found.sequence.checked_add(1).filter(|next| *next <= range.to);
+        let letter = self.letter(found);
+        batch.letters.extend(letter.map(|letter| StoredLetter { body: Bytes::new(), ..letter }));
+        Ok(())
+    }
+
+    /// Reads a batch; returns whether the server with the consumer has letters after the range, too.
     async fn read_batch(
         &self,
         consumer: &PullConsumer,
         to: u64,
         max: usize,
-    ) -> Result<LetterBatch, ReadError> {
+    ) -> Result<(LetterBatch, bool), ReadError> {
         let mut batch = LetterBatch::default();
         let (mut came, mut last) = (0, 0);
         let messages = consumer.fetch().max_messages(max).messages().await;
@@ -127,7 +166,7 @@ impl DeadLetterReader {
             let info = message.info().map_err(failed)?;
             last = info.stream_sequence;
             if last > to {
-                return Ok(batch);
+                return Ok((batch, true));
             }
             let stored_ms = to_ms(info.published.unix_timestamp_nanos());
             let id = LetterId(StreamPosition { sequence: last, stored_ms });
@@ -143,7 +182,7 @@ impl DeadLetterReader {
             }));
         }
         batch.next = (came == max && last < to).then_some(last.saturating_add(1));
-        Ok(batch)
+        Ok((batch, false))
     }
 
     /// Deletes a letter; another one of its sequence, in a stream that was created again, stays.
@@ -179,7 +218,7 @@ impl DeadLetterReader {
         let request = PublishRequest {
             stream: "events",
             subject: self.intake_of(letter),
-            message_id: format!("redrive/{job}/{}", letter.id.0),
+            message_id: format!("{REPUBLISHED_PREFIX}{job}/{}", letter.id.0),
             headers: event_headers(letter),
             body: letter.body.clone(),
         };

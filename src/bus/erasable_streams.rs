@@ -13,6 +13,7 @@ use super::batched_get::{DirectReader, ReadMessage, StartAt};
 use super::confirmed_publish::{self, PublishRequest};
 use super::connect::JetStreamClient;
 use super::floor::{is_router_consumer, least_floor};
+use super::headers;
 use super::state_bucket::StateBucket;
 use super::subjects::Subjects;
 use crate::clock;
@@ -45,10 +46,11 @@ impl ErasableStreamsOnBroker {
             ErasedStore::DeadLetters => self.subjects.dead_letter_stream(),
             ErasedStore::Log => self.subjects.log_stream(),
             ErasedStore::Registry => self.subjects.registry_stream(),
+            ErasedStore::Revisions => self.subjects.revisions_stream(),
         }
     }
 
-    /// Returns the subjects that are read; where subjects name sites, those of `site`.
+    /// Returns the subjects that are read; where subjects name sites, those with the token of `site`.
     fn filter(&self, store: ErasedStore, site: Option<&str>) -> String {
         match (store, site) {
             (ErasedStore::Events, Some(site)) => self.subjects.stored_events_of(&site.into()),
@@ -72,7 +74,7 @@ impl ErasableStreamsOnBroker {
                 let last = info.state.last_sequence;
                 Ok(Some(StoreBounds { last, denies_delete: info.config.deny_delete }))
             }
-            // The delivery log of a router that never had one.
+            // Such as the delivery log of a router that never had one.
             Err(error) => match error.kind() {
                 GetStreamErrorKind::JetStream(answer)
                     if answer.error_code() == ErrorCode::STREAM_NOT_FOUND =>
@@ -157,15 +159,12 @@ impl ErasableStreamsOnBroker {
         Ok(least.unwrap_or(0))
     }
 
-    /// Deletes a message; the broker overwrites it.
+    /// Deletes a message that was read from the leader before; the broker overwrites it.
     async fn delete(
         &self,
         store: ErasedStore,
         position: StreamPosition,
     ) -> Result<bool, ReadError> {
-        if self.find(store, position).await?.is_none() {
-            return Ok(false);
-        }
         match self.stream(store).await?.delete_message(position.sequence).await {
             Ok(is_deleted) => Ok(is_deleted),
             Err(error) => match self.find(store, position).await? {
@@ -178,16 +177,13 @@ impl ErasableStreamsOnBroker {
 
     /// Replaces a record by one without body, if it is still the last one of its subject: then it has not
     /// fired, and will not.
-    async fn clear(&self, position: StreamPosition) -> Result<ClearedRecord, ReadError> {
-        let Some(record) = self.find(ErasedStore::Parked, position).await? else {
-            return Ok(ClearedRecord::Gone);
-        };
+    async fn clear(&self, record: &StoredMessage) -> Result<ClearedRecord, ReadError> {
         if self.subjects.is_due(&record.subject) {
             return Ok(ClearedRecord::InFlight);
         }
         let message = PublishMessage::build()
-            .headers(cleared_headers(&record))
-            .expected_last_subject_sequence(position.sequence);
+            .headers(cleared_headers(record))
+            .expected_last_subject_sequence(record.position.sequence);
         let context = &self.jetstream_client.context;
         let subject = record.subject.to_string();
         let stored = async { context.send_publish(subject, message).await?.await };
@@ -195,7 +191,7 @@ impl ErasableStreamsOnBroker {
             Ok(_) => Ok(ClearedRecord::Replaced),
             // It fired, or was parked again.
             Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
-                Ok(ClearedRecord::Gone)
+                Ok(ClearedRecord::Absent)
             }
             Err(error) => Err(failed(error)),
         }
@@ -203,37 +199,34 @@ impl ErasableStreamsOnBroker {
 
     async fn replace(
         &self,
-        position: StreamPosition,
+        record: &StoredMessage,
         body: Bytes,
         job: &str,
     ) -> Result<bool, ReadError> {
-        let Some(record) = self.find(ErasedStore::Log, position).await? else {
-            return Ok(false);
-        };
         let request = PublishRequest {
             stream: "log",
             subject: record.subject.to_string(),
-            message_id: format!("erase/{job}/{position}"),
+            message_id: format!("erase/{job}/{}", record.position),
             headers: HeaderMap::new(),
             body,
         };
         confirmed_publish::once(&self.jetstream_client, &request).await.map_err(failed)?;
-        self.delete(ErasedStore::Log, position).await
+        self.delete(ErasedStore::Log, record.position).await
     }
 }
 
 /// Returns the headers of a record without body that is due now.
 fn cleared_headers(record: &StoredMessage) -> HeaderMap {
-    let mut headers = HeaderMap::new();
+    let mut kept = HeaderMap::new();
     for (name, value) in &record.headers {
-        let is_target = name.eq_ignore_ascii_case(super::headers::SCHEDULE_TARGET);
+        let is_target = name.eq_ignore_ascii_case(headers::SCHEDULE_TARGET);
         if is_target || is_kept_when_erased(name) {
-            headers.insert(&**name, &**value);
+            kept.insert(&**name, &**value);
         }
     }
-    headers.insert(parked::ERASED, record.body.len().to_string().as_str());
-    headers.insert("Nats-Schedule", format!("@at {:.3}", clock::broker_now()).as_str());
-    headers
+    kept.insert(parked::ERASED, record.body.len().to_string().as_str());
+    kept.insert(headers::SCHEDULE, headers::schedule_at(clock::broker_now()).as_str());
+    kept
 }
 
 fn of_read(message: ReadMessage) -> StoredMessage {
@@ -297,27 +290,27 @@ impl ErasableStreams for ErasableStreamsOnBroker {
         Box::pin(self.acknowledged_events())
     }
 
-    fn remove(
-        &self,
+    fn remove<'a>(
+        &'a self,
         store: ErasedStore,
-        position: StreamPosition,
-    ) -> BoxFuture<'_, Result<bool, ReadError>> {
-        Box::pin(self.delete(store, position))
+        message: &'a StoredMessage,
+    ) -> BoxFuture<'a, Result<bool, ReadError>> {
+        Box::pin(self.delete(store, message.position))
     }
 
-    fn clear_parked(
-        &self,
-        position: StreamPosition,
-    ) -> BoxFuture<'_, Result<ClearedRecord, ReadError>> {
-        Box::pin(self.clear(position))
+    fn clear_parked<'a>(
+        &'a self,
+        record: &'a StoredMessage,
+    ) -> BoxFuture<'a, Result<ClearedRecord, ReadError>> {
+        Box::pin(self.clear(record))
     }
 
     fn replace_record<'a>(
         &'a self,
-        position: StreamPosition,
+        record: &'a StoredMessage,
         body: Bytes,
         job: &'a str,
     ) -> BoxFuture<'a, Result<bool, ReadError>> {
-        Box::pin(self.replace(position, body, job))
+        Box::pin(self.replace(record, body, job))
     }
 }

@@ -9,8 +9,15 @@ use async_nats::HeaderMap;
 
 use crate::event::codec::{self, HeaderList, HeaderLookup};
 
+/// When a parked record fires: [`schedule_at`].
+pub(super) const SCHEDULE: &str = "Nats-Schedule";
 /// Subject of a parked record once it fires; its last token names the app.
 pub(super) const SCHEDULE_TARGET: &str = "Nats-Schedule-Target";
+
+/// Returns the schedule of a record that fires once, at a time.
+pub(super) fn schedule_at(time: jiff::Timestamp) -> String {
+    format!("@at {time:.3}")
+}
 
 /// The headers of a received message; values are not decoded.
 #[derive(Debug)]

@@ -69,7 +69,7 @@ impl ParkingStream {
 impl ParkingLot for ParkingStream {
     fn park(&self, record: ParkedRecord) -> BoxFuture<'_, Result<(), ParkError>> {
         let mut headers = headers::write(&record.headers);
-        headers.insert("Nats-Schedule", format!("@at {}", at_ms(record.due)).as_str());
+        headers.insert(headers::SCHEDULE, headers::schedule_at(record.due).as_str());
         headers.insert(headers::SCHEDULE_TARGET, self.subjects.due(&record.app).as_str());
         let request = PublishRequest {
             stream: "parked",
@@ -84,9 +84,4 @@ impl ParkingLot for ParkingStream {
     fn release(&self, owner: &ShareOwner, body_bytes: usize) {
         self.shares.release_parked(owner, body_bytes);
     }
-}
-
-/// Formats a time as RFC 3339 with milliseconds.
-fn at_ms(time: jiff::Timestamp) -> String {
-    format!("{time:.3}")
 }

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::background::Background;
 use super::broker::Broker;
+use super::retention::InstallationRetention;
 use crate::bus::{
     AccountDocument, AccountStreamReader, BackpressureGate, CrashRecordBucket, DeadLetterReader,
     DeadLetterStream, DeliveryLogStream, ErasableStreamsOnBroker, EventArchiveStream,
@@ -28,7 +29,7 @@ use crate::recovery::erase::EraseWork;
 use crate::recovery::jobs::{JobRunner, JobWork, Jobs};
 use crate::recovery::redrive::{DeadLetters, RedriveWork};
 use crate::recovery::replay::{EventReader, ReplayParts, ReplayWork};
-use crate::recovery::retention::{BodyRetention, RetentionSweeper};
+use crate::recovery::retention::RetentionSweeper;
 use crate::registry::{AppliedInstallation, Registry};
 use crate::router::Router;
 use crate::telemetry::LiveFeed;
@@ -336,25 +337,6 @@ async fn consumers(
         pull.ensure().await.map_err(|error| anyhow::anyhow!("consumer: {error}"))?;
     }
     Ok((pulls, due))
-}
-
-/// Looks up in the registry for how long bodies are kept.
-struct InstallationRetention(Arc<Registry>);
-
-impl BodyRetention for InstallationRetention {
-    fn days_of(&self, installation: Option<&str>) -> u32 {
-        let settings = self.0.settings();
-        let known = installation.and_then(|id| self.0.installation_by_id_or_token(id));
-        known.map_or(settings.bodies_days, |known| settings.bodies_days_of(&known.record))
-    }
-
-    fn fewest_days(&self) -> u32 {
-        let settings = self.0.settings();
-        let ids = self.0.installation_ids(None, usize::MAX);
-        let known = ids.iter().filter_map(|id| self.0.installation(id.as_str()));
-        let fewest = known.map(|known| settings.bodies_days_of(&known.record)).min();
-        fewest.unwrap_or(settings.bodies_days).min(settings.bodies_days)
-    }
 }
 
 /// Looks subscriptions of parked deliveries up in the registry.

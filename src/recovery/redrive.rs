@@ -26,7 +26,9 @@ pub use letter::{LetterId, LetterKind, StoredLetter};
 pub use list::{LetterPage, newest_first};
 pub use plan::{Plan, plan};
 pub use query::{BadQuery, LetterQuery, LetterScope, time_of};
-pub use remove::{RemoveError, record_removed, remove};
+pub use remove::{RemoveError, remove};
 pub use request::{IDS_MAX, RedriveRequest, Selection};
-pub use store::{DeadLetters, LetterBatch, LetterRange, ReadError, Republished, StreamBounds};
+pub use store::{
+    DeadLetters, LetterBatch, LetterRange, REPUBLISHED_PREFIX, ReadError, Republished, StreamBounds,
+};
 pub use work::RedriveWork;

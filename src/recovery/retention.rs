@@ -7,36 +7,44 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+
 use super::jobs::{JobRate, Pacer};
 use super::metrics;
-use super::redrive::{
-    DeadLetters, LetterRange, LetterScope, ReadError, StoredLetter, record_removed,
-};
+use super::redrive::{self, DeadLetters, LetterRange, LetterScope, RemoveError, StoredLetter};
 use crate::clock;
 use crate::delivery::{DeliveryLog, RemovalReason};
 
 /// Interval at which it is checked whether a look is due.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
-/// Time between two looks, unless less may be kept than at the last one.
-const INTERVAL: Duration = Duration::from_secs(600);
+/// Time between two looks: the retention is in days.
+const INTERVAL: Duration = Duration::from_secs(3_600);
+/// Time until the next look if one did not delete everything.
+const RETRY_INTERVAL: Duration = Duration::from_secs(60);
 /// Letters of one read.
 const BATCH: usize = 500;
 /// Letters that are deleted in one look, at most; the rest is counted. They are deleted at the rate that a job
 /// has if its request names none.
 const REMOVED_MAX: u64 = 20_000;
 /// Days for which the dead-letter stream keeps letters.
-const STREAM_DAYS: u32 = 30;
+pub const STREAM_DAYS: u32 = 30;
 /// Milliseconds of a day.
 const DAY_MS: i64 = 24 * 3_600_000;
 
 /// For how long bodies are kept; implemented over the registry.
 pub trait BodyRetention: Send + Sync {
-    /// Returns the days of an installation, by its id or the token of it. Installations that do not exist,
-    /// and letters without one, have those of the configuration.
-    fn days_of(&self, installation: Option<&str>) -> u32;
+    /// Completes once the retention of every installation is known.
+    fn wait_until_known(&self) -> BoxFuture<'_, ()>;
 
-    /// Returns the fewest days of any.
-    fn fewest_days(&self) -> u32;
+    /// Returns how often the retention of an installation was changed.
+    fn changes(&self) -> u64;
+
+    /// Whether some letters are kept for less than [`STREAM_DAYS`].
+    fn is_limited(&self) -> bool;
+
+    /// Returns for how many days the body of a letter is kept; none if that is not known. Letters without an
+    /// installation, or whose installation does not exist, have the days of the configuration.
+    fn days_of(&self, letter: &StoredLetter) -> Option<u32>;
 }
 
 /// Deletes dead letters that are too old.
@@ -66,40 +74,43 @@ impl RetentionSweeper {
         Self { letters, retention, log }
     }
 
-    /// Looks until the future is dropped: now and then, and soon after less may be kept.
+    /// Looks until the future is dropped: now and then, and soon after a retention changed.
     pub async fn run(self) {
-        let (mut looked, mut fewest) = (None, u32::MAX);
+        self.retention.wait_until_known().await;
+        let (mut last, mut pause, mut changes) = (None, INTERVAL, 0);
         loop {
             tokio::time::sleep(CHECK_INTERVAL).await;
-            let fewest_now = self.retention.fewest_days();
-            let is_due = looked.is_none_or(|at| clock::since(at) >= INTERVAL);
-            if !is_due && fewest_now >= fewest {
+            let changes_now = self.retention.changes();
+            let is_due = last.is_none_or(|at| clock::since(at) >= pause);
+            if !is_due && changes_now == changes {
                 continue;
             }
-            match self.sweep(clock::broker_now_ms()).await {
-                Ok(swept) => {
-                    (looked, fewest) = (Some(clock::tick()), fewest_now);
-                    metrics::retention_run(clock::now_ms(), swept.left);
-                    if swept.removed > 0 {
-                        let Swept { removed, left } = swept;
-                        tracing::info!(
-                            removed,
-                            left,
-                            "dead letters deleted: their bodies are too old"
-                        );
-                    }
+            (last, changes) = (Some(clock::tick()), changes_now);
+            pause = self.sweep_and_report().await;
+        }
+    }
+
+    /// Makes one look; returns the time until the next one.
+    async fn sweep_and_report(&self) -> Duration {
+        match self.sweep(clock::broker_now_ms()).await {
+            Ok(Swept { removed, left }) => {
+                metrics::retention_run(clock::now_ms(), left);
+                if removed > 0 {
+                    tracing::info!(removed, left, "dead letters deleted: their bodies are too old");
                 }
-                Err(error) => {
-                    tracing::warn!(%error, "dead letters that are too old not deleted yet")
-                }
+                if left > 0 { RETRY_INTERVAL } else { INTERVAL }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "dead letters that are too old not deleted yet");
+                RETRY_INTERVAL
             }
         }
     }
 
     /// Deletes the letters that are too old at `now_ms`, oldest first.
-    async fn sweep(&self, now_ms: i64) -> Result<Swept, ReadError> {
-        let (mut swept, fewest) = (Swept::default(), self.retention.fewest_days());
-        if fewest >= STREAM_DAYS {
+    async fn sweep(&self, now_ms: i64) -> Result<Swept, RemoveError> {
+        let mut swept = Swept::default();
+        if !self.retention.is_limited() {
             return Ok(swept);
         }
         let (bounds, scope) = (self.letters.bounds().await?, LetterScope::default());
@@ -108,13 +119,7 @@ impl RetentionSweeper {
         while let Some(from) = next.filter(|from| *from <= bounds.last) {
             let range = LetterRange { from, to: bounds.last };
             let batch = self.letters.read(range, &scope, BATCH).await?;
-            for letter in &batch.letters {
-                if age_ms(letter, now_ms) <= i64::from(fewest).saturating_mul(DAY_MS) {
-                    return Ok(swept);
-                }
-                if !self.is_too_old(letter, now_ms) {
-                    continue;
-                }
+            for letter in batch.letters.iter().filter(|letter| self.is_too_old(letter, now_ms)) {
                 if swept.removed >= REMOVED_MAX {
                     swept.left += 1;
                     continue;
@@ -132,40 +137,47 @@ impl RetentionSweeper {
 
     /// Whether a letter has a body that may not be kept any longer.
     fn is_too_old(&self, letter: &StoredLetter, now_ms: i64) -> bool {
-        let days = self.retention.days_of(letter.installation().as_deref());
-        letter.body_bytes > 0 && age_ms(letter, now_ms) > i64::from(days).saturating_mul(DAY_MS)
+        let age_ms = now_ms.saturating_sub(letter.id.0.stored_ms);
+        let is_over = |days: u32| age_ms > i64::from(days).saturating_mul(DAY_MS);
+        letter.body_bytes > 0 && self.retention.days_of(letter).is_some_and(is_over)
     }
 
-    async fn remove(&self, letter: &StoredLetter) -> Result<bool, ReadError> {
-        if let Some(log) = &self.log {
-            record_removed(&**log, letter, RemovalReason::Expired).await;
-        }
-        let is_removed = self.letters.delete(letter.id).await?;
+    async fn remove(&self, letter: &StoredLetter) -> Result<bool, RemoveError> {
+        let (letters, log) = (&*self.letters, self.log.as_deref());
+        let is_removed = redrive::remove(letters, log, letter.id, RemovalReason::Expired).await?;
         metrics::bodies_removed("retention", u64::from(is_removed));
         Ok(is_removed)
     }
-}
-
-fn age_ms(letter: &StoredLetter, now_ms: i64) -> i64 {
-    now_ms.saturating_sub(letter.id.0.stored_ms)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::recovery::redrive::LetterKind;
-    use crate::recovery::redrive::testing::{MemoryLetters, letter};
+    use crate::recovery::redrive::testing::{MemoryLetters, MemoryLog, delivery_letter, letter};
 
-    /// Days of the installation `i0`; others have 30.
+    /// Days of the installation `i0`; others have 30, and `unreadable` is not known.
     struct Days(u32);
 
     impl BodyRetention for Days {
-        fn days_of(&self, installation: Option<&str>) -> u32 {
-            if installation == Some("i0") { self.0 } else { 30 }
+        fn wait_until_known(&self) -> BoxFuture<'_, ()> {
+            Box::pin(async {})
         }
 
-        fn fewest_days(&self) -> u32 {
-            self.0
+        fn changes(&self) -> u64 {
+            0
+        }
+
+        fn is_limited(&self) -> bool {
+            self.0 < STREAM_DAYS
+        }
+
+        fn days_of(&self, letter: &StoredLetter) -> Option<u32> {
+            match letter.installation().as_deref() {
+                Some("i0") => Some(self.0),
+                Some("unreadable") => None,
+                _ => Some(STREAM_DAYS),
+            }
         }
     }
 
@@ -198,5 +210,26 @@ mod tests {
         let letters = letters(4);
         letters.letters.lock().unwrap().get_mut(&2).unwrap().body_bytes = 0;
         assert_eq!(left_after(0, 10_000, &letters).await, [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn letter_whose_retention_is_not_known_stays() {
+        let kind = LetterKind::Delivery { app: "a".into(), installation: "unreadable".into() };
+        let letters = MemoryLetters::of([letter(1, kind, &[])]);
+        assert_eq!(left_after(0, 60 * DAY_MS, &letters).await, [1]);
+    }
+
+    #[tokio::test]
+    async fn removal_is_recorded_as_expired_and_only_if_the_letter_is_there() {
+        let letters = MemoryLetters::of([1, 2].map(|sequence| delivery_letter(sequence, "i0")));
+        // Another replica deletes it between the list and the removal.
+        letters.hidden.lock().unwrap().insert(2);
+        let log = Arc::<MemoryLog>::default();
+        let (port, record) = (Arc::clone(&letters) as _, Some(Arc::clone(&log) as _));
+        let sweeper = RetentionSweeper::new(port, Arc::new(Days(0)), record);
+        let swept = sweeper.sweep(10_000).await.unwrap();
+        assert_eq!(swept, Swept { removed: 1, left: 0 });
+        let whys: Vec<_> = log.deliveries().iter().map(|one| one["why"].clone()).collect();
+        assert_eq!(whys, ["expired"]);
     }
 }

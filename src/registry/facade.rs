@@ -258,6 +258,12 @@ impl Registry {
         self.context.state().installation(id)
     }
 
+    /// Returns how often the retention of bodies of an installation was changed.
+    #[must_use]
+    pub fn retention_changes(&self) -> u64 {
+        self.context.state().retention_changes()
+    }
+
     /// Returns the installation with this id, or whose id has this token.
     #[must_use]
     pub fn installation_by_id_or_token(&self, id: &str) -> Option<Arc<AppliedInstallation>> {

@@ -123,7 +123,7 @@ impl ParkedDeliveries {
             }
             Ok(Next::Erased(parked)) => {
                 self.dispatcher.record_erased();
-                let report = DeliveryReport::of_taken_away(&parked, RemovalReason::Erased);
+                let report = DeliveryReport::of_removal(&parked, RemovalReason::Erased);
                 // An event that is not matched yet is no delivery.
                 match parked.subscriptions.is_empty() {
                     true => report.outcome,

@@ -197,6 +197,26 @@ async fn site_is_removed_from_every_stream_and_others_stay() {
     router.kill().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letter_of_another_site_stays_although_its_installation_has_the_name_of_the_site() {
+    let (nats, sink) = (NatsServer::start().await, Sink::start().await);
+    let router = setup(&nats).start().await;
+    sink.answer("/dead", 404, None);
+    let app = router.provision("app-1", "site-1", "site-2", &sink.url("/dead")).await;
+    register(&app, json!({ "endpoint": "hook", "events": [EVENT_TYPE] })).await;
+    let (broker, context) = (nats.client().await, nats.context().await);
+    publish(&broker, "site-2", 1, ID).await;
+    until(&context, "SW_DLQ", 1).await;
+    let done = until_done(&router, &erase(&router, json!({ "site": "site-1" })).await).await;
+    assert_eq!(done["report"]["deadLetters"]["read"], 1, "{done}");
+    assert_eq!(done["report"]["deadLetters"]["matched"], 0, "{done}");
+    assert_eq!(count(&context, "SW_DLQ", |_| true).await, 1);
+    let done = until_done(&router, &erase(&router, json!({ "site": "site-2" })).await).await;
+    assert_eq!(done["report"]["deadLetters"]["removed"], 1, "{done}");
+    assert_eq!(count(&context, "SW_DLQ", |_| true).await, 0);
+    router.kill().await;
+}
+
 /// What an erasure removed is not missing.
 async fn assert_account_closes(router: &RouterProcess) {
     let account = router.get("/admin/v1/account").await.unwrap();

@@ -18,6 +18,7 @@ use crate::api::json::{insert_some, rfc3339};
 use crate::api::query_params::{self, QueryParams};
 use crate::api::state::{Shared, route};
 use crate::clock;
+use crate::delivery::RemovalReason;
 use crate::event::codec::names::{self, dead_letter, parked};
 use crate::recovery::redrive::{
     self, BadQuery, LetterId, LetterKind, LetterQuery, StoredLetter, newest_first,
@@ -113,7 +114,7 @@ async fn body(State(state): State<Shared>, PathId(id): PathId) -> Result<Respons
 async fn remove(State(state): State<Shared>, PathId(id): PathId) -> Result<StatusCode, ApiError> {
     let id = LetterId::parse(&id).ok_or(ApiError::NotFound)?;
     let log = state.recovery.log.as_deref();
-    if !redrive::remove(&*state.recovery.letters, log, id).await? {
+    if !redrive::remove(&*state.recovery.letters, log, id, RemovalReason::Operator).await? {
         return Err(ApiError::NotFound);
     }
     tracing::info!(%id, "dead letter deleted by an operator");

@@ -24,7 +24,10 @@ const NOT_COVERED: [(&str, &str); 4] = [
         "copies of the broker's disks and snapshots of its streams: delete them where they are",
     ),
     ("handlers", "what apps received: their owners erase it"),
-    ("registry", "installations, filters and tokens: change or delete them through their APIs"),
+    (
+        "registry",
+        "installations, filters and tokens, and the revisions of filters: change or delete them through their APIs",
+    ),
     ("source", "the site itself: its next events are stored again"),
 ];
 

@@ -138,7 +138,7 @@ impl DeliveryReport {
 
     /// Creates the report of a delivery that waited, or was dead, and that was removed.
     #[must_use]
-    pub fn of_taken_away(parked: &ParkedDelivery, reason: RemovalReason) -> Self {
+    pub fn of_removal(parked: &ParkedDelivery, reason: RemovalReason) -> Self {
         Self::of_parked(parked, DeliveryOutcome::Removed(reason), None)
     }
 

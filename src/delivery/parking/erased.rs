@@ -42,15 +42,19 @@ pub fn erased_bytes(headers: &impl HeaderLookup) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::{Arc, Mutex};
 
+    use bytes::Bytes;
+    use futures_util::future::BoxFuture;
     use jiff::Timestamp;
 
     use super::*;
-    use crate::delivery::DeliveryReport;
     use crate::delivery::model::{JobOrigin, ParkReason, RemovalReason};
     use crate::delivery::parking::{ParkedDelivery, ParkedRecord};
     use crate::delivery::testing::{delivery_to, function};
+    use crate::delivery::{
+        DeliveryLog, DeliveryReport, LogCollector, LogMessage, Origin, RecordSource,
+    };
     use crate::event::codec::HeaderList;
 
     struct Map(HeaderList);
@@ -82,8 +86,39 @@ mod tests {
             (erased.id.clone(), erased.progress().stored_ms),
             (whole.id.clone(), whole.progress().stored_ms)
         );
-        let report = |parked| DeliveryReport::of_taken_away(parked, RemovalReason::Erased);
+        let report = |parked| DeliveryReport::of_removal(parked, RemovalReason::Erased);
         assert_eq!(report(&erased), report(&whole));
         assert!(report(&erased).replay.is_some());
+    }
+    /// A log that keeps the body of its last record.
+    #[derive(Default)]
+    struct LastRecord(Mutex<Bytes>);
+
+    impl DeliveryLog for LastRecord {
+        fn router(&self) -> &str {
+            "r1"
+        }
+
+        fn store(&self, message: LogMessage) -> BoxFuture<'_, ()> {
+            *self.0.lock().unwrap() = message.body;
+            Box::pin(async {})
+        }
+    }
+
+    #[tokio::test]
+    async fn erased_record_is_logged_as_removed_from_the_parked_ones() {
+        let delivery = delivery_to("inst-1", function("f"), "e1");
+        let record = ParkedRecord::of(&delivery, Timestamp::UNIX_EPOCH, ParkReason::Backoff);
+        let kept = record.headers.into_iter().filter(|(name, _)| is_kept_when_erased(name));
+        let parked = ParkedDelivery::read(&Map(kept.collect()), Bytes::new()).unwrap();
+        let (log, source) = (LastRecord::default(), RecordSource::Parked);
+        let origin = Origin { source, stored_ms: None, delivery_count: 1 };
+        let collector = LogCollector::new(Some(&log), parked.event(), origin);
+        collector.add(DeliveryReport::of_removal(&parked, RemovalReason::Erased)).await;
+        collector.store().await;
+        let stored: serde_json::Value = serde_json::from_slice(&log.0.lock().unwrap()).unwrap();
+        let delivery = &stored["deliveries"][0];
+        let said = ["installation", "from", "outcome", "why"].map(|name| delivery[name].clone());
+        assert_eq!(said, ["inst-1", "parked", "removed", "erased"]);
     }
 }

@@ -146,7 +146,9 @@ fn event_id<'m>(
     Ok(Some(Cow::Borrowed(own.unwrap_or(id))))
 }
 
-fn is_structured(content_type: &str) -> bool {
+/// Whether a media type is that of a structured CloudEvents document.
+#[must_use]
+pub fn is_structured(content_type: &str) -> bool {
     let prefix = "application/cloudevents";
     content_type.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }

@@ -14,7 +14,7 @@ mod headers;
 pub mod names;
 
 pub(super) use attributes::AttributeMode;
-pub use attributes::{AddressAttributes, Attributes};
+pub use attributes::{AddressAttributes, Attributes, is_structured};
 pub use format::{EnvelopeFormat, event_headers, forwarded_headers};
 pub use headers::{
     HeaderList, HeaderLookup, InvalidHeader, decoded, encoded, optional, parsed, required,

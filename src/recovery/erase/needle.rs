@@ -13,18 +13,16 @@ const MENTION: &str = "accountid:";
 
 /// An id to search for.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Needle(Box<str>);
+pub(super) struct Needle(Box<str>);
 
 impl Needle {
     /// Searches for `id`, which is not empty.
-    #[must_use]
-    pub fn new(id: &str) -> Self {
+    pub(super) fn new(id: &str) -> Self {
         Self(id.into())
     }
 
     /// Whether the id is somewhere in `bytes` as a whole: a value, a key, or a word of a text.
-    #[must_use]
-    pub fn is_in(&self, bytes: &[u8]) -> bool {
+    pub(super) fn is_in(&self, bytes: &[u8]) -> bool {
         let mut text = String::from_utf8_lossy(bytes);
         for layer in 1..=LAYERS_MAX {
             let is_last = layer == LAYERS_MAX || !text.contains('\\');

@@ -16,8 +16,12 @@ pub enum KeptReason {
     InFlight,
     /// The stream forbids deletions.
     DenyDelete,
+    /// The message does not say of which site it is.
+    UnknownSite,
     /// A document of the registry, which has commands of its own.
     Registry,
+    /// A revision of a module, which is part of the history of its document.
+    Revisions,
 }
 
 /// What was found in one store: `matched` is the sum of what follows it, except for what the job has not
@@ -27,13 +31,14 @@ pub enum KeptReason {
 pub struct StoreReport {
     /// Messages that were read.
     pub read: u64,
-    /// Messages that belong to the erasure.
+    /// Messages that belong to the erasure, or may belong to it.
     pub matched: u64,
     /// Removed.
     pub removed: u64,
     /// Kept without the parts that name the account.
     pub body_removed: u64,
-    /// Not there any more when they were to be removed, or removed by a step that was interrupted.
+    /// Not there any more when they were to be removed, or when the job looked for them again: acknowledged,
+    /// expired, or removed by a step that was interrupted.
     pub left: u64,
     /// Kept, by reason. What the job waits for is here as well.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::recovery::jobs::{BadRate, JobKind, JobRate, NewJob};
 
 /// Removals per second if the request names no rate.
-pub const RATE_DEFAULT: u64 = 500;
+const RATE_DEFAULT: u64 = 500;
 /// Fewest characters of an account id: shorter texts are words of the texts of others.
 const ACCOUNT_CHARS_MIN: usize = 8;
 /// Most characters of an account id.
@@ -78,16 +78,16 @@ impl EraseSubject {
 /// The request of an erasure, which its document keeps. It has no account id, only the hash of it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct EraseRequest {
+pub(super) struct EraseRequest {
     /// The site.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub site: Option<String>,
+    pub(super) site: Option<String>,
     /// SHA-256 of the account id, in hex.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub account_id_sha256: Option<String>,
+    pub(super) account_id_sha256: Option<String>,
     /// Whether it only counts.
     #[serde(default)]
-    pub dry_run: bool,
+    pub(super) dry_run: bool,
 }
 
 /// What a document keeps until its job ends.

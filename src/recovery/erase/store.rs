@@ -22,12 +22,14 @@ pub enum ErasedStore {
     Log,
     /// The registry, which is only read.
     Registry,
+    /// The revisions of modules, which are only read.
+    Revisions,
 }
 
 impl ErasedStore {
     /// All of them, in order.
-    pub const ALL: [Self; 5] =
-        [Self::Events, Self::Parked, Self::DeadLetters, Self::Log, Self::Registry];
+    pub const ALL: [Self; 6] =
+        [Self::Events, Self::Parked, Self::DeadLetters, Self::Log, Self::Registry, Self::Revisions];
 }
 
 /// What a store has.
@@ -85,7 +87,7 @@ pub enum ClearedRecord {
     /// It fired: its delivery is attempted, or will be at once.
     InFlight,
     /// There is none at this position any more.
-    Gone,
+    Absent,
 }
 
 /// Reads the streams, and removes from them.
@@ -96,7 +98,8 @@ pub trait ErasableStreams: Send + Sync {
     /// The broker does not answer.
     fn bounds(&self, store: ErasedStore) -> BoxFuture<'_, Result<Option<StoreBounds>, ReadError>>;
 
-    /// Returns at most `max` messages of a range; where subjects name sites, only those of `site`.
+    /// Returns at most `max` messages of a range; where subjects name sites, only those whose subject has the
+    /// token of `site`. A server may answer that lags behind the leader of the stream.
     ///
     /// # Errors
     /// The broker does not answer.
@@ -108,7 +111,7 @@ pub trait ErasableStreams: Send + Sync {
         max: usize,
     ) -> BoxFuture<'a, Result<StoredBatch, ReadError>>;
 
-    /// Returns a message; none if there is none at this position.
+    /// Returns a message as the leader of the stream has it; none if there is none at this position.
     ///
     /// # Errors
     /// The broker does not answer.
@@ -125,33 +128,34 @@ pub trait ErasableStreams: Send + Sync {
     /// The broker does not answer.
     fn acknowledged(&self) -> BoxFuture<'_, Result<u64, ReadError>>;
 
-    /// Deletes a message and overwrites it; returns whether there was one at this position.
+    /// Deletes a message that [`ErasableStreams::get`] returned, and overwrites it; returns whether it was still
+    /// there.
     ///
     /// # Errors
     /// The broker does not answer; the message may be deleted nevertheless.
-    fn remove(
-        &self,
+    fn remove<'a>(
+        &'a self,
         store: ErasedStore,
-        position: StreamPosition,
-    ) -> BoxFuture<'_, Result<bool, ReadError>>;
+        message: &'a StoredMessage,
+    ) -> BoxFuture<'a, Result<bool, ReadError>>;
 
     /// Replaces a parked record that waits by one without body that is due now.
     ///
     /// # Errors
     /// The broker does not answer; the record may be replaced nevertheless.
-    fn clear_parked(
-        &self,
-        position: StreamPosition,
-    ) -> BoxFuture<'_, Result<ClearedRecord, ReadError>>;
+    fn clear_parked<'a>(
+        &'a self,
+        record: &'a StoredMessage,
+    ) -> BoxFuture<'a, Result<ClearedRecord, ReadError>>;
 
-    /// Stores `body` as a record of the delivery log in place of the one at a position, under an id of
-    /// `job` and the position, and removes that one; returns whether there was one.
+    /// Stores `body` as a record of the delivery log in place of `record`, under an id of `job` and its
+    /// position, and removes `record`; returns whether it was still there.
     ///
     /// # Errors
     /// The broker does not answer; the copy may be stored nevertheless.
     fn replace_record<'a>(
         &'a self,
-        position: StreamPosition,
+        record: &'a StoredMessage,
         body: Bytes,
         job: &'a str,
     ) -> BoxFuture<'a, Result<bool, ReadError>>;

@@ -1,5 +1,6 @@
 //! Executes erasures: finds messages, saves which, and removes them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -7,15 +8,17 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
 
 use super::cut::without_texts;
-use super::progress::{Followed, Handled, Progress};
+use super::progress::{AfterStore, Handled, Progress, REPUBLISHED_MAX};
 use super::request::{ErasePrivate, EraseRequest, EraseSubject};
-use super::selection::{Wanted, event_sequence};
-use super::store::{ClearedRecord, ErasableStreams, ErasedStore, SequenceRange};
+use super::selection::{Belongs, Wanted, event_sequence, is_republished};
+use super::store::{ClearedRecord, ErasableStreams, ErasedStore, SequenceRange, StoredMessage};
 use crate::clock;
 use crate::delivery::{DeliveryLog, LogMessage, RemovalReason, StreamPosition};
+use crate::event::codec::HeaderLookup;
+use crate::event::codec::names;
 use crate::recovery::jobs::{Job, JobCounts, JobFailure, JobKind, JobStep, JobWork};
 use crate::recovery::metrics;
-use crate::recovery::redrive::{DeadLetters, LetterId, ReadError, record_removed};
+use crate::recovery::redrive::{self, DeadLetters, LetterId, ReadError};
 
 /// Messages of one read. The broker ends a read at 4 MiB.
 const BATCH: usize = 500;
@@ -25,6 +28,9 @@ const PENDING_MAX: usize = 1_000;
 const ACTIONS_MAX: usize = 16;
 /// Messages of a step that are removed at once.
 const CONCURRENT_MAX: usize = 16;
+/// Stores that have something of each event.
+const OF_EVENTS: [ErasedStore; 3] =
+    [ErasedStore::Parked, ErasedStore::DeadLetters, ErasedStore::Log];
 
 /// Removes what is stored of an account or a site.
 pub struct EraseWork {
@@ -35,9 +41,9 @@ pub struct EraseWork {
 }
 
 /// What an action did.
-enum Done {
-    /// It read, or went on to the next store.
-    Looked,
+enum ActionOutcome {
+    /// It read, or began or ended a store.
+    Read,
     /// It found messages, which are to be saved before they are removed.
     Found,
     /// It handled so many messages.
@@ -45,7 +51,7 @@ enum Done {
     /// There is nothing to do until later.
     Paused,
     /// The job is done.
-    All,
+    Finished,
 }
 
 /// What a step needs to know of its job.
@@ -82,11 +88,11 @@ impl EraseWork {
         let before = progress.totals();
         let (mut handed_over, mut is_done) = (0, false);
         for _ in 0..ACTIONS_MAX {
-            match self.act(&task, &mut progress, max).await.map_err(later)? {
-                Done::Looked => continue,
-                Done::Found | Done::Paused => {}
-                Done::Handled(handled) => handed_over = handled,
-                Done::All => is_done = true,
+            match self.act(&task, &mut progress, max).await? {
+                ActionOutcome::Read => continue,
+                ActionOutcome::Found | ActionOutcome::Paused => {}
+                ActionOutcome::Handled(handled) => handed_over = handled,
+                ActionOutcome::Finished => is_done = true,
             }
             break;
         }
@@ -100,35 +106,70 @@ impl EraseWork {
         task: &Task<'_>,
         progress: &mut Progress,
         max: u32,
-    ) -> Result<Done, ReadError> {
+    ) -> Result<ActionOutcome, JobFailure> {
         if !progress.pending.is_empty() {
-            return self.remove_pending(task, progress, max).await;
+            return self.remove_pending(task, progress, max).await.map_err(later);
         }
         let Some(next) = progress.next else {
-            let bounds = self.streams.bounds(progress.store).await?;
-            progress.open(bounds);
-            return Ok(Done::Looked);
+            self.open(progress).await.map_err(later)?;
+            return Ok(ActionOutcome::Read);
         };
         if next > progress.end {
             return Ok(match progress.close(clock::broker_now_ms(), task.dry_run) {
-                Followed::Store => Done::Looked,
-                Followed::Pass => Done::Paused,
-                Followed::End => Done::All,
+                AfterStore::NextStore => ActionOutcome::Read,
+                AfterStore::NextPass => ActionOutcome::Paused,
+                AfterStore::End => ActionOutcome::Finished,
             });
         }
-        let (store, range) = (progress.store, SequenceRange { from: next, to: progress.end });
-        let batch = self.streams.read(store, range, task.wanted.site(), BATCH).await?;
+        self.read(task, progress, next).await
+    }
+
+    /// Begins a store.
+    async fn open(&self, progress: &mut Progress) -> Result<(), ReadError> {
+        if progress.is_at_start() {
+            let mut last = BTreeMap::new();
+            for store in OF_EVENTS {
+                last.insert(store, self.streams.bounds(store).await?.unwrap_or_default().last);
+            }
+            progress.begin_pass(&last);
+        }
+        let acknowledged = match progress.store {
+            ErasedStore::Events => self.streams.acknowledged().await?,
+            _ => 0,
+        };
+        progress.open(self.streams.bounds(progress.store).await?, acknowledged);
+        Ok(())
+    }
+
+    /// Reads messages of the present store and notes those that belong to the erasure.
+    async fn read(
+        &self,
+        task: &Task<'_>,
+        progress: &mut Progress,
+        from: u64,
+    ) -> Result<ActionOutcome, JobFailure> {
+        let (store, range) = (progress.store, SequenceRange { from, to: progress.end });
+        let batch = self.streams.read(store, range, task.wanted.site(), BATCH).await;
+        let batch = batch.map_err(later)?;
         for message in &batch.messages {
-            let is_selected = task.wanted.selects(store, message)
-                && progress
-                    .is_old_enough(message.position.stored_ms, || event_sequence(store, message));
-            progress.read(message.position, is_selected, task.dry_run);
+            let (mut belongs, mut event) = (task.wanted.selects(store, message), None);
+            if belongs != Belongs::No {
+                event = event_sequence(store, message);
+                if store == ErasedStore::Events && is_republished(message) {
+                    note_republished(progress, message.position.sequence)?;
+                }
+                if !progress.is_old_enough(message.position.stored_ms, event) {
+                    belongs = Belongs::No;
+                }
+            }
+            progress.read(message.position, belongs, event, task.dry_run);
             if progress.pending.len() >= PENDING_MAX {
-                return Ok(Done::Found);
+                return Ok(ActionOutcome::Found);
             }
         }
         progress.next = Some(batch.next.unwrap_or(progress.end.saturating_add(1)));
-        Ok(if progress.pending.is_empty() { Done::Looked } else { Done::Found })
+        let is_found = !progress.pending.is_empty();
+        Ok(if is_found { ActionOutcome::Found } else { ActionOutcome::Read })
     }
 
     /// Removes the first messages that were found.
@@ -137,110 +178,145 @@ impl EraseWork {
         task: &Task<'_>,
         progress: &mut Progress,
         max: u32,
-    ) -> Result<Done, ReadError> {
-        let store = progress.store;
-        let acknowledged = match store {
-            ErasedStore::Events => self.streams.acknowledged().await?,
-            _ => 0,
-        };
+    ) -> Result<ActionOutcome, ReadError> {
         let max = usize::try_from(max).unwrap_or(usize::MAX);
         let pending = progress.pending.iter().take(max);
-        let pending = pending.map(|(sequence, stored_ms)| StreamPosition {
-            sequence: *sequence,
-            stored_ms: *stored_ms,
-        });
-        let pending: Vec<StreamPosition> = pending.collect();
-        if store == ErasedStore::Log {
-            self.record_erased(&pending).await?;
-        }
-        let removals: Vec<_> = pending
-            .into_iter()
-            .map(|position| async move {
-                match store {
-                    ErasedStore::Events if position.sequence > acknowledged => Ok(Handled::Waits),
-                    ErasedStore::Events => self.remove(store, position).await,
-                    ErasedStore::Parked => self.clear_parked(position).await,
-                    ErasedStore::DeadLetters => self.remove_letter(position).await,
-                    ErasedStore::Log => self.remove_record(task, position).await,
-                    // Never pending.
-                    ErasedStore::Registry => Ok(Handled::Left),
-                }
-            })
-            .collect();
-        let handled: Vec<Result<Handled, ReadError>> =
-            stream::iter(removals).buffered(CONCURRENT_MAX).collect().await;
-        let handled: Vec<Handled> = handled.into_iter().collect::<Result<_, _>>()?;
+        let pending: Vec<StreamPosition> = pending.map(|one| one.position()).collect();
+        let handled = match progress.store {
+            ErasedStore::Log => self.remove_records(task, &pending).await?,
+            store => self.remove_each(task, store, &pending).await?,
+        };
         let is_removed = |one: &&Handled| matches!(one, Handled::Removed | Handled::BodyRemoved);
         metrics::bodies_removed("erased", handled.iter().filter(is_removed).count() as u64);
         progress.handle(&handled);
-        Ok(Done::Handled(u32::try_from(handled.len()).unwrap_or(u32::MAX)))
+        Ok(ActionOutcome::Handled(u32::try_from(handled.len()).unwrap_or(u32::MAX)))
     }
 
-    /// Records which records of the log are about to be removed or replaced, so that the account does not
-    /// miss their numbers. What is not removed after all is only not missed later.
-    async fn record_erased(&self, pending: &[StreamPosition]) -> Result<(), ReadError> {
-        let Some(log) = &self.log else { return Ok(()) };
-        // Collected first, as the compiler cannot prove that the closure is general enough for a boxed future.
-        let reads = pending.iter().map(|position| self.streams.get(ErasedStore::Log, *position));
-        let reads: Vec<_> = reads.collect();
-        let read: Vec<_> = stream::iter(reads).buffered(CONCURRENT_MAX).try_collect().await?;
-        let headers = read.iter().flatten().flat_map(|record| &record.headers);
-        let ids = headers.filter(|(name, _)| name.eq_ignore_ascii_case("Nats-Msg-Id"));
-        let ids: Vec<&str> = ids.map(|(_, id)| &**id).collect();
-        if !ids.is_empty() {
-            log.store(LogMessage::of_erased(log.router(), &ids, clock::broker_now())).await;
-        }
-        Ok(())
-    }
-
-    async fn remove(
+    /// Removes messages of a store, a few at once.
+    async fn remove_each(
         &self,
+        task: &Task<'_>,
+        store: ErasedStore,
+        positions: &[StreamPosition],
+    ) -> Result<Vec<Handled>, ReadError> {
+        let acknowledged = match store {
+            ErasedStore::Events => self.streams.acknowledged().await?,
+            _ => u64::MAX,
+        };
+        // Collected first, as the compiler cannot prove that the closure is general enough for a boxed future.
+        let removals: Vec<_> = positions
+            .iter()
+            .map(|position| async move {
+                match store {
+                    _ if position.sequence > acknowledged => Ok(Handled::Waits),
+                    ErasedStore::DeadLetters => self.remove_letter(task, *position).await,
+                    _ => self.remove_message(task, store, *position).await,
+                }
+            })
+            .collect();
+        stream::iter(removals).buffered(CONCURRENT_MAX).try_collect().await
+    }
+
+    /// Removes a message, if it belongs to the erasure as the leader of the stream has it.
+    async fn remove_message(
+        &self,
+        task: &Task<'_>,
         store: ErasedStore,
         position: StreamPosition,
     ) -> Result<Handled, ReadError> {
-        let is_removed = self.streams.remove(store, position).await?;
-        Ok(if is_removed { Handled::Removed } else { Handled::Left })
-    }
-
-    async fn clear_parked(&self, position: StreamPosition) -> Result<Handled, ReadError> {
-        Ok(match self.streams.clear_parked(position).await? {
+        let Some(message) = self.find(task, store, position).await? else {
+            return Ok(Handled::Absent);
+        };
+        if store != ErasedStore::Parked {
+            return Ok(removed_or_absent(self.streams.remove(store, &message).await?));
+        }
+        Ok(match self.streams.clear_parked(&message).await? {
             ClearedRecord::Replaced => Handled::Removed,
             ClearedRecord::InFlight => Handled::Waits,
-            ClearedRecord::Gone => Handled::Left,
+            ClearedRecord::Absent => Handled::Absent,
         })
     }
 
-    /// Records that the delivery of a letter is removed, then deletes the letter. A step that is repeated
-    /// may record it twice, as the log records the deliveries of an event twice that is redelivered.
-    async fn remove_letter(&self, position: StreamPosition) -> Result<Handled, ReadError> {
-        let id = LetterId(position);
-        let Some(letter) = self.letters.get(id).await? else { return Ok(Handled::Left) };
-        if let Some(log) = &self.log {
-            record_removed(&**log, &letter, RemovalReason::Erased).await;
+    /// Returns a message, as the leader of the stream has it; none if there is none that belongs to the erasure.
+    async fn find(
+        &self,
+        task: &Task<'_>,
+        store: ErasedStore,
+        position: StreamPosition,
+    ) -> Result<Option<StoredMessage>, ReadError> {
+        let found = self.streams.get(store, position).await?;
+        Ok(found.filter(|message| task.wanted.selects(store, message) == Belongs::Yes))
+    }
+
+    /// Removes a letter, and records that its delivery is removed.
+    async fn remove_letter(
+        &self,
+        task: &Task<'_>,
+        position: StreamPosition,
+    ) -> Result<Handled, ReadError> {
+        let (letters, log) = (&*self.letters, self.log.as_deref());
+        let removed =
+            redrive::remove(letters, log, LetterId(position), RemovalReason::Erased).await;
+        if removed.map_err(|error| ReadError(error.to_string()))? {
+            return Ok(Handled::Removed);
         }
-        let is_removed = self.letters.delete(id).await?;
-        Ok(if is_removed { Handled::Removed } else { Handled::Left })
+        // It may be one of a form that this release does not read as a letter.
+        self.remove_message(task, ErasedStore::DeadLetters, position).await
+    }
+
+    /// Removes records of the log, or what handlers said of an account in them. Before, it records which, so that
+    /// the account does not miss their numbers. What is not removed after all is only not missed later.
+    async fn remove_records(
+        &self,
+        task: &Task<'_>,
+        positions: &[StreamPosition],
+    ) -> Result<Vec<Handled>, ReadError> {
+        let store = ErasedStore::Log;
+        let reads: Vec<_> = positions.iter().map(|one| self.find(task, store, *one)).collect();
+        let records: Vec<Option<StoredMessage>> =
+            stream::iter(reads).buffered(CONCURRENT_MAX).try_collect().await?;
+        let ids = records.iter().flatten().filter_map(|record| record.get(names::MESSAGE_ID));
+        let ids: Vec<&str> = ids.collect();
+        if let (false, Some(log)) = (ids.is_empty(), &self.log) {
+            log.store(LogMessage::of_erased(log.router(), &ids, clock::broker_now())).await;
+        }
+        let removals: Vec<_> =
+            records.iter().map(|record| self.remove_record(task, record.as_ref())).collect();
+        stream::iter(removals).buffered(CONCURRENT_MAX).try_collect().await
     }
 
     /// Cuts what handlers said of an account out of a record; otherwise removes it.
     async fn remove_record(
         &self,
         task: &Task<'_>,
-        position: StreamPosition,
+        record: Option<&StoredMessage>,
     ) -> Result<Handled, ReadError> {
-        let store = ErasedStore::Log;
-        let Some(account) = task.wanted.account() else {
-            return self.remove(store, position).await;
-        };
-        let Some(record) = self.streams.get(store, position).await? else {
-            return Ok(Handled::Left);
-        };
-        let Some(cut) = without_texts(&record.body, account, position.stored_ms) else {
-            return self.remove(store, position).await;
-        };
-        let is_replaced = self.streams.replace_record(position, cut, task.job).await?;
-        Ok(if is_replaced { Handled::BodyRemoved } else { Handled::Left })
+        let Some(record) = record else { return Ok(Handled::Absent) };
+        let cut = task
+            .wanted
+            .account()
+            .and_then(|account| without_texts(&record.body, account, record.position.stored_ms));
+        match cut {
+            None => Ok(removed_or_absent(self.streams.remove(ErasedStore::Log, record).await?)),
+            Some(cut) => {
+                let is_replaced = self.streams.replace_record(record, cut, task.job).await?;
+                Ok(if is_replaced { Handled::BodyRemoved } else { Handled::Absent })
+            }
+        }
     }
+}
+
+fn removed_or_absent(is_removed: bool) -> Handled {
+    if is_removed { Handled::Removed } else { Handled::Absent }
+}
+
+fn note_republished(progress: &mut Progress, event: u64) -> Result<(), JobFailure> {
+    if progress.note_republished(event) {
+        return Ok(());
+    }
+    Err(JobFailure::Never(format!(
+        "redrives published more than {REPUBLISHED_MAX} events of it again during the erasure: end them, then erase again"
+    )))
 }
 
 fn task_of(job: &Job) -> Result<Task<'_>, JobFailure> {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::delivery::StreamPosition;
+use crate::domain::token;
 use crate::event::codec::names::{self, dead_letter, parked};
 use crate::event::codec::{HeaderLookup, decoded};
 
@@ -126,16 +127,42 @@ impl StoredLetter {
         self.text(names::EVENT_SITE).or(from_subject)
     }
 
+    /// Whether the event is of the site `id`. The token of the subject decides only if the letter has no id: an id
+    /// may be the token of another one.
+    #[must_use]
+    pub fn is_of_site(&self, id: &str) -> bool {
+        match (self.text(names::EVENT_SITE), &self.kind) {
+            (Some(site), _) => site == id,
+            (None, LetterKind::Event { site }) => **site == *token(id),
+            (None, LetterKind::Delivery { .. } | LetterKind::Record) => false,
+        }
+    }
+
     /// Returns the installation: its id, or the token of its id if only that is known.
     #[must_use]
     pub fn installation(&self) -> Option<Cow<'_, str>> {
         let LetterKind::Delivery { installation, .. } = &self.kind else { return None };
+        Some(self.installation_id().unwrap_or(Cow::Borrowed(installation)))
+    }
+
+    /// Returns the id of the installation; none if the letter has only the token of it.
+    #[must_use]
+    pub fn installation_id(&self) -> Option<Cow<'_, str>> {
         let from_subscription = self.subscription().and_then(|id| {
             let (installation, _) = id.rsplit_once('/')?;
             Some(Cow::Owned(installation.to_owned()))
         });
-        let named = from_subscription.or_else(|| self.text(parked::INSTALLATION));
-        Some(named.unwrap_or(Cow::Borrowed(installation)))
+        from_subscription.or_else(|| self.text(parked::INSTALLATION))
+    }
+
+    /// Whether the delivery is of the installation `id`; see [`StoredLetter::is_of_site`].
+    #[must_use]
+    pub fn is_of_installation(&self, id: &str) -> bool {
+        match (&self.kind, self.installation_id()) {
+            (LetterKind::Delivery { .. }, Some(installation)) => installation == id,
+            (LetterKind::Delivery { installation, .. }, None) => **installation == *token(id),
+            (LetterKind::Event { .. } | LetterKind::Record, _) => false,
+        }
     }
 
     /// Returns the subscription of a delivery, `<installation>/<key>`.

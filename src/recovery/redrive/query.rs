@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::letter::{LetterKind, StoredLetter};
+use super::letter::StoredLetter;
 use crate::delivery::DeadLetterReason;
 use crate::domain::{SubscriptionId, token};
 
@@ -102,22 +102,11 @@ impl LetterQuery {
     /// Whether it selects a letter.
     #[must_use]
     pub fn selects(&self, letter: &StoredLetter) -> bool {
-        self.site.as_ref().is_none_or(|site| has_site(letter, site))
-            && self.installation.as_ref().is_none_or(|id| has_installation(letter, id))
+        self.site.as_ref().is_none_or(|site| letter.is_of_site(site))
+            && self.installation.as_ref().is_none_or(|id| letter.is_of_installation(id))
             && self.subscription.as_ref().is_none_or(|id| letter.is_for(id))
             && self.reason.as_ref().is_none_or(|reason| has_reason(&letter.reason(), reason))
             && self.since_ms().is_none_or(|since_ms| letter.id.0.stored_ms >= since_ms)
-    }
-}
-
-fn has_site(letter: &StoredLetter, wanted: &str) -> bool {
-    letter.site().is_some_and(|site| site == wanted || site == token(wanted))
-}
-
-fn has_installation(letter: &StoredLetter, wanted: &str) -> bool {
-    match &letter.kind {
-        LetterKind::Delivery { installation, .. } => **installation == *token(wanted),
-        LetterKind::Event { .. } | LetterKind::Record => false,
     }
 }
 

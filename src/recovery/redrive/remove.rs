@@ -1,5 +1,4 @@
-//! Deletes a dead letter for an operator, and records that a delivery whose letter is deleted is not
-//! repeated.
+//! Deletes a dead letter for an operator, an erasure or a retention, and records that its delivery is removed.
 
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use crate::delivery::{
 };
 use crate::domain::{AppId, InstallationId};
 
-/// How long a request waits until the record is stored.
+/// How long a removal waits until its record is stored.
 const RECORD_MAX: Duration = Duration::from_secs(5);
 
 /// Why a letter is not deleted.
@@ -27,8 +26,9 @@ pub enum RemoveError {
     NotRecorded,
 }
 
-/// Deletes a letter; returns whether there was one with this id. The record that its delivery is removed
-/// is stored before: a crash in between leaves the letter, which then still counts as dead.
+/// Deletes a letter; returns whether there was one with this id. If the leader of the stream has it, the record
+/// that its delivery is removed is stored before: a crash in between leaves the letter, which then still counts as
+/// dead. Without `log` nothing is recorded.
 ///
 /// # Errors
 /// The broker does not answer. The letter stays, or is deleted nevertheless.
@@ -36,11 +36,11 @@ pub async fn remove(
     letters: &dyn DeadLetters,
     log: Option<&dyn DeliveryLog>,
     id: LetterId,
+    reason: RemovalReason,
 ) -> Result<bool, RemoveError> {
-    let Some(letter) = letters.get(id).await? else { return Ok(false) };
     if let Some(log) = log {
-        let recorded = record_removed(log, &letter, RemovalReason::Operator);
-        let recorded = tokio::time::timeout(RECORD_MAX, recorded).await;
+        let Some(letter) = letters.get(id).await? else { return Ok(false) };
+        let recorded = tokio::time::timeout(RECORD_MAX, record(log, &letter, reason)).await;
         recorded.map_err(|_| RemoveError::NotRecorded)?;
     }
     Ok(letters.delete(id).await?)
@@ -48,10 +48,10 @@ pub async fn remove(
 
 /// Records that the delivery of a letter is removed; completes once the record is stored. Letters of
 /// events have no delivery. What is done again after a crash may be recorded twice.
-pub async fn record_removed(log: &dyn DeliveryLog, letter: &StoredLetter, reason: RemovalReason) {
+async fn record(log: &dyn DeliveryLog, letter: &StoredLetter, reason: RemovalReason) {
     let Some(parked) = delivery_of(letter) else { return };
     let collector = LogCollector::new(Some(log), parked.event(), Origin::dead_letter(letter));
-    collector.add(DeliveryReport::of_taken_away(&parked, reason)).await;
+    collector.add(DeliveryReport::of_removal(&parked, reason)).await;
     collector.store().await;
 }
 

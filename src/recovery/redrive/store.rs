@@ -6,6 +6,9 @@ use thiserror::Error;
 use super::letter::{LetterId, StoredLetter};
 use super::query::LetterScope;
 
+/// Start of the message ids of events that a redrive published again.
+pub const REPUBLISHED_PREFIX: &str = "redrive/";
+
 /// The broker does not answer; one sentence.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 #[error("{0}")]
@@ -57,7 +60,7 @@ pub trait DeadLetters: Send + Sync {
     /// The broker does not answer.
     fn bounds(&self) -> BoxFuture<'_, Result<StreamBounds, ReadError>>;
 
-    /// Returns a letter with its body; none if there is none with this id.
+    /// Returns a letter with its body, as the leader of the stream has it; none if there is none with this id.
     ///
     /// # Errors
     /// The broker does not answer.
@@ -80,8 +83,8 @@ pub trait DeadLetters: Send + Sync {
     /// The broker does not answer; the letter may be deleted nevertheless.
     fn delete(&self, id: LetterId) -> BoxFuture<'_, Result<bool, ReadError>>;
 
-    /// Publishes the event of a letter to the event stream again, under an id of `job` and the letter,
-    /// so that it is no repetition of the event that was dead-lettered, and deletes the letter.
+    /// Publishes the event of a letter to the event stream again, under an id of [`REPUBLISHED_PREFIX`], `job` and
+    /// the letter, so that it is no repetition of the event that was dead-lettered, and deletes the letter.
     ///
     /// # Errors
     /// The broker does not answer; the event may be stored nevertheless.

@@ -1,15 +1,16 @@
-//! Test double of the dead-letter stream.
+//! Test doubles of the dead-letter stream and of the delivery log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use serde_json::Value;
 
 use super::letter::{LetterId, LetterKind, StoredLetter};
 use super::query::LetterScope;
 use super::store::{DeadLetters, LetterBatch, LetterRange, ReadError, Republished, StreamBounds};
-use crate::delivery::StreamPosition;
+use crate::delivery::{DeliveryLog, LogMessage, StreamPosition};
 
 /// A stream in memory.
 #[derive(Default)]
@@ -18,6 +19,50 @@ pub(crate) struct MemoryLetters {
     pub(crate) published: Mutex<Vec<(LetterId, String)>>,
     /// How many events the event stream has room for; none for all.
     pub(crate) room: Mutex<Option<usize>>,
+    /// Letters that are listed although the leader of the stream does not have them any more.
+    pub(crate) hidden: Mutex<BTreeSet<u64>>,
+}
+
+/// A delivery log in memory.
+#[derive(Default)]
+pub(crate) struct MemoryLog {
+    records: Mutex<Vec<Value>>,
+}
+
+impl MemoryLog {
+    /// Returns the deliveries of all records.
+    pub(crate) fn deliveries(&self) -> Vec<Value> {
+        let records = self.records.lock().unwrap();
+        let deliveries = records.iter().filter_map(|record| record["deliveries"].as_array());
+        deliveries.flatten().cloned().collect()
+    }
+}
+
+impl DeliveryLog for MemoryLog {
+    fn router(&self) -> &str {
+        "r1"
+    }
+
+    fn store(&self, message: LogMessage) -> BoxFuture<'_, ()> {
+        self.records.lock().unwrap().push(serde_json::from_slice(&message.body).unwrap());
+        Box::pin(async {})
+    }
+}
+
+/// Creates the letter of a delivery to an installation, with the headers that a redrive needs.
+pub(crate) fn delivery_letter(sequence: u64, installation: &str) -> StoredLetter {
+    let subscription = format!("{installation}/k1");
+    let id = format!("dlv_{sequence}");
+    let headers = [
+        ("switchyard-delivery-id", &*id),
+        ("switchyard-sequence", "7"),
+        ("switchyard-dlq-subscription", &*subscription),
+        ("ce-cloudid", "site-1"),
+        ("ce-id", "e1"),
+        ("ce-type", "avi:jira:created:issue"),
+    ];
+    let kind = LetterKind::Delivery { app: "app".into(), installation: installation.into() };
+    letter(sequence, kind, &headers)
 }
 
 /// Creates a letter with these headers; it is stored `sequence` seconds after the epoch.
@@ -48,8 +93,9 @@ impl DeadLetters for MemoryLetters {
     }
 
     fn get(&self, id: LetterId) -> BoxFuture<'_, Result<Option<StoredLetter>, ReadError>> {
+        let is_there = !self.hidden.lock().unwrap().contains(&id.0.sequence);
         let found = self.letters.lock().unwrap().get(&id.0.sequence).cloned();
-        Box::pin(async move { Ok(found.filter(|letter| letter.id == id)) })
+        Box::pin(async move { Ok(found.filter(|letter| is_there && letter.id == id)) })
     }
 
     fn read<'a>(
@@ -72,8 +118,9 @@ impl DeadLetters for MemoryLetters {
     }
 
     fn delete(&self, id: LetterId) -> BoxFuture<'_, Result<bool, ReadError>> {
+        let is_there = !self.hidden.lock().unwrap().contains(&id.0.sequence);
         let removed = self.letters.lock().unwrap().remove(&id.0.sequence);
-        Box::pin(async move { Ok(removed.is_some()) })
+        Box::pin(async move { Ok(is_there && removed.is_some()) })
     }
 
     fn republish<'a>(

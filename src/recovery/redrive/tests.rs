@@ -6,10 +6,12 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::testing::{MemoryLetters, letter};
+use super::testing::{MemoryLetters, MemoryLog, delivery_letter, letter};
 use super::*;
-use crate::delivery::ShareLevel;
-use crate::delivery::{ParkError, ParkedRecord, ParkingLot, ShareOwner, SubscriptionDirectory};
+use crate::delivery::{
+    ParkError, ParkedRecord, ParkingLot, RemovalReason, ShareLevel, ShareOwner,
+    SubscriptionDirectory,
+};
 use crate::domain::{Handler, SubscriptionId};
 use crate::matcher::{DeliverySettings, Owner, Subscription};
 use crate::recovery::jobs::testing::MemoryJobs;
@@ -63,6 +65,45 @@ fn id_of_a_letter_reads_back_and_nothing_else_does() {
     for bad in ["", "7", "7-", "-7", "7-7-7", "a-1", "+7-1", "0-1", "7-99999999999999999999"] {
         assert_eq!(LetterId::parse(bad), None, "{bad}");
     }
+}
+
+#[test]
+fn query_compares_ids_of_a_letter_and_not_their_tokens() {
+    let long = "ari:cloud:jira::site/1";
+    let token = crate::domain::token(long);
+    // The installation, and the site, of the first letter have the token of those of the second one as ids.
+    let letter = |id: &str| {
+        let subscription = format!("{id}/k1");
+        let headers = [("switchyard-dlq-subscription", &*subscription), ("ce-cloudid", id)];
+        letter(1, kind(&token), &headers)
+    };
+    for member in ["site", "installation"] {
+        let of_long = query(json!({ member: long }));
+        assert!(of_long.selects(&letter(long)) && !of_long.selects(&letter(&token)), "{member}");
+    }
+    // Letters of earlier releases have the tokens of their subject only.
+    let without_id = super::testing::letter(1, kind(&token), &[]);
+    assert!(query(json!({ "installation": long })).selects(&without_id));
+}
+
+#[tokio::test]
+async fn removal_is_recorded_with_its_reason_if_the_letter_is_there() {
+    let letters = MemoryLetters::of([1, 2, 3].map(|sequence| delivery_letter(sequence, "i1")));
+    letters.hidden.lock().unwrap().insert(2);
+    let log = MemoryLog::default();
+    let id = |sequence| delivery_letter(sequence, "i1").id;
+    let reasons = [RemovalReason::Operator, RemovalReason::Erased, RemovalReason::Expired];
+    for (sequence, reason) in (1..).zip(reasons) {
+        let removed = remove(&*letters, Some(&log), id(sequence), reason).await;
+        assert_eq!(removed, Ok(sequence != 2));
+    }
+    let recorded: Vec<_> = log
+        .deliveries()
+        .into_iter()
+        .map(|one| (one["from"].clone(), one["outcome"].clone(), one["why"].clone()))
+        .collect();
+    let expected = ["rm", "expired"].map(|why| (json!("dead"), json!("removed"), json!(why)));
+    assert_eq!(recorded, expected);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 //! shared pointer out of a map, so no map guard is held across an await.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -48,6 +48,8 @@ pub(crate) struct ReplicaState {
     /// Installations with at least one module.
     pub(super) with_modules: AtomicI64,
     pub(super) unreadable: ArcSwap<Unreadable>,
+    /// How often the retention of bodies of an installation was changed.
+    pub(super) retention_changes: AtomicU64,
 }
 
 impl ReplicaState {
@@ -90,6 +92,11 @@ impl ReplicaState {
             let id = self.ids_by_token.get(id).map(|id| id.clone())?;
             self.installation(id.as_str())
         })
+    }
+
+    /// Returns how often the retention of bodies of an installation was changed.
+    pub(crate) fn retention_changes(&self) -> u64 {
+        self.retention_changes.load(Relaxed)
     }
 
     /// Returns what is unreadable.

@@ -391,6 +391,10 @@ impl StateWriter {
                 let checks = &self.replica.revision_checks;
                 checks.note_installation(before, record, installation.revision);
             }
+            let retention = before.as_ref().and_then(|before| before.record.retention.as_ref());
+            if retention != record.retention.as_ref() {
+                state.retention_changes.fetch_add(1, Relaxed);
+            }
             self.count(before.as_ref().map_or(&[], |before| &before.modules), -1);
             self.count(modules, 1);
             self.schedule(state.app(record.app.as_str()).as_deref(), record);
