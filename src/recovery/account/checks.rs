@@ -32,6 +32,9 @@ pub struct KeeperDocument {
     /// Until when, in milliseconds of the broker's clock.
     #[serde(default)]
     pub lease_until_ms: i64,
+    /// When the first keeper began, in milliseconds of the broker's clock.
+    #[serde(default)]
+    pub began_ms: i64,
     /// The last recent check.
     #[serde(default)]
     pub recent: Check,
@@ -145,6 +148,9 @@ impl KeeperDocument {
 
     /// Makes `replica` the keeper.
     pub fn lease_to(&mut self, replica: &str, now_ms: i64) {
+        if self.began_ms == 0 {
+            self.began_ms = now_ms;
+        }
         replica.clone_into(&mut self.replica);
         self.lease_until_ms = now_ms.saturating_add(LEASE_MS);
     }
@@ -212,10 +218,12 @@ impl KeeperDocument {
         is_checked.then(|| gap.saturating_add(recent.missing.max(earlier.missing)))
     }
 
-    /// Returns when the older of the two checks was made; 0 before the first ones.
+    /// Returns when the older of the two checks was made, or when the first keeper began if one was never
+    /// made; 0 before that.
     #[must_use]
     pub fn checked_ms(&self) -> i64 {
-        self.recent.at_ms.min(self.earlier.at_ms)
+        let made = |check: &Check| if check.at_ms > 0 { check.at_ms } else { self.began_ms };
+        made(&self.recent).min(made(&self.earlier))
     }
 }
 
@@ -262,6 +270,7 @@ mod tests {
     #[test]
     fn recent_checks_are_made_while_earlier_ones_fail() {
         let mut document = KeeperDocument::default();
+        document.lease_to("a", NOW);
         let (mut earlier, mut recent) = (0, 0);
         for minute in 0..3 * 24 * 60 {
             let now_ms = NOW + minute * MINUTE;
@@ -280,7 +289,7 @@ mod tests {
             }
         }
         assert_eq!((earlier, recent), (3 * 24 * 3, 3 * 24 * 60));
-        assert_eq!((document.gap(), document.checked_ms()), (Some(1), 0), "what is known counts");
+        assert_eq!((document.gap(), document.checked_ms()), (Some(1), NOW), "what is known counts");
     }
 
     #[test]

@@ -64,6 +64,15 @@ pub struct AccountKeeper {
     replica: String,
     interval: Duration,
     reported: Reported,
+    unstored: Option<FailedCheck>,
+}
+
+/// A check that failed, and whose failure is not in the document, because that could not be stored.
+#[derive(Clone, Copy, Debug)]
+struct FailedCheck {
+    kind: CheckKind,
+    started_ms: i64,
+    ended_ms: i64,
 }
 
 /// What a check found.
@@ -83,7 +92,8 @@ impl AccountKeeper {
         interval: Duration,
     ) -> Self {
         let replica = uuid::Uuid::new_v4().simple().to_string();
-        Self { accountant, store, replica, interval, reported: Reported::default() }
+        let (reported, unstored) = (Reported::default(), None);
+        Self { accountant, store, replica, interval, reported, unstored }
     }
 
     /// Checks until the future is dropped.
@@ -105,6 +115,11 @@ impl AccountKeeper {
     async fn check_if_due(&mut self) -> Result<(), KeeperStoreError> {
         let (mut document, mut revision) = self.store.read().await?;
         publish(&document);
+        if let Some(FailedCheck { kind, started_ms, ended_ms }) = self.unstored
+            && document.last(kind).at_ms < started_ms
+        {
+            document.note_failure(kind, started_ms, ended_ms);
+        }
         let (now_ms, interval_ms) = (clock::broker_now_ms(), self.interval.as_millis());
         let interval_ms = i64::try_from(interval_ms).unwrap_or(i64::MAX);
         if !document.is_free_for(&self.replica, now_ms) {
@@ -116,7 +131,11 @@ impl AccountKeeper {
         let found = match self.check(due, &mut document, &mut revision).await {
             Ok(found) => Some(found),
             // The lease is not renewed: another replica may be the keeper.
-            Err(CheckError::Store(error)) => return Err(error),
+            Err(CheckError::Store(error)) => {
+                let (kind, started_ms, ended_ms) = (due.kind, now_ms, clock::broker_now_ms());
+                self.unstored = Some(FailedCheck { kind, started_ms, ended_ms });
+                return Err(error);
+            }
             Err(CheckError::Account(error)) => {
                 self.report_error(due.kind.label(), &error);
                 None
@@ -135,6 +154,7 @@ impl AccountKeeper {
         }
         document.lease_to(&self.replica, ended_ms);
         self.store.replace(&document, revision).await?;
+        self.unstored = None;
         publish(&document);
         if let Some(found) = found {
             self.reported.end_error(due.kind.label());
@@ -265,11 +285,12 @@ fn report_gap(gap: u64, before: Option<u64>) {
     }
 }
 
-/// Sets the metrics. There is no time of the checks before both kinds were made.
+/// Sets the metrics.
 #[expect(clippy::cast_precision_loss, reason = "a gauge needs no more than 53 bits")]
 fn publish(document: &KeeperDocument) {
-    let Some(gap) = document.gap() else { return };
-    gauge!("switchyard_account_gap").set(gap as f64);
+    if let Some(gap) = document.gap() {
+        gauge!("switchyard_account_gap").set(gap as f64);
+    }
     if document.checked_ms() > 0 {
         gauge!("switchyard_account_checked_seconds").set(document.checked_ms() as f64 / 1_000.0);
     }

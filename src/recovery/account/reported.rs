@@ -67,7 +67,7 @@ mod tests {
         assert_eq!(reported.new_findings(recent, [missing(1), missing(2)]), [missing(2)]);
         assert!(reported.new_findings(earlier, [missing(1)]).is_empty(), "it moved");
         assert!(reported.new_findings(recent, []).is_empty());
-        assert_eq!(reported.new_findings(recent, [missing(2)]), [missing(2)], "it came back");
+        assert_eq!(reported.new_findings(recent, [missing(2)]), [missing(2)], "it is named again");
         assert_eq!(reported.new_findings(recent, (10..1_000).map(missing)).len(), NAMED_MAX);
 
         assert!(reported.is_new_error("recent", "a".into()));

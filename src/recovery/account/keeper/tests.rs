@@ -59,21 +59,25 @@ fn document(store: &MemoryStore) -> KeeperDocument {
 #[tokio::test(start_paused = true)]
 async fn failed_renewal_of_the_lease_ends_the_check() {
     let store = Arc::new(MemoryStore::default());
-    let mut keeper = keeper(MemoryStreams { hangs: true, ..MemoryStreams::default() }, &store);
+    let hanging = || keeper(MemoryStreams { hangs: true, ..MemoryStreams::default() }, &store);
+    let mut keeper = hanging();
     // The lease, and one renewal.
     *store.writes.lock().unwrap() = Some(2);
     let ended = keeper.check_if_due().await;
     assert_eq!(ended, Err(KeeperStoreError::Unavailable("no answer".into())));
     assert_eq!(store.document.lock().unwrap().1, 2);
-
-    // Another replica took the lease: its document stays.
     *store.writes.lock().unwrap() = None;
+    let kind = keeper.unstored.expect("it failed").kind;
+    assert_eq!(kind, CheckKind::Earlier);
+
+    // Another replica takes the lease: its document stays.
     let other = async {
         tokio::time::sleep(RENEW * 3 / 2).await;
         store.document.lock().unwrap().1 += 1;
     };
     let (ended, ()) = tokio::join!(keeper.check_if_due(), other);
     assert_eq!(ended, Err(KeeperStoreError::Conflict));
+    assert_eq!(keeper.unstored.map(|failed| failed.kind), Some(CheckKind::Recent), "the other one");
 }
 
 #[tokio::test(start_paused = true)]
