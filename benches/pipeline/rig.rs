@@ -227,7 +227,8 @@ impl Rig {
             )),
             endpoint_reports: tokio::sync::mpsc::channel(1).0,
             log: has_log.then(|| {
-                let log = DeliveryLogStream::new(outbound.clone(), subjects(), gates);
+                let kept = Duration::from_secs(config.log_max_age_h * 3600);
+                let log = DeliveryLogStream::new(outbound.clone(), subjects(), gates, kept);
                 Arc::new(log) as Arc<dyn DeliveryLog>
             }),
         };

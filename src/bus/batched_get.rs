@@ -5,6 +5,8 @@
 use std::time::Duration;
 
 use async_nats::HeaderMap;
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::RawMessageErrorKind;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use jiff::Timestamp;
@@ -131,6 +133,54 @@ impl DirectReader {
                 }
             }
         }
+    }
+}
+
+impl DirectReader {
+    /// Reads as [`DirectReader::batch`] from a sequence on, but nothing more follows only if the leader of the
+    /// stream has nothing more: another server may not have the last messages yet. At the end of what
+    /// that server has, the next message of the leader is added.
+    pub(super) async fn batch_to_end(
+        &self,
+        from: u64,
+        filter: &str,
+        messages_max: usize,
+    ) -> Result<ReadBatch, String> {
+        let mut batch = self.batch(StartAt::Sequence(from), filter, messages_max).await?;
+        if batch.has_more && !batch.messages.is_empty() {
+            return Ok(batch);
+        }
+        let next = batch.messages.last().map_or(from, |last| last.sequence.saturating_add(1));
+        let found = self.next_on_leader(next, filter).await?;
+        batch.has_more = found.is_some();
+        batch.messages.extend(found);
+        Ok(batch)
+    }
+
+    /// Returns the first matching message from a sequence on, as the leader of the stream has it.
+    pub(super) async fn next_on_leader(
+        &self,
+        from: u64,
+        filter: &str,
+    ) -> Result<Option<ReadMessage>, String> {
+        let stream = self.jetstream_client.context.get_stream_no_info(&self.stream).await;
+        let stream = stream.map_err(|error| error.to_string())?;
+        match stream.get_first_raw_message_by_subject(filter, from.max(1)).await {
+            Ok(found) => Ok(Some(of_leader(found))),
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+fn of_leader(message: StreamMessage) -> ReadMessage {
+    let stored_ms = i64::try_from(message.time.unix_timestamp_nanos() / 1_000_000);
+    ReadMessage {
+        subject: message.subject.as_str().into(),
+        sequence: message.sequence,
+        stored_ms: stored_ms.unwrap_or(i64::MAX),
+        headers: message.headers,
+        payload: message.payload,
     }
 }
 

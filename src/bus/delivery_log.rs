@@ -21,8 +21,8 @@ use crate::event::codec::names;
 const NAME_CHARS: usize = 12;
 /// Interval at which the floor of the record numbers is stored, if it changed.
 const FLOOR_INTERVAL: Duration = Duration::from_secs(10);
-/// How long a floor is kept after it changed last.
-const FLOOR_KEPT: Duration = Duration::from_secs(8 * 24 * 3600);
+/// How much longer than a record a floor is kept after it changed last.
+const FLOOR_MARGIN: Duration = Duration::from_secs(24 * 3600);
 /// First part of the keys of floors.
 pub(super) const FLOOR_PREFIX: &str = "log.";
 
@@ -33,23 +33,28 @@ pub struct DeliveryLogStream {
     subjects: Subjects,
     gates: Arc<PublishGates>,
     numbers: RecordSeries,
+    /// How long a floor is kept after it changed last.
+    floor_kept: Duration,
 }
 
 impl DeliveryLogStream {
-    /// Stores records over `jetstream_client`, under a random name of this replica.
+    /// Stores records over `jetstream_client`, under a random name of this replica. The log keeps them for
+    /// `kept`.
     #[must_use]
     pub fn new(
         jetstream_client: JetStreamClient,
         subjects: Subjects,
         gates: Arc<PublishGates>,
+        kept: Duration,
     ) -> Self {
         let mut router = Uuid::new_v4().simple().to_string();
         router.truncate(NAME_CHARS);
-        Self { jetstream_client, subjects, gates, numbers: RecordSeries::new(router) }
+        let (numbers, floor_kept) = (RecordSeries::new(router), kept.saturating_add(FLOOR_MARGIN));
+        Self { jetstream_client, subjects, gates, numbers, floor_kept }
     }
 
     /// Stores the floor of the record numbers until the future is dropped, so that the last records of a
-    /// process that stores no more are missed, too.
+    /// process that stores no more are found missing, too.
     pub async fn store_floors(self: Arc<Self>) {
         let mut interval = tokio::time::interval(FLOOR_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -70,7 +75,7 @@ impl DeliveryLogStream {
     async fn store_floor(&self, (series, floor): &(String, u64)) -> Result<(), async_nats::Error> {
         let subject = format!("$KV.{}.{FLOOR_PREFIX}{series}", self.subjects.state_bucket());
         let value = floor.to_string().into();
-        let message = PublishMessage::build().payload(value).ttl(FLOOR_KEPT);
+        let message = PublishMessage::build().payload(value).ttl(self.floor_kept);
         self.jetstream_client.context.send_publish(subject, message).await?.await?;
         Ok(())
     }

@@ -1,7 +1,7 @@
-//! Numbers the records that this process stores in the delivery log, so that a lost one is missed.
+//! Numbers the records that this process stores in the delivery log, so that a lost one is found missing.
 //!
 //! A record has the *floor* of its series: all lower numbers were stored before it was published. A number
-//! that is abandoned, because its event is handled again, would be missed for ever: a new series begins
+//! that is abandoned, because its event is handled again, would be missing for ever: a new series begins
 //! then, and nothing is said about the numbers of the old one that were not stored yet.
 
 use std::collections::BTreeSet;
@@ -20,7 +20,7 @@ struct Current {
     series: u32,
     next: u64,
     floor: u64,
-    /// Stored numbers above the floor; bounded by what is under way.
+    /// Stored numbers above the floor; bounded by the records that are not confirmed yet.
     stored: BTreeSet<u64>,
 }
 

@@ -1,4 +1,6 @@
-//! The bucket `SW_STATE`: floors of consumers, kept apart from the consumers, and recorded crashes.
+//! The bucket `SW_STATE`: what routers must know after a crash. This module has the settings of its stream,
+//! and the floors of consumers; other modules keep recorded crashes, the presence of replicas, counts
+//! of shares, documents of jobs, floors of the delivery log and the document of the account in it.
 
 use async_nats::jetstream::kv::{self, Operation};
 use async_nats::jetstream::stream::{Config, DiscardPolicy};

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::client::{ApiClient, block_on};
 use super::deliveries::{query, read_time};
 use super::exit::EXIT_NEGATIVE;
-use super::io::{Output, print_line, print_row};
+use super::io::{Output, print_columns, print_line, print_row};
 use super::ledger::{self, LedgerScope};
 use super::progress_lines;
 use super::server_args::ServerArgs;
@@ -137,7 +137,7 @@ fn print_account(account: &Value) -> anyhow::Result<()> {
         }));
     }
     rows.push(counts_row("all", account.get("total")));
-    print_columns(&rows)?;
+    print_columns(&rows, 1)?;
     if let Some(omitted) = account.get("omittedSubscriptions").and_then(Value::as_u64) {
         print_row(&format!("{omitted} more subscriptions (--limit)"))?;
     }
@@ -145,7 +145,7 @@ fn print_account(account: &Value) -> anyhow::Result<()> {
         ("inFlight", "events are not acknowledged yet; their deliveries are not counted"),
         (
             "undetermined",
-            "of the pending deliveries are due, or lost: too many are due to look at each",
+            "of the pending deliveries are due, or lost: too many are due to read each",
         ),
         ("unreadable", "records cannot be read by this release"),
         ("missingRecords", "records of the delivery log are missing"),
@@ -180,7 +180,7 @@ fn gap_line(gap: &Value) -> String {
     let subscriptions: Vec<String> =
         subscriptions.into_iter().flatten().map(|one| text(Some(one))).collect();
     format!(
-        "without a trace: {} of event {}/{} to {}, last {}",
+        "unaccounted: {} of event {}/{} to {}, last {}",
         text(gap.get("deliveryId")),
         of_event("site"),
         of_event("id"),
@@ -196,20 +196,4 @@ fn counts_row(id: &str, counts: Option<&Value>) -> Vec<String> {
 
 fn row(id: &str, cells: &[String]) -> Vec<String> {
     std::iter::once(id.to_owned()).chain(cells.iter().cloned()).collect()
-}
-
-/// Prints rows with aligned columns: the first one to the left, numbers to the right.
-fn print_columns(rows: &[Vec<String>]) -> anyhow::Result<()> {
-    let width = |at: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(at));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..=COUNTS.len()).map(width).collect();
-    rows.iter().try_for_each(|row| {
-        let cells = row.iter().zip(&widths).enumerate().map(|(at, (cell, width))| match at {
-            0 => format!("{cell:width$}"),
-            _ => format!("{cell:>width$}"),
-        });
-        print_row(&cells.collect::<Vec<_>>().join("  "))
-    })
 }

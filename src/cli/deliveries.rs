@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::client::{ApiClient, block_on, path_segment};
 use super::exit::{EXIT_NEGATIVE, UsageError};
-use super::io::{Output, print_error, print_line, print_row};
+use super::io::{Output, print_columns, print_error, print_line, print_row};
 use super::server_args::ServerArgs;
 use crate::clock;
 
@@ -245,7 +245,7 @@ fn print_table(items: &[Value]) -> anyhow::Result<()> {
             None => column(item, "outcome"),
         };
         let class = [column(item, "class"), column(item, "status")].join(" ");
-        [
+        vec![
             column(item, "recordedAt"),
             outcome,
             column(item, "attempt"),
@@ -256,18 +256,9 @@ fn print_table(items: &[Value]) -> anyhow::Result<()> {
             column(item, "id"),
         ]
     };
-    let rows: Vec<_> = items.iter().map(row).collect();
-    let width = |at: usize| {
-        let widths = rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count());
-        widths.chain(COLUMNS.get(at).map(|name| name.len())).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..COLUMNS.len()).map(width).collect();
-    let line = |cells: &[String]| {
-        let cells = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    print_row(&line(&COLUMNS.map(str::to_owned)))?;
-    rows.iter().try_for_each(|row| print_row(&line(row)))
+    let head = COLUMNS.map(str::to_owned).to_vec();
+    let rows: Vec<_> = std::iter::once(head).chain(items.iter().map(row)).collect();
+    print_columns(&rows, COLUMNS.len())
 }
 
 fn scope_parameters(scope: &ScopeArgs) -> Vec<(&'static str, Option<String>)> {

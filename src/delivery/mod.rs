@@ -62,9 +62,9 @@ pub use guard::{BadPort, EgressGuard, EgressRefusal};
 pub use http_client::{HttpClient, HttpSender, SocketBudget};
 pub use job_outcomes::JobOutcomes;
 pub use log::{
-    AttemptReport, BUCKETS, DeliveryLog, DeliveryLogReader, DeliveryReport, EventHistory, EventKey,
-    LogCollector, LogMessage, LogPage, LogPosition, LogQuery, LogReadError, LogResult,
-    LoggedDelivery, NoDeliveryLog, Origin, OutcomeFilter, RecordSource, StoredDelivery,
+    AttemptReport, BUCKETS, DeliveryLog, DeliveryLogReader, DeliveryReport, ERASED_SITE,
+    EventHistory, EventKey, LogCollector, LogMessage, LogPage, LogPosition, LogQuery, LogReadError,
+    LogResult, LoggedDelivery, NoDeliveryLog, Origin, OutcomeFilter, RecordSource, StoredDelivery,
     StoredEventHead, StoredRecord, bucket,
 };
 pub use model::{

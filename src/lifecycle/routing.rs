@@ -92,7 +92,7 @@ impl Routing {
         let letters =
             Arc::new(DeadLetterReader::new(control.clone(), subjects.clone(), Arc::clone(&shares)));
         let mut ports = ports(broker, (&shares, &gates), &letters, registry, endpoint_reports);
-        let log_stream = config.delivery.log.then(|| delivery_log(broker, &gates));
+        let log_stream = config.delivery.log.then(|| delivery_log(config, broker, &gates));
         let log = log_stream.clone().map(|log| log as Arc<dyn DeliveryLog>);
         ports.log.clone_from(&log);
         let letters: Arc<dyn DeadLetters> = letters;
@@ -298,9 +298,14 @@ fn ports(
     }
 }
 
-fn delivery_log(broker: &Broker, gates: &Arc<PublishGates>) -> Arc<DeliveryLogStream> {
+fn delivery_log(
+    config: &Config,
+    broker: &Broker,
+    gates: &Arc<PublishGates>,
+) -> Arc<DeliveryLogStream> {
+    let kept = Duration::from_secs(config.delivery.log_max_age_h.saturating_mul(3600));
     let (outbound, subjects) = (broker.connections.outbound.clone(), broker.subjects.clone());
-    Arc::new(DeliveryLogStream::new(outbound, subjects, Arc::clone(gates)))
+    Arc::new(DeliveryLogStream::new(outbound, subjects, Arc::clone(gates), kept))
 }
 
 /// Returns the publisher of events, and the trimmer that makes space for it.

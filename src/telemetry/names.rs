@@ -458,12 +458,12 @@ pub const FAMILIES: &[MetricFamily] = &[
     gauge(
         "switchyard_account_gap",
         &[],
-        "Deliveries without a trace and lost records of the delivery log, by the last checks; the same on all replicas.",
+        "Deliveries that are unaccounted for and lost records of the delivery log, by the last checks; the same on all replicas.",
     ),
     gauge(
         "switchyard_account_checked_seconds",
         &[],
-        "When the account of deliveries was checked last, seconds since the epoch.",
+        "When the account of deliveries was checked last, or its keeper began if it never was, seconds since the epoch.",
     )
     .in_seconds(),
     // Shares.

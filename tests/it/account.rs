@@ -135,7 +135,7 @@ async fn account_closes_over_kills() {
     let total = &account["total"];
     assert_eq!((number(total, "matched"), number(total, "delivered")), (3 * EVENTS, 2 * EVENTS));
     assert_eq!((number(total, "dead"), &account["gap"]), (EVENTS, &json!(0)));
-    assert_eq!(account["missingRecords"], 0, "what was under way at a kill is not missing");
+    assert_eq!(account["missingRecords"], 0, "what was not confirmed at a kill is not missing");
     assert_eq!(account["complete"], true);
     let ids: BTreeSet<_> =
         sink.received().iter().map(|one| one.header("webhook-id").to_owned()).collect();
@@ -232,10 +232,7 @@ async fn what_is_deleted_behind_the_back_of_the_router_is_named() {
     assert_eq!((&gap["subscriptions"], &gap["last"]), (&json!([subscriptions[2]]), &json!("dead")));
 
     for (arguments, expected) in [
-        (
-            vec![],
-            format!("without a trace: {lost} of event site-1/event-4 to {}", subscriptions[1]),
-        ),
+        (vec![], format!("unaccounted: {lost} of event site-1/event-4 to {}", subscriptions[1])),
         (vec!["-o", "json"], lost.clone()),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_switchyard"))
@@ -253,7 +250,7 @@ async fn what_is_deleted_behind_the_back_of_the_router_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lost_record_of_the_log_is_missed_by_its_number() {
+async fn lost_record_of_the_log_is_found_missing_by_its_number() {
     let (nats, sink) = (NatsServer::start().await, Sink::start().await);
     let router = setup(&nats).start().await;
     provision(&router, &sink, 1).await;

@@ -263,7 +263,8 @@ fn log_of(
     subjects: &Subjects,
     gates: &Arc<PublishGates>,
 ) -> Arc<dyn DeliveryLog> {
-    Arc::new(DeliveryLogStream::new(outbound.clone(), subjects.clone(), gates.clone()))
+    let kept = Duration::from_secs(3600);
+    Arc::new(DeliveryLogStream::new(outbound.clone(), subjects.clone(), gates.clone(), kept))
 }
 
 pub(crate) fn http(url: &str) -> Handler {

@@ -159,7 +159,8 @@ async fn account_is_removed_from_every_stream_and_its_neighbour_stays() {
     let expected = |installation: &str| (format!("\"{installation}\""), "\"erased\"".to_owned());
     let (dead, parked) = (expected("site-1-dead"), expected("site-1-parked"));
     assert_eq!(removed, [dead.clone(), dead, parked.clone(), parked]);
-    assert_account_closes(&router).await;
+    let counts = [("matched", 12), ("delivered", 4), ("removed", 4), ("dead", 2), ("pending", 2)];
+    assert_account_closes(&router, &counts).await;
     let in_removed =
         router.metric(r#"switchyard_deliveries_total{outcome="removed",lane="retry"}"#);
     assert!((in_removed.await - 2.0).abs() < 0.1);
@@ -193,7 +194,9 @@ async fn site_is_removed_from_every_stream_and_others_stay() {
     let kept = report["registry"]["kept"]["registry"].as_u64().unwrap();
     assert!(kept >= 3, "{report}");
     assert!(router.get("/admin/v1/installations/site-1-ok").await.is_ok());
-    assert_account_closes(&router).await;
+    // The log has nothing of the other site any more.
+    let counts = [("matched", 3), ("delivered", 1), ("removed", 0), ("dead", 1), ("pending", 1)];
+    assert_account_closes(&router, &counts).await;
     router.kill().await;
 }
 
@@ -217,10 +220,18 @@ async fn dead_letter_of_another_site_stays_although_its_installation_has_the_nam
     router.kill().await;
 }
 
-/// What an erasure removed is not missing.
-async fn assert_account_closes(router: &RouterProcess) {
+/// What an erasure removed is not missing, and the log is complete although its first records are deleted.
+async fn assert_account_closes(router: &RouterProcess, counts: &[(&str, u64)]) {
     let account = router.get("/admin/v1/account").await.unwrap();
-    assert_eq!(account["gap"], 0, "{account:#}");
+    for (name, expected) in counts {
+        assert_eq!(account["total"][name], *expected, "{name}: {account:#}");
+    }
+    assert_eq!(
+        (&account["gap"], &account["missingRecords"]),
+        (&json!(0), &json!(0)),
+        "{account:#}"
+    );
+    assert_eq!(account["complete"], true, "{account:#}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -16,7 +16,8 @@ use crate::api::state::{Shared, route};
 use crate::clock;
 use crate::domain::SubscriptionId;
 use crate::recovery::account::{
-    Account, AccountProgress, Counts, GapDelivery, MissingRecords, Scope, SubscriptionCounts,
+    Account, AccountProgress, DeliveryCounts, GapDelivery, MissingRecords, Scope,
+    SubscriptionCounts,
 };
 
 /// Length of the window if none is given, in milliseconds.
@@ -124,7 +125,7 @@ fn account_view(account: &Account, asked: &Scope, rows: usize) -> Value {
     view
 }
 
-fn counts_view(counts: &Counts) -> Value {
+fn counts_view(counts: &DeliveryCounts) -> Value {
     json!({
         "matched": counts.matched,
         "replayed": counts.replayed,
@@ -140,12 +141,12 @@ fn counts_view(counts: &Counts) -> Value {
 /// Renders sums: those with a gap first, then those with most deliveries.
 fn named_rows<'a>(
     name: &str,
-    sums: impl IntoIterator<Item = (&'a str, Counts)>,
+    sums: impl IntoIterator<Item = (&'a str, DeliveryCounts)>,
     rows: usize,
 ) -> Vec<Value> {
     let mut sums: Vec<_> = sums.into_iter().collect();
     sums.sort_by_key(|(_, counts)| order(counts));
-    let row = |(id, counts): (&str, Counts)| {
+    let row = |(id, counts): (&str, DeliveryCounts)| {
         let mut view = json!({});
         insert_some(&mut view, name, Some(id));
         insert_some(&mut view, "counts", Some(counts_view(&counts)));
@@ -167,7 +168,7 @@ fn subscription_rows(account: &Account, rows: usize) -> Vec<Value> {
     all.into_iter().take(rows).map(row).collect()
 }
 
-fn order(counts: &Counts) -> std::cmp::Reverse<(u64, u64)> {
+fn order(counts: &DeliveryCounts) -> std::cmp::Reverse<(u64, u64)> {
     std::cmp::Reverse((counts.gap, counts.matched.saturating_add(counts.replayed)))
 }
 

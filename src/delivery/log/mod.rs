@@ -17,7 +17,7 @@ mod report;
 mod stored;
 
 pub use collector::LogCollector;
-pub use port::{DeliveryLog, LogMessage};
+pub use port::{DeliveryLog, ERASED_SITE, LogMessage};
 pub use query::{LogPage, LogPosition, LogQuery, LoggedDelivery, OutcomeFilter};
 pub use reader::{DeliveryLogReader, EventHistory, EventKey, LogReadError, NoDeliveryLog};
 pub use record::{BUCKETS, LogResult, Origin, RecordSource, bucket};

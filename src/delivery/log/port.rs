@@ -7,6 +7,10 @@ use jiff::Timestamp;
 use super::record::{self, LogResult};
 use crate::domain::CloudId;
 
+/// Site of the records that say what was removed of the log on purpose: no id of a site, and a token that
+/// no site has.
+pub const ERASED_SITE: &str = "~erased";
+
 /// Stores records of deliveries; implemented in `bus`.
 pub trait DeliveryLog: Send + Sync {
     /// Returns the name of this replica in records.
@@ -37,8 +41,7 @@ impl LogMessage {
     #[must_use]
     pub fn of_erased(router: &str, message_ids: &[&str], now: Timestamp) -> Self {
         Self {
-            // No id of a site: a token that no site has.
-            site: "~erased".into(),
+            site: ERASED_SITE.into(),
             result: LogResult::Ok,
             bucket: 0,
             body: record::of_erased(router, message_ids, now).into(),

@@ -1,6 +1,8 @@
 //! Computes the account of a window: reads the log, then looks at the streams until nothing is left
 //! that only time explains.
 
+mod looks;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,36 +11,27 @@ use thiserror::Error;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::fold::{Fold, Scope};
-use super::limits::TooLarge;
+use super::limits::{INSTANCES_MAX, TooLarge};
 use super::numbers::{RecordNumber, RecordNumbers};
-use super::port::{AccountStreams, LogRecord, LogStart, StreamsError};
-use super::presence::{IdHash, Presence, Suspects};
+use super::port::{AccountStreams, LogBounds, LogRecord, StreamsError};
+use super::presence::{IdHash, Suspects};
 use super::record::AccountRecord;
 use super::sheet::{Account, GapDelivery};
 use crate::clock;
-use crate::event::codec::names;
-use crate::recovery::redrive::{DeadLetters, LetterRange, LetterScope, ReadError};
+use crate::delivery::ERASED_SITE;
+use crate::recovery::redrive::{DeadLetters, ReadError};
 
 /// Records of one read.
 const BATCH: usize = 1_000;
-/// Letters of one read.
-const LETTERS_BATCH: usize = 5_000;
-/// Most deliveries that are parked or dead-lettered.
-const STORED_MAX: usize = 4_000_000;
-/// Pauses before the looks at the streams. The broker moves a parked delivery in two steps when it is
-/// due, and a record is stored after what it says.
-const LOOKS_MS: [u64; 7] = [0, 50, 150, 400, 1_000, 2_000, 3_000];
-/// How often the end of the log is asked for again, if a server does not have it.
-const REPLICA_WAITS: u32 = 3;
-/// Pause before that.
+/// How often a server is asked for the start of the window that does not have it yet.
+const REPLICA_ASKED: u32 = 3;
+/// Pause in between.
 const REPLICA_WAIT: Duration = Duration::from_millis(100);
 /// How long a request waits for the account of another one.
 const TURN_MAX: Duration = Duration::from_secs(5);
 /// Part of the age of a log that deletes its oldest records which is left out: it may be deleted while
 /// it is read.
 const TRIM_MARGIN_DIVISOR: i64 = 20;
-/// Age at which dead letters are deleted, in milliseconds.
-const LETTER_AGE_MS_MAX: i64 = 30 * 24 * 3_600_000;
 
 /// Why there is no account.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
@@ -52,8 +45,10 @@ pub enum AccountError {
     /// It would take too much memory.
     #[error("{0}: narrow the window or name a site")]
     TooLarge(#[from] TooLarge),
-    /// The log deleted records of the window while they were read.
-    #[error("the log deleted records of the window while they were read: narrow the window")]
+    /// Records of the window were deleted while they were read: by age, or by an erasure.
+    #[error(
+        "records of the window were deleted while they were read: narrow the window, or try again"
+    )]
     Trimmed,
     /// The broker does not answer; one sentence.
     #[error("{0}")]
@@ -98,7 +93,7 @@ struct Computation<'a> {
     progress: &'a (dyn Fn(AccountProgress) + Send + Sync),
     scope: Scope,
     numbers: RecordNumbers,
-    /// Records that repeat an earlier one.
+    /// Records that repeat an earlier one, at most as many as deliveries.
     repeats: HashSet<u64>,
     records: u64,
 }
@@ -152,39 +147,29 @@ impl Computation<'_> {
         // Asked before the log is read: what is below a floor is there then.
         let floors = self.streams.floors().await?;
         let bounds = self.streams.log_bounds().await?;
-        if let Some(first_ms) = bounds.first_ms.filter(|_| bounds.first > 1) {
-            let age_ms = clock::broker_now_ms().saturating_sub(first_ms);
-            let complete_ms = first_ms.saturating_add(age_ms / TRIM_MARGIN_DIVISOR);
-            if self.scope.from_ms < first_ms {
-                self.scope.from_ms = complete_ms;
-            }
-        }
+        self.note_erasures(1, bounds.last).await?;
+        self.begin_where_complete(&bounds);
         let mut fold = Fold::new(self.scope.clone());
-        let start = LogStart::Time(self.scope.from_ms);
-        let first = self.read(&mut fold, start, bounds.last, Pass::First).await?;
+        let mut first = None;
+        if let Some(start) = self.start(&bounds).await? {
+            first = self.read(&mut fold, start, bounds.last, Pass::First).await?;
+        }
         if let Some(first) = first.filter(|_| fold.needs_second()) {
             fold = fold.second();
-            let start = LogStart::Sequence(first);
-            self.read(&mut fold, start, bounds.last, Pass::Second).await?;
-        }
-        let now_first = self.streams.log_bounds().await?.first;
-        if first.is_some_and(|first| now_first > first) {
-            return Err(AccountError::Trimmed);
+            self.read(&mut fold, first, bounds.last, Pass::Second).await?;
         }
         fold.freeze();
-        let (presence, suspects, unread) = self.look(&mut fold, bounds.last).await?;
+        let (presence, suspects) = self.look(&mut fold, bounds.last).await?;
+        self.check_unchanged(first, &bounds, suspects.number).await?;
         for one in floors {
             self.numbers.note_floor(&one.series, one.floor);
         }
-        let undetermined = unread.min(suspects.parked);
-        let is_undetermined = undetermined > 0;
-        let gaps = if is_undetermined { Vec::new() } else { self.name(&fold, &suspects).await? };
         Ok(Account {
-            subscriptions: fold.counts(&presence, is_undetermined),
-            gaps,
+            gaps: self.name(&fold, &suspects).await?,
+            subscriptions: fold.counts(&presence, &suspects.undetermined),
             missing: self.scope.site.is_none().then(|| self.numbers.missing()),
             unreadable: fold.unreadable(),
-            undetermined,
+            undetermined: suspects.undetermined_number,
             in_flight,
             since_ms: self.scope.from_ms,
             until_ms: self.scope.until_ms,
@@ -192,18 +177,100 @@ impl Computation<'_> {
         })
     }
 
-    /// Reads the log from `start` to the sequence `last`; returns the sequence of the first record.
+    /// Lets the window begin where the log is complete. A log that begins after its first record deleted
+    /// its oldest records, unless erasures name as many records as it has deleted: then nothing else was.
+    fn begin_where_complete(&mut self, bounds: &LogBounds) {
+        let Some((first_ms, _)) = bounds.times_ms.filter(|_| bounds.first > 1) else { return };
+        if self.scope.from_ms < first_ms && self.numbers.erased() < bounds.deleted() {
+            let age_ms = clock::broker_now_ms().saturating_sub(first_ms);
+            self.scope.from_ms = first_ms.saturating_add(age_ms / TRIM_MARGIN_DIVISOR);
+        }
+    }
+
+    /// Returns the sequence at which the window begins; none if it has no records.
+    async fn start(&self, bounds: &LogBounds) -> Result<Option<u64>, AccountError> {
+        let Some((first_ms, last_ms)) = bounds.times_ms else { return Ok(None) };
+        let from_ms = self.scope.from_ms;
+        if bounds.records == 0 || last_ms < from_ms {
+            return Ok(None);
+        }
+        if from_ms <= first_ms {
+            return Ok(Some(bounds.first));
+        }
+        for asked in 0..REPLICA_ASKED {
+            if asked > 0 {
+                tokio::time::sleep(REPLICA_WAIT).await;
+            }
+            if let Some(start) = self.streams.record_at(from_ms).await? {
+                return Ok(Some(start));
+            }
+        }
+        let end = self.streams.read_log(bounds.last, None, 1).await?;
+        match end.records.first().filter(|record| record.sequence == bounds.last) {
+            Some(_) => Err(AccountError::Unavailable(
+                "the server that answers does not have the end of the delivery log yet".to_owned(),
+            )),
+            // The last ones were deleted.
+            None => Ok(None),
+        }
+    }
+
+    /// Notes which records erasures deleted, as records from the sequence `next` to `last` say. They belong
+    /// to a site of their own, so these few are read without the others.
+    async fn note_erasures(&mut self, mut next: u64, last: u64) -> Result<(), AccountError> {
+        while next <= last {
+            let batch = self.streams.read_log(next, Some(ERASED_SITE), BATCH).await?;
+            for record in &batch.records {
+                next = record.sequence.saturating_add(1);
+                if let Ok(read) = serde_json::from_slice::<AccountRecord<'_>>(&record.body) {
+                    self.note_erased(&read)?;
+                }
+            }
+            if !batch.has_more || batch.records.is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn note_erased(&mut self, record: &AccountRecord<'_>) -> Result<(), TooLarge> {
+        let mut numbers = record.erased.iter().filter_map(|id| RecordNumber::parse(id, None));
+        numbers.try_for_each(|number| self.numbers.note_erased(&number))
+    }
+
+    /// Checks that no records of the window were deleted while they were read, except from its start by an
+    /// erasure: of a delivery with an earlier and a later record, only the earlier one may have been read.
+    async fn check_unchanged(
+        &mut self,
+        first: Option<u64>,
+        before: &LogBounds,
+        suspects: u64,
+    ) -> Result<(), AccountError> {
+        let now = self.streams.log_bounds().await?;
+        let erased_before = self.numbers.erased();
+        self.note_erasures(before.last.saturating_add(1), now.last).await?;
+        let erased = self.numbers.erased().saturating_sub(erased_before);
+        let deleted = now.deleted().saturating_sub(before.deleted());
+        let is_trimmed = first.is_some_and(|first| now.first > first) && deleted > erased;
+        if is_trimmed || suspects > 0 && now.holes() > before.holes() {
+            return Err(AccountError::Trimmed);
+        }
+        Ok(())
+    }
+
+    /// Reads the log from the sequence `next` to the sequence `last`; returns the sequence of the first
+    /// record.
     async fn read(
         &mut self,
         fold: &mut Fold,
-        mut start: LogStart,
+        mut next: u64,
         last: u64,
         pass: Pass,
     ) -> Result<Option<u64>, AccountError> {
-        let (mut first, mut waited) = (None, 0);
-        loop {
+        let mut first = None;
+        while next <= last {
             let site = self.scope.site.clone();
-            let batch = self.streams.read_log(start, site.as_deref(), BATCH).await?;
+            let batch = self.streams.read_log(next, site.as_deref(), BATCH).await?;
             let reached = batch.records.last().map_or(last, |record| record.sequence);
             for record in batch.records.iter().filter(|record| record.sequence <= last) {
                 first.get_or_insert(record.sequence);
@@ -211,25 +278,13 @@ impl Computation<'_> {
             }
             let left = last.saturating_sub(reached);
             (self.progress)(AccountProgress { records: self.records, left, suspects: 0 });
-            start = match batch.records.is_empty() {
-                true => start,
-                false => LogStart::Sequence(reached.saturating_add(1)),
-            };
-            if left == 0 {
-                return Ok(first);
+            if !batch.has_more {
+                break;
             }
-            if batch.has_more {
-                tokio::task::yield_now().await;
-                continue;
-            }
-            // Another server than the leader answers, and has the last records in a moment. Or they were
-            // deleted, or are those of other sites.
-            waited += 1;
-            if waited > REPLICA_WAITS || self.scope.site.is_some() {
-                return Ok(first);
-            }
-            tokio::time::sleep(REPLICA_WAIT).await;
+            next = reached.saturating_add(1);
+            tokio::task::yield_now().await;
         }
+        Ok(first)
     }
 
     fn take(&mut self, fold: &mut Fold, record: &LogRecord, pass: Pass) -> Result<(), TooLarge> {
@@ -239,6 +294,9 @@ impl Computation<'_> {
             if let Some(number) = record.number.as_ref().filter(|_| self.scope.site.is_none())
                 && !self.numbers.note(number)?
             {
+                if self.repeats.len() >= INSTANCES_MAX {
+                    return Err(TooLarge::RecordNumbers);
+                }
                 // Stored twice: the broker remembers message ids for a time only.
                 self.repeats.insert(record.sequence);
             }
@@ -247,14 +305,7 @@ impl Computation<'_> {
             return Ok(());
         }
         match serde_json::from_slice::<AccountRecord<'_>>(&record.body) {
-            Ok(read) => {
-                for id in &read.erased {
-                    if let Some(number) = RecordNumber::parse(id, None) {
-                        self.numbers.note_erased(number)?;
-                    }
-                }
-                fold.take(record.sequence, &read)
-            }
+            Ok(read) => fold.take(record.sequence, &read),
             Err(_) => {
                 fold.count_unreadable();
                 Ok(())
@@ -262,93 +313,15 @@ impl Computation<'_> {
         }
     }
 
-    /// Looks at the streams, and then reads the log on, until each delivery has a trace or the looks are
-    /// used up. A delivery leaves the parking stream only after its record is stored, so what is not
-    /// there has a record by then.
-    async fn look(
-        &mut self,
-        fold: &mut Fold,
-        mut last: u64,
-    ) -> Result<(Presence, Suspects, u64), AccountError> {
-        let may_have_expired =
-            self.scope.from_ms < clock::broker_now_ms().saturating_sub(LETTER_AGE_MS_MAX);
-        let mut presence = Presence { may_have_expired, ..Presence::default() };
-        let (mut suspects, mut unread) = (Suspects::default(), 0);
-        for (look, pause_ms) in LOOKS_MS.into_iter().enumerate() {
-            tokio::time::sleep(Duration::from_millis(pause_ms)).await;
-            let parked = self.streams.parked().await?;
-            unread = parked.unread;
-            // What was there at an earlier look stays pending: it had its place then.
-            presence.parked.extend(parked.ids.iter().map(|id| fold.id_hash(id)));
-            if look == 0 && fold.has_dead() || suspects.has_dead {
-                self.read_letters(fold, &mut presence).await?;
-            }
-            let end = self.streams.log_bounds().await?.last;
-            if presence.parked.len() > STORED_MAX || presence.letters.len() > STORED_MAX {
-                return Err(TooLarge::Stored.into());
-            }
-            if end > last {
-                let start = LogStart::Sequence(last.saturating_add(1));
-                self.read(fold, start, end, Pass::First).await?;
-                last = end;
-            }
-            suspects = fold.suspects(&presence);
-            (self.progress)(AccountProgress {
-                records: self.records,
-                left: 0,
-                suspects: suspects.number,
-            });
-            if suspects.number == 0 {
-                break;
-            }
-        }
-        Ok((presence, suspects, unread))
-    }
-
-    /// Notes the deliveries that have letters of the window.
-    async fn read_letters(&self, fold: &Fold, presence: &mut Presence) -> Result<(), AccountError> {
-        let bounds = self.letters.bounds().await?;
-        let mut next = Some(self.first_letter(bounds.first.max(1), bounds.last).await?);
-        while let Some(from) = next.filter(|from| *from <= bounds.last) {
-            let range = LetterRange { from, to: bounds.last };
-            let scope = LetterScope::default();
-            let batch = self.letters.read(range, &scope, LETTERS_BATCH).await?;
-            let ids = batch.letters.iter().filter_map(|letter| letter.text(names::DELIVERY_ID));
-            presence.letters.extend(ids.map(|id| fold.id_hash(&id)));
-            if presence.letters.len() > STORED_MAX {
-                return Err(TooLarge::Stored.into());
-            }
-            next = batch.next;
-        }
-        Ok(())
-    }
-
-    /// Returns the sequence of the first letter that was stored in the window, or after it.
-    async fn first_letter(&self, mut low: u64, last: u64) -> Result<u64, AccountError> {
-        let mut high = last.saturating_add(1);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let range = LetterRange { from: middle, to: last };
-            let batch = self.letters.read(range, &LetterScope::default(), 1).await?;
-            match batch.letters.first() {
-                Some(letter) if letter.id.0.stored_ms < self.scope.from_ms => {
-                    low = letter.id.0.sequence.saturating_add(1);
-                }
-                _ => high = middle,
-            }
-        }
-        Ok(low)
-    }
-
-    /// Reads the records of deliveries without a trace again, for their names.
+    /// Reads the records of deliveries that are unaccounted for again, for their names.
     async fn name(
         &self,
         fold: &Fold,
         suspects: &Suspects,
     ) -> Result<Vec<GapDelivery>, AccountError> {
-        let mut gaps = Vec::with_capacity(suspects.some.len());
-        for (id, at) in &suspects.some {
-            let batch = self.streams.read_log(LogStart::Sequence(*at), None, 1).await?;
+        let mut gaps = Vec::with_capacity(suspects.named.len());
+        for (id, at) in &suspects.named {
+            let batch = self.streams.read_log(*at, None, 1).await?;
             let record = batch.records.first().filter(|record| record.sequence == *at);
             gaps.extend(record.and_then(|record| name_gap(fold, *id, record)));
         }
@@ -375,3 +348,6 @@ fn name_gap(fold: &Fold, id: IdHash, record: &LogRecord) -> Option<GapDelivery> 
         last: delivery.outcome.label(),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,16 +6,18 @@
 //! delivery that was parked by a handling without records. Then a second fold of the same records, which
 //! knows such events, keeps all of their deliveries.
 
+mod evaluate;
+
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 
-use super::facts::{Facts, RecordedOutcome, State, for_subscription};
-use super::limits::{INSTANCES_MAX, NAMED_MAX, SUBSCRIPTIONS_MAX, TooLarge};
-use super::presence::{IdHash, Presence, Suspects};
+use super::facts::{Facts, RecordedOutcome, State};
+use super::limits::{INSTANCES_MAX, SUBSCRIPTIONS_MAX, TooLarge};
+use super::presence::IdHash;
 use super::record::{AccountRecord, RecordedDelivery};
 use super::sequences::{Handling, Handlings};
-use super::sheet::{Counts, SubscriptionCounts};
+use super::sheet::{DeliveryCounts, SubscriptionCounts};
 
 /// Which events and subscriptions are accounted for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -54,17 +56,28 @@ struct InstanceKey {
 /// What is known of a delivery.
 #[derive(Debug)]
 struct Instance {
-    /// Sequence of its first record in the log.
-    at: u64,
+    /// Its first record.
+    at: Place,
     /// Sequence of its event.
     event: u64,
     facts: Facts,
+    /// When work began that last ended in a dead letter, milliseconds since the epoch.
+    dead_ms: i64,
     subscriptions: Vec<(u32, Facts)>,
+}
+
+/// A delivery of a record.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Place {
+    /// Sequence of the record in the log.
+    sequence: u64,
+    /// Number of the delivery in the record.
+    index: u32,
 }
 
 /// The fold.
 #[derive(Debug)]
-pub struct Fold {
+pub(super) struct Fold {
     scope: Scope,
     hashers: (RandomState, RandomState),
     routers: HashMap<Box<str>, u32>,
@@ -76,7 +89,7 @@ pub struct Fold {
     instances: HashMap<InstanceKey, Instance>,
     /// Replays that were seen.
     replays: HashSet<u64>,
-    /// Deliveries of which an operator deleted a letter.
+    /// Deliveries of which a letter was removed on purpose.
     removed: HashSet<IdHash>,
     is_frozen: bool,
     unreadable: u64,
@@ -85,7 +98,7 @@ pub struct Fold {
 impl Fold {
     /// Begins the first fold.
     #[must_use]
-    pub fn new(scope: Scope) -> Self {
+    pub(super) fn new(scope: Scope) -> Self {
         Self {
             scope,
             hashers: (RandomState::new(), RandomState::new()),
@@ -104,7 +117,7 @@ impl Fold {
 
     /// Whether the same records must be folded a second time.
     #[must_use]
-    pub fn needs_second(&self) -> bool {
+    pub(super) fn needs_second(&self) -> bool {
         self.repeated.is_none()
             && (self.handlings.has_repeated() || self.without_event().next().is_some())
     }
@@ -119,7 +132,7 @@ impl Fold {
 
     /// Begins the second fold.
     #[must_use]
-    pub fn second(self) -> Self {
+    pub(super) fn second(self) -> Self {
         let mut repeated: HashSet<u64> = self.without_event().collect();
         let Self { scope, hashers, handlings, .. } = self;
         repeated.extend(handlings.into_repeated());
@@ -127,24 +140,24 @@ impl Fold {
     }
 
     /// Ends the window: later records only add to what is known of deliveries that are known.
-    pub fn freeze(&mut self) {
+    pub(super) fn freeze(&mut self) {
         self.is_frozen = true;
     }
 
     /// Counts a record that cannot be read.
-    pub fn count_unreadable(&mut self) {
+    pub(super) fn count_unreadable(&mut self) {
         self.unreadable += u64::from(!self.is_frozen);
     }
 
     /// Returns how many records cannot be read.
     #[must_use]
-    pub fn unreadable(&self) -> u64 {
+    pub(super) fn unreadable(&self) -> u64 {
         self.unreadable
     }
 
     /// Returns the hash of a delivery id.
     #[must_use]
-    pub fn id_hash(&self, id: &str) -> IdHash {
+    pub(super) fn id_hash(&self, id: &str) -> IdHash {
         IdHash(self.hashers.0.hash_one(id), self.hashers.1.hash_one(id))
     }
 
@@ -152,7 +165,7 @@ impl Fold {
     ///
     /// # Errors
     /// There is more than it can hold.
-    pub fn take(&mut self, at: u64, record: &AccountRecord<'_>) -> Result<(), TooLarge> {
+    pub(super) fn take(&mut self, at: u64, record: &AccountRecord<'_>) -> Result<(), TooLarge> {
         let event = &record.event;
         let is_in_window = match event.stored_ms {
             Some(ms) if !self.scope.has_time(ms) => return Ok(()),
@@ -163,11 +176,11 @@ impl Fold {
         }
         let is_new = record.deliveries.first().is_some_and(RecordedDelivery::is_new);
         let is_only = is_in_window && is_new && !self.is_frozen && self.is_only_handling(record)?;
-        for delivery in &record.deliveries {
+        for (index, delivery) in (0..).zip(&record.deliveries) {
             if !delivery.keys().any(|key| self.scope.has_subscription(delivery, key)) {
                 continue;
             }
-            if delivery.outcome == RecordedOutcome::Removed {
+            if delivery.outcome == RecordedOutcome::Removed && delivery.is_of_letter() {
                 self.note_removed(record, delivery)?;
                 continue;
             }
@@ -185,7 +198,8 @@ impl Fold {
                     (false, RecordedOutcome::Delivered) => Facts::RESUMED,
                     (false, _) => Facts::default(),
                 };
-                self.note(at, record, delivery, fact | window | new)?;
+                let place = Place { sequence: at, index };
+                self.note(place, record, delivery, fact | window | new)?;
             }
         }
         Ok(())
@@ -219,7 +233,7 @@ impl Fold {
         Ok(())
     }
 
-    /// Notes that a letter was deleted. Letters are those of a delivery, whether a replay repeated it or
+    /// Notes that a letter was removed on purpose. Letters are those of a delivery, whether a replay repeated it or
     /// not.
     fn note_removed(
         &mut self,
@@ -236,7 +250,7 @@ impl Fold {
 
     fn note(
         &mut self,
-        at: u64,
+        at: Place,
         record: &AccountRecord<'_>,
         delivery: &RecordedDelivery<'_>,
         facts: Facts,
@@ -259,10 +273,14 @@ impl Fold {
             Entry::Vacant(_) if is_full => return Err(TooLarge::Instances),
             Entry::Vacant(new) => {
                 let (event, facts) = (record.event.sequence, Facts::default());
-                new.insert(Instance { at, event, facts, subscriptions: Vec::with_capacity(1) })
+                let subscriptions = Vec::with_capacity(1);
+                new.insert(Instance { at, event, facts, dead_ms: 0, subscriptions })
             }
         };
         instance.facts = instance.facts | facts;
+        if facts.has(Facts::DEAD) {
+            instance.dead_ms = instance.dead_ms.max(record.started_ms);
+        }
         for row in rows {
             match instance.subscriptions.iter_mut().find(|(known, _)| *known == row) {
                 Some((_, known)) => *known = *known | facts,
@@ -291,84 +309,10 @@ impl Fold {
         self.rows.push(SubscriptionCounts {
             site: (&*record.event.site).into(),
             subscription: name.clone(),
-            counts: Counts::default(),
+            counts: DeliveryCounts::default(),
         });
         self.names.insert(name, row);
         Ok(row)
-    }
-
-    /// Whether some deliveries were dead-lettered, and have no later outcome.
-    #[must_use]
-    pub fn has_dead(&self) -> bool {
-        let is_dead =
-            |one: &Instance| one.facts.has(Facts::DEAD) && !one.facts.has(Facts::DELIVERED);
-        self.in_window().any(|(_, one)| is_dead(one))
-    }
-
-    /// Returns what became of a delivery. One without a trace is delivered if a replay of it was. A letter
-    /// does not say which replay it is of: one that is not there any more was removed or redriven for any
-    /// of them.
-    fn state(&self, key: &InstanceKey, one: &Instance, presence: &Presence) -> State {
-        let state = presence.state(key.id, one.facts, self.removed.contains(&key.id));
-        if state != State::Gap {
-            return state;
-        }
-        let is_redriven = |replay: Option<u64>| {
-            let other = self.instances.get(&InstanceKey { id: key.id, replay });
-            other.is_some_and(|other| other.facts.has(Facts::RESUMED))
-        };
-        let mut replays = std::iter::once(None).chain(self.replays.iter().copied().map(Some));
-        if replays.any(is_redriven) { State::Delivered } else { State::Gap }
-    }
-
-    /// Returns the deliveries that `presence` and the records say nothing of.
-    #[must_use]
-    pub fn suspects(&self, presence: &Presence) -> Suspects {
-        let mut suspects = Suspects::default();
-        for (key, one) in self.in_window() {
-            if self.state(key, one, presence) != State::Gap {
-                continue;
-            }
-            suspects.number += 1;
-            let is_dead = one.facts.has(Facts::DEAD);
-            suspects.has_dead |= is_dead;
-            suspects.parked += u64::from(!is_dead);
-            if suspects.some.len() < NAMED_MAX {
-                suspects.some.push((key.id, one.at));
-            }
-        }
-        suspects.some.sort_unstable_by_key(|(_, at)| *at);
-        suspects
-    }
-
-    /// Returns the counts by subscription, sorted. `undetermined` says that deliveries which were parked
-    /// and are not found may be due: they count as pending.
-    #[must_use]
-    pub fn counts(&self, presence: &Presence, undetermined: bool) -> Vec<SubscriptionCounts> {
-        let mut rows = self.rows.clone();
-        for (key, one) in self.in_window() {
-            let state = match self.state(key, one, presence) {
-                State::Gap if undetermined && !one.facts.has(Facts::DEAD) => State::Pending,
-                state => state,
-            };
-            let is_own = state != State::Delivered || one.facts.has(Facts::DELIVERED);
-            for (row, own) in &one.subscriptions {
-                if let Some(row) = rows.get_mut(*row as usize) {
-                    let state = if is_own { for_subscription(state, *own) } else { state };
-                    row.counts.count(state, key.replay.is_some(), 1);
-                }
-            }
-        }
-        let is_wanted = |row: &SubscriptionCounts| {
-            let is = |wanted: &Option<Box<str>>, found: &str| {
-                wanted.as_deref().is_none_or(|wanted| wanted == found)
-            };
-            let key = row.subscription.rsplit_once('/').map_or("", |(_, key)| key);
-            is(&self.scope.installation, row.installation()) && is(&self.scope.key, key)
-        };
-        rows.retain(|row| !row.counts.is_empty() && is_wanted(row));
-        rows.sort_unstable_by(|a, b| (&a.site, &a.subscription).cmp(&(&b.site, &b.subscription)));
-        rows
     }
 
     fn in_window(&self) -> impl Iterator<Item = (&InstanceKey, &Instance)> {

@@ -3,11 +3,15 @@
 use thiserror::Error;
 
 /// Most deliveries with more than one record, or that are not delivered.
-pub const INSTANCES_MAX: usize = 2_000_000;
+pub(super) const INSTANCES_MAX: usize = 2_000_000;
 /// Most subscriptions.
-pub const SUBSCRIPTIONS_MAX: usize = 1_000_000;
+pub(super) const SUBSCRIPTIONS_MAX: usize = 1_000_000;
+/// Most series of record numbers.
+pub const SERIES_MAX: usize = 1 << 16;
+/// Most deliveries that are parked, and most that have a dead letter.
+pub(super) const STORED_MAX: usize = 4_000_000;
 /// Gaps that are named.
-pub const NAMED_MAX: usize = 100;
+pub(super) const NAMED_MAX: usize = 100;
 
 /// An account that needs more memory than it may use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
@@ -28,6 +32,6 @@ pub enum TooLarge {
     #[error("the records of the log have too many holes")]
     RecordNumbers,
     /// Parked deliveries or dead letters.
-    #[error("more than four million deliveries are parked or dead-lettered")]
+    #[error("more than {STORED_MAX} deliveries are parked or dead-lettered")]
     Stored,
 }

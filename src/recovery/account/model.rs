@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::facts::{RecordedOutcome, State};
-use super::sheet::Counts;
+use super::sheet::DeliveryCounts;
 
 /// A generator of random numbers.
 pub(super) struct Dice(pub(super) u64);
@@ -45,7 +45,7 @@ pub(super) struct OpenHandling {
 pub(super) struct Record {
     pub(super) event: u64,
     pub(super) started_ms: i64,
-    pub(super) is_new: bool,
+    pub(super) from: &'static str,
     pub(super) entries: Vec<(Key, RecordedOutcome)>,
 }
 
@@ -58,8 +58,10 @@ pub(super) struct World {
     pub(super) letters: BTreeMap<u64, Id>,
     last_letter: u64,
     clock_ms: i64,
-    /// Deliveries with a letter that an operator deleted.
-    removed: BTreeSet<Id>,
+    /// Deliveries with a letter that was deleted on purpose.
+    removed_letters: BTreeSet<Id>,
+    /// Deliveries that were removed on purpose while they were parked.
+    removed_parked: BTreeSet<Id>,
     /// Deliveries that were delivered after they were parked.
     resumed: BTreeSet<Id>,
     /// What records say of each delivery.
@@ -73,12 +75,18 @@ impl World {
 
     fn write(&mut self, record: Record) {
         for (key, outcome) in &record.entries {
-            if *outcome == RecordedOutcome::Removed {
-                self.removed.insert(key.0);
-                continue;
-            }
-            if *outcome == RecordedOutcome::Delivered && !record.is_new {
-                self.resumed.insert(key.0);
+            match (*outcome, record.from) {
+                (RecordedOutcome::Removed, "dead") => {
+                    self.removed_letters.insert(key.0);
+                    continue;
+                }
+                (RecordedOutcome::Removed, _) => {
+                    self.removed_parked.insert(key.0);
+                }
+                (RecordedOutcome::Delivered, "parked") => {
+                    self.resumed.insert(key.0);
+                }
+                _ => {}
             }
             self.recorded.entry(*key).or_default().insert(outcome.label());
         }
@@ -155,7 +163,7 @@ impl World {
             let (first, second) = entries.split_at(at);
             for entries in [first, second].into_iter().filter(|entries| !entries.is_empty()) {
                 let entries = entries.to_vec();
-                self.write(Record { event, started_ms, is_new: true, entries });
+                self.write(Record { event, started_ms, from: "new", entries });
             }
         }
         if dice.chance(90) {
@@ -183,7 +191,7 @@ impl World {
         }
         self.clock_ms += 1;
         let (event, started_ms) = (key.0.0, self.clock_ms);
-        self.write(Record { event, started_ms, is_new: false, entries: vec![(key, outcome)] });
+        self.write(Record { event, started_ms, from: "parked", entries: vec![(key, outcome)] });
         if dice.chance(10) {
             return;
         }
@@ -209,9 +217,23 @@ impl World {
     fn remove(&mut self, dice: &mut Dice) {
         let Some((letter, id)) = self.letter(dice) else { return };
         let entries = vec![((id, None), RecordedOutcome::Removed)];
-        self.write(Record { event: id.0, started_ms: 0, is_new: false, entries });
+        self.write(Record { event: id.0, started_ms: 0, from: "dead", entries });
         if dice.chance(90) {
             self.letters.remove(&letter);
+        }
+    }
+
+    /// Removes a parked delivery as an erasure: the record is stored first. What it redrives stays.
+    fn erase(&mut self, dice: &mut Dice) {
+        if self.parked.is_empty() {
+            return;
+        }
+        let at = dice.roll(self.parked.len());
+        let key = self.parked[at].key;
+        let entries = vec![(key, RecordedOutcome::Removed)];
+        self.write(Record { event: key.0.0, started_ms: 0, from: "parked", entries });
+        if dice.chance(90) {
+            self.parked.remove(at);
         }
     }
 
@@ -227,19 +249,20 @@ impl World {
         self.write(Record {
             event: id.0,
             started_ms,
-            is_new: false,
+            from: "parked",
             entries: vec![(key, outcome)],
         });
     }
 
     pub(super) fn step(&mut self, dice: &mut Dice) {
-        match dice.roll(20) {
+        match dice.roll(21) {
             0..5 => self.begin(dice),
             5..9 => self.end(dice),
             9..16 => self.resume(dice),
             16 => self.redrive(dice),
             17 => self.remove(dice),
             18 => self.replay(dice),
+            19 => self.erase(dice),
             // A router is killed: what it works on is handled again.
             _ => self.open.clear(),
         }
@@ -257,10 +280,14 @@ impl World {
             State::Dead
         } else if has(RecordedOutcome::Dropped) && !has(RecordedOutcome::Dead) {
             State::Dropped
-        } else if has(RecordedOutcome::Dead) && self.removed.contains(&key.0) {
+        } else if has(RecordedOutcome::Dead) && self.removed_letters.contains(&key.0) {
+            State::Removed
+        } else if has(RecordedOutcome::Removed) && !has(RecordedOutcome::Dead) {
             State::Removed
         } else if self.resumed.contains(&key.0) {
             State::Delivered
+        } else if self.removed_parked.contains(&key.0) && !has(RecordedOutcome::Dead) {
+            State::Removed
         } else {
             State::Gap
         }
@@ -270,8 +297,8 @@ impl World {
         self.recorded.keys().map(|key| (*key, self.truth(*key))).collect()
     }
 
-    pub(super) fn counts(&self) -> BTreeMap<String, Counts> {
-        let mut counts = BTreeMap::<String, Counts>::new();
+    pub(super) fn counts(&self) -> BTreeMap<String, DeliveryCounts> {
+        let mut counts = BTreeMap::<String, DeliveryCounts>::new();
         for (key, state) in self.truths() {
             let row = counts.entry(format!("i{}/k", key.0.1)).or_default();
             row.count(state, key.1.is_some(), 1);

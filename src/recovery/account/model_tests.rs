@@ -10,7 +10,7 @@ use super::model::{Dice, Id, Key, Record, World};
 use super::numbers::{RecordNumber, RecordNumbers};
 use super::presence::Presence;
 use super::record::{AccountRecord, RecordedDelivery, RecordedEvent};
-use super::sheet::Counts;
+use super::sheet::DeliveryCounts;
 
 const STORED_MS: i64 = 1_000;
 
@@ -25,7 +25,7 @@ fn read(record: &Record) -> AccountRecord<'static> {
         also: Vec::new(),
         id: Some(id_text(key.0)),
         replay: key.1.map(|job| format!("job_{job}")),
-        from: if record.is_new { "new" } else { "parked" }.into(),
+        from: record.from.into(),
         outcome: *outcome,
     };
     AccountRecord {
@@ -59,19 +59,20 @@ fn fold(world: &World) -> (Fold, Presence) {
     let presence = Presence {
         parked: world.parked.iter().map(|one| fold.id_hash(&id_text(one.key.0))).collect(),
         letters: world.letters.values().map(|id| fold.id_hash(&id_text(*id))).collect(),
-        may_have_expired: false,
+        expired_before_ms: 0,
     };
     (fold, presence)
 }
 
-fn folded_counts(world: &World) -> (BTreeMap<String, Counts>, u64) {
+fn folded_counts(world: &World) -> (BTreeMap<String, DeliveryCounts>, u64) {
     let (fold, presence) = fold(world);
-    let counts = fold.counts(&presence, false);
-    let suspects = fold.suspects(&presence).number;
+    let suspects = fold.suspects(&presence, 0);
+    let counts = fold.counts(&presence, &suspects.undetermined);
+    let suspects = suspects.number;
     (counts.into_iter().map(|row| (row.subscription.into(), row.counts)).collect(), suspects)
 }
 
-/// Lets a world run, and then all that is under way end.
+/// Lets a world run, and then all work on events end.
 fn played(seed: u64) -> (World, Dice) {
     let mut dice = Dice(seed);
     let mut world = World::new(12);
@@ -96,11 +97,12 @@ fn fold_equals_the_model_over_crashes_and_repetitions() {
         assert_eq!(suspects, 0, "seed {seed}: nothing is lost");
         repeated += u64::from(world.log.iter().any(|one| one.started_ms > 40));
         pending += counts.values().map(|row| row.pending).sum::<u64>();
-        let total = counts.values().fold(Counts::default(), |mut sum, row| {
+        let total = counts.values().fold(DeliveryCounts::default(), |mut sum, row| {
             sum += *row;
             sum
         });
-        let Counts { matched, replayed, delivered, dead, dropped, removed, pending, gap } = total;
+        let DeliveryCounts { matched, replayed, delivered, dead, dropped, removed, pending, gap } =
+            total;
         assert_eq!(matched + replayed, delivered + dead + dropped + removed + pending + gap);
     }
     assert!(repeated > 1_000 && pending > 1_000, "the schedules are not trivial");
@@ -131,8 +133,8 @@ fn exactly_what_is_lost_is_a_gap() {
         lost += gaps.len();
         let (fold, presence) = fold(&world);
         let found: BTreeSet<Key> = fold
-            .suspects(&presence)
-            .some
+            .suspects(&presence, 0)
+            .named
             .iter()
             .flat_map(|(id, at)| {
                 let entries = &world.log[usize::try_from(*at).unwrap()].entries;
@@ -147,11 +149,11 @@ fn exactly_what_is_lost_is_a_gap() {
     assert!(lost > 300, "{lost} losses are few");
 }
 
-/// A process that numbers its records: at most 8 are under way.
+/// A process that numbers its records: at most 8 are not confirmed.
 #[derive(Default)]
 struct Writer {
     next: u64,
-    under_way: Vec<RecordNumber>,
+    unconfirmed: Vec<RecordNumber>,
     confirmed: BTreeSet<u64>,
 }
 
@@ -162,35 +164,35 @@ impl Writer {
 
     fn begin(&mut self, name: &str) {
         let (number, floor) = (self.next, self.floor());
-        self.under_way.push(RecordNumber { series: name.into(), number, floor });
+        self.unconfirmed.push(RecordNumber { series: name.into(), number, floor });
         self.next += 1;
     }
 
     fn store(&mut self, at: usize) -> RecordNumber {
-        let record = self.under_way.swap_remove(at);
+        let record = self.unconfirmed.swap_remove(at);
         self.confirmed.insert(record.number);
         record
     }
 }
 
 #[test]
-fn lost_records_are_missed_and_no_others() {
-    let (mut deleted, mut missed) = (0, 0);
+fn lost_records_are_missing_and_no_others() {
+    let (mut deleted, mut noticed) = (0, 0);
     for seed in 0..1_000 {
         let mut dice = Dice(seed);
         let mut log: Vec<RecordNumber> = Vec::new();
         for process in 0..3 {
             let (mut writer, name) = (Writer::default(), format!("p{process}"));
             for _ in 0..300 {
-                if writer.under_way.len() < 8 && dice.chance(55) {
+                if writer.unconfirmed.len() < 8 && dice.chance(55) {
                     writer.begin(&name);
-                } else if !writer.under_way.is_empty() {
-                    let at = dice.roll(writer.under_way.len());
+                } else if !writer.unconfirmed.is_empty() {
+                    let at = dice.roll(writer.unconfirmed.len());
                     log.push(writer.store(at));
                 }
             }
-            // Killed: what is under way is stored or not.
-            while !writer.under_way.is_empty() {
+            // Killed: what is not confirmed is stored or not.
+            while !writer.unconfirmed.is_empty() {
                 let record = writer.store(0);
                 if dice.chance(50) {
                     log.push(record);
@@ -216,8 +218,8 @@ fn lost_records_are_missed_and_no_others() {
             .collect();
         assert!(found.is_subset(&lost), "seed {seed}: {found:?} of {lost:?}");
         deleted += lost.len();
-        missed += found.len();
+        noticed += found.len();
     }
     // Not those at the edges of what was read.
-    assert!(missed * 100 > deleted * 85, "{missed} of {deleted}");
+    assert!(noticed * 100 > deleted * 85, "{noticed} of {deleted}");
 }

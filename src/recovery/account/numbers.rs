@@ -1,5 +1,5 @@
-//! The numbers of records: each process numbers the records that it stores, so one that the stream
-//! lost is missed by its number. Pure.
+//! The numbers of records: each process numbers the records that it stores, so a record that the stream
+//! lost is found missing by its number. Pure.
 //!
 //! A record also has the *floor* of its process: all lower numbers were stored before this record was
 //! published. A number below a floor that is not there was lost. A higher one may never have been
@@ -8,14 +8,12 @@
 //! A reader begins in the middle of the log. What is stored before that is not missing: a number is
 //! expected only from the first record on that was published after a record which was read was stored.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
-use super::limits::TooLarge;
+use super::limits::{SERIES_MAX, TooLarge};
 
 /// Most runs of numbers without a hole between them.
 const RUNS_MAX: usize = 1 << 20;
-/// Most series.
-const SERIES_MAX: usize = 1 << 16;
 
 /// Number and floor of a record.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,10 +27,13 @@ pub struct RecordNumber {
 }
 
 impl RecordNumber {
-    /// Reads the message id of a record, and its floor; none if the id is another one.
+    /// Reads the message id of a record, and its floor; none if the id is another one. The copies that
+    /// an erasure stores, `erase/<job>/<sequence>-<milliseconds>`, are a series of their own, so that
+    /// a copy that is stored twice is recognized; they have no floor.
     #[must_use]
     pub fn parse(message_id: &str, floor: Option<&str>) -> Option<Self> {
-        let (series, number) = message_id.rsplit_once('-')?;
+        let (id, last) = message_id.rsplit_once('-')?;
+        let (series, number) = id.rsplit_once('/').unwrap_or((id, last));
         let number = number.parse().ok()?;
         let floor = floor.and_then(|text| text.parse().ok()).unwrap_or(0);
         (!series.is_empty()).then(|| Self { series: series.into(), number, floor })
@@ -40,7 +41,7 @@ impl RecordNumber {
 }
 
 /// Numbers of records that were lost.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct MissingRecords {
     /// The series.
     pub series: Box<str>,
@@ -52,72 +53,88 @@ pub struct MissingRecords {
 
 /// The numbers that were read.
 #[derive(Debug, Default)]
-pub struct RecordNumbers {
+pub(super) struct RecordNumbers {
     series: HashMap<Box<str>, Series>,
+    /// Numbers whose records were deleted on purpose, by series.
+    erased: HashMap<Box<str>, Runs>,
+    erased_records: u64,
     runs: usize,
-    /// Numbers whose records were deleted on purpose.
-    erased: BTreeSet<(Box<str>, u64)>,
 }
 
 /// The numbers of one series.
 #[derive(Debug, Default)]
 struct Series {
-    /// Runs of numbers: the first one, and the one after the last.
-    runs: BTreeMap<u64, u64>,
+    read: Runs,
     /// Lowest number from which on all are expected.
     expected: Option<u64>,
     floor: u64,
 }
+
+/// Runs of numbers: the first one, and the one after the last.
+#[derive(Debug, Default)]
+struct Runs(BTreeMap<u64, u64>);
 
 impl RecordNumbers {
     /// Notes a record; returns whether its number was not noted before.
     ///
     /// # Errors
     /// There are more holes than it can hold.
-    pub fn note(&mut self, record: &RecordNumber) -> Result<bool, TooLarge> {
-        if !self.series.contains_key(&record.series) {
-            if self.series.len() >= SERIES_MAX {
-                return Err(TooLarge::RecordNumbers);
-            }
-            self.series.insert(record.series.clone(), Series::default());
-        }
-        let Some(series) = self.series.get_mut(&record.series) else { return Ok(true) };
-        let before = series.runs.len();
-        let is_new = series.insert(record.number);
+    pub(super) fn note(&mut self, record: &RecordNumber) -> Result<bool, TooLarge> {
+        let series = bounded_entry(&mut self.series, &record.series)?;
+        let before = series.read.0.len();
+        let is_new = series.read.insert(record.number);
         series.floor = series.floor.max(record.floor);
-        let lowest = series.runs.keys().next().copied().unwrap_or(record.number);
+        let lowest = series.read.0.keys().next().copied().unwrap_or(record.number);
         if record.floor > lowest {
             let expected = series.expected.get_or_insert(record.number);
             *expected = (*expected).min(record.number);
         }
-        self.runs = (self.runs + series.runs.len()).saturating_sub(before);
-        if self.runs > RUNS_MAX { Err(TooLarge::RecordNumbers) } else { Ok(is_new) }
+        let after = series.read.0.len();
+        self.count_runs(before, after)?;
+        Ok(is_new)
     }
 
     /// Notes that all numbers of a series below `floor` were stored, as its process says in another
     /// place than a record. A series of which no record was read is not examined.
-    pub fn note_floor(&mut self, series: &str, floor: u64) {
+    pub(super) fn note_floor(&mut self, series: &str, floor: u64) {
         if let Some(known) = self.series.get_mut(series) {
             known.floor = known.floor.max(floor);
         }
     }
 
-    /// Notes that a record was deleted on purpose, as a later record says.
+    /// Notes that a record was deleted on purpose, as another record says.
     ///
     /// # Errors
     /// There are more than it can hold.
-    pub fn note_erased(&mut self, record: RecordNumber) -> Result<(), TooLarge> {
-        self.erased.insert((record.series, record.number));
-        if self.erased.len() > RUNS_MAX { Err(TooLarge::RecordNumbers) } else { Ok(()) }
+    pub(super) fn note_erased(&mut self, record: &RecordNumber) -> Result<(), TooLarge> {
+        let erased = bounded_entry(&mut self.erased, &record.series)?;
+        let before = erased.0.len();
+        self.erased_records += u64::from(erased.insert(record.number));
+        let after = erased.0.len();
+        self.count_runs(before, after)
+    }
+
+    /// Returns how many records were deleted on purpose.
+    #[must_use]
+    pub(super) fn erased(&self) -> u64 {
+        self.erased_records
+    }
+
+    fn count_runs(&mut self, before: usize, after: usize) -> Result<(), TooLarge> {
+        self.runs = (self.runs + after).saturating_sub(before);
+        if self.runs > RUNS_MAX { Err(TooLarge::RecordNumbers) } else { Ok(()) }
     }
 
     /// Returns what is missing, sorted.
     #[must_use]
-    pub fn missing(&self) -> Vec<MissingRecords> {
+    pub(super) fn missing(&self) -> Vec<MissingRecords> {
         let mut missing = Vec::new();
         for (name, series) in &self.series {
-            let holes = series.holes().into_iter();
-            let kept = holes.flat_map(|hole| self.without_erased(name, hole));
+            let erased = self.erased.get(name);
+            let kept = series.holes().into_iter().flat_map(|hole| match erased {
+                Some(erased) => erased.without(hole),
+                None => vec![hole],
+            });
             missing.extend(kept.map(|(first, end)| MissingRecords {
                 series: name.clone(),
                 first,
@@ -127,25 +144,32 @@ impl RecordNumbers {
         missing.sort_unstable();
         missing
     }
+}
 
-    /// Splits a hole of a series at the numbers that were erased.
-    fn without_erased(&self, name: &str, (mut first, end): (u64, u64)) -> Vec<(u64, u64)> {
-        let mut parts = Vec::new();
-        for (_, erased) in self.erased.range((Box::from(name), first)..(Box::from(name), end)) {
-            parts.push((first, *erased));
-            first = erased.saturating_add(1);
-        }
-        parts.push((first, end));
-        parts.retain(|(first, end)| first < end);
-        parts
+/// Returns the entry of a series, one without numbers if it is new.
+fn bounded_entry<'m, T: Default>(
+    map: &'m mut HashMap<Box<str>, T>,
+    series: &str,
+) -> Result<&'m mut T, TooLarge> {
+    if !map.contains_key(series) && map.len() >= SERIES_MAX {
+        return Err(TooLarge::RecordNumbers);
     }
+    Ok(map.entry(series.into()).or_default())
 }
 
 impl Series {
+    /// Returns the holes from the first expected number to the floor.
+    fn holes(&self) -> Vec<(u64, u64)> {
+        let Some(expected) = self.expected else { return Vec::new() };
+        self.read.without((expected, self.floor))
+    }
+}
+
+impl Runs {
     /// Adds a number; returns whether it is new.
     fn insert(&mut self, number: u64) -> bool {
         let (mut first, mut end) = (number, number.saturating_add(1));
-        if let Some((before, before_end)) = self.runs.range(..=number).next_back() {
+        if let Some((before, before_end)) = self.0.range(..=number).next_back() {
             if *before_end > number {
                 return false;
             }
@@ -153,28 +177,26 @@ impl Series {
                 first = *before;
             }
         }
-        if let Some(after_end) = self.runs.remove(&end) {
+        if let Some(after_end) = self.0.remove(&end) {
             end = after_end;
         }
-        self.runs.insert(first, end);
+        self.0.insert(first, end);
         true
     }
 
-    /// Returns the holes from the first expected number to the floor.
-    fn holes(&self) -> Vec<(u64, u64)> {
-        let Some(mut next) = self.expected else { return Vec::new() };
-        let mut holes = Vec::new();
-        for (first, end) in &self.runs {
-            if *first > next {
-                holes.push((next, (*first).min(self.floor)));
+    /// Returns the parts of a range that have none of these numbers.
+    fn without(&self, (mut next, end): (u64, u64)) -> Vec<(u64, u64)> {
+        let mut parts = Vec::new();
+        let before = self.0.range(..=next).next_back().map(|(first, _)| *first);
+        if next < end {
+            for (first, run_end) in self.0.range(before.unwrap_or(next)..end) {
+                parts.push((next, *first));
+                next = next.max(*run_end);
             }
-            next = next.max(*end);
         }
-        if next < self.floor {
-            holes.push((next, self.floor));
-        }
-        holes.retain(|(first, end)| first < end);
-        holes
+        parts.push((next, end));
+        parts.retain(|(first, end)| first < end);
+        parts
     }
 }
 
@@ -195,6 +217,8 @@ mod tests {
         let read = RecordNumber::parse("0a1b.2-17", Some("12")).unwrap();
         assert_eq!((&*read.series, read.number, read.floor), ("0a1b.2", 17, 12));
         assert_eq!(RecordNumber::parse("p-1", None).map(|one| one.floor), Some(0));
+        let copy = RecordNumber::parse("erase/job_1/17-1800000000000", None).unwrap();
+        assert_eq!((&*copy.series, copy.number, copy.floor), ("erase/job_1", 17, 0));
         for other in ["", "x", "-1", "p-", "p-x"] {
             assert_eq!(RecordNumber::parse(other, None), None, "{other}");
         }
@@ -206,7 +230,7 @@ mod tests {
         for (number, floor) in [(0, 0), (1, 1), (3, 1), (2, 2), (5, 4), (8, 6), (9, 6)] {
             note(&mut numbers, number, floor);
         }
-        assert_eq!(missing(&numbers), [(4, 4)], "6 and 7 were under way when it was killed");
+        assert_eq!(missing(&numbers), [(4, 4)], "6 and 7 were not confirmed when it was killed");
         numbers.note_floor("p", 10);
         assert_eq!(missing(&numbers), [(4, 4), (6, 7)]);
         numbers.note_floor("unknown", 10);
@@ -231,13 +255,16 @@ mod tests {
         }
         assert_eq!(missing(&numbers), [(6, 11)]);
         for number in [1, 6, 8, 9, 12] {
-            numbers.note_erased(RecordNumber { series: "p".into(), number, floor: 0 }).unwrap();
+            let erased = RecordNumber { series: "p".into(), number, floor: 0 };
+            numbers.note_erased(&erased).unwrap();
+            numbers.note_erased(&erased).unwrap();
         }
+        assert_eq!(numbers.erased(), 5, "one that is named twice counts once");
         assert_eq!(missing(&numbers), [(7, 7), (10, 11)]);
     }
 
     #[test]
-    fn records_without_floors_are_never_missed() {
+    fn records_without_floors_are_never_missing() {
         let mut numbers = RecordNumbers::default();
         for number in [1, 5, 9] {
             note(&mut numbers, number, 0);

@@ -18,17 +18,25 @@ pub struct LogBounds {
     pub first: u64,
     /// Sequence of the last record that was stored; 0 if none ever was.
     pub last: u64,
-    /// When the first one was stored, milliseconds since the epoch; none if the log is empty.
-    pub first_ms: Option<i64>,
+    /// How many records it has.
+    pub records: u64,
+    /// When the first and the last one were stored, milliseconds since the epoch; none if none ever was.
+    /// If all were deleted, the first one is one that is stored now.
+    pub times_ms: Option<(i64, i64)>,
 }
 
-/// Where a batch of records begins.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LogStart {
-    /// At a sequence.
-    Sequence(u64),
-    /// At a time, milliseconds since the epoch.
-    Time(i64),
+impl LogBounds {
+    /// Returns how many records were deleted.
+    #[must_use]
+    pub fn deleted(&self) -> u64 {
+        self.last.saturating_sub(self.records)
+    }
+
+    /// Returns how many records were deleted after its first one.
+    #[must_use]
+    pub fn holes(&self) -> u64 {
+        self.deleted().saturating_sub(self.first.saturating_sub(1))
+    }
 }
 
 /// A stored record.
@@ -44,21 +52,26 @@ pub struct LogRecord {
 
 /// Records in the order of the log.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct LogBatch {
+pub struct RecordBatch {
     /// The records.
     pub records: Vec<LogRecord>,
-    /// Whether more follow.
+    /// Whether more follow. If not, the leader of the log has no more.
     pub has_more: bool,
 }
 
-/// What the parking stream holds.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct ParkedIds {
-    /// Ids of the deliveries.
-    pub ids: Vec<Box<str>>,
-    /// Deliveries that are due and whose ids were not read, because there are too many.
-    pub unread: u64,
+/// A dead letter, as the leader of its stream has it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LetterOnLeader {
+    /// Its sequence.
+    pub sequence: u64,
+    /// When it was stored, milliseconds since the epoch.
+    pub stored_ms: i64,
+    /// Id of its delivery; none if it is one of an event.
+    pub delivery: Option<Box<str>>,
 }
+
+/// Takes the id of a delivery; returns whether it takes more.
+pub type IdSink<'a> = dyn FnMut(&str) -> bool + Send + 'a;
 
 /// The number of a series below which all records are stored.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -77,27 +90,46 @@ pub trait AccountStreams: Send + Sync {
     /// The broker does not answer.
     fn log_bounds(&self) -> BoxFuture<'_, Result<LogBounds, StreamsError>>;
 
-    /// Returns at most `max` records of a site, or of all sites, from `start` on.
+    /// Returns the sequence of the first record that was stored at a time, milliseconds since the epoch, or
+    /// later; none if the server that answers has none, which need not be the leader.
+    ///
+    /// # Errors
+    /// The broker does not answer.
+    fn record_at(&self, time_ms: i64) -> BoxFuture<'_, Result<Option<u64>, StreamsError>>;
+
+    /// Returns at most `max` records of a site, or of all sites, from a sequence on; one more at the end of
+    /// what the server that answers has.
     ///
     /// # Errors
     /// The broker does not answer.
     fn read_log<'a>(
         &'a self,
-        start: LogStart,
+        from: u64,
         site: Option<&'a str>,
         max: usize,
-    ) -> BoxFuture<'a, Result<LogBatch, StreamsError>>;
+    ) -> BoxFuture<'a, Result<RecordBatch, StreamsError>>;
 
-    /// Returns the deliveries in the parking stream.
+    /// Returns the first dead letter from a sequence on.
     ///
     /// # Errors
     /// The broker does not answer.
-    fn parked(&self) -> BoxFuture<'_, Result<ParkedIds, StreamsError>>;
+    fn letter_from(
+        &self,
+        sequence: u64,
+    ) -> BoxFuture<'_, Result<Option<LetterOnLeader>, StreamsError>>;
 
-    /// Returns, for each series of record numbers, the number below which all records are stored.
+    /// Calls `each` with the ids of the deliveries in the parking stream, until it takes no more. Returns
+    /// how many due deliveries were left out, because there are too many to read their ids.
     ///
     /// # Errors
     /// The broker does not answer.
+    fn parked<'a>(&'a self, each: &'a mut IdSink<'_>) -> BoxFuture<'a, Result<u64, StreamsError>>;
+
+    /// Returns, for each series of record numbers, the number below which all records are stored; those of
+    /// 65,536 series at most.
+    ///
+    /// # Errors
+    /// The broker does not answer, or there are more.
     fn floors(&self) -> BoxFuture<'_, Result<Vec<SeriesFloor>, StreamsError>>;
 
     /// Returns how many events are stored and not acknowledged.

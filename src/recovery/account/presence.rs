@@ -1,4 +1,4 @@
-//! What the streams hold of deliveries, and which deliveries are without a trace. Pure.
+//! What the streams hold of deliveries, and which deliveries are unaccounted for. Pure.
 
 use std::collections::HashSet;
 
@@ -6,42 +6,46 @@ use super::facts::{Facts, Letter, State, decide};
 
 /// Hash of a delivery id. Two are equal by chance once in 10^25 accounts of the largest size.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct IdHash(pub(super) u64, pub(super) u64);
+pub(super) struct IdHash(pub(super) u64, pub(super) u64);
 
 /// What the streams hold.
 #[derive(Debug, Default)]
-pub struct Presence {
+pub(super) struct Presence {
     /// Deliveries in the parking stream.
     pub parked: HashSet<IdHash>,
     /// Deliveries with a dead letter.
     pub letters: HashSet<IdHash>,
-    /// Whether letters of the window may have been deleted by age.
-    pub may_have_expired: bool,
+    /// Letters of deliveries that were dead-lettered before this time may have been deleted by age,
+    /// milliseconds since the epoch.
+    pub expired_before_ms: i64,
 }
 
 impl Presence {
-    /// Returns what became of a delivery of which `facts` are known, and whose letter an operator deleted
-    /// or not.
-    pub(super) fn state(&self, id: IdHash, facts: Facts, is_removed: bool) -> State {
+    /// Returns what became of a delivery of which `facts` are known, that was last dead-lettered at
+    /// `dead_ms`, and whose letter was removed on purpose or not.
+    pub(super) fn state(&self, id: IdHash, facts: Facts, dead_ms: i64, is_removed: bool) -> State {
         let letter = match self.letters.contains(&id) {
             true => Letter::Stored,
             false if is_removed => Letter::Removed,
-            false if self.may_have_expired => Letter::Expired,
+            false if dead_ms < self.expired_before_ms => Letter::Expired,
             false => Letter::Absent,
         };
         decide(facts, self.parked.contains(&id), letter)
     }
 }
 
-/// Number of deliveries without a trace, and the records that name some of them.
+/// Deliveries that neither the streams nor the records account for.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Suspects {
-    /// How many there are.
+pub(super) struct Suspects {
+    /// How many there are, those that are undetermined included.
     pub number: u64,
-    /// Those of them that may be due: they were parked, and have no later record.
-    pub parked: u64,
     /// Whether some of them were dead-lettered.
     pub has_dead: bool,
-    /// The hashes of some, with the sequence of a record each.
-    pub some: Vec<(IdHash, u64)>,
+    /// Those of them that may be due: they were parked, have no later record, and there are due records
+    /// that were not read. At most as many ids as there are such records.
+    pub undetermined: HashSet<IdHash>,
+    /// How many deliveries these are: one that a replay repeats has the same id.
+    pub undetermined_number: u64,
+    /// The hashes of the oldest others, with the sequence of a record each.
+    pub named: Vec<(IdHash, u64)>,
 }

@@ -10,7 +10,7 @@ use crate::domain::{CloudId, DeliveryId, EventId, SubscriptionId};
 
 /// The deliveries of an event, as one record has them.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
-pub struct AccountRecord<'a> {
+pub(super) struct AccountRecord<'a> {
     /// The event.
     #[serde(borrow)]
     pub event: RecordedEvent<'a>,
@@ -36,7 +36,7 @@ fn once() -> i64 {
 
 /// The event of a record.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
-pub struct RecordedEvent<'a> {
+pub(super) struct RecordedEvent<'a> {
     /// Its id.
     #[serde(borrow)]
     pub id: Cow<'a, str>,
@@ -53,7 +53,7 @@ pub struct RecordedEvent<'a> {
 
 /// One delivery of a record.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
-pub struct RecordedDelivery<'a> {
+pub(super) struct RecordedDelivery<'a> {
     /// Its installation.
     #[serde(borrow)]
     pub installation: Cow<'a, str>,
@@ -82,9 +82,14 @@ impl RecordedDelivery<'_> {
         self.from == "new"
     }
 
+    /// Whether it is about the dead letter of a delivery.
+    pub(super) fn is_of_letter(&self) -> bool {
+        self.from == "dead"
+    }
+
     /// Returns its id.
     #[must_use]
-    pub fn delivery_id(&self, event: &RecordedEvent<'_>) -> DeliveryId {
+    pub(super) fn delivery_id(&self, event: &RecordedEvent<'_>) -> DeliveryId {
         if let Some(id) = &self.id {
             return DeliveryId::from_record(id);
         }
@@ -95,7 +100,7 @@ impl RecordedDelivery<'_> {
     }
 
     /// Iterates over the keys of its modules.
-    pub fn keys(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
         std::iter::once(&*self.key).chain(self.also.iter().map(String::as_str))
     }
 }

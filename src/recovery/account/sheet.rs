@@ -8,7 +8,7 @@ use super::numbers::MissingRecords;
 
 /// Deliveries by what became of them. A delivery that several subscriptions share counts for each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Counts {
+pub struct DeliveryCounts {
     /// Matches of events.
     pub matched: u64,
     /// Repeated by replays.
@@ -19,15 +19,16 @@ pub struct Counts {
     pub dead: u64,
     /// Dropped by a policy.
     pub dropped: u64,
-    /// Deleted from the dead-letter stream: by an operator, or by age.
+    /// Deleted from the dead-letter stream, by an operator, by an erasure or by age; or from the parking
+    /// stream by an erasure.
     pub removed: u64,
     /// In the parking stream.
     pub pending: u64,
-    /// Without a trace.
+    /// Unaccounted for.
     pub gap: u64,
 }
 
-impl Counts {
+impl DeliveryCounts {
     /// Counts `number` deliveries with a state.
     pub fn count(&mut self, state: State, is_replayed: bool, number: u64) {
         let debit = if is_replayed { &mut self.replayed } else { &mut self.matched };
@@ -50,7 +51,7 @@ impl Counts {
     }
 }
 
-impl AddAssign for Counts {
+impl AddAssign for DeliveryCounts {
     fn add_assign(&mut self, other: Self) {
         self.matched += other.matched;
         self.replayed += other.replayed;
@@ -71,7 +72,7 @@ pub struct SubscriptionCounts {
     /// `<installation>/<key>`.
     pub subscription: Box<str>,
     /// The counts.
-    pub counts: Counts,
+    pub counts: DeliveryCounts,
 }
 
 impl SubscriptionCounts {
@@ -82,8 +83,8 @@ impl SubscriptionCounts {
     }
 }
 
-/// A delivery without a trace.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// A delivery that is unaccounted for.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct GapDelivery {
     /// Its id.
     pub delivery: String,
@@ -106,13 +107,13 @@ pub struct GapDelivery {
 pub struct Account {
     /// By subscription, sorted; those with deliveries.
     pub subscriptions: Vec<SubscriptionCounts>,
-    /// Deliveries without a trace, the first ones.
+    /// The first deliveries that are unaccounted for.
     pub gaps: Vec<GapDelivery>,
     /// Records that the log lost; none if they were not looked for, because only a part was read.
     pub missing: Option<Vec<MissingRecords>>,
     /// Records that cannot be read.
     pub unreadable: u64,
-    /// Deliveries counted as pending although only their number says that they may be due.
+    /// Deliveries counted as pending because as many due records were not read.
     pub undetermined: u64,
     /// Events that are not acknowledged yet: their deliveries are not counted.
     pub in_flight: u64,
@@ -128,8 +129,8 @@ pub struct Account {
 impl Account {
     /// Returns the sums of all subscriptions.
     #[must_use]
-    pub fn total(&self) -> Counts {
-        let mut total = Counts::default();
+    pub fn total(&self) -> DeliveryCounts {
+        let mut total = DeliveryCounts::default();
         self.subscriptions.iter().for_each(|one| total += one.counts);
         total
     }
@@ -139,8 +140,8 @@ impl Account {
     pub fn sums<'a>(
         &'a self,
         name: impl Fn(&'a SubscriptionCounts) -> &'a str,
-    ) -> BTreeMap<&'a str, Counts> {
-        let mut sums = BTreeMap::<&str, Counts>::new();
+    ) -> BTreeMap<&'a str, DeliveryCounts> {
+        let mut sums = BTreeMap::<&str, DeliveryCounts>::new();
         for one in &self.subscriptions {
             *sums.entry(name(one)).or_default() += one.counts;
         }
@@ -154,7 +155,7 @@ impl Account {
         missing.map(|one| one.last.saturating_sub(one.first).saturating_add(1)).sum()
     }
 
-    /// Returns the gap: deliveries without a trace and records that the log lost.
+    /// Returns the gap: deliveries that are unaccounted for and records that the log lost.
     #[must_use]
     pub fn gap(&self) -> u64 {
         self.total().gap.saturating_add(self.missing_records())
