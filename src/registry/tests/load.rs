@@ -149,3 +149,18 @@ async fn revision_continues_through_a_load_and_restarts_with_another_store() {
     events.send(installation(2)).await.unwrap();
     assert_eq!(applied(2).await, 2, "what was confirmed before is another store's");
 }
+
+#[tokio::test]
+async fn changes_of_the_retention_of_bodies_are_counted_and_others_are_not() {
+    let (replica, _store) = Replica::provisioned().await;
+    let put = async |body: serde_json::Value| {
+        replica.install("i1", body).await.unwrap();
+        replica.retention_changes()
+    };
+    assert_eq!(put(json!({"cloudId": "c"})).await, 0);
+    for (days, changes) in [(7, 1), (7, 1), (1, 2)] {
+        let retention = json!({"bodiesDays": days});
+        assert_eq!(put(json!({"cloudId": "c", "retention": retention})).await, changes, "{days}");
+    }
+    assert_eq!(put(json!({"cloudId": "c"})).await, 3);
+}
