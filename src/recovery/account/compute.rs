@@ -160,12 +160,13 @@ impl Computation<'_> {
         }
         fold.freeze();
         let (presence, suspects) = self.look(&mut fold, bounds.last).await?;
-        self.check_unchanged(first, &bounds, suspects.number).await?;
+        let gaps = self.name(&fold, &suspects).await?;
+        self.check_unchanged(first, &bounds, gaps.len() < suspects.named.len()).await?;
         for one in floors {
             self.numbers.note_floor(&one.series, one.floor);
         }
         Ok(Account {
-            gaps: self.name(&fold, &suspects).await?,
+            gaps,
             subscriptions: fold.counts(&presence, &suspects.undetermined),
             missing: self.scope.site.is_none().then(|| self.numbers.missing()),
             unreadable: fold.unreadable(),
@@ -238,13 +239,14 @@ impl Computation<'_> {
         numbers.try_for_each(|number| self.numbers.note_erased(&number))
     }
 
-    /// Checks that no records of the window were deleted while they were read, except from its start by an
-    /// erasure: of a delivery with an earlier and a later record, only the earlier one may have been read.
+    /// Checks that the log did not delete the start of the window while it was read, and that an erasure did
+    /// not delete records of deliveries that seem to be lost: of an earlier and a later record, only the
+    /// earlier one may have been read. An erasure deletes the earlier one first, so its absence shows that.
     async fn check_unchanged(
         &mut self,
         first: Option<u64>,
         before: &LogBounds,
-        suspects: u64,
+        is_suspect_erased: bool,
     ) -> Result<(), AccountError> {
         let now = self.streams.log_bounds().await?;
         let erased_before = self.numbers.erased();
@@ -252,7 +254,7 @@ impl Computation<'_> {
         let erased = self.numbers.erased().saturating_sub(erased_before);
         let deleted = now.deleted().saturating_sub(before.deleted());
         let is_trimmed = first.is_some_and(|first| now.first > first) && deleted > erased;
-        if is_trimmed || suspects > 0 && now.holes() > before.holes() {
+        if is_trimmed || is_suspect_erased && now.holes() > before.holes() {
             return Err(AccountError::Trimmed);
         }
         Ok(())

@@ -280,9 +280,10 @@ impl World {
             State::Dead
         } else if has(RecordedOutcome::Dropped) && !has(RecordedOutcome::Dead) {
             State::Dropped
-        } else if has(RecordedOutcome::Dead) && self.removed_letters.contains(&key.0) {
-            State::Removed
-        } else if has(RecordedOutcome::Removed) && !has(RecordedOutcome::Dead) {
+        } else if match has(RecordedOutcome::Dead) {
+            true => self.removed_letters.contains(&key.0),
+            false => has(RecordedOutcome::Removed),
+        } {
             State::Removed
         } else if self.resumed.contains(&key.0) {
             State::Delivered

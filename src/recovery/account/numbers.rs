@@ -28,12 +28,14 @@ pub struct RecordNumber {
 
 impl RecordNumber {
     /// Reads the message id of a record, and its floor; none if the id is another one. The copies that
-    /// an erasure stores, `erase/<job>/<sequence>-<milliseconds>`, are a series of their own, so that
+    /// an erasure stores, `erase/<job>/<sequence>/<milliseconds>`, are a series of their own, so that
     /// a copy that is stored twice is recognized; they have no floor.
     #[must_use]
     pub fn parse(message_id: &str, floor: Option<&str>) -> Option<Self> {
-        let (id, last) = message_id.rsplit_once('-')?;
-        let (series, number) = id.rsplit_once('/').unwrap_or((id, last));
+        let (series, number) = match message_id.rsplit_once('/') {
+            Some((copy, _)) => copy.rsplit_once('/')?,
+            None => message_id.rsplit_once('-')?,
+        };
         let number = number.parse().ok()?;
         let floor = floor.and_then(|text| text.parse().ok()).unwrap_or(0);
         (!series.is_empty()).then(|| Self { series: series.into(), number, floor })
@@ -217,9 +219,9 @@ mod tests {
         let read = RecordNumber::parse("0a1b.2-17", Some("12")).unwrap();
         assert_eq!((&*read.series, read.number, read.floor), ("0a1b.2", 17, 12));
         assert_eq!(RecordNumber::parse("p-1", None).map(|one| one.floor), Some(0));
-        let copy = RecordNumber::parse("erase/job_1/17-1800000000000", None).unwrap();
-        assert_eq!((&*copy.series, copy.number, copy.floor), ("erase/job_1", 17, 0));
-        for other in ["", "x", "-1", "p-", "p-x"] {
+        let copy = RecordNumber::parse("erase/job-1/17/1800000000000", None).unwrap();
+        assert_eq!((&*copy.series, copy.number, copy.floor), ("erase/job-1", 17, 0));
+        for other in ["", "x", "-1", "p-", "p-x", "a/1", "a/b/1"] {
             assert_eq!(RecordNumber::parse(other, None), None, "{other}");
         }
     }

@@ -118,6 +118,11 @@ async fn record_that_is_deleted_while_the_log_is_read_is_no_gap() {
     setup.record(3, 1_000, ("new", "delivered"));
     setup.streams.deleted_at_looks.lock().unwrap().push_back(parked);
     assert_eq!(setup.account(HOUR_MS).await, Err(AccountError::Trimmed));
+
+    // A gap is named while an erasure deletes other records.
+    let lost = setup.record(4, 1_000, ("new", "parked"));
+    setup.streams.deleted_at_looks.lock().unwrap().push_back(lost - 1);
+    assert_eq!(named(&setup.account(HOUR_MS).await.unwrap()), ["dlv_4"]);
 }
 
 #[tokio::test(start_paused = true)]
