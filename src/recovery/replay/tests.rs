@@ -168,6 +168,7 @@ fn job(request: &ReplayRequest) -> Job {
         created_ms: 0,
         started_ms: Some(0),
         updated_ms: 0,
+        progressed_ms: None,
         reason: None,
         lease: None,
         private: Value::Null,
