@@ -541,6 +541,13 @@ pub const CODES: &[CodeEntry] = &[
         "Narrow the window with `from` and `to`, or name a site: `switchyard account --from 2026-11-30T08:00:00Z --to 2026-11-30T09:00:00Z --site CLOUDID`.",
     ),
     entry(
+        "SY-4006",
+        "a job that does the same runs",
+        "A replay that runs is for the same subscription and some of the same events, and both could deliver the same event twice. The message names it.",
+        "",
+        "Look at it with `switchyard replay show JOB`. Wait until it is done, or cancel it with `switchyard replay cancel JOB`; then send the request again.",
+    ),
+    entry(
         "SY-5011",
         "the broker did not confirm an event",
         "The broker did not confirm in time that it stored the event. It may have stored it.",

@@ -165,6 +165,7 @@ const LOG_OFF: &str =
 fn from_jobs_error(error: &JobsError) -> ErrorResponse {
     let code = match error {
         JobsError::Full => "SY-4002",
+        JobsError::Overlap(_) => "SY-4006",
         _ => "SY-4003",
     };
     ErrorResponse::coded(StatusCode::CONFLICT, code, error.to_string())

@@ -37,6 +37,10 @@ pub(super) enum NotStored {
     StreamFull,
 }
 
+/// Header of a message that is stored only if the last one with its subject has this sequence; 0 if there
+/// is none.
+const EXPECTED_SEQUENCE: &str = "Nats-Expected-Last-Subject-Sequence";
+
 /// Publishes until the message is stored, without a time limit: until then the delivery holds
 /// its event, and pulling stops at its bounds. While the broker does not store messages of this
 /// stream, `gate` lets one publish after the other try.
@@ -48,6 +52,30 @@ pub(super) async fn until_stored(
     gate: &PublishGate,
     request: &PublishRequest,
 ) -> Result<(), NotStored> {
+    until_answered(jetstream_client, gate, request).await.map(|_| ())
+}
+
+/// As [`until_stored`], unless the stream has a message with this subject; returns whether it is stored.
+/// An attempt whose confirmation was lost may have stored the message that is found.
+///
+/// # Errors
+/// See [`NotStored`].
+pub(super) async fn until_stored_first(
+    jetstream_client: &JetStreamClient,
+    gate: &PublishGate,
+    mut request: PublishRequest,
+) -> Result<bool, NotStored> {
+    request.headers.insert(EXPECTED_SEQUENCE, "0");
+    until_answered(jetstream_client, gate, &request).await
+}
+
+/// Publishes until the broker answers; returns whether the message is stored, or else whether another one
+/// has its subject.
+async fn until_answered(
+    jetstream_client: &JetStreamClient,
+    gate: &PublishGate,
+    request: &PublishRequest,
+) -> Result<bool, NotStored> {
     loop {
         let pass = match gate.pass().await {
             Pass::StreamFull => return Err(NotStored::StreamFull),
@@ -56,7 +84,12 @@ pub(super) async fn until_stored(
         let error = match once(jetstream_client, request).await {
             Ok(_) => {
                 gate.record_stored(pass);
-                return Ok(());
+                return Ok(true);
+            }
+            // The broker answers, and stores other messages.
+            Err(error) if is_occupied(&error) => {
+                gate.record_stored(pass);
+                return Ok(false);
             }
             Err(error) if refusal(&error) == Some(Refusal::TooLarge) => {
                 // Others can be stored: the broker refused this message alone.
@@ -99,6 +132,18 @@ pub(super) async fn once(
             Err(error)
         }
     }
+}
+
+/// Whether the broker refused a message because another one has its subject.
+fn is_occupied(error: &PublishError) -> bool {
+    // The second one is of a cluster, where another message with the subject is being stored.
+    error.kind() == PublishErrorKind::WrongLastSequence
+        || error_code(error) == Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)
+}
+
+fn error_code(error: &PublishError) -> Option<ErrorCode> {
+    let source = std::error::Error::source(error)?;
+    source.downcast_ref::<jetstream::Error>().map(jetstream::Error::error_code)
 }
 
 /// Why the broker did not store a message, and said so.
@@ -163,6 +208,15 @@ mod tests {
         let answer = format!(r#"{{"code":503,"err_code":{code},"description":"{text}"}}"#);
         let answer: jetstream::Error = serde_json::from_str(&answer).unwrap();
         PublishError::with_source(PublishErrorKind::Other, answer)
+    }
+
+    #[test]
+    fn refusal_because_of_another_message_is_recognised() {
+        let constant = broker_error(10164, "wrong last sequence");
+        assert!(is_occupied(&constant) && refusal(&constant).is_none());
+        assert!(is_occupied(&PublishError::new(PublishErrorKind::WrongLastSequence)));
+        assert!(!is_occupied(&broker_error(10077, "store is closed")));
+        assert!(!is_occupied(&PublishError::new(PublishErrorKind::TimedOut)));
     }
 
     #[test]

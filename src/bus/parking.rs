@@ -13,7 +13,7 @@ use super::connect::JetStreamClient;
 use super::headers;
 use super::publish_gate::PublishGates;
 use super::subjects::Subjects;
-use crate::delivery::{ParkError, ParkedRecord, ParkingLot, ShareOwner, Shares};
+use crate::delivery::{HandOver, ParkError, ParkedRecord, ParkingLot, ShareOwner, Shares};
 
 /// Writes the parking stream. The server cannot limit a stream with schedules, so the router does,
 /// by the shares of owners.
@@ -39,19 +39,15 @@ impl ParkingStream {
 
     /// Stores a record. A delivery that is parked again keeps its place, even if its owner uses
     /// more than its share now: otherwise a full stream would never drain.
-    async fn store(
-        &self,
-        request: PublishRequest,
-        owner: ShareOwner,
-        again: bool,
-    ) -> Result<(), ParkError> {
-        let place = if again {
-            None
-        } else {
-            Some(self.shares.park(&owner, request.body.len()).map_err(ParkError::ShareUsed)?)
+    async fn store(&self, record: ParkedRecord) -> Result<(), ParkError> {
+        let place = match record.is_repark {
+            true => None,
+            false => Some(self.shares.park(&record.owner, record.body.len())),
         };
+        let place = place.transpose().map_err(ParkError::ShareUsed)?;
+        let request = self.request(&record);
+        let gate = &self.gates.parked;
         loop {
-            let gate = &self.gates.parked;
             match confirmed_publish::until_stored(&self.jetstream_client, gate, &request).await {
                 Ok(()) => break,
                 Err(NotStored::TooLarge) => return Err(ParkError::TooLarge),
@@ -64,21 +60,53 @@ impl ParkingStream {
         }
         Ok(())
     }
+
+    /// Stores a record unless the delivery has one. The broker decides that with the write, so no other
+    /// replica, redelivery or job is in between.
+    async fn store_first(&self, record: ParkedRecord) -> Result<HandOver, ParkError> {
+        let place = self.shares.park_for_job(&record.owner, record.body.len());
+        let place = place.map_err(ParkError::ShareUsed)?;
+        let request = self.request(&record);
+        let gate = &self.gates.parked;
+        loop {
+            let stored = confirmed_publish::until_stored_first(
+                &self.jetstream_client,
+                gate,
+                request.clone(),
+            );
+            match stored.await {
+                Ok(true) => {
+                    place.keep();
+                    return Ok(HandOver::Stored);
+                }
+                Ok(false) => return Ok(HandOver::Occupied),
+                Err(NotStored::TooLarge) => return Err(ParkError::TooLarge),
+                Err(NotStored::StreamFull) => {}
+            }
+        }
+    }
+
+    fn request(&self, record: &ParkedRecord) -> PublishRequest {
+        let mut headers = headers::write(&record.headers);
+        headers.insert(headers::SCHEDULE, headers::schedule_at(record.due).as_str());
+        headers.insert(headers::SCHEDULE_TARGET, self.subjects.due(&record.app).as_str());
+        PublishRequest {
+            stream: "parked",
+            subject: self.subjects.retry(record.id.as_str()),
+            message_id: record.message_id.clone(),
+            headers,
+            body: record.body.clone(),
+        }
+    }
 }
 
 impl ParkingLot for ParkingStream {
     fn park(&self, record: ParkedRecord) -> BoxFuture<'_, Result<(), ParkError>> {
-        let mut headers = headers::write(&record.headers);
-        headers.insert(headers::SCHEDULE, headers::schedule_at(record.due).as_str());
-        headers.insert(headers::SCHEDULE_TARGET, self.subjects.due(&record.app).as_str());
-        let request = PublishRequest {
-            stream: "parked",
-            subject: self.subjects.retry(record.id.as_str()),
-            message_id: record.message_id,
-            headers,
-            body: record.body,
-        };
-        Box::pin(self.store(request, record.owner, record.is_repark))
+        Box::pin(self.store(record))
+    }
+
+    fn hand_over(&self, record: ParkedRecord) -> BoxFuture<'_, Result<HandOver, ParkError>> {
+        Box::pin(self.store_first(record))
     }
 
     fn release(&self, owner: &ShareOwner, body_bytes: usize) {

@@ -9,14 +9,17 @@ use super::batched_get::{DirectReader, ReadMessage, StartAt as From};
 use super::connect::JetStreamClient;
 use super::direct_get::{self, LastMessages};
 use super::headers::MessageHeaders;
+use super::log_off_mark::LogOffMark;
 use super::subjects::{ROUTER_CONSUMER, Subjects, subject_attributes};
 use crate::domain::{CloudId, DeliveryId};
 use crate::event::codec::{decoded, names};
 use crate::recovery::redrive::ReadError;
 use crate::recovery::replay::{
-    EventBatch, EventBounds, EventMessage, LogBatch, ReplayStreams, StartAt,
+    EventBatch, EventBounds, EventMessage, LogBatch, LogBounds, ReplayStreams, StartAt,
 };
 
+/// How much the clocks of two servers of the broker may differ, in milliseconds.
+const SKEW_MS: i64 = 5_000;
 /// Records of the delivery log of one read.
 const RECORDS_MAX: usize = 1_000;
 
@@ -28,6 +31,7 @@ pub struct ReplayStreamReader {
     events: DirectReader,
     /// None if the delivery log is off.
     log: Option<DirectReader>,
+    off_mark: LogOffMark,
 }
 
 impl ReplayStreamReader {
@@ -37,7 +41,8 @@ impl ReplayStreamReader {
         let reader = |stream| DirectReader::new(jetstream_client.clone(), stream);
         let events = reader(subjects.events_stream());
         let log = has_log.then(|| reader(subjects.log_stream()));
-        Self { jetstream_client, subjects, events, log }
+        let off_mark = LogOffMark::new(jetstream_client.clone(), subjects.clone());
+        Self { jetstream_client, subjects, events, log, off_mark }
     }
 
     async fn bounds(&self) -> Result<EventBounds, ReadError> {
@@ -67,19 +72,24 @@ impl ReplayStreamReader {
         Ok(EventBatch { events, has_more: batch.has_more })
     }
 
-    async fn since_when_logged(&self) -> Result<Option<i64>, ReadError> {
+    async fn bounds_of_log(&self) -> Result<Option<LogBounds>, ReadError> {
         if self.log.is_none() {
             return Ok(None);
         }
+        let off_until_ms = self.off_mark.until_ms().await.map_err(ReadError)?;
         let context = &self.jetstream_client.context;
         let stream = context.get_stream(self.subjects.log_stream()).await.map_err(failed)?;
         let info = stream.cached_info();
-        // Once it has deleted records, it knows what came after them.
-        let since = match (info.state.first_sequence > 1, info.state.messages) {
-            (true, 1..) => info.state.first_timestamp,
-            _ => info.created,
-        };
-        Ok(i64::try_from(since.unix_timestamp_nanos() / 1_000_000).ok())
+        let state = &info.state;
+        let is_empty = state.messages == 0;
+        let edge = if is_empty { state.last_timestamp } else { state.first_timestamp };
+        let kept_from_ms = kept_from_ms(
+            (state.first_sequence, state.last_sequence),
+            milliseconds(info.created.unix_timestamp_nanos()),
+            milliseconds(edge.unix_timestamp_nanos()),
+        );
+        let (first, last) = (state.first_sequence.max(1), state.last_sequence);
+        Ok(Some(LogBounds { first, last, kept_from_ms, off_until_ms }))
     }
 
     async fn log_of(&self, site: &CloudId, from: StartAt) -> Result<LogBatch, ReadError> {
@@ -107,6 +117,21 @@ impl ReplayStreamReader {
         };
         Ok(subjects.iter().map(of).collect())
     }
+}
+
+/// Returns since when no record of an event was deleted. `edge_ms` is when the oldest record was stored,
+/// or, in a log that was emptied, the newest one that it had.
+fn kept_from_ms((first, last): (u64, u64), created_ms: i64, edge_ms: i64) -> i64 {
+    // It never deleted a record, or never had one.
+    if first <= 1 || last == 0 {
+        return created_ms;
+    }
+    // The times of events and of their records are those of the servers that lead the two streams.
+    edge_ms.saturating_add(SKEW_MS).max(created_ms)
+}
+
+fn milliseconds(nanoseconds: i128) -> i64 {
+    i64::try_from(nanoseconds / 1_000_000).unwrap_or(i64::MAX)
 }
 
 /// Returns the job that handed a parked delivery over; the empty text if none did.
@@ -158,8 +183,8 @@ impl ReplayStreams for ReplayStreamReader {
         Box::pin(self.events_of(site, from, max))
     }
 
-    fn log_start(&self) -> BoxFuture<'_, Result<Option<i64>, ReadError>> {
-        Box::pin(self.since_when_logged())
+    fn log_bounds(&self) -> BoxFuture<'_, Result<Option<LogBounds>, ReadError>> {
+        Box::pin(self.bounds_of_log())
     }
 
     fn read_log<'a>(
@@ -175,5 +200,19 @@ impl ReplayStreams for ReplayStreamReader {
         ids: &'a [DeliveryId],
     ) -> BoxFuture<'a, Result<Vec<Option<String>>, ReadError>> {
         Box::pin(self.schedules_of(ids))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_is_complete_from_the_first_record_that_it_kept() {
+        assert_eq!(kept_from_ms((1, 0), 100, i64::MIN), 100, "it never had a record");
+        assert_eq!(kept_from_ms((1, 7), 100, 200), 100, "it has all that it ever had");
+        assert_eq!(kept_from_ms((5, 7), 100, 900_000), 905_000);
+        assert_eq!(kept_from_ms((8, 7), 100, 900_000), 905_000, "it was emptied");
+        assert_eq!(kept_from_ms((8, 7), 2_000_000, 900_000), 2_000_000, "it was created again");
     }
 }

@@ -418,7 +418,7 @@ impl Dispatcher {
         lane: &Lane<HttpClient>,
         reason: ParkReason,
     ) -> Settled {
-        let due = lane.backlog_due(clock::broker_now(), age_of(delivery), self.random.unit());
+        let due = self.backlog_due(delivery, lane, clock::broker_now());
         self.park(delivery, due, reason).await
     }
 
@@ -433,8 +433,18 @@ impl Dispatcher {
         let wait = SignedDuration::from_millis(moment_ms.saturating_sub(clock::uptime_ms()));
         let now = clock::broker_now();
         let opens = now.checked_add(wait).unwrap_or(now);
-        let due = lane.backlog_due(opens, age_of(delivery), self.random.unit());
+        let due = self.backlog_due(delivery, lane, opens);
         self.park(delivery, due, ParkReason::Breaker).await
+    }
+
+    fn backlog_due(
+        &self,
+        delivery: &Delivery,
+        lane: &Lane<HttpClient>,
+        from: Timestamp,
+    ) -> Timestamp {
+        let is_replay = delivery.progress.replay_job().is_some();
+        lane.backlog_due(from, age_of(delivery), self.random.unit(), is_replay)
     }
 
     async fn park(&self, delivery: &mut Delivery, due: Timestamp, reason: ParkReason) -> Settled {

@@ -74,8 +74,9 @@ pub use model::{
     ResponseExcerpt, RetryContext, StreamPosition, Transport,
 };
 pub use parking::{
-    MalformedRecord, ParkError, ParkedDelivery, ParkedRecord, ParkingLot, SubscriptionDirectory,
-    UnmatchedFor, erased_bytes, is_kept_when_erased, job_origin, parked_owner,
+    HandOver, MalformedRecord, ParkError, ParkedDelivery, ParkedRecord, ParkingLot,
+    SubscriptionDirectory, UnmatchedFor, erased_bytes, is_kept_when_erased, job_origin,
+    parked_owner,
 };
 pub use pause::{BEAT_INTERVAL_MAX, CURRENT_GAP_MAX, Gap, Gaps, PauseDetector, PauseGate};
 pub use plan::{PlannedDelivery, coalesce};

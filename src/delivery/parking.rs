@@ -44,6 +44,16 @@ pub trait ParkingLot: Send + Sync {
     /// The record exceeds the broker's message size, or its owner's share is used up.
     fn park(&self, record: ParkedRecord) -> BoxFuture<'_, Result<(), ParkError>>;
 
+    /// As [`ParkingLot::park`] for a delivery that a job hands over: stores the record only if the
+    /// delivery has none, and within the part of the share that jobs may use.
+    ///
+    /// # Errors
+    /// The record exceeds the broker's message size, or more than that part of the share is used.
+    fn hand_over(&self, record: ParkedRecord) -> BoxFuture<'_, Result<HandOver, ParkError>> {
+        // A lot in memory that has one writer needs no more.
+        Box::pin(async move { self.park(record).await.map(|()| HandOver::Stored) })
+    }
+
     /// Gives back the place of a delivery of `owner` with a body of `body_bytes` that is no longer
     /// parked.
     fn release(&self, owner: &ShareOwner, body_bytes: usize);
@@ -94,6 +104,15 @@ pub struct UnmatchedFor {
     pub app: AppId,
     /// Its id, or the token of its id if only that is known.
     pub installation: InstallationId,
+}
+
+/// What became of a record that a job hands over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HandOver {
+    /// It is stored.
+    Stored,
+    /// The delivery has a record already, perhaps this one from an earlier try; it stays as it is.
+    Occupied,
 }
 
 /// Why a record is not stored.

@@ -103,6 +103,21 @@ impl Shares {
         Ok(Place { shares: self, owner, amount, is_parking: true, is_kept: false })
     }
 
+    /// Takes the place of a parked delivery that a job hands over. A job waits for its place, so a refusal
+    /// is not counted.
+    ///
+    /// # Errors
+    /// The level of which more than half is used.
+    pub fn park_for_job<'a>(
+        &'a self,
+        owner: &'a ShareOwner,
+        body_bytes: usize,
+    ) -> Result<Place<'a>, ShareLevel> {
+        let amount = Self::amount_of(body_bytes);
+        self.ledger().park_for_job(owner, amount)?;
+        Ok(Place { shares: self, owner, amount, is_parking: true, is_kept: false })
+    }
+
     /// Gives back the place of a parked delivery that is no longer parked.
     pub fn release_parked(&self, owner: &ShareOwner, body_bytes: usize) {
         self.ledger().release_parked(owner, Self::amount_of(body_bytes));

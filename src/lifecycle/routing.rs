@@ -12,9 +12,9 @@ use super::retention::InstallationRetention;
 use crate::bus::{
     AccountDocument, AccountStreamReader, BackpressureGate, CrashRecordBucket, DeadLetterReader,
     DeadLetterStream, DeliveryLogStream, ErasableStreamsOnBroker, EventArchiveStream,
-    EventPublisher, FunctionClient, JobBucket, JobOutcomeCounter, ParkingStream, PublishGates,
-    PullSubscription, RepeatRecorder, Repeats, ReplayStreamReader, RoomRequests, ShareCounter,
-    StreamMonitor, Trimmer,
+    EventPublisher, FunctionClient, JobBucket, JobOutcomeCounter, LogOffMark, ParkingStream,
+    PublishGates, PullSubscription, RepeatRecorder, Repeats, ReplayStreamReader, RoomRequests,
+    ShareCounter, StreamMonitor, Trimmer,
 };
 use crate::config::Config;
 use crate::delivery::{
@@ -28,7 +28,7 @@ use crate::recovery::account::{AccountKeeper, AccountStreams, Accountant};
 use crate::recovery::erase::EraseWork;
 use crate::recovery::jobs::{JobRunner, JobWork, Jobs};
 use crate::recovery::redrive::{DeadLetters, RedriveWork};
-use crate::recovery::replay::{EventReader, ReplayParts, ReplayWork};
+use crate::recovery::replay::{EventReader, ReplayParts, ReplayWork, do_overlap};
 use crate::recovery::retention::RetentionSweeper;
 use crate::registry::{AppliedInstallation, Registry};
 use crate::router::Router;
@@ -50,6 +50,8 @@ pub(super) struct Routing {
     pub(super) log: Option<Arc<dyn DeliveryLog>>,
     pub(super) accountant: Arc<Accountant>,
     log_stream: Option<Arc<DeliveryLogStream>>,
+    /// None if the delivery log is on.
+    log_off_mark: Option<LogOffMark>,
     account_keeper: Option<AccountKeeper>,
     job_runner: JobRunner,
     sweeper: RetentionSweeper,
@@ -110,6 +112,7 @@ impl Routing {
             live.clone(),
             background.stop.clone(),
         );
+        let log_off_mark = log_off_mark(config, broker).await?;
         let (pulls, due) = consumers(config, broker).await?;
         let router = Arc::new(router);
         Ok(Self {
@@ -124,6 +127,7 @@ impl Routing {
             log,
             accountant,
             log_stream,
+            log_off_mark,
             account_keeper,
             job_runner,
             sweeper,
@@ -141,6 +145,7 @@ impl Routing {
     pub(super) fn start(self, background: &Background) {
         let Self {
             log_stream,
+            log_off_mark,
             account_keeper,
             job_runner,
             sweeper,
@@ -158,6 +163,9 @@ impl Routing {
         }
         if let Some(log) = log_stream {
             background.spawn(log.store_floors());
+        }
+        if let Some(mark) = log_off_mark {
+            background.spawn(mark.run());
         }
         if let Some(keeper) = account_keeper {
             background.spawn(keeper.run());
@@ -248,10 +256,22 @@ fn replay_parts(
     }
 }
 
+/// Marks that the delivery log is off, before this router takes an event; none if it is on.
+async fn log_off_mark(config: &Config, broker: &Broker) -> anyhow::Result<Option<LogOffMark>> {
+    if config.delivery.log {
+        return Ok(None);
+    }
+    let mark = LogOffMark::new(broker.connections.control.clone(), broker.subjects.clone());
+    let set = mark.set().await;
+    set.map_err(|error| anyhow::anyhow!("mark of the delivery log that is off: {error}"))?;
+    Ok(Some(mark))
+}
+
 /// Connects the jobs of operators, and what they do.
 fn jobs(broker: &Broker, replay: &ReplayParts) -> (Arc<Jobs>, JobRunner) {
     let (control, subjects) = (&broker.connections.control, &broker.subjects);
-    let jobs = Arc::new(Jobs::new(Arc::clone(&replay.jobs)));
+    let jobs = Jobs::new(Arc::clone(&replay.jobs)).without_overlap(do_overlap);
+    let jobs = Arc::new(jobs);
     let ReplayParts { letters, parking, directory, log, .. } = replay;
     let redrive = RedriveWork::new(Arc::clone(letters), Arc::clone(parking), Arc::clone(directory));
     let streams = Arc::new(ErasableStreamsOnBroker::new(control.clone(), subjects.clone()));

@@ -11,6 +11,7 @@
 mod control;
 mod document;
 mod pacer;
+mod progress;
 mod runner;
 mod store;
 #[cfg(test)]
@@ -18,7 +19,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use control::{JobStatus, Jobs, JobsError, NewJob};
+pub use control::{DoOverlap, JobStatus, Jobs, JobsError, NewJob};
 pub use document::{BadRate, Job, JobCounts, JobId, JobKind, JobRate, JobState, Lease};
 pub use pacer::Pacer;
 pub use runner::{JobFailure, JobRunner, JobStep, JobWork};

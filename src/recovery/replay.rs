@@ -14,8 +14,12 @@
 mod choose;
 mod decide;
 mod examine;
+mod fates;
+mod hand_over;
+mod handed_over;
 mod ledger;
 mod log_view;
+mod parts;
 mod plan;
 mod request;
 mod streams;
@@ -26,12 +30,18 @@ mod tests;
 mod walk;
 mod work;
 
-pub use decide::{Fate, ReplayMode};
+pub use decide::{BEFORE_LOG, Fate, ReplayMode};
 pub use examine::EventReader;
+pub use handed_over::HandedOver;
 pub use ledger::{Gap, LedgerQuery, LedgerReport, check_ledger};
 pub use log_view::LogView;
+pub use parts::ReplayParts;
 pub use plan::{ReplayPlan, plan};
-pub use request::{BadWindow, Coverage, ReplayRequest, Window, WindowRequest, coverage};
-pub use streams::{EventBatch, EventBounds, EventMessage, LogBatch, ReplayStreams, StartAt};
+pub use request::{
+    BadWindow, Coverage, ReplayRequest, Window, WindowRequest, coverage, do_overlap,
+};
+pub use streams::{
+    EventBatch, EventBounds, EventMessage, LogBatch, LogBounds, ReplayStreams, StartAt,
+};
 pub use walk::Walk;
-pub use work::{ReplayParts, ReplayWork};
+pub use work::ReplayWork;

@@ -423,6 +423,12 @@ pub const FAMILIES: &[MetricFamily] = &[
         &["result"],
         "Deliveries that replays handed over, by what became of them.",
     ),
+    gauge(
+        "switchyard_job_progress_age_seconds",
+        &["kind"],
+        "Age of the last progress of the running job of a kind that made none for longest; 0 if none runs.",
+    )
+    .in_seconds(),
     // Delivery log.
     counter(
         "switchyard_log_records_total",

@@ -44,6 +44,7 @@ mod pulling;
 mod registration;
 mod remote;
 mod repeats;
+mod replay_limits;
 mod replays;
 mod replicas;
 mod restart;

@@ -13,42 +13,47 @@ use crate::support::{
 
 const EVENT_TYPE: &str = "avi:jira:updated:issue";
 
-fn setup(nats: &NatsServer) -> Setup {
+pub(super) fn setup(nats: &NatsServer) -> Setup {
     Setup::new(&nats.url(), nats.folder().join("router"))
 }
 
 /// Provisions the installation `inst-<number>` at `site-<number>`, whose handler is `/<number>`; returns
 /// the subscription of a trigger for events of a project.
-async fn provision(router: &RouterProcess, sink: &Sink, number: u32, project: &str) -> String {
+pub(super) async fn provision(
+    router: &RouterProcess,
+    sink: &Sink,
+    number: u32,
+    project: &str,
+) -> String {
     let (app, installation) = (format!("app-{number}"), format!("inst-{number}"));
     let (site, path) = (format!("site-{number}"), format!("/{number}"));
     let app = router.provision(&app, &installation, &site, &sink.url(&path)).await;
     format!("{installation}/{}", register(&app, trigger(project)).await)
 }
 
-fn trigger(project: &str) -> Value {
+pub(super) fn trigger(project: &str) -> Value {
     let expression = format!("event.issue.fields.project.key == '{project}'");
     json!({ "endpoint": "hook", "events": [EVENT_TYPE], "filter": { "expression": expression } })
 }
 
-async fn post(router: &RouterProcess, path: &str, body: Value) -> anyhow::Result<Value> {
+pub(super) async fn post(router: &RouterProcess, path: &str, body: Value) -> anyhow::Result<Value> {
     router.api.send(Method::POST, &format!("/admin/v1{path}"), &[], &body).await
 }
 
-async fn replay(router: &RouterProcess, body: Value) -> Value {
+pub(super) async fn replay(router: &RouterProcess, body: Value) -> Value {
     post(router, "/replays", body).await.expect("the replay is accepted")
 }
 
-fn id(of: &Value) -> &str {
+pub(super) fn id(of: &Value) -> &str {
     of["id"].as_str().expect("an id")
 }
 
-async fn job(router: &RouterProcess, id: &str) -> Value {
+pub(super) async fn job(router: &RouterProcess, id: &str) -> Value {
     router.get(&format!("/admin/v1/replays/{id}")).await.expect("the job")
 }
 
 /// Waits until a job is done and all that it handed over is accounted for.
-async fn until_done(router: &RouterProcess, id: &str) -> Value {
+pub(super) async fn until_done(router: &RouterProcess, id: &str) -> Value {
     eventually(WAIT_MAX, "the replay is done", || async {
         let job = router.get(&format!("/admin/v1/replays/{id}")).await.ok()?;
         (job["state"] == "done" && job["pending"] == 0).then_some(job)
@@ -70,7 +75,7 @@ async fn until_stored(context: &jetstream::Context, stream: &str, wanted: u64) {
 }
 
 /// Waits until every event is acknowledged.
-async fn until_settled(context: &jetstream::Context) {
+pub(super) async fn until_settled(context: &jetstream::Context) {
     eventually(WAIT_MAX, "every event is acknowledged", || async {
         let stream = context.get_stream("SW_EVENTS").await.ok()?;
         let router: jetstream::consumer::PullConsumer = stream.get_consumer("router").await.ok()?;
@@ -80,12 +85,12 @@ async fn until_settled(context: &jetstream::Context) {
     .await;
 }
 
-fn ids(sink: &Sink, path: &str) -> Vec<String> {
+pub(super) fn ids(sink: &Sink, path: &str) -> Vec<String> {
     let received = sink.received_at(path);
     received.iter().map(|one| one.header("webhook-id").to_owned()).collect()
 }
 
-fn unique(ids: &[String]) -> BTreeSet<&String> {
+pub(super) fn unique(ids: &[String]) -> BTreeSet<&String> {
     ids.iter().collect()
 }
 

@@ -224,7 +224,7 @@ impl World<'_> {
         let of = self.replica(replica);
         let Some(pair) = of.tasks.get(&id).map(|task| task.pair) else { return };
         let owner = self.owner(pair);
-        let due = self.replica(replica).lanes[owner].backlog_due(from, age, random);
+        let due = self.replica(replica).lanes[owner].backlog_due(from, age, random, false);
         self.park(replica, id, due, reason, now);
     }
 

@@ -98,7 +98,8 @@ async fn check(
 ) -> Result<Value, ApiError> {
     let _turn = turn(state).await?;
     let parts = &state.recovery.replay;
-    let log_from_ms = parts.streams.log_start().await?.ok_or(ApiError::DeliveryLogOff)?;
+    let log = parts.streams.log_bounds().await?.ok_or(ApiError::DeliveryLogOff)?;
+    let log_from_ms = log.complete_from_ms();
     let window =
         WindowRequest::Times { from: time(asked.from_ms)?, to: Some(time(asked.until_ms)?) };
     let (mut report, mut starts) = (LedgerReport::default(), None);

@@ -19,7 +19,8 @@ use crate::domain::{InstallationId, SubscriptionId};
 use crate::recovery::jobs::{Job, JobCounts, JobFailure, JobKind, NewJob};
 use crate::recovery::redrive::time_of;
 use crate::recovery::replay::{
-    Coverage, ReplayMode, ReplayRequest, Window, WindowRequest, coverage, plan,
+    BEFORE_LOG, Coverage, EventBounds, ReplayMode, ReplayRequest, ReplayStreams, Window,
+    WindowRequest, coverage, plan,
 };
 use crate::registry::{Problem, check_filter, code};
 
@@ -118,6 +119,8 @@ async fn create(
     };
     request.plan_complete = counted.as_ref().map(|plan| plan.is_complete);
     let plan = counted.map(|plan| plan.counts);
+    // Nothing may fail once the job is stored: the client would send the request again.
+    let retained = Retained::read(&*state.recovery.replay.streams).await?;
     let job = NewJob { kind: KIND, rate, request: json!(request), plan };
     let job = state.recovery.jobs.create(job).await?;
     tracing::info!(
@@ -128,12 +131,14 @@ async fn create(
         "replay requested"
     );
     let status = if body.dry_run { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok((status, Json(replay_view(&state, &job, None).await?)))
+    Ok((status, Json(replay_view(&retained, &job, None))))
 }
 
 /// Checks a request and finds the events that it is about.
 async fn read_request(state: &Shared, body: &ReplayBody) -> Result<ReplayRequest, ApiError> {
     let (installation, subscription) = body.scope()?;
+    // It may have been registered at another router just now.
+    state.registry.catch_up().await;
     let window = body.window(clock::broker_now())?;
     if let Some(filter) = &body.filter {
         check_filter(filter, "filter").map_err(ApiError::Invalid)?;
@@ -192,31 +197,43 @@ async fn list(State(state): State<Shared>) -> Result<Json<Value>, ApiError> {
 
 async fn show(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Value>, ApiError> {
     let status = jobs::find(&state, KIND, &id).await?;
-    Ok(Json(replay_view(&state, &status.job, Some(&status.outcomes)).await?))
+    let retained = Retained::read(&*state.recovery.replay.streams).await?;
+    Ok(Json(replay_view(&retained, &status.job, Some(&status.outcomes))))
+}
+
+/// What is stored now.
+struct Retained {
+    bounds: EventBounds,
+    coverage: Coverage,
+}
+
+impl Retained {
+    async fn read(streams: &dyn ReplayStreams) -> Result<Self, ApiError> {
+        let (bounds, log) = (streams.event_bounds().await?, streams.log_bounds().await?);
+        Ok(Self { bounds, coverage: coverage(&bounds, log.as_ref()) })
+    }
 }
 
 /// Renders a job with what is stored now of the events that it is about.
-async fn replay_view(
-    state: &Shared,
+fn replay_view(
+    Retained { bounds, coverage: now }: &Retained,
     job: &Job,
     outcomes: Option<&JobCounts>,
-) -> Result<Value, ApiError> {
+) -> Value {
     let mut view = job_view(job, outcomes);
-    let streams = &state.recovery.replay.streams;
-    let (bounds, log_from_ms) = (streams.event_bounds().await?, streams.log_start().await?);
-    let now = coverage(&bounds, log_from_ms);
     let mut retained = json!({ "firstSequence": bounds.first, "lastSequence": bounds.last });
     insert_some(&mut retained, "eventsFrom", now.events_from_ms.and_then(rfc3339));
     insert_some(&mut retained, "logFrom", now.log_from_ms.and_then(rfc3339));
     insert_some(&mut view, "retained", Some(retained));
     if let Ok(request) = serde_json::from_value::<ReplayRequest>(job.request.clone()) {
-        insert_some(&mut view, "notes", Some(notes(&request)).filter(|notes| !notes.is_empty()));
+        let notes = notes(&request, &job.counts);
+        insert_some(&mut view, "notes", Some(notes).filter(|notes| !notes.is_empty()));
     }
-    Ok(view)
+    view
 }
 
 /// Says what a replay leaves out.
-fn notes(request: &ReplayRequest) -> Vec<String> {
+fn notes(request: &ReplayRequest, counts: &JobCounts) -> Vec<String> {
     let Coverage { events_from_ms, log_from_ms, begins_before_events } = request.coverage;
     let time = |ms: Option<i64>| ms.and_then(rfc3339).unwrap_or_else(|| "now".to_owned());
     let mut notes = Vec::new();
@@ -224,11 +241,13 @@ fn notes(request: &ReplayRequest) -> Vec<String> {
         let from = time(events_from_ms);
         notes.push(format!("events before {from} are deleted and are not replayed"));
     }
-    if request.mode == ReplayMode::Missing && log_from_ms > events_from_ms {
+    let unknown = counts.get(BEFORE_LOG).copied().unwrap_or(0);
+    if request.mode == ReplayMode::Missing && (log_from_ms > events_from_ms || unknown > 0) {
         let from = time(log_from_ms);
-        notes.push(format!(
-            "the delivery log begins at {from}; deliveries of events before it are replayed only if it says that they failed (counted as skipped_before_log)"
-        ));
+        let text = format!(
+            "when the job was created, the delivery log was complete for events from {from} on; of earlier ones, and of those whose records were deleted since, only deliveries are replayed that it says failed (the others are counted as {BEFORE_LOG}: {unknown})"
+        );
+        notes.push(text);
     }
     if request.target.is_some() {
         let note = "deliveries to the target have ids of their own, and are no deliveries of the subscription";

@@ -129,6 +129,12 @@ impl Origin {
         Self { source: RecordSource::Event, stored_ms: Some(stored_ms), delivery_count: 1 }
     }
 
+    /// Returns the origin of dead-lettered deliveries that a replay of their event continues.
+    #[must_use]
+    pub fn continued(stored_ms: i64) -> Self {
+        Self { source: RecordSource::DeadLetter, ..Self::replayed(stored_ms) }
+    }
+
     /// Returns the origin of the deliveries of an event that waited to be matched as a parked record.
     pub fn late(message: &impl Message) -> Self {
         Self { source: RecordSource::Event, ..Self::parked(message) }
@@ -177,6 +183,8 @@ struct Entry<'a> {
     revision: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     replay: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job: Option<&'a str>,
     from: &'static str,
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -280,6 +288,7 @@ pub(super) fn append(text: &mut Vec<u8>, report: &DeliveryReport, origin: Origin
         id: report.id.as_ref().map(DeliveryId::as_str),
         revision: report.revision,
         replay: report.replay.as_deref(),
+        job: report.job.as_deref(),
         from: origin.source.before_label(),
         outcome: report.outcome.label(),
         why: report.outcome.why(),

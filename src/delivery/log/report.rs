@@ -33,6 +33,8 @@ pub struct DeliveryReport {
     pub revision: Option<u64>,
     /// Replay that made the delivery once more; none if its event made it.
     pub replay: Option<Arc<str>>,
+    /// Job that handed the delivery over with this report.
+    pub job: Option<Arc<str>>,
     /// Number of the attempt: the one that was made, or else the next one.
     pub number: u32,
     /// The attempt; none if none was made.
@@ -90,6 +92,7 @@ impl DeliveryReport {
             id: (!has_derived_id(delivery)).then(|| delivery.id.clone()),
             revision: Some(subscription.revision),
             replay: delivery.progress.repeated_by().cloned(),
+            job: None,
             number,
             attempt,
         }
@@ -99,7 +102,9 @@ impl DeliveryReport {
     #[must_use]
     pub fn of_replayed(delivery: &Delivery, due: Timestamp) -> Self {
         let outcome = DeliveryOutcome::Parked(ParkReason::Replay);
-        Self::of_delivery(delivery, delivery.progress.attempt, outcome, Some(due), None)
+        let number = delivery.progress.attempt;
+        let job = delivery.progress.replay_job().cloned();
+        Self { job, ..Self::of_delivery(delivery, number, outcome, Some(due), None) }
     }
 
     /// Creates the report of a parked delivery that is not attempted.
@@ -124,6 +129,7 @@ impl DeliveryReport {
             id: (parked.id != derived).then(|| parked.id.clone()),
             revision: None,
             replay: parked.progress().repeated_by().cloned(),
+            job: None,
             number: parked.progress().attempt,
             attempt: None,
         }

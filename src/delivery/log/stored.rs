@@ -77,6 +77,9 @@ pub struct StoredDelivery {
     /// Replay that made it once more; none if its event made it.
     #[serde(default)]
     pub replay: Option<String>,
+    /// Job that handed it over, if the record says that it did.
+    #[serde(default)]
+    pub job: Option<String>,
     /// What it was before: `new`, `parked` or `dead`.
     pub from: String,
     /// What became of it: `delivered`, `parked`, `dead`, `dropped` or `removed`.

@@ -11,6 +11,10 @@
 //! each request costs one permit, so no deficit has to be kept. Owners at their share are skipped:
 //! no permit stays unused while a delivery within all shares waits.
 //!
+//! Deliveries of replays wait apart: they take no waiting place of a live delivery, get a permit at an
+//! endpoint only if no live delivery there can use it, and hold at most half of the permits of each owner
+//! and a fifth of all.
+//!
 //! Pure state: times are arguments, in microseconds of any monotonic clock.
 
 mod limits;
@@ -22,10 +26,10 @@ use std::collections::VecDeque;
 use slab::Slab;
 
 pub use limits::FairLimits;
-use limits::REPLAYS;
+use limits::{REPLAYS, is_replay};
 pub use owners::{EndpointId, EndpointOwners};
 use owners::{Owners, Waiting};
-use share::Share;
+use share::{AttemptKind, Share};
 
 /// An attempt that runs for longer counts as slow; so does the endpoint of one that took longer.
 ///
@@ -46,7 +50,7 @@ pub struct RequestId(pub(super) usize);
 pub struct EventShareId(usize);
 
 impl EventShareId {
-    /// The share of all replays together. Their deliveries let all others of an endpoint pass.
+    /// The share of all replays together.
     pub const REPLAYS: Self = Self(REPLAYS);
 }
 
@@ -159,7 +163,9 @@ impl FairQueue {
     /// Creates a queue without owners.
     pub fn new(limits: FairLimits) -> Self {
         let mut events = Slab::new();
-        let replays = events.insert(EventShare::new(&limits, limits.replay));
+        let mut of_replays = EventShare::new(&limits, limits.replay);
+        of_replays.permits = of_replays.permits.of_replays();
+        let replays = events.insert(of_replays);
         debug_assert_eq!(replays, REPLAYS, "it is the first one");
         Self {
             total: limits.reserving(limits.total),
@@ -234,11 +240,12 @@ impl FairQueue {
         let Some(request) = self.requests.try_remove(id.0) else { return };
         match request.state {
             RequestState::Waiting => {
-                self.owners.dequeue(request.endpoint, id.0);
+                self.owners.dequeue(request.endpoint, id.0, request.event);
                 self.count_waiting(request.event, -1);
             }
             RequestState::Running { since_us, is_slow, .. } => {
-                self.release(&request, is_slow);
+                let is_replay = is_replay(request.event);
+                self.release(&request, AttemptKind { is_slow, is_replay });
                 if is_measured {
                     let is_quick = now_us.saturating_sub(since_us) < SLOW_US;
                     self.owners.measured(request.endpoint, is_quick);
@@ -286,12 +293,14 @@ impl FairQueue {
     /// Returns whether a request is within all shares.
     fn admits(&self, endpoint: usize, event: Option<usize>) -> bool {
         let is_slow = self.owners.is_slow(endpoint);
-        self.total.admits(is_slow)
-            && event_admits(&self.events, is_slow, event)
-            && self.owners.admits(endpoint, is_slow)
+        let kind = AttemptKind { is_slow, is_replay: is_replay(event) };
+        self.total.admits(kind)
+            && event_admits(&self.events, kind, event)
+            && self.owners.admits(endpoint, kind)
     }
 
-    /// Returns the limit that forbids a request to wait.
+    /// Returns the limit that forbids a request to wait. Waiting replays count to the limits of replays
+    /// only.
     fn waiting_limit(
         &self,
         endpoint: usize,
@@ -299,12 +308,12 @@ impl FairQueue {
         patience: Patience,
         now_us: u64,
     ) -> Option<WaitingLimit> {
-        let queue = self.owners.queue_of(endpoint)?;
+        let is_replay = is_replay(event);
+        let queue = self.owners.queue_of(endpoint, is_replay)?;
         let stalled_us = queue.stalled_us(now_us);
         let stalled_us = if stalled_us < STALL_MIN_US { 0 } else { stalled_us };
         let attempt_us = patience.attempt_us.max(stalled_us);
-        let expected_us =
-            expected_wait_us(queue.endpoint_waiting, attempt_us, self.limits.endpoint);
+        let expected_us = expected_wait_us(queue.ahead, attempt_us, self.limits.endpoint);
         if queue.endpoint_waiting >= self.limits.endpoint_waiting
             || expected_us > patience.timeout_us
         {
@@ -313,7 +322,8 @@ impl FairQueue {
         // Beyond its share, an app may use waiting places for as long as they are free again soon.
         let expected_us =
             expected_us.max(expected_wait_us(queue.app_waiting, attempt_us, self.limits.app));
-        if queue.app_waiting >= self.limits.app_waiting && expected_us > patience.timeout_us / 2 {
+        let is_full = queue.app_waiting >= self.limits.app_waiting;
+        if !is_replay && is_full && expected_us > patience.timeout_us / 2 {
             return Some(WaitingLimit::App);
         }
         let event = event.and_then(|event| self.events.get(event));
@@ -334,26 +344,27 @@ impl FairQueue {
         let serial = self.starts;
         request.state = RequestState::Running { since_us: now_us, is_slow, serial };
         let (endpoint, event) = (request.endpoint, request.event);
-        self.total.take(is_slow);
+        let kind = AttemptKind { is_slow, is_replay: is_replay(event) };
+        self.total.take(kind);
         if let Some(event) = event.and_then(|event| self.events.get_mut(event)) {
-            event.permits.take(is_slow);
+            event.permits.take(kind);
         }
-        self.owners.shares_of(endpoint, |share| share.take(is_slow));
+        self.owners.shares_of(endpoint, |share| share.take(kind));
         self.owners.started(endpoint, now_us);
         if !is_slow {
             self.quick_starts.push_back(QuickStart { since_us: now_us, request: id, serial });
         }
     }
 
-    fn release(&mut self, request: &Request, is_slow: bool) {
+    fn release(&mut self, request: &Request, kind: AttemptKind) {
         let mut was_limiting = self.total.is_limiting();
-        self.total.release(is_slow);
+        self.total.release(kind);
         if let Some(event) = request.event.and_then(|event| self.events.get_mut(event)) {
             was_limiting |= event.permits.is_limiting();
-            event.permits.release(is_slow);
+            event.permits.release(kind);
         }
         was_limiting |= self.owners.host_is_limiting(request.endpoint);
-        self.owners.shares_of(request.endpoint, |share| share.release(is_slow));
+        self.owners.shares_of(request.endpoint, |share| share.release(kind));
         self.owners.released(request.endpoint);
         self.generation = self.generation.wrapping_add(u64::from(was_limiting));
     }
@@ -362,8 +373,7 @@ impl FairQueue {
     fn grant_waiting(&mut self, now_us: u64, granted: &mut Vec<RequestId>) {
         while self.waiting > 0 && self.total.running() < self.total.max() {
             let (events, total) = (&self.events, &self.total);
-            let admits =
-                |is_slow, event| total.admits(is_slow) && event_admits(events, is_slow, event);
+            let admits = |kind, event| total.admits(kind) && event_admits(events, kind, event);
             let Some(next) = self.owners.next(self.generation, admits) else { return };
             self.count_waiting(next.event, -1);
             self.start(next.request, now_us);
@@ -372,8 +382,8 @@ impl FairQueue {
     }
 }
 
-fn event_admits(events: &Slab<EventShare>, is_slow: bool, event: Option<usize>) -> bool {
-    event.and_then(|event| events.get(event)).is_none_or(|event| event.permits.admits(is_slow))
+fn event_admits(events: &Slab<EventShare>, kind: AttemptKind, event: Option<usize>) -> bool {
+    event.and_then(|event| events.get(event)).is_none_or(|event| event.permits.admits(kind))
 }
 
 /// Estimates how long `ahead` deliveries take: zero as long as nothing was measured and the first

@@ -25,6 +25,8 @@ pub struct Lane<C> {
     average: AverageDuration,
     min_latency: MinLatencyWindow,
     backlog: Backlog,
+    /// Of the deliveries of replays, so that no live delivery is due after them.
+    replay_backlog: Backlog,
     used_ms: AtomicI64,
     breakers: EndpointBreakers,
     connection: C,
@@ -45,6 +47,7 @@ impl<C> Lane<C> {
             average: AverageDuration::default(),
             min_latency: MinLatencyWindow::default(),
             backlog: Backlog::default(),
+            replay_backlog: Backlog::default(),
             used_ms: AtomicI64::new(0),
             breakers,
             connection,
@@ -72,12 +75,19 @@ impl<C> Lane<C> {
 
     /// Returns when a delivery that finds the queue full is due: after the backlog parked before
     /// it, at the throughput of this lane, and not later than a delivery of this `age` may wait.
-    /// `random` is a number from 0.0 to 1.0.
+    /// Deliveries of replays have a backlog of their own. `random` is a number from 0.0 to 1.0.
     #[must_use]
-    pub fn backlog_due(&self, now: Timestamp, age: Duration, random: f64) -> Timestamp {
+    pub fn backlog_due(
+        &self,
+        now: Timestamp,
+        age: Duration,
+        random: f64,
+        is_replay: bool,
+    ) -> Timestamp {
+        let backlog = if is_replay { &self.replay_backlog } else { &self.backlog };
         let attempt_us = self.average.average_us().unwrap_or_else(|| micros(ATTEMPT_GUESS));
         let concurrency = u64::try_from(self.concurrency).unwrap_or(u64::MAX).max(1);
-        self.backlog.append(now, age, attempt_us / concurrency, random)
+        backlog.append(now, age, attempt_us / concurrency, random)
     }
 
     /// Returns the endpoint in the fair queue.
@@ -102,6 +112,34 @@ impl<C> Lane<C> {
         let (oldest, used_ms) = (now_ms - IDLE_MS_MAX, self.used_ms.load(Relaxed));
         // The deliveries that an open breaker parked return; a new lane would look healthy to them.
         let is_failing = !self.breakers.is_closed() && used_ms > oldest - IDLE_OPEN_MS_MAX;
-        used_ms <= oldest && self.backlog.tail_ms() <= oldest && !is_failing
+        let has_backlog =
+            [&self.backlog, &self.replay_backlog].iter().any(|backlog| backlog.tail_ms() > oldest);
+        used_ms <= oldest && !has_backlog && !is_failing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::delivery::queue::{FairLimits, Lanes};
+
+    #[test]
+    fn backlog_of_a_replay_delays_no_live_delivery() {
+        let limits = FairLimits::new(&Config::defaults().unwrap().delivery, usize::MAX);
+        let lanes = Lanes::new(limits, || ());
+        let lane = |endpoint: &'static str| -> Arc<Lane<()>> {
+            lanes.lane((&"app".into(), &"i".into()), endpoint, || Cow::Borrowed("host"))
+        };
+        let due = |lane: &Lane<()>, is_replay| {
+            lane.backlog_due(Timestamp::UNIX_EPOCH, Duration::ZERO, 0.0, is_replay)
+        };
+        let (replayed, idle) = (lane("replayed"), lane("idle"));
+        let last = (0..1_000).fold(Timestamp::UNIX_EPOCH, |_, _| due(&replayed, true));
+        assert!(last > due(&idle, false));
+        assert_eq!(due(&replayed, false), due(&lane("untouched"), false));
     }
 }

@@ -42,6 +42,17 @@ impl ShareLedger {
         Ok(())
     }
 
+    /// As [`ShareLedger::park`] for a delivery that a job hands over, which leaves half of the shares to
+    /// live deliveries.
+    ///
+    /// # Errors
+    /// The level of which more is used.
+    pub fn park_for_job(&mut self, owner: &ShareOwner, amount: Amount) -> Result<(), ShareLevel> {
+        self.parking.admit_for_job(owner, amount)?;
+        self.change_own(owner, Change::added(amount));
+        Ok(())
+    }
+
     /// Gives back the place of a delivery that is not parked, or no longer.
     pub fn release_parked(&mut self, owner: &ShareOwner, amount: Amount) {
         self.parking.release(owner, amount);

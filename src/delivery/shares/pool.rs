@@ -30,6 +30,9 @@ pub struct PoolLimits {
     pub guaranteed: Amount,
 }
 
+/// Part of each limit up to which a job may hand deliveries over: the rest is left to live deliveries.
+const JOBS: f64 = 0.5;
+
 /// Fractions of a pool, 0.0 to 1.0.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Fractions {
@@ -58,6 +61,20 @@ impl PoolLimits {
             reserve,
             app_reserve: app.scaled(fractions.reserve),
             guaranteed: guaranteed.least(installation),
+        }
+    }
+
+    /// Returns the limits of what a job adds.
+    fn of_jobs(self) -> Self {
+        let half = |amount: Amount| amount.scaled(JOBS);
+        Self {
+            max: half(self.max),
+            app: half(self.app),
+            installation: half(self.installation),
+            endpoint: half(self.endpoint),
+            reserve: half(self.reserve),
+            app_reserve: half(self.app_reserve),
+            guaranteed: half(self.guaranteed),
         }
     }
 }
@@ -132,13 +149,27 @@ impl Pool {
     /// # Errors
     /// The first level whose bound does not.
     pub fn admit(&mut self, owner: &ShareOwner, amount: Amount) -> Result<(), ShareLevel> {
-        self.check(owner, amount)?;
+        self.check(owner, amount, &self.limits)?;
         self.add(owner, amount);
         Ok(())
     }
 
-    fn check(&self, owner: &ShareOwner, amount: Amount) -> Result<(), ShareLevel> {
-        let limits = &self.limits;
+    /// As [`Pool::admit`] for a delivery that a job hands over, within half of the shares.
+    ///
+    /// # Errors
+    /// The first level of which more is used.
+    pub fn admit_for_job(&mut self, owner: &ShareOwner, amount: Amount) -> Result<(), ShareLevel> {
+        self.check(owner, amount, &self.limits.of_jobs())?;
+        self.add(owner, amount);
+        Ok(())
+    }
+
+    fn check(
+        &self,
+        owner: &ShareOwner,
+        amount: Amount,
+        limits: &PoolLimits,
+    ) -> Result<(), ShareLevel> {
         let app = self.apps.get(&owner.app);
         let installation = app.and_then(|app| app.installations.get(&owner.installation));
         let endpoint = installation.and_then(|of| of.endpoints.get(&owner.endpoint));

@@ -47,6 +47,21 @@ fn each_level_of_the_hierarchy_has_its_bound() {
 }
 
 #[test]
+fn jobs_leave_half_of_each_share_to_live_deliveries() {
+    let mut pool = Pool::new(limits());
+    let one = owner("a", "i1", "e1");
+    let by_job = |pool: &mut Pool, owner: &ShareOwner| {
+        (0..1_000).find_map(|_| pool.admit_for_job(owner, messages(1)).err())
+    };
+    assert_eq!(by_job(&mut pool, &one), Some(ShareLevel::Endpoint));
+    assert_eq!(pool.used(), messages(50), "half of the 100 of an endpoint");
+    assert_eq!(by_job(&mut pool, &owner("a", "i1", "e2")), Some(ShareLevel::Endpoint));
+    assert_eq!(by_job(&mut pool, &owner("a", "i1", "e3")), Some(ShareLevel::Installation));
+    assert_eq!(pool.used(), messages(100), "half of the 200 of an installation");
+    assert_eq!(fill(&mut pool, &one, 1_000), (50, Some(ShareLevel::Endpoint)), "live ones fit");
+}
+
+#[test]
 fn full_pool_refuses_what_is_beyond_the_guaranteed_amount() {
     let mut pool = Pool::new(limits());
     for app in ["a", "b", "c", "d"] {

@@ -1,6 +1,7 @@
 //! Jobs as operators see them: created, listed, paused, resumed, cancelled; bounded in number.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use thiserror::Error;
@@ -17,12 +18,20 @@ pub(super) const ACTIVE_MAX: usize = 16;
 pub(super) const KEPT_MAX: usize = 100;
 /// How long an ended or planned job is kept, in milliseconds.
 pub(super) const KEPT_MS: i64 = 7 * 24 * 3600 * 1000;
+/// Attempts to store a new document that is not confirmed.
+const CREATE_ATTEMPTS_MAX: u32 = 3;
+/// Pause between them.
+const CREATE_PAUSE: Duration = Duration::from_millis(200);
 /// Attempts of a change while others change the document.
 const ATTEMPTS_MAX: u32 = 20;
+
+/// Whether two jobs must not run at the same time.
+pub type DoOverlap = fn(&Job, &Job) -> bool;
 
 /// Creates and changes jobs.
 pub struct Jobs {
     store: Arc<dyn JobStore>,
+    do_overlap: DoOverlap,
     /// Wakes the runner of this replica.
     pub(super) wake: Notify,
 }
@@ -58,6 +67,9 @@ pub enum JobsError {
     /// As many jobs are active as may be.
     #[error("{ACTIVE_MAX} jobs run or are paused, as many as may be at once")]
     Full,
+    /// A job that runs would do the same.
+    #[error("{0} runs and does the same: wait until it ends, or cancel it")]
+    Overlap(JobId),
     /// The job has a state that does not permit the change.
     #[error("the job is {}", .0.as_str())]
     WrongState(JobState),
@@ -76,7 +88,31 @@ impl Jobs {
     /// Keeps jobs in `store`.
     #[must_use]
     pub fn new(store: Arc<dyn JobStore>) -> Self {
-        Self { store, wake: Notify::new() }
+        Self { store, do_overlap: |_, _| false, wake: Notify::new() }
+    }
+
+    /// Runs no two jobs at the same time that overlap.
+    #[must_use]
+    pub fn without_overlap(self, do_overlap: DoOverlap) -> Self {
+        Self { do_overlap, ..self }
+    }
+
+    /// Returns the running job among `stored` that overlaps with `job` and goes first. Requests of the
+    /// same moment may start two: one that is executed goes first, or else the older one.
+    pub(super) fn goes_first<'a>(
+        &self,
+        job: &Job,
+        stored: &'a [StoredJob],
+        now_ms: i64,
+    ) -> Option<&'a JobId> {
+        let is_executed =
+            |other: &Job| other.lease.as_ref().is_some_and(|lease| lease.until_ms > now_ms);
+        let running = stored.iter().map(|one| &one.job).filter(|other| {
+            other.id != job.id
+                && other.state == JobState::Running
+                && (is_executed(other) || other.id < job.id)
+        });
+        running.filter(|other| (self.do_overlap)(job, other)).map(|other| &other.id).next()
     }
 
     pub(super) fn store(&self) -> &dyn JobStore {
@@ -98,7 +134,6 @@ impl Jobs {
     /// See [`Jobs::create`].
     pub async fn create_private(&self, new: NewJob, private: Value) -> Result<Job, JobsError> {
         let now_ms = clock::broker_now_ms();
-        self.make_room(now_ms, new.plan.is_none()).await?;
         let mut job = Job {
             version: VERSION,
             id: JobId::new(now_ms, random_bits()),
@@ -113,6 +148,7 @@ impl Jobs {
             created_ms: now_ms,
             started_ms: None,
             updated_ms: now_ms,
+            progressed_ms: None,
             reason: None,
             lease: None,
             other: serde_json::Map::new(),
@@ -121,18 +157,47 @@ impl Jobs {
             Some(counts) => job.counts = counts,
             None => job.set_state(JobState::Running, now_ms),
         }
+        self.make_room(&job, now_ms).await?;
+        self.store_new(&mut job).await?;
+        self.wake.notify_one();
+        Ok(job)
+    }
+
+    /// Stores a new document. One that was stored without confirmation is found again, so that a caller
+    /// who gets an error has no job.
+    async fn store_new(&self, job: &mut Job) -> Result<(), JobsError> {
+        let mut may_be_stored = false;
         for attempt in 1.. {
-            match self.store.create(&job).await {
+            match self.store.create(job).await {
                 Ok(_) => break,
+                Err(JobStoreError::Conflict) if may_be_stored && self.is_stored(job).await? => {
+                    break;
+                }
                 // Two jobs of one moment drew the same id.
                 Err(JobStoreError::Conflict) if attempt < ATTEMPTS_MAX => {
-                    job.id = JobId::new(now_ms, random_bits());
+                    job.id = JobId::new(job.created_ms, random_bits());
+                    may_be_stored = false;
+                }
+                Err(JobStoreError::Unavailable(reason)) if attempt < CREATE_ATTEMPTS_MAX => {
+                    tracing::debug!(job = %job.id, reason, "creation of a job is not confirmed yet");
+                    may_be_stored = true;
+                    tokio::time::sleep(CREATE_PAUSE).await;
+                }
+                Err(JobStoreError::Unavailable(reason)) => {
+                    let id = &job.id;
+                    let note = "may have been created: list the jobs before you send it again";
+                    return Err(JobsError::Unavailable(format!("{reason}; {id} {note}")));
                 }
                 Err(error) => return Err(error.into()),
             }
         }
-        self.wake.notify_one();
-        Ok(job)
+        Ok(())
+    }
+
+    /// Whether the stored document is the one of `job`, which a replica may execute already.
+    async fn is_stored(&self, job: &Job) -> Result<bool, JobsError> {
+        let found = self.store.get(&job.id).await?.map(|stored| stored.job);
+        Ok(found.is_some_and(|found| found.kind == job.kind && found.request == job.request))
     }
 
     /// Returns the jobs of a kind, newest first.
@@ -198,12 +263,14 @@ impl Jobs {
                 return Ok(job);
             }
             let now_ms = clock::broker_now_ms();
+            job.set_state(next, now_ms);
+            if next == JobState::Running {
+                self.make_room(&job, now_ms).await?;
+            }
             if state == JobState::Planned && next == JobState::Running {
-                self.make_room(now_ms, true).await?;
                 // From now on its steps count.
                 job.counts.clear();
             }
-            job.set_state(next, now_ms);
             match self.store.replace(&job, revision).await {
                 Ok(_) => return Ok(job),
                 Err(JobStoreError::Conflict) if attempt < ATTEMPTS_MAX => {}
@@ -213,12 +280,20 @@ impl Jobs {
         Err(JobsError::Unavailable("the document changes all the time".into()))
     }
 
-    /// Deletes documents beyond the bounds; fails if no further job may be active.
-    async fn make_room(&self, now_ms: i64, will_be_active: bool) -> Result<(), JobsError> {
-        let stored = self.store.list().await?;
-        let active = stored.iter().filter(|one| one.job.state.is_active()).count();
-        if will_be_active && active >= ACTIVE_MAX {
-            return Err(JobsError::Full);
+    /// Deletes documents beyond the bounds; fails if `job` may not be active now.
+    async fn make_room(&self, job: &Job, now_ms: i64) -> Result<(), JobsError> {
+        let mut stored = self.store.list().await?;
+        stored.retain(|one| one.job.id != job.id);
+        if job.state.is_active() {
+            // One that is created or resumed now goes last.
+            let running = stored.iter().map(|one| &one.job);
+            let mut running = running.filter(|other| other.state == JobState::Running);
+            if let Some(other) = running.find(|other| (self.do_overlap)(job, other)) {
+                return Err(JobsError::Overlap(other.id.clone()));
+            }
+            if stored.iter().filter(|one| one.job.state.is_active()).count() >= ACTIVE_MAX {
+                return Err(JobsError::Full);
+            }
         }
         self.delete_old(stored, KEPT_MAX - 1, now_ms).await
     }

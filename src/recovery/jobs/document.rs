@@ -65,6 +65,9 @@ pub enum JobKind {
 }
 
 impl JobKind {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::Redrive, Self::Replay, Self::Erase];
+
     /// Returns its name: the one in documents, answers and metric labels.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -212,6 +215,9 @@ pub struct Job {
     pub started_ms: Option<i64>,
     /// When it was changed last, likewise.
     pub updated_ms: i64,
+    /// When a step advanced it last, or it was started, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progressed_ms: Option<i64>,
     /// Why it failed, or what it waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -253,6 +259,7 @@ impl Job {
         self.updated_ms = now_ms;
         if state == JobState::Running {
             self.started_ms.get_or_insert(now_ms);
+            self.progressed_ms = Some(now_ms);
         } else {
             self.lease = None;
         }

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use super::control::{Jobs, KEPT_MAX};
 use super::document::{Job, JobCounts, JobId, JobKind, JobState, Lease};
 use super::pacer::Pacer;
+use super::progress::ProgressWatch;
 use super::store::{JobStoreError, StoredJob};
 use crate::clock;
 
@@ -36,6 +37,9 @@ pub trait JobWork: Send + Sync {
     /// A step may be repeated with the same cursor, here or on another replica, after it was done
     /// wholly or in part: what it hands over needs ids by which repeats are recognised.
     fn step<'a>(&'a self, job: &'a Job, max: u32) -> BoxFuture<'a, Result<JobStep, JobFailure>>;
+
+    /// Frees what is kept in memory between the steps of a job, which this process executes no longer.
+    fn release(&self, _job: &JobId) {}
 }
 
 /// What a step did.
@@ -113,6 +117,7 @@ impl JobRunner {
     pub async fn run(self) {
         let mut running = JoinSet::new();
         let mut held: HashMap<tokio::task::Id, JobId> = HashMap::new();
+        let mut progress = ProgressWatch::default();
         let mut interval = tokio::time::interval(POLL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -131,7 +136,7 @@ impl JobRunner {
                     continue;
                 }
             }
-            match self.take_free(held.values()).await {
+            match self.take_free(held.values(), &mut progress).await {
                 Ok(taken) => {
                     for one in taken {
                         let id = one.stored.job.id.clone();
@@ -140,6 +145,7 @@ impl JobRunner {
                 }
                 Err(error) => tracing::debug!(%error, "jobs not available"),
             }
+            progress.publish(clock::broker_now_ms());
         }
     }
 
@@ -147,13 +153,19 @@ impl JobRunner {
     async fn take_free(
         &self,
         held: impl Iterator<Item = &JobId> + Clone,
+        progress: &mut ProgressWatch,
     ) -> Result<Vec<HeldJob>, JobStoreError> {
         let (stored, now_ms) = (self.jobs.store().list().await?, clock::broker_now_ms());
+        progress.take(stored.iter().map(|one| &one.job));
         let mut taken = Vec::new();
         for mut one in stored.clone() {
             let work = self.works.iter().find(|work| work.kind() == one.job.kind);
             let Some(work) = work.filter(|_| one.job.is_free(now_ms)) else { continue };
             if held.clone().any(|id| *id == one.job.id) {
+                continue;
+            }
+            if let Some(first) = self.jobs.goes_first(&one.job, &stored, now_ms) {
+                self.wait_for(one, first).await?;
                 continue;
             }
             let from = one.job.lease.take();
@@ -178,6 +190,21 @@ impl JobRunner {
         }
         Ok(taken)
     }
+
+    /// Says in the document of a job that it waits for another one.
+    async fn wait_for(&self, waiting: StoredJob, first: &JobId) -> Result<(), JobStoreError> {
+        let StoredJob { mut job, revision } = waiting;
+        let reason = Some(format!("{first} does the same and goes first"));
+        if job.reason == reason {
+            return Ok(());
+        }
+        job.reason = reason;
+        match self.jobs.store().replace(&job, revision).await {
+            // It was changed; the next look says it again.
+            Ok(_) | Err(JobStoreError::Conflict) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 fn lease(replica: &str, now_ms: i64) -> Lease {
@@ -185,8 +212,14 @@ fn lease(replica: &str, now_ms: i64) -> Lease {
 }
 
 impl HeldJob {
-    /// Steps the job until it ends, an operator stops it, or another replica took it over.
+    /// Executes the job until it ends, an operator stops it, or another replica took it over.
     async fn execute(mut self) {
+        let (work, job) = (Arc::clone(&self.work), self.stored.job.id.clone());
+        self.execute_steps().await;
+        work.release(&job);
+    }
+
+    async fn execute_steps(&mut self) {
         let mut pacer = Pacer::new(self.stored.job.rate, clock::uptime_ms());
         loop {
             let admitted = match pacer.admitted(clock::uptime_ms()) {
@@ -311,6 +344,9 @@ impl HeldJob {
 
 /// Applies a step to the document.
 fn apply(job: &mut Job, step: &JobStep) {
+    if job.cursor != step.cursor || !step.counts.is_empty() || step.is_done {
+        job.progressed_ms = Some(clock::broker_now_ms());
+    }
     job.cursor = step.cursor.clone();
     job.count(&step.counts);
     job.progress = step.progress.clamp(0.0, 1.0);

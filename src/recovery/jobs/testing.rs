@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
 
-use super::document::{Job, JobCounts, JobId};
+use super::control::{Jobs, NewJob};
+use super::document::{Job, JobCounts, JobId, JobKind, JobRate};
 use super::store::{JobStore, JobStoreError, StoredJob};
 
 /// A store in memory.
@@ -20,6 +21,13 @@ struct State {
     revision: u64,
     /// Writes that are stored and not confirmed.
     unconfirmed: u32,
+}
+
+/// Creates a job of a kind.
+pub(crate) async fn job_of(store: &Arc<MemoryJobs>, kind: JobKind) -> Job {
+    let request = serde_json::json!({});
+    let new = NewJob { kind, rate: JobRate::default(), request, plan: None };
+    Jobs::new(Arc::clone(store) as _).create(new).await.unwrap()
 }
 
 impl MemoryJobs {

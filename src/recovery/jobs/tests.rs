@@ -1,8 +1,10 @@
 //! Tests of jobs over a store in memory: states, bounds, steps, takeover.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -17,11 +19,16 @@ struct Counting {
     handed_over: Mutex<Vec<u64>>,
     /// Steps wait for a permit.
     permits: Semaphore,
+    /// Whether steps can be done later only.
+    waits: AtomicBool,
+    released: Mutex<Vec<JobId>>,
 }
 
 impl Counting {
     fn new(permits: usize) -> Arc<Self> {
-        Arc::new(Self { handed_over: Mutex::default(), permits: Semaphore::new(permits) })
+        let permits = Semaphore::new(permits);
+        let (handed_over, waits, released) = Default::default();
+        Arc::new(Self { handed_over, permits, waits, released })
     }
 
     fn numbers(&self) -> Vec<u64> {
@@ -41,6 +48,9 @@ impl JobWork for Counting {
             if job.request["fails"] == json!(true) {
                 return Err(JobFailure::Never("no such thing".into()));
             }
+            if self.waits.load(Relaxed) {
+                return Err(JobFailure::Later("not now".into()));
+            }
             let from = job.cursor.as_u64().unwrap_or(0);
             let to = until.min(from + u64::from(max));
             self.handed_over.lock().unwrap().extend(from..to);
@@ -52,6 +62,10 @@ impl JobWork for Counting {
                 is_done: to == until,
             })
         })
+    }
+
+    fn release(&self, job: &JobId) {
+        self.released.lock().unwrap().push(job.clone());
     }
 }
 
@@ -215,6 +229,79 @@ async fn planned_job_is_not_executed_before_it_is_resumed() {
     assert_eq!((resumed.state, resumed.counts.len()), (JobState::Running, 0));
     assert_eq!(jobs.resume(kind, &job.id).await, Ok(resumed), "a repeated request is harmless");
     assert_eq!(jobs.get(JobKind::Replay, &job.id).await.err(), Some(JobsError::NotFound));
+}
+
+#[tokio::test]
+async fn job_that_is_created_without_confirmation_is_created_once() {
+    let store = MemoryJobs::new();
+    let jobs = Jobs::new(store.clone());
+    store.leave_unconfirmed(2);
+    let job = jobs.create(counting_to(1)).await.unwrap();
+    let all = jobs.list(JobKind::Redrive).await.unwrap();
+    assert_eq!(all.iter().map(|one| &one.id).collect::<Vec<_>>(), [&job.id]);
+    store.leave_unconfirmed(1);
+    jobs.create(counting_to(1)).await.unwrap();
+    assert_eq!(jobs.list(JobKind::Redrive).await.unwrap().len(), 2, "another one has another id");
+}
+
+#[tokio::test(start_paused = true)]
+async fn job_is_refused_while_one_runs_that_overlaps() {
+    let store = MemoryJobs::new();
+    let jobs = Jobs::new(store.clone()).without_overlap(|one, other| one.request == other.request);
+    let first = jobs.create(counting_to(1)).await.unwrap();
+    let overlap = Err(JobsError::Overlap(first.id.clone()));
+    assert_eq!(jobs.create(counting_to(1)).await, overlap);
+    assert!(jobs.create(counting_to(2)).await.is_ok());
+    let plan = Some(JobCounts::new());
+    let planned = jobs.create(NewJob { plan, ..counting_to(1) }).await.unwrap();
+    let kind = JobKind::Redrive;
+    assert_eq!(jobs.resume(kind, &planned.id).await, overlap);
+    jobs.pause(kind, &first.id).await.unwrap();
+    jobs.resume(kind, &planned.id).await.unwrap();
+    assert_eq!(jobs.resume(kind, &first.id).await, Err(JobsError::Overlap(planned.id.clone())));
+    jobs.cancel(kind, &planned.id).await.unwrap();
+    assert!(jobs.resume(kind, &first.id).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_of_one_moment_that_overlap_are_executed_one_after_the_other() {
+    let (store, work) = (MemoryJobs::new(), Counting::new(0));
+    // Two replicas whose requests did not see each other.
+    let apart = Jobs::new(store.clone());
+    let ids = [(); 2].map(|()| apart.create(counting_to(1)));
+    let [first, second] = ids.map(|creating| creating.now_or_never().unwrap().unwrap().id);
+    let jobs = Arc::new(Jobs::new(store.clone()).without_overlap(|_, _| true));
+    let runs = [replica(&jobs, &work), replica(&jobs, &work)];
+    let (older, newer) = (first.clone().min(second.clone()), first.max(second));
+    until(|| store.job(&older).lease.is_some()).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(store.job(&newer).lease.is_none());
+    let reason = store.job(&newer).reason;
+    assert!(reason.as_deref().is_some_and(|reason| reason.contains(older.as_str())), "{reason:?}");
+    work.permits.add_permits(2);
+    until(|| store.job(&newer).state == JobState::Done).await;
+    assert_eq!(store.job(&older).state, JobState::Done);
+    runs.iter().for_each(JoinHandle::abort);
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_is_no_progress_and_an_ended_job_is_released() {
+    let (store, work) = (MemoryJobs::new(), Counting::new(0));
+    let jobs = Arc::new(Jobs::new(store.clone()));
+    let run = replica(&jobs, &work);
+    let job = jobs.create(counting_to(1)).await.unwrap();
+    until(|| store.job(&job.id).lease.is_some()).await;
+    let started_ms = store.job(&job.id).progressed_ms;
+    assert!(started_ms.is_some() && started_ms == store.job(&job.id).started_ms);
+    work.waits.store(true, Relaxed);
+    work.permits.add_permits(3);
+    until(|| store.job(&job.id).reason.is_some()).await;
+    assert_eq!(store.job(&job.id).progressed_ms, started_ms);
+    work.waits.store(false, Relaxed);
+    work.permits.add_permits(10);
+    until(|| store.job(&job.id).state == JobState::Done).await;
+    until(|| *work.released.lock().unwrap() == [job.id.clone()]).await;
+    run.abort();
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Chooses the deliveries of examined events that a replay hands over.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use url::Url;
@@ -8,7 +9,7 @@ use super::decide::{Fate, Known, Skipped, skip};
 use super::examine::{Examined, Found};
 use super::log_view::LogView;
 use super::request::ReplayRequest;
-use super::streams::ReplayStreams;
+use super::streams::{self, ReplayStreams};
 use super::walk::Walk;
 use crate::clock;
 use crate::delivery::{Delivery, JobOrigin, ParkedDelivery, PlannedDelivery, PreparedEvent};
@@ -28,8 +29,6 @@ const UNREADABLE: &str = "skipped_unreadable";
 const CONDITION_ERRORS: &str = "skipped_filter_error";
 /// Count of the sequences that were deleted before they were read.
 const EXPIRED: &str = "sequences_expired";
-/// Schedules that are looked up at once. The answer has their bodies.
-const LOOKED_UP_MAX: usize = 64;
 
 /// What decides on deliveries in addition to their events.
 pub(super) struct Chooser<'a> {
@@ -54,6 +53,14 @@ pub(super) struct Chosen {
     pub(super) repeated: Vec<Delivery>,
     /// What is counted once the event is done, [`PARKED`] of its deliveries excluded.
     pub(super) counts: JobCounts,
+}
+
+/// What is chosen among the deliveries of several events.
+struct Choice {
+    origin: Arc<JobOrigin>,
+    ids: HashSet<DeliveryId>,
+    /// Those that were dead-lettered.
+    dead: Vec<DeliveryId>,
 }
 
 impl Chosen {
@@ -100,8 +107,8 @@ impl Chooser<'_> {
         walk: &mut Walk,
     ) -> Result<Vec<Chosen>, ReadError> {
         let origin = JobOrigin::replay(self.job.unwrap_or_default(), self.target.clone());
-        let origin = Arc::new(origin);
-        let (mut all, mut dead) = (Vec::with_capacity(examined.len()), Vec::new());
+        let mut choice = Choice { origin: Arc::new(origin), ids: HashSet::new(), dead: Vec::new() };
+        let mut all = Vec::with_capacity(examined.len());
         for one in examined {
             let mut chosen = Chosen::new(&one);
             match one.found {
@@ -110,57 +117,57 @@ impl Chooser<'_> {
                 Found::Matched(prepared, planned) => {
                     add(&mut chosen.counts, MATCHED, planned.len() as u64);
                     for planned in planned {
-                        let view = walk.view();
-                        let fate = self.decide(&mut chosen, view, planned, &prepared, &origin);
-                        if fate == Some(Fate::Dead) {
-                            dead.extend(chosen.deliveries.last().map(|one| one.id.clone()));
-                        }
+                        self.decide(&mut chosen, &mut choice, walk, planned, &prepared);
                     }
                     chosen.prepared = Some(prepared);
                 }
             }
             all.push(chosen);
         }
-        if let Some(view) = walk.view().filter(|_| !dead.is_empty()) {
-            self.link_letters(&mut all, view, &dead).await?;
+        if let Some(view) = walk.view().filter(|_| !choice.dead.is_empty()) {
+            self.link_letters(&mut all, view, &choice.dead).await?;
         }
         self.leave_out_parked(&mut all).await?;
         Ok(all)
     }
 
-    /// Decides on a delivery; returns its fate if it is chosen.
+    /// Decides on a delivery.
     fn decide(
         &self,
         chosen: &mut Chosen,
-        view: Option<&mut LogView>,
+        choice: &mut Choice,
+        walk: &mut Walk,
         planned: PlannedDelivery,
         prepared: &Arc<PreparedEvent>,
-        origin: &Arc<JobOrigin>,
-    ) -> Option<Fate> {
+    ) {
         let id = planned.id(&prepared.event.envelope);
-        let mut delivery = planned.into_replayed(prepared, origin, clock::broker_now());
+        let mut delivery = planned.into_replayed(prepared, &choice.origin, clock::broker_now());
         delivery.progress.stored_ms = Some(chosen.stored_ms);
-        if let (Some(view), Some(job)) = (&view, self.job)
-            && view.is_handed_over(&delivery.id, job)
-        {
+        match walk.handed_over().sequence_of(&delivery.id) {
             // By a step that was not saved.
-            add(&mut chosen.counts, PARKED, 1);
-            return None;
+            Some(sequence) if sequence == chosen.sequence => {
+                return add(&mut chosen.counts, PARKED, 1);
+            }
+            Some(_) => return chosen.skip(Skipped::Repeated),
+            None if choice.ids.contains(&delivery.id) => return chosen.skip(Skipped::Repeated),
+            None => {}
         }
         let log_from_ms = self.request.coverage.log_from_ms;
+        let is_in_log = log_from_ms.is_some_and(|from_ms| chosen.stored_ms >= from_ms);
+        let view = walk.view();
         let known = Known {
-            fate: view.map_or(Fate::Unknown, |view| view.fate(&id)),
-            is_logged: log_from_ms.is_some_and(|from_ms| chosen.stored_ms >= from_ms),
+            fate: view.as_ref().map_or(Fate::Unknown, |view| view.fate(&id)),
+            is_logged: is_in_log && view.is_some_and(|v| v.is_complete_for(chosen.stored_ms)),
             has_target: self.target.is_some(),
         };
         match skip(self.request.mode, known) {
-            Some(why) => {
-                chosen.skip(why);
-                None
-            }
+            Some(why) => chosen.skip(why),
             None => {
+                if known.fate == Fate::Dead {
+                    choice.dead.push(delivery.id.clone());
+                }
+                choice.ids.insert(delivery.id.clone());
                 chosen.deliveries.push(delivery);
-                Some(known.fate)
             }
         }
     }
@@ -207,11 +214,7 @@ impl Chooser<'_> {
             ids.push(ParkedDelivery::unmatched_id(&prepared.event.envelope, installation));
             ids.extend(chosen.deliveries.iter().map(|delivery| delivery.id.clone()));
         }
-        let mut parked = Vec::with_capacity(ids.len());
-        for ids in ids.chunks(LOOKED_UP_MAX) {
-            parked.extend(self.streams.parked(ids).await?);
-        }
-        let mut parked = parked.into_iter();
+        let mut parked = streams::parked(self.streams, &ids).await?.into_iter();
         for chosen in all.iter_mut().filter(|chosen| !chosen.deliveries.is_empty()) {
             let is_unmatched = parked.next().flatten().is_some();
             for delivery in std::mem::take(&mut chosen.deliveries) {

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Count of the deliveries of which the delivery log says nothing, and need not know anything.
+pub const BEFORE_LOG: &str = "skipped_before_log";
+
 /// Which deliveries of the events of a window a replay hands over, among those that match again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -20,7 +23,7 @@ pub enum ReplayMode {
 pub enum Fate {
     /// Nothing.
     Unknown,
-    /// It was dropped by a policy last.
+    /// It was dropped by a policy or removed last.
     Dropped,
     /// It was dead-lettered last.
     Dead,
@@ -39,8 +42,10 @@ pub(super) enum Skipped {
     Pending,
     /// The log does not know that it failed.
     NotFailed,
-    /// Its event is older than the log, so nothing says whether it was delivered.
+    /// The log is not complete for the time of its event, so nothing says whether it was delivered.
     BeforeLog,
+    /// Its event is stored twice, and this job decided on the delivery before.
+    Repeated,
     /// The broker stores no message as large.
     TooLarge,
 }
@@ -52,7 +57,8 @@ impl Skipped {
             Self::Delivered => "skipped_delivered",
             Self::Pending => "skipped_pending",
             Self::NotFailed => "skipped_not_failed",
-            Self::BeforeLog => "skipped_before_log",
+            Self::BeforeLog => BEFORE_LOG,
+            Self::Repeated => "skipped_repeated_event",
             Self::TooLarge => "skipped_too_large",
         }
     }
@@ -62,7 +68,7 @@ impl Skipped {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Known {
     pub(super) fate: Fate,
-    /// Whether the log was kept when the event was stored.
+    /// Whether the log has every record of the event.
     pub(super) is_logged: bool,
     /// Whether the replay sends to a target of its own: then nothing that waits is replaced.
     pub(super) has_target: bool,

@@ -31,7 +31,7 @@ pub struct EventReader {
 
 /// What is asked about events.
 #[derive(Clone, Debug)]
-pub(super) struct Question {
+pub(super) struct EventQuery {
     /// The subscriptions that they are matched for.
     pub(super) subscriptions: Arc<[Arc<Subscription>]>,
     /// A further condition.
@@ -74,12 +74,12 @@ impl EventReader {
     pub(super) async fn examine(
         &self,
         messages: &mut VecDeque<EventMessage>,
-        question: &Question,
+        query: &EventQuery,
     ) -> Vec<Examined> {
         let taken = std::mem::take(messages);
-        let (reader, question) = (self.clone(), question.clone());
+        let (reader, query) = (self.clone(), query.clone());
         let started = clock::tick();
-        let examined = tokio::task::spawn_blocking(move || reader.examine_now(taken, &question));
+        let examined = tokio::task::spawn_blocking(move || reader.examine_now(taken, &query));
         // Fails only while the process ends.
         let Ok((examined, rest)) = examined.await else { return Vec::new() };
         *messages = rest;
@@ -91,16 +91,16 @@ impl EventReader {
     fn examine_now(
         &self,
         mut messages: VecDeque<EventMessage>,
-        question: &Question,
+        query: &EventQuery,
     ) -> (Vec<Examined>, VecDeque<EventMessage>) {
-        let events = question.subscriptions.iter().flat_map(|one| &one.event_subscriptions);
+        let events = query.subscriptions.iter().flat_map(|one| &one.event_subscriptions);
         let types: HashSet<&str> = events.map(|e| e.conditions.event_type.as_str()).collect();
         let mut decoder = Decoder::new(self.event_bytes_max, self.trust_body_self);
         let (mut examined, mut deliveries, mut steps) = (Vec::new(), 0, 0);
         while let Some(message) = messages.pop_front() {
             let (sequence, stored_ms) = (message.sequence, message.stored_ms);
             let one = catch_unwind(AssertUnwindSafe(|| {
-                self.examine_one(&mut decoder, message, &types, question)
+                self.examine_one(&mut decoder, message, &types, query)
             }));
             let (found, condition_errors, cost) = match one {
                 Ok(Ok(one)) => one,
@@ -119,7 +119,7 @@ impl EventReader {
             }
             steps += cost;
             examined.push(Examined { sequence, stored_ms, found, condition_errors });
-            if deliveries >= question.deliveries_max || steps >= STEPS_MAX {
+            if deliveries >= query.deliveries_max || steps >= STEPS_MAX {
                 break;
             }
         }
@@ -131,7 +131,7 @@ impl EventReader {
         decoder: &mut Decoder,
         message: EventMessage,
         types: &HashSet<&str>,
-        question: &Question,
+        query: &EventQuery,
     ) -> Result<(Found, usize, u64), DecodeError> {
         let (sequence, now_ms, body) = (message.sequence, message.stored_ms, message.body.clone());
         let attributes = message.attributes()?;
@@ -141,10 +141,9 @@ impl EventReader {
         if !decoded.is_body_decoded() {
             return Ok((Found::Nothing, 0, 0));
         }
-        let again = MatchAgain { now_ms, condition: question.condition.as_deref() };
+        let again = MatchAgain { now_ms, condition: query.condition.as_deref() };
         let routing_key = decoded.routing_key();
-        let matched =
-            self.matcher.match_again(&question.subscriptions, (routing_key, decoder), again);
+        let matched = self.matcher.match_again(&query.subscriptions, (routing_key, decoder), again);
         let (errors, steps) = (matched.condition_errors, matched.steps);
         if matched.matches.is_empty() {
             return Ok((Found::Nothing, errors, steps));

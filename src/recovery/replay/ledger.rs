@@ -4,10 +4,12 @@
 use std::sync::Arc;
 
 use super::decide::Fate;
-use super::examine::{Examined, Found, Question};
+use super::examine::{EventQuery, Examined, Found};
+use super::handed_over::HandedOver;
+use super::parts::ReplayParts;
 use super::request::Window;
+use super::streams;
 use super::walk::{Advanced, Walk};
-use super::work::ReplayParts;
 use crate::delivery::{ParkedDelivery, PlannedDelivery};
 use crate::domain::{CloudId, DeliveryId, EventId, InstallationId, SubscriptionId};
 use crate::event::Envelope;
@@ -18,8 +20,6 @@ use crate::recovery::redrive::ReadError;
 const GAPS_MAX: usize = 1_000;
 /// Deliveries that are examined at once.
 const DELIVERIES_MAX: usize = 2_000;
-/// Schedules that are looked up at once.
-const LOOKED_UP_MAX: usize = 64;
 
 /// What is checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,7 +30,7 @@ pub struct LedgerQuery {
     pub installation: Option<InstallationId>,
     /// The events.
     pub window: Window,
-    /// Since when the log knows everything, see [`super::ReplayStreams::log_start`].
+    /// Since when the log knows everything, see [`super::LogBounds::complete_from_ms`].
     pub log_from_ms: i64,
 }
 
@@ -89,19 +89,20 @@ pub async fn check_ledger(
         Some(installation) => directory.subscriptions_of(installation),
         None => directory.subscriptions_at(&query.site),
     };
-    let question = Question {
+    let event_query = EventQuery {
         subscriptions: subscriptions.into(),
         condition: None,
         deliveries_max: DELIVERIES_MAX,
     };
     let window = (query.window.first_sequence, query.window.last_sequence);
-    let mut walk = Walk::new(query.site.clone(), query.installation.clone(), window, true);
+    let (site, installation) = (query.site.clone(), query.installation.clone());
+    let mut walk = Walk::new(site, installation, window, HandedOver::new(None), true);
     loop {
-        let advanced = walk.advance(&*parts.streams, &parts.reader, &question).await?;
+        let advanced = walk.advance(&*parts.streams, &parts.reader, &event_query).await?;
         walk.take_expired();
         match advanced {
             Advanced::Done => return Ok(()),
-            Advanced::Open(sequence) => {
+            Advanced::Unsettled(sequence) => {
                 report.open.push((query.site.clone(), sequence));
                 return Ok(());
             }
@@ -140,14 +141,15 @@ impl LedgerReport {
         let fate = |id: &DeliveryId, walk: &mut Walk| {
             walk.view().map_or(Fate::Unknown, |view| view.fate(id))
         };
+        // The log may have deleted records since the query was made.
+        let is_logged = examined.stored_ms >= query.log_from_ms
+            && walk.view().is_some_and(|view| view.is_complete_for(examined.stored_ms));
         let mut open = Vec::new();
         for one in planned {
             let subscription = &one.matched.subscription;
             if fate(&one.id(envelope), walk) != Fate::Unknown {
                 self.recorded += 1;
-            } else if examined.stored_ms < query.log_from_ms
-                || !is_unchanged_since(examined.stored_ms, subscription, parts)
-            {
+            } else if !is_logged || !is_unchanged_since(examined.stored_ms, subscription, parts) {
                 self.not_verifiable += 1;
             } else {
                 open.push(one);
@@ -189,10 +191,7 @@ async fn waiting(
             [one.id(envelope), ParkedDelivery::unmatched_id(envelope, installation)]
         })
         .collect();
-    let mut parked = Vec::with_capacity(ids.len());
-    for ids in ids.chunks(LOOKED_UP_MAX) {
-        parked.extend(parts.streams.parked(ids).await?);
-    }
+    let parked = streams::parked(&*parts.streams, &ids).await?;
     Ok(parked.chunks(2).map(|both| both.iter().any(Option::is_some)).collect())
 }
 

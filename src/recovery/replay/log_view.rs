@@ -5,13 +5,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aho_corasick::AhoCorasick;
 use bytes::Bytes;
 
 use super::decide::Fate;
-use super::streams::{ReplayStreams, StartAt};
+use super::fates::{DeliveryFacts, LoggedOutcome};
+use super::handed_over::HandedOver;
+use super::streams::{LogBounds, ReplayStreams, StartAt};
 use crate::clock;
 use crate::delivery::{StoredDelivery, StoredRecord, StreamPosition};
 use crate::domain::{CloudId, DeliveryId, InstallationId};
@@ -25,6 +27,8 @@ const KNOWN_MAX: usize = 100_000;
 const SKEW_MS: i64 = 5_000;
 /// How long one call reads.
 const TIME_MAX: Duration = Duration::from_secs(2);
+/// Interval at which a view looks for records that the log deleted.
+const COVERAGE_INTERVAL: Duration = Duration::from_secs(1);
 /// Letters of one read.
 const LETTERS_MAX: usize = 2_000;
 
@@ -41,23 +45,52 @@ pub struct LogView {
     end: u64,
     /// Where the log is read on.
     next: StartAt,
-    known: HashMap<DeliveryId, Known>,
+    known: HashMap<DeliveryId, KnownDelivery>,
     known_max: usize,
+    coverage: LogCoverage,
     /// First dead letter that is not read yet.
     next_letter: u64,
 }
 
+/// Of which events the view has every record.
+#[derive(Debug, Default)]
+struct LogCoverage {
+    /// Those that were stored from then on, milliseconds since the epoch; none before the log was read to
+    /// its end.
+    from_ms: Option<i64>,
+    /// Up to this sequence of the log, every record was seen that was there.
+    seen: Option<u64>,
+    looked: Option<Instant>,
+}
+
+impl LogCoverage {
+    fn is_due(&self) -> bool {
+        self.looked.is_none_or(|looked| clock::since(looked) >= COVERAGE_INTERVAL)
+    }
+
+    /// Ends the coverage of all events: there is a record that this release cannot read, so it knows what
+    /// this one does not.
+    fn end(&mut self) {
+        self.from_ms = Some(i64::MAX);
+    }
+
+    /// Takes what the log had before it was read to its end, and after. Records that were deleted before
+    /// they were seen are those of older events.
+    fn take(&mut self, before: &LogBounds, after: &LogBounds) {
+        self.looked = Some(clock::tick());
+        let has_lost = self.seen.is_none_or(|seen| after.first > seen.saturating_add(1));
+        let kept_from_ms = has_lost.then_some(after.kept_from_ms);
+        self.from_ms = self.from_ms.max(kept_from_ms).max(after.off_until_ms);
+        self.seen = Some(before.last);
+    }
+}
+
 /// What is known of one delivery.
 #[derive(Debug, Default)]
-struct Known {
-    /// Sequence of its event.
-    sequence: u64,
-    /// Whether it was delivered, by its event, a redrive or a replay.
-    delivered: bool,
-    /// What became of it last, apart from replays.
-    own: Option<Last>,
-    /// What became of it last in each replay.
-    replays: Vec<(Box<str>, Last)>,
+struct KnownDelivery {
+    /// First and last sequence of its event, which may be stored twice.
+    sequences: Option<(u64, u64)>,
+    facts: DeliveryFacts,
     /// Its dead letters.
     letters: Vec<Letter>,
 }
@@ -68,61 +101,6 @@ pub(super) struct Letter {
     pub(super) position: StreamPosition,
     /// Replay that made the delivery once more; none if its event made it.
     pub(super) repeated_by: Option<Arc<str>>,
-}
-
-/// What a record says of a delivery.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Last {
-    Delivered,
-    Parked,
-    Dead,
-    Dropped,
-}
-
-impl Last {
-    fn of(outcome: &str) -> Option<Self> {
-        Some(match outcome {
-            "delivered" => Self::Delivered,
-            "parked" => Self::Parked,
-            "dead" => Self::Dead,
-            "dropped" => Self::Dropped,
-            _ => return None,
-        })
-    }
-
-    fn fate(self) -> Fate {
-        match self {
-            Self::Delivered => Fate::Delivered,
-            Self::Parked => Fate::Pending,
-            Self::Dead => Fate::Dead,
-            Self::Dropped => Fate::Dropped,
-        }
-    }
-}
-
-impl Known {
-    fn add(&mut self, replay: Option<&str>, last: Last) {
-        self.delivered |= last == Last::Delivered;
-        let Some(job) = replay else {
-            self.own = Some(last);
-            return;
-        };
-        match self.replays.iter_mut().find(|(of, _)| **of == *job) {
-            // The record that a replay handed it over may be stored after the one of its end.
-            Some((_, known)) if last != Last::Parked || *known == Last::Parked => *known = last,
-            Some(_) => {}
-            None => self.replays.push((job.into(), last)),
-        }
-    }
-
-    /// Returns the fate of the delivery: the strongest one.
-    fn fate(&self) -> Fate {
-        if self.delivered {
-            return Fate::Delivered;
-        }
-        let lasts = self.own.into_iter().chain(self.replays.iter().map(|(_, last)| *last));
-        lasts.map(Last::fate).max().unwrap_or(Fate::Unknown)
-    }
 }
 
 impl LogView {
@@ -147,6 +125,7 @@ impl LogView {
             next: StartAt::Time(from_ms.saturating_sub(SKEW_MS)),
             known: HashMap::new(),
             known_max: KNOWN_MAX,
+            coverage: LogCoverage::default(),
             next_letter: 1,
         }
     }
@@ -162,38 +141,49 @@ impl LogView {
         self.from = self.from.max(sequence);
     }
 
-    /// Reads the log on, for two seconds at most; returns whether it is read to its end.
+    /// Reads the log on, for two seconds at most; returns whether it is read to its end. What the job handed
+    /// over is noted in `handed_over`, of whatever event it is.
     ///
     /// # Errors
     /// The broker does not answer.
-    pub async fn follow(&mut self, streams: &dyn ReplayStreams) -> Result<bool, ReadError> {
+    pub async fn follow(
+        &mut self,
+        streams: &dyn ReplayStreams,
+        handed_over: &mut HandedOver,
+    ) -> Result<bool, ReadError> {
         let started = clock::tick();
+        let before = match self.coverage.is_due() {
+            true => Some(log_bounds(streams).await?),
+            false => None,
+        };
         loop {
             let batch = streams.read_log(&self.site, self.next).await?;
-            batch.records.iter().for_each(|record| self.take(record));
+            batch.records.iter().for_each(|record| self.take(record, handed_over));
             if let Some(last) = batch.last {
                 self.next = StartAt::Sequence(last.saturating_add(1));
             }
             if !batch.has_more {
-                return Ok(true);
+                break;
             }
             if clock::since(started) >= TIME_MAX {
                 return Ok(false);
             }
         }
+        if let Some(before) = before {
+            self.coverage.take(&before, &log_bounds(streams).await?);
+        }
+        Ok(true)
+    }
+
+    /// Whether every record of the deliveries of an event is known that was stored at `stored_ms`.
+    pub(super) fn is_complete_for(&self, stored_ms: i64) -> bool {
+        self.coverage.from_ms.is_some_and(|from_ms| stored_ms >= from_ms)
     }
 
     /// Returns what the log knows of a delivery.
     #[must_use]
     pub fn fate(&self, id: &DeliveryId) -> Fate {
-        self.known.get(id).map_or(Fate::Unknown, Known::fate)
-    }
-
-    /// Whether a replay handed a delivery over.
-    #[must_use]
-    pub fn is_handed_over(&self, id: &DeliveryId, job: &str) -> bool {
-        let replays = self.known.get(id).map(|known| &known.replays);
-        replays.is_some_and(|replays| replays.iter().any(|(of, _)| **of == *job))
+        self.known.get(id).map_or(Fate::Unknown, |known| known.facts.fate())
     }
 
     /// Returns the dead letters of a delivery, oldest first, as far as [`LogView::find_letters`] found them.
@@ -233,25 +223,33 @@ impl LogView {
     }
 
     /// Takes the deliveries of a record.
-    fn take(&mut self, record: &Bytes) {
+    fn take(&mut self, record: &Bytes, handed_over: &mut HandedOver) {
         if self.needle.as_ref().is_some_and(|needle| !needle.is_match(record)) {
             return;
         }
-        // A record of a later release that this one cannot read says nothing.
-        let Ok(record) = serde_json::from_slice::<StoredRecord>(record) else { return };
+        let Ok(record) = serde_json::from_slice::<StoredRecord>(record) else {
+            return self.coverage.end();
+        };
         let sequence = record.event.sequence;
-        if !self.covers(sequence) || record.event.site != self.site {
+        if record.event.site != self.site {
+            return;
+        }
+        handed_over.note_record(&record);
+        if !self.covers(sequence) {
             return;
         }
         let wanted = |one: &&StoredDelivery| {
             self.installation.as_ref().is_none_or(|id| one.installation == *id)
         };
         for one in record.deliveries.iter().filter(wanted) {
-            if let Some(last) = Last::of(&one.outcome) {
-                let known = self.known.entry(one.delivery_id(&record.event)).or_default();
-                known.sequence = sequence;
-                known.add(one.replay.as_deref(), last);
-            }
+            let Some(outcome) = LoggedOutcome::parse(&one.outcome) else {
+                self.coverage.end();
+                continue;
+            };
+            let known = self.known.entry(one.delivery_id(&record.event)).or_default();
+            let (first, last) = known.sequences.unwrap_or((sequence, sequence));
+            known.sequences = Some((first.min(sequence), last.max(sequence)));
+            known.facts.add(one.replay.as_deref(), record.started_ms, outcome);
         }
         if self.known.len() > self.known_max {
             self.shorten();
@@ -261,16 +259,19 @@ impl LogView {
     /// Forgets what is not asked about any more. If that is not enough, ends the view at an earlier event,
     /// so that about half of the deliveries are left.
     fn shorten(&mut self) {
-        self.known.retain(|_, known| known.sequence >= self.from);
+        let from = self.from;
+        self.known.retain(|_, known| known.sequences.is_some_and(|(_, last)| last >= from));
         if self.known.len() <= self.known_max / 2 {
             return;
         }
-        let mut sequences: Vec<u64> = self.known.values().map(|known| known.sequence).collect();
+        let firsts = self.known.values().filter_map(|known| Some(known.sequences?.0));
+        let mut sequences: Vec<u64> = firsts.collect();
         let middle = sequences.len() / 2;
         let (_, median, _) = sequences.select_nth_unstable(middle);
         // At least one event is left, whatever the number of its deliveries.
         self.end = (*median).max(self.from.saturating_add(1));
-        self.known.retain(|_, known| known.sequence < self.end);
+        let end = self.end;
+        self.known.retain(|_, known| known.sequences.is_some_and(|(first, _)| first < end));
     }
 
     /// Bounds the number of deliveries.
@@ -278,6 +279,11 @@ impl LogView {
     pub(super) fn with_known_max(self, known_max: usize) -> Self {
         Self { known_max, ..self }
     }
+}
+
+async fn log_bounds(streams: &dyn ReplayStreams) -> Result<LogBounds, ReadError> {
+    let bounds = streams.log_bounds().await?;
+    bounds.ok_or_else(|| ReadError("the delivery log is off".to_owned()))
 }
 
 #[cfg(test)]
@@ -304,60 +310,90 @@ mod tests {
         DeliveryId::derive(&SITE.into(), &format!("e{sequence}").into(), &subscription)
     }
 
-    fn fate_after(records: &[(&str, Option<&str>)]) -> Fate {
-        let mut view = view();
-        records.iter().for_each(|(outcome, replay)| {
-            view.take(&record(1, "inst-1", outcome, *replay));
-        });
-        view.fate(&id(1))
+    fn take(view: &mut LogView, record: &Bytes) {
+        view.take(record, &mut HandedOver::new(None));
     }
 
     #[test]
-    fn fate_is_that_of_the_last_record_unless_it_was_delivered() {
-        assert_eq!(fate_after(&[]), Fate::Unknown);
-        assert_eq!(fate_after(&[("parked", None)]), Fate::Pending);
-        assert_eq!(fate_after(&[("parked", None), ("dead", None)]), Fate::Dead);
-        assert_eq!(fate_after(&[("delivered", None), ("dead", None)]), Fate::Delivered);
-        assert_eq!(fate_after(&[("later", None)]), Fate::Unknown);
+    fn what_the_job_handed_over_is_noted_of_whatever_event() {
+        let mut view = LogView::new(SITE.into(), Some("inst-1".into()), (5, 0));
+        let mut handed_over = HandedOver::new(Some("job_1"));
+        view.take(&record(1, "inst-1", "parked", Some("job_1")), &mut handed_over);
+        view.take(&record(2, "inst-1", "parked", Some("job_2")), &mut handed_over);
+        assert_eq!(handed_over.sequence_of(&id(1)), Some(1));
+        assert_eq!(handed_over.sequence_of(&id(2)), None);
+        assert!(view.known.is_empty(), "they are of earlier events");
     }
 
     #[test]
-    fn replayed_delivery_is_pending_until_its_replay_ends_it() {
-        let dead = ("dead", None);
-        let job = Some("job_1");
-        assert_eq!(fate_after(&[dead, ("parked", job)]), Fate::Pending);
-        assert_eq!(fate_after(&[dead, ("parked", job), ("delivered", job)]), Fate::Delivered);
-        assert_eq!(fate_after(&[dead, ("parked", job), ("dropped", job)]), Fate::Dead);
-        // The record of the end was stored before the one of the start.
-        assert_eq!(fate_after(&[dead, ("dead", job), ("parked", job)]), Fate::Dead);
-        // Another replay still has it.
-        let other = ("parked", Some("job_2"));
-        assert_eq!(fate_after(&[dead, other, ("parked", job), ("dead", job)]), Fate::Pending);
-        let mut view = view();
-        view.take(&record(1, "inst-1", "parked", job));
-        assert!(view.is_handed_over(&id(1), "job_1") && !view.is_handed_over(&id(1), "job_2"));
+    fn records_that_were_deleted_unseen_end_the_coverage_of_older_events() {
+        let log =
+            |first, last, kept_from_ms| LogBounds { first, last, kept_from_ms, off_until_ms: None };
+        let mut coverage = LogCoverage::default();
+        assert!(coverage.is_due() && coverage.from_ms.is_none());
+        coverage.take(&log(1, 10, 100), &log(1, 12, 100));
+        assert_eq!(coverage.from_ms, Some(100));
+        // Records up to 10 were seen, so their deletion takes nothing away.
+        coverage.take(&log(5, 20, 500), &log(11, 20, 700));
+        assert_eq!(coverage.from_ms, Some(100));
+        coverage.take(&log(22, 40, 900), &log(22, 40, 900));
+        assert_eq!(coverage.from_ms, Some(900), "21 was deleted before it was seen");
+        let off = LogBounds { off_until_ms: Some(5_000), ..log(22, 40, 900) };
+        coverage.take(&off, &off);
+        assert_eq!(coverage.from_ms, Some(5_000), "a replica wrote no records until then");
     }
 
     #[test]
     fn records_of_others_are_not_taken() {
         let mut view = view();
-        view.take(&record(1, "inst-2", "delivered", None));
-        view.take(&Bytes::from_static(b"{\"installation\":\"inst-1\""));
+        take(&mut view, &record(1, "inst-2", "delivered", None));
+        take(&mut view, &Bytes::from_static(b"{\"installation\":\"inst-1\""));
         assert!(view.known.is_empty());
+    }
+
+    #[test]
+    fn record_that_cannot_be_read_proves_nothing() {
+        for unreadable in [
+            Bytes::from_static(b"{\"installation\":\"inst-1\""),
+            record(1, "inst-1", "teleported", None),
+        ] {
+            let mut view = view();
+            let bounds = LogBounds { first: 1, last: 1, kept_from_ms: 0, off_until_ms: None };
+            view.coverage.take(&bounds, &bounds);
+            assert!(view.is_complete_for(7));
+            take(&mut view, &unreadable);
+            view.coverage.take(&bounds, &bounds);
+            assert!(!view.is_complete_for(7), "{unreadable:?}");
+            assert!(view.known.is_empty());
+        }
+    }
+
+    #[test]
+    fn delivery_of_an_event_that_is_stored_twice_is_known_for_the_first_one() {
+        let mut view = view().with_known_max(4);
+        let twice = record(9, "inst-1", "dead", None);
+        let text = String::from_utf8(twice.to_vec()).unwrap().replace("e9", "e1");
+        for sequence in 1..=4 {
+            take(&mut view, &record(sequence, "inst-1", "dead", None));
+        }
+        take(&mut view, &text.into());
+        take(&mut view, &record(5, "inst-1", "dead", None));
+        assert!(view.covers(1) && !view.covers(9), "{}", view.end);
+        assert_eq!(view.fate(&id(1)), Fate::Dead);
     }
 
     #[test]
     fn view_that_knows_too_much_ends_at_an_earlier_event() {
         let mut view = view().with_known_max(10);
         for sequence in 1..=11 {
-            view.take(&record(sequence, "inst-1", "dead", None));
+            take(&mut view, &record(sequence, "inst-1", "dead", None));
         }
         assert!(view.covers(5) && !view.covers(6), "{}", view.end);
         assert_eq!(view.known.len(), 5);
-        view.take(&record(9, "inst-1", "dead", None));
+        take(&mut view, &record(9, "inst-1", "dead", None));
         assert_eq!(view.fate(&id(9)), Fate::Unknown, "the next view is about it");
         for _ in 0..3 {
-            view.take(&record(1, "inst-1", "delivered", None));
+            take(&mut view, &record(1, "inst-1", "delivered", None));
         }
         assert_eq!(view.fate(&id(1)), Fate::Delivered);
     }

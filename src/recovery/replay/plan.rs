@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::choose::{Chooser, EVENTS, PARKED, add, add_expired};
+use super::handed_over::HandedOver;
+use super::parts::{ReplayParts, compiled, event_query, target};
 use super::request::ReplayRequest;
 use super::walk::{Advanced, Walk};
-use super::work::{ReplayParts, question, target};
 use crate::clock;
 use crate::recovery::jobs::{JobCounts, JobFailure};
 
@@ -28,10 +29,12 @@ pub struct ReplayPlan {
 /// # Errors
 /// The broker does not answer, or there is no live subscription.
 pub async fn plan(parts: &ReplayParts, request: &ReplayRequest) -> Result<ReplayPlan, JobFailure> {
-    let question = question(request, &*parts.directory)?;
+    let condition = request.filter.as_deref().map(compiled).transpose()?;
+    let query = event_query(parts, request, condition).await?;
     let window = (request.window.first_sequence, request.window.last_sequence);
     let installation = Some(request.installation.clone());
-    let mut walk = Walk::new(request.site.clone(), installation, window, parts.log.is_some());
+    let (site, handed_over) = (request.site.clone(), HandedOver::new(None));
+    let mut walk = Walk::new(site, installation, window, handed_over, parts.log.is_some());
     let chooser = Chooser {
         streams: &*parts.streams,
         letters: &*parts.letters,
@@ -45,7 +48,7 @@ pub async fn plan(parts: &ReplayParts, request: &ReplayRequest) -> Result<Replay
         if events >= EVENTS_MAX || clock::since(started) >= TIME_MAX {
             return Ok(plan);
         }
-        let advanced = walk.advance(&*parts.streams, &parts.reader, &question).await;
+        let advanced = walk.advance(&*parts.streams, &parts.reader, &query).await;
         let advanced = advanced.map_err(|error| JobFailure::Later(error.0))?;
         add_expired(&mut plan.counts, &mut walk);
         match advanced {
@@ -54,7 +57,7 @@ pub async fn plan(parts: &ReplayParts, request: &ReplayRequest) -> Result<Replay
                 return Ok(plan);
             }
             // What becomes of the newest events is open.
-            Advanced::Open(_) => return Ok(plan),
+            Advanced::Unsettled(_) => return Ok(plan),
             Advanced::Busy => {}
             Advanced::Examined(examined) => {
                 let chosen = chooser.choose(examined, &mut walk).await;
@@ -62,6 +65,9 @@ pub async fn plan(parts: &ReplayParts, request: &ReplayRequest) -> Result<Replay
                     let all = one.counts.iter();
                     all.for_each(|(name, number)| add(&mut plan.counts, name, *number));
                     add(&mut plan.counts, PARKED, one.deliveries.len() as u64);
+                    for delivery in &one.deliveries {
+                        walk.handed_over().note(&delivery.id, one.sequence);
+                    }
                     walk.pass(one.sequence);
                 }
             }

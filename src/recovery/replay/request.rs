@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::decide::ReplayMode;
-use super::streams::{EventBounds, ReplayStreams, StartAt};
+use super::streams::{EventBounds, LogBounds, ReplayStreams, StartAt};
 use crate::domain::{CloudId, InstallationId, ModuleKey};
+use crate::recovery::jobs::{Job, JobKind};
 use crate::recovery::redrive::ReadError;
 
 /// The request of a replay job.
@@ -37,6 +38,27 @@ pub struct ReplayRequest {
     /// Whether a dry run counted all that the job would do; none without a dry run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan_complete: Option<bool>,
+}
+
+/// Whether two jobs are replays that may hand the same delivery over. Deliveries to a target of its own are
+/// no other job's.
+#[must_use]
+pub fn do_overlap(one: &Job, other: &Job) -> bool {
+    let request = |job: &Job| match job.kind {
+        JobKind::Replay => serde_json::from_value::<ReplayRequest>(job.request.clone()).ok(),
+        _ => None,
+    };
+    let (Some(one), Some(other)) = (request(one), request(other)) else { return false };
+    let is_same_key = match (&one.key, &other.key) {
+        (Some(key), Some(other)) => key == other,
+        _ => true,
+    };
+    is_same_key
+        && one.installation == other.installation
+        && one.target.is_none()
+        && other.target.is_none()
+        && one.window.first_sequence <= other.window.last_sequence
+        && other.window.first_sequence <= one.window.last_sequence
 }
 
 /// A range of sequences of the event stream, ends included; empty if the first is after the last.
@@ -110,8 +132,8 @@ impl WindowRequest {
         streams: &dyn ReplayStreams,
         site: &CloudId,
     ) -> Result<(Window, Coverage), ReadError> {
-        let (bounds, log_from_ms) = (streams.event_bounds().await?, streams.log_start().await?);
-        let coverage = coverage(&bounds, log_from_ms);
+        let (bounds, log) = (streams.event_bounds().await?, streams.log_bounds().await?);
+        let coverage = coverage(&bounds, log.as_ref());
         let (window, begins_before_events) = match self {
             Self::Sequences(window) => (window, window.first_sequence < bounds.first),
             Self::Times { from, to } => {
@@ -141,6 +163,7 @@ impl WindowRequest {
 
 /// Returns what is stored now.
 #[must_use]
-pub fn coverage(bounds: &EventBounds, log_from_ms: Option<i64>) -> Coverage {
+pub fn coverage(bounds: &EventBounds, log: Option<&LogBounds>) -> Coverage {
+    let log_from_ms = log.map(LogBounds::complete_from_ms);
     Coverage { events_from_ms: bounds.first_ms, log_from_ms, begins_before_events: false }
 }

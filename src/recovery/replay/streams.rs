@@ -8,6 +8,9 @@ use crate::event::codec::AddressAttributes;
 use crate::event::{Attributes, DecodeError, HeaderLookup};
 use crate::recovery::redrive::ReadError;
 
+/// Schedules that are looked up at once. The answer has their bodies.
+const LOOKED_UP_MAX: usize = 64;
+
 /// Where a read begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StartAt {
@@ -77,6 +80,28 @@ pub struct EventBatch {
     pub has_more: bool,
 }
 
+/// What the delivery log has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LogBounds {
+    /// Sequence of its first record, or of the next one if it is empty.
+    pub first: u64,
+    /// Sequence of the last record that was stored; 0 if none ever was.
+    pub last: u64,
+    /// No record of an event that was stored from then on was deleted, milliseconds since the epoch.
+    pub kept_from_ms: i64,
+    /// Until then a replica stored no records; none if that never happened.
+    pub off_until_ms: Option<i64>,
+}
+
+impl LogBounds {
+    /// Returns since when the log knows everything, milliseconds since the epoch. Of deliveries of earlier
+    /// events it may know nothing although they were made.
+    #[must_use]
+    pub fn complete_from_ms(&self) -> i64 {
+        self.off_until_ms.map_or(self.kept_from_ms, |off_ms| off_ms.max(self.kept_from_ms))
+    }
+}
+
 /// Records of the delivery log, in the order of the stream.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct LogBatch {
@@ -107,12 +132,11 @@ pub trait ReplayStreams: Send + Sync {
         max: usize,
     ) -> BoxFuture<'a, Result<EventBatch, ReadError>>;
 
-    /// Returns since when the delivery log knows everything, milliseconds since the epoch; none if it
-    /// is off.
+    /// Returns what the delivery log has; none if it is off.
     ///
     /// # Errors
     /// The broker does not answer.
-    fn log_start(&self) -> BoxFuture<'_, Result<Option<i64>, ReadError>>;
+    fn log_bounds(&self) -> BoxFuture<'_, Result<Option<LogBounds>, ReadError>>;
 
     /// Returns some records of the deliveries of a site.
     ///
@@ -133,4 +157,19 @@ pub trait ReplayStreams: Send + Sync {
         &'a self,
         ids: &'a [DeliveryId],
     ) -> BoxFuture<'a, Result<Vec<Option<String>>, ReadError>>;
+}
+
+/// As [`ReplayStreams::parked`], for any number of deliveries.
+///
+/// # Errors
+/// The broker does not answer.
+pub(super) async fn parked(
+    streams: &dyn ReplayStreams,
+    ids: &[DeliveryId],
+) -> Result<Vec<Option<String>>, ReadError> {
+    let mut parked = Vec::with_capacity(ids.len());
+    for ids in ids.chunks(LOOKED_UP_MAX) {
+        parked.extend(streams.parked(ids).await?);
+    }
+    Ok(parked)
 }

@@ -7,10 +7,12 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use super::examine::EventReader;
-use super::streams::{EventBatch, EventBounds, EventMessage, LogBatch, ReplayStreams, StartAt};
-use super::work::ReplayParts;
+use super::parts::ReplayParts;
+use super::streams::{
+    EventBatch, EventBounds, EventMessage, LogBatch, LogBounds, ReplayStreams, StartAt,
+};
 use crate::delivery::{
-    DeliveryLog, LogMessage, ParkError, ParkedRecord, ParkingLot, ShareLevel, ShareOwner,
+    DeliveryLog, HandOver, LogMessage, ParkError, ParkedRecord, ParkingLot, ShareLevel, ShareOwner,
     SubscriptionDirectory,
 };
 use crate::domain::{CloudId, DeliveryId};
@@ -27,12 +29,20 @@ pub(crate) struct MemoryStreams {
     pub(crate) settled: Mutex<Option<u64>>,
     pub(crate) log: Mutex<Vec<Bytes>>,
     pub(crate) log_from_ms: Mutex<i64>,
+    /// Records of the log before this sequence are deleted; 0 for none.
+    pub(crate) log_first: Mutex<u64>,
+    /// Until then a replica stored no records.
+    pub(crate) log_off_until_ms: Mutex<Option<i64>>,
     /// Parked deliveries with their records.
     pub(crate) parked: Mutex<BTreeMap<String, ParkedRecord>>,
     /// Every record that was parked, by its message id, in order.
     pub(crate) handed_over: Mutex<Vec<ParkedRecord>>,
     /// How many records the parking stream has room for; none for all.
     pub(crate) room: Mutex<Option<usize>>,
+    /// Deliveries that a job parks just before they are handed over; the empty text for no job.
+    pub(crate) parked_before: Mutex<BTreeMap<String, &'static str>>,
+    /// How many records are stored whose confirmation is lost; each is found when it is stored again.
+    pub(crate) unconfirmed: Mutex<usize>,
 }
 
 /// Creates an event of a site with a body.
@@ -105,9 +115,14 @@ impl ReplayStreams for MemoryStreams {
         Box::pin(async move { Ok(EventBatch { events: found, has_more }) })
     }
 
-    fn log_start(&self) -> BoxFuture<'_, Result<Option<i64>, ReadError>> {
-        let from_ms = *self.log_from_ms.lock().unwrap();
-        Box::pin(async move { Ok(Some(from_ms)) })
+    fn log_bounds(&self) -> BoxFuture<'_, Result<Option<LogBounds>, ReadError>> {
+        let bounds = LogBounds {
+            first: (*self.log_first.lock().unwrap()).max(1),
+            last: self.log.lock().unwrap().len() as u64,
+            kept_from_ms: *self.log_from_ms.lock().unwrap(),
+            off_until_ms: *self.log_off_until_ms.lock().unwrap(),
+        };
+        Box::pin(async move { Ok(Some(bounds)) })
     }
 
     fn read_log<'a>(
@@ -120,6 +135,7 @@ impl ReplayStreams for MemoryStreams {
             StartAt::Sequence(sequence) => sequence,
             StartAt::Time(_) => 1,
         };
+        let from = from.max(*self.log_first.lock().unwrap());
         let records: Vec<Bytes> =
             log.iter().skip(usize::try_from(from - 1).unwrap()).take(3).cloned().collect();
         let last = (!records.is_empty()).then(|| from + records.len() as u64 - 1);
@@ -142,7 +158,11 @@ impl ReplayStreams for MemoryStreams {
 }
 
 impl ParkingLot for MemoryStreams {
-    fn park(&self, record: ParkedRecord) -> BoxFuture<'_, Result<(), ParkError>> {
+    fn park(&self, _record: ParkedRecord) -> BoxFuture<'_, Result<(), ParkError>> {
+        panic!("a replay replaces no record");
+    }
+
+    fn hand_over(&self, record: ParkedRecord) -> BoxFuture<'_, Result<HandOver, ParkError>> {
         Box::pin(async {
             if let Some(room) = &mut *self.room.lock().unwrap() {
                 if *room == 0 {
@@ -150,12 +170,27 @@ impl ParkingLot for MemoryStreams {
                 }
                 *room -= 1;
             }
+            let (id, mut parked) = (record.id.to_string(), self.parked.lock().unwrap());
+            if let Some(job) = self.parked_before.lock().unwrap().remove(&id) {
+                let mut other = record.clone();
+                other.headers.retain(|(name, _)| *name != "switchyard-job");
+                other.headers.push(("switchyard-job", job.to_owned()));
+                parked.insert(id.clone(), other);
+            }
+            if parked.contains_key(&id) {
+                return Ok(HandOver::Occupied);
+            }
             let mut handed_over = self.handed_over.lock().unwrap();
             if handed_over.iter().all(|known| known.message_id != record.message_id) {
                 handed_over.push(record.clone());
-                self.parked.lock().unwrap().insert(record.id.to_string(), record);
+                parked.insert(id, record);
             }
-            Ok(())
+            let mut unconfirmed = self.unconfirmed.lock().unwrap();
+            if *unconfirmed > 0 {
+                *unconfirmed -= 1;
+                return Ok(HandOver::Occupied);
+            }
+            Ok(HandOver::Stored)
         })
     }
 

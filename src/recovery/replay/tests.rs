@@ -1,16 +1,23 @@
 //! Replays over streams in memory: which deliveries are handed over, once, whatever happens between the
-//! steps.
+//! steps. Here are the streams, the subscriptions and the jobs that the tests share.
 
-use std::collections::BTreeSet;
+mod coverage;
+mod modes;
+mod repeats;
+mod waiting;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use switchyard_expr::{CheckProfile, compile};
 
 use super::testing::{MemoryStreams, event};
 use super::{
     Coverage, LedgerQuery, LedgerReport, ReplayMode, ReplayParts, ReplayRequest, ReplayWork,
-    Window, check_ledger, plan,
+    Window, check_ledger, do_overlap, plan,
 };
 use crate::delivery::{ParkReason, SubscriptionDirectory};
 use crate::domain::{CloudId, DeliveryId, Handler, InstallationId, SubscriptionId};
@@ -18,6 +25,8 @@ use crate::matcher::{DeliverySettings, EventConditions, EventSubscription, Owner
 use crate::recovery::jobs::{
     Job, JobCounts, JobFailure, JobId, JobKind, JobRate, JobState, JobStep, JobWork,
 };
+use crate::recovery::redrive::LetterKind;
+use crate::recovery::redrive::testing::{MemoryLetters, letter};
 use crate::telemetry::SubscriptionStats;
 
 const SITE: &str = "site-1";
@@ -26,6 +35,30 @@ const OTHER_TYPE: &str = "avi:jira:created:issue";
 
 /// Subscriptions that exist, and when they were changed.
 struct Directory(Vec<Arc<Subscription>>, i64);
+
+/// A directory that knows its subscriptions only once it has caught up.
+struct LateDirectory {
+    known: Arc<Directory>,
+    is_current: AtomicBool,
+}
+
+impl SubscriptionDirectory for LateDirectory {
+    fn find(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
+        self.known.find(id)
+    }
+
+    fn subscriptions_of(&self, installation: &InstallationId) -> Vec<Arc<Subscription>> {
+        match self.is_current.load(Relaxed) {
+            true => self.known.subscriptions_of(installation),
+            false => Vec::new(),
+        }
+    }
+
+    fn catch_up(&self) -> BoxFuture<'_, ()> {
+        self.is_current.store(true, Relaxed);
+        Box::pin(std::future::ready(()))
+    }
+}
 
 impl SubscriptionDirectory for Directory {
     fn find(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
@@ -156,9 +189,13 @@ fn request(mode: ReplayMode) -> ReplayRequest {
 }
 
 fn job(request: &ReplayRequest) -> Job {
+    job_with_id(1, request)
+}
+
+fn job_with_id(number: u32, request: &ReplayRequest) -> Job {
     Job {
         version: 1,
-        id: JobId::new(1, 1),
+        id: JobId::new(1, number),
         kind: JobKind::Replay,
         state: JobState::Running,
         rate: JobRate::default(),
@@ -169,10 +206,22 @@ fn job(request: &ReplayRequest) -> Job {
         created_ms: 0,
         started_ms: Some(0),
         updated_ms: 0,
+        progressed_ms: None,
         reason: None,
         lease: None,
         private: Value::Null,
         other: serde_json::Map::new(),
+    }
+}
+
+/// Executes a job from where it is until it is done.
+async fn finish(work: &ReplayWork, job: &mut Job, max: u32) {
+    loop {
+        let step = work.step(job, max).await.unwrap();
+        save(job, &step);
+        if step.is_done {
+            return;
+        }
     }
 }
 
@@ -214,217 +263,4 @@ fn expected(mode: ReplayMode) -> Vec<String> {
     let all = HISTORIES.iter().zip(0_u64..);
     let wanted = all.filter(|((_, modes), _)| modes.contains(&mode));
     wanted.map(|(_, number)| id(number * 4 + 1, "k1").to_string()).collect()
-}
-
-#[tokio::test]
-async fn each_mode_hands_over_its_deliveries_once_over_kills() {
-    for mode in [ReplayMode::Failed, ReplayMode::Missing, ReplayMode::All] {
-        for (max, kills) in [(1, false), (100, false), (1, true), (3, true), (100, true)] {
-            let streams = world();
-            let parts = MemoryStreams::shared(&streams, directory());
-            let dry = plan(&parts, &request(mode)).await.unwrap();
-            assert!(dry.is_complete && handed_over(&streams).is_empty());
-            let counts = run(&parts, &request(mode), max, kills).await;
-            assert_eq!(handed_over(&streams), expected(mode), "{mode:?} {max} {kills}");
-            assert_eq!(counts, dry.counts, "{mode:?} {max} {kills}");
-            assert_eq!(counts["matched"], HISTORIES.len() as u64);
-            assert_eq!(counts["skipped_unreadable"], 1);
-            assert_eq!(counts["events"], HISTORIES.len() as u64 * 3 + 1);
-            let reason = ParkReason::Replay.label();
-            {
-                let records = streams.handed_over.lock().unwrap();
-                let is_replay = |one: &&crate::delivery::ParkedRecord| {
-                    one.headers.iter().any(|(_, value)| value == reason)
-                };
-                assert_eq!(records.iter().filter(is_replay).count(), records.len());
-            }
-            // What was handed over waits now.
-            let again = run(&parts, &request(mode), max, kills).await;
-            assert_eq!(again.get("parked").copied().unwrap_or(0), counts["parked"]);
-            assert_eq!(handed_over(&streams), expected(mode), "by this job already");
-        }
-    }
-}
-
-#[tokio::test]
-async fn records_of_handed_over_deliveries_name_the_replay() {
-    let streams = world();
-    let parts = MemoryStreams::shared(&streams, directory());
-    let before = streams.log.lock().unwrap().len();
-    let counts = run(&parts, &request(ReplayMode::Failed), 100, false).await;
-    let log = streams.log.lock().unwrap();
-    let added: Vec<Value> =
-        log.iter().skip(before).map(|record| serde_json::from_slice(record).unwrap()).collect();
-    assert_eq!(added.len() as u64, counts["parked"]);
-    for record in added {
-        let delivery = &record["deliveries"][0];
-        let job = JobId::new(1, 1);
-        assert_eq!(delivery["replay"], job.as_str());
-        assert_eq!((&delivery["from"], &delivery["outcome"]), (&json!("new"), &json!("parked")));
-        assert_eq!(delivery["why"], "replay");
-        assert!(record["event"]["stored_ms"].is_i64());
-    }
-}
-
-#[tokio::test]
-async fn subscription_filter_and_target_limit_what_is_replayed() {
-    let streams = MemoryStreams::default();
-    for sequence in 1..=5 {
-        streams.add(event(sequence, SITE, TYPE, &format!(r#"{{"n": {sequence}}}"#)));
-    }
-    let streams = Arc::new(streams);
-    let parts = MemoryStreams::shared(&streams, directory());
-    let all = || request(ReplayMode::All);
-    let only = ReplayRequest { key: Some("k2".into()), ..all() };
-    let counts = plan(&parts, &only).await.unwrap().counts;
-    assert_eq!(counts["matched"], 1);
-    let filtered = ReplayRequest { filter: Some("event.n > 3".into()), ..all() };
-    assert_eq!(plan(&parts, &filtered).await.unwrap().counts["matched"], 2);
-    let failing = ReplayRequest { filter: Some("event.a.b == 1".into()), ..all() };
-    let counts = plan(&parts, &failing).await.unwrap().counts;
-    assert_eq!(counts.get("matched"), None);
-    assert_eq!(counts["skipped_filter_error"], 6);
-    let window = Window { first_sequence: 2, last_sequence: 4 };
-    let part = plan(&parts, &ReplayRequest { window, ..all() }).await.unwrap();
-    assert_eq!((part.counts["events"], part.counts["matched"]), (3, 4));
-
-    let target = Some("https://elsewhere.example/".to_owned());
-    run(&parts, &ReplayRequest { target, ..only }, 10, false).await;
-    let sent = handed_over(&streams);
-    assert!(sent.len() == 1 && sent[0] != id(3, "k2").as_str(), "it is another delivery");
-
-    let other = ReplayRequest { installation: "inst-9".into(), ..all() };
-    assert!(matches!(plan(&parts, &other).await, Err(JobFailure::Never(_))));
-    // The installation of another site has none of these events.
-    let foreign = ReplayRequest { installation: "inst-3".into(), ..all() };
-    assert_eq!(plan(&parts, &foreign).await.unwrap().counts.get("matched"), None);
-}
-
-#[tokio::test]
-async fn delivery_that_waits_is_not_replaced_whatever_the_log_says() {
-    let streams = world();
-    let parts = MemoryStreams::shared(&streams, directory());
-    run(&parts, &request(ReplayMode::Failed), 10, false).await;
-    let first = handed_over(&streams);
-    // Its log is lost: the schedules say that they wait.
-    streams.log.lock().unwrap().clear();
-    for record in streams.parked.lock().unwrap().values_mut() {
-        record.headers.retain(|(name, _)| *name != "switchyard-job");
-    }
-    let counts = run(&parts, &request(ReplayMode::Missing), 10, false).await;
-    assert_eq!(counts["skipped_pending"], first.len() as u64);
-    let ids: BTreeSet<_> = handed_over(&streams).into_iter().collect();
-    assert_eq!(ids.len(), handed_over(&streams).len(), "none twice");
-}
-
-#[tokio::test]
-async fn replay_waits_for_events_that_are_not_acknowledged() {
-    let streams = world();
-    let parts = MemoryStreams::shared(&streams, directory());
-    *streams.settled.lock().unwrap() = Some(16);
-    let request = request(ReplayMode::Missing);
-    let dry = plan(&parts, &request).await.unwrap();
-    assert!(!dry.is_complete);
-    let (mut job, work) = (job(&request), ReplayWork::new(parts.clone()));
-    let failure = loop {
-        match work.step(&job, 10).await {
-            Ok(step) => save(&mut job, &step),
-            Err(failure) => break failure,
-        }
-    };
-    let JobFailure::Later(reason) = failure else { panic!("it waits") };
-    assert!(reason.contains("event 17 is not acknowledged"), "{reason}");
-    assert_eq!(job.counts, dry.counts);
-    *streams.settled.lock().unwrap() = None;
-    loop {
-        let step = work.step(&job, 10).await.unwrap();
-        save(&mut job, &step);
-        if step.is_done {
-            break;
-        }
-    }
-    assert_eq!(handed_over(&streams), expected(ReplayMode::Missing));
-}
-
-#[tokio::test]
-async fn replay_waits_for_room_and_hands_nothing_over_twice() {
-    let streams = world();
-    let parts = MemoryStreams::shared(&streams, directory());
-    *streams.room.lock().unwrap() = Some(1);
-    let request = request(ReplayMode::All);
-    let (mut job, work) = (job(&request), ReplayWork::new(parts.clone()));
-    let mut waits = 0;
-    loop {
-        match work.step(&job, 100).await {
-            Ok(step) => {
-                save(&mut job, &step);
-                if step.is_done {
-                    break;
-                }
-            }
-            Err(JobFailure::Later(_)) => {
-                waits += 1;
-                *streams.room.lock().unwrap() = Some(2);
-            }
-            Err(JobFailure::Never(reason)) => panic!("{reason}"),
-        }
-    }
-    assert!(waits > 1, "{waits}");
-    let sorted: BTreeSet<_> = handed_over(&streams).into_iter().collect();
-    assert_eq!(sorted, expected(ReplayMode::All).into_iter().collect());
-    assert_eq!(handed_over(&streams).len(), sorted.len());
-    assert_eq!(job.counts["parked"], sorted.len() as u64);
-}
-
-#[tokio::test]
-async fn missing_leaves_out_events_that_are_older_than_the_log() {
-    let streams = world();
-    let parts = MemoryStreams::shared(&streams, directory());
-    let coverage = Coverage { log_from_ms: Some(2_000), ..Coverage::default() };
-    let late = ReplayRequest { coverage, ..request(ReplayMode::Missing) };
-    let counts = plan(&parts, &late).await.unwrap().counts;
-    assert_eq!(counts["skipped_before_log"], 1, "the one without a record");
-    assert_eq!(counts["parked"], expected(ReplayMode::Missing).len() as u64 - 1);
-}
-
-#[tokio::test]
-async fn check_of_the_ledger_lists_each_delivery_that_the_log_does_not_know() {
-    let streams = world();
-    let query = |installation: Option<&str>| LedgerQuery {
-        site: SITE.into(),
-        installation: installation.map(Into::into),
-        window: Window { first_sequence: 1, last_sequence: 1_000 },
-        log_from_ms: 0,
-    };
-    let parts = MemoryStreams::shared(&streams, directory());
-    let page = ledger(&parts, &query(None)).await;
-    let all = HISTORIES.len() as u64 * 2;
-    assert_eq!((page.matched, page.recorded, page.not_verifiable), (all, all - 1, 0));
-    assert_eq!((page.gaps.len(), page.gap, page.unreadable), (1, 1, 1));
-    assert!(page.open.is_empty());
-    let gap = &page.gaps[0];
-    assert_eq!((gap.sequence, gap.event.as_str()), (1, "e1"));
-    assert_eq!(gap.subscription.to_string(), "inst-1/k1");
-    assert_eq!(gap.delivery, id(1, "k1"));
-    assert_eq!(ledger(&parts, &query(Some("inst-2"))).await.gap, 0);
-
-    // A module that was changed later says nothing about the past; nor does a log that began later.
-    let changed = Arc::new(Directory(directory().0.clone(), 1_000_000));
-    let later = MemoryStreams::shared(&streams, changed);
-    let page = ledger(&later, &query(None)).await;
-    assert_eq!((page.gaps.len(), page.not_verifiable), (0, 1));
-    let began_later = LedgerQuery { log_from_ms: 1_500, ..query(None) };
-    assert_eq!(ledger(&parts, &began_later).await.not_verifiable, 1);
-
-    // Events from 17 on are not acknowledged: what becomes of them is open.
-    *streams.settled.lock().unwrap() = Some(16);
-    let page = ledger(&parts, &query(None)).await;
-    assert_eq!(page.open, [(SITE.into(), 17)]);
-    assert!(page.matched < all, "{}", page.matched);
-}
-
-async fn ledger(parts: &ReplayParts, query: &LedgerQuery) -> LedgerReport {
-    let mut report = LedgerReport::default();
-    check_ledger(parts, query, &mut report, &|_| {}).await.unwrap();
-    report
 }

@@ -4,7 +4,8 @@
 
 use std::collections::VecDeque;
 
-use super::examine::{EventReader, Examined, Question};
+use super::examine::{EventQuery, EventReader, Examined};
+use super::handed_over::HandedOver;
 use super::log_view::LogView;
 use super::streams::{EventBounds, EventMessage, ReplayStreams, StartAt};
 use crate::domain::{CloudId, InstallationId};
@@ -27,6 +28,8 @@ pub struct Walk {
     bounds: EventBounds,
     /// What the log knows; none before the first event.
     view: Option<LogView>,
+    /// What the job handed over, as far as it is known.
+    handed_over: HandedOver,
     /// Whether there is a log.
     has_log: bool,
     /// Sequences that were deleted before they were examined.
@@ -41,19 +44,20 @@ pub(super) enum Advanced {
     /// It is still reading the log.
     Busy,
     /// The event with this sequence is not acknowledged yet: what becomes of its deliveries is open.
-    Open(u64),
+    Unsettled(u64),
     /// No event is left.
     Done,
 }
 
 impl Walk {
     /// Begins a walk through the events of `site` from `next` to `last`, for the deliveries to one
-    /// installation, or to all of the site.
+    /// installation, or to all of the site. `handed_over` says for which job.
     #[must_use]
     pub fn new(
         site: CloudId,
         installation: Option<InstallationId>,
         (next, last): (u64, u64),
+        handed_over: HandedOver,
         has_log: bool,
     ) -> Self {
         Self {
@@ -64,6 +68,7 @@ impl Walk {
             read: VecDeque::new(),
             bounds: EventBounds::default(),
             view: None,
+            handed_over,
             has_log,
             expired: 0,
         }
@@ -77,6 +82,11 @@ impl Walk {
     /// What the log knows; none without a log.
     pub(super) fn view(&mut self) -> Option<&mut LogView> {
         self.view.as_mut()
+    }
+
+    /// Returns what the job handed over.
+    pub(super) fn handed_over(&mut self) -> &mut HandedOver {
+        &mut self.handed_over
     }
 
     /// Removes and returns the number of sequences that were deleted before they were examined.
@@ -102,7 +112,7 @@ impl Walk {
         &mut self,
         streams: &dyn ReplayStreams,
         reader: &EventReader,
-        question: &Question,
+        query: &EventQuery,
     ) -> Result<Advanced, ReadError> {
         let Some((first, first_ms)) = self.fill(streams).await? else {
             self.next = self.last.saturating_add(1);
@@ -112,7 +122,7 @@ impl Walk {
             self.bounds = streams.event_bounds().await?;
         }
         if first > self.bounds.settled {
-            return Ok(Advanced::Open(first));
+            return Ok(Advanced::Unsettled(first));
         }
         // After the events are known to be acknowledged: so the log has their records.
         if self.has_log && !self.follow_log(streams, (first, first_ms)).await? {
@@ -124,7 +134,7 @@ impl Walk {
         };
         let known = self.read.iter().take_while(is_known).count();
         let mut rest = self.read.split_off(known);
-        let examined = reader.examine(&mut self.read, question).await;
+        let examined = reader.examine(&mut self.read, query).await;
         self.read.append(&mut rest);
         if examined.is_empty() {
             self.rewind();
@@ -164,6 +174,6 @@ impl Walk {
         let view = self.view.insert(view);
         view.forget_before(first.0);
         // What it learnt may have ended it before the event; then the next call begins another one.
-        Ok(view.follow(streams).await? && view.covers(first.0))
+        Ok(view.follow(streams, &mut self.handed_over).await? && view.covers(first.0))
     }
 }

@@ -10,6 +10,11 @@ pub(super) const REPLAYS: usize = 0;
 /// Part of all permits that the deliveries of replays may hold together.
 const REPLAY_SHARE: f64 = 0.2;
 
+/// Whether a request with this event is one of a replay.
+pub(super) fn is_replay(event: Option<usize>) -> bool {
+    event == Some(REPLAYS)
+}
+
 /// How many permits and waiting places each owner may hold.
 #[derive(Clone, Debug)]
 pub struct FairLimits {

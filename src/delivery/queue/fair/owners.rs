@@ -1,11 +1,13 @@
 //! Owners of requests: the tree of apps, installations and endpoints, and the hosts.
 
+mod turns;
+
 use std::collections::{HashMap, VecDeque};
 
 use slab::Slab;
 
-use super::limits::{FairLimits, REPLAYS};
-use super::share::Share;
+use super::limits::{FairLimits, is_replay};
+use super::share::{AttemptKind, Share};
 use crate::domain::{AppId, InstallationId};
 
 /// Identifies an endpoint in the queue.
@@ -31,10 +33,13 @@ pub(super) struct Waiting {
     pub(super) since_us: u64,
 }
 
-/// What waits at an endpoint and in its app.
+/// What waits at an endpoint and in its app as a request sees it: of live deliveries for a live one, of
+/// replays for a replay.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct QueueState {
     pub(super) endpoint_waiting: usize,
+    /// Those that get a permit at the endpoint before the request: a replay lets all others pass.
+    pub(super) ahead: usize,
     pub(super) app_waiting: usize,
     last_start_us: u64,
     oldest_us: Option<u64>,
@@ -59,6 +64,8 @@ struct App {
     installations: Ring,
     is_in_ring: bool,
     waiting: usize,
+    /// Those of `waiting` that are of replays.
+    replays_waiting: usize,
     endpoints: usize,
     /// Generation in which none of its waiting requests was within all shares.
     stuck_at: Option<u64>,
@@ -92,7 +99,16 @@ struct Endpoint {
     is_quick: bool,
     is_in_ring: bool,
     last_start_us: u64,
+    /// Live deliveries.
     waiting: VecDeque<Waiting>,
+    /// Deliveries of replays.
+    replays: VecDeque<Waiting>,
+}
+
+impl Endpoint {
+    fn queue_mut(&mut self, is_replay: bool) -> &mut VecDeque<Waiting> {
+        if is_replay { &mut self.replays } else { &mut self.waiting }
+    }
 }
 
 /// All owners.
@@ -124,6 +140,7 @@ impl Owners {
                 installations: Ring::default(),
                 is_in_ring: false,
                 waiting: 0,
+                replays_waiting: 0,
                 endpoints: 0,
                 stuck_at: None,
             })
@@ -157,6 +174,7 @@ impl Owners {
             is_in_ring: false,
             last_start_us: 0,
             waiting: VecDeque::new(),
+            replays: VecDeque::new(),
         });
         self.count_endpoint(endpoint, 1);
         EndpointId(endpoint)
@@ -213,22 +231,17 @@ impl Owners {
     }
 
     /// Returns whether all owners of the endpoint may hold one more permit.
-    pub(super) fn admits(&self, endpoint: usize, is_slow: bool) -> bool {
+    pub(super) fn admits(&self, endpoint: usize, kind: AttemptKind) -> bool {
         let Some(endpoint) = self.endpoints.get(endpoint) else { return true };
-        let installation = self.installations.get(endpoint.installation);
-        let app = self.apps.get(endpoint.app);
-        app.is_none_or(|owner| owner.permits.admits(is_slow))
-            && installation.is_none_or(|owner| owner.permits.admits(is_slow))
-            && self.endpoint_admits(endpoint, is_slow)
-    }
-
-    /// Returns whether an endpoint, its host and its app at that host may hold one more permit.
-    fn endpoint_admits(&self, endpoint: &Endpoint, is_slow: bool) -> bool {
+        let (installation, app) =
+            (self.installations.get(endpoint.installation), self.apps.get(endpoint.app));
         let (host, app_host) =
             (self.hosts.get(endpoint.host), self.app_hosts.get(endpoint.app_host));
-        endpoint.permits.admits(is_slow)
-            && app_host.is_none_or(|host| host.permits.admits(is_slow))
-            && host.is_none_or(|host| host.permits.admits(is_slow))
+        app.is_none_or(|owner| owner.permits.admits(kind))
+            && installation.is_none_or(|owner| owner.permits.admits(kind))
+            && endpoint.permits.admits(kind)
+            && app_host.is_none_or(|host| host.permits.admits(kind))
+            && host.is_none_or(|host| host.permits.admits(kind))
     }
 
     /// Changes the shares of all owners of an endpoint.
@@ -271,21 +284,29 @@ impl Owners {
         }
     }
 
-    /// Returns what waits at an endpoint.
-    pub(super) fn queue_of(&self, endpoint: usize) -> Option<QueueState> {
+    /// Returns what waits at an endpoint, as a request sees it that is one of a replay or not.
+    pub(super) fn queue_of(&self, endpoint: usize, is_replay: bool) -> Option<QueueState> {
         let endpoint = self.endpoints.get(endpoint)?;
+        let app = self.apps.get(endpoint.app)?;
+        let (live, replays) = (endpoint.waiting.len(), endpoint.replays.len());
+        let (queue, ahead, app_waiting) = match is_replay {
+            true => (&endpoint.replays, live + replays, app.replays_waiting),
+            false => (&endpoint.waiting, live, app.waiting.saturating_sub(app.replays_waiting)),
+        };
         Some(QueueState {
-            endpoint_waiting: endpoint.waiting.len(),
-            app_waiting: self.apps.get(endpoint.app)?.waiting,
+            endpoint_waiting: queue.len(),
+            ahead,
+            app_waiting,
             last_start_us: endpoint.last_start_us,
-            oldest_us: endpoint.waiting.front().map(|oldest| oldest.since_us),
+            oldest_us: queue.front().map(|oldest| oldest.since_us),
         })
     }
 
     /// Appends a request to the queue of an endpoint.
     pub(super) fn enqueue(&mut self, index: usize, waiting: Waiting) {
+        let is_replay = is_replay(waiting.event);
         let Some(endpoint) = self.endpoints.get_mut(index) else { return };
-        endpoint.waiting.push_back(waiting);
+        endpoint.queue_mut(is_replay).push_back(waiting);
         let is_new = !std::mem::replace(&mut endpoint.is_in_ring, true);
         let Some(installation) = self.installations.get_mut(endpoint.installation) else { return };
         installation.waiting += 1;
@@ -293,115 +314,32 @@ impl Owners {
         let is_new = !std::mem::replace(&mut installation.is_in_ring, true);
         let Some(app) = self.apps.get_mut(endpoint.app) else { return };
         (app.waiting, app.stuck_at) = (app.waiting + 1, None);
+        app.replays_waiting += usize::from(is_replay);
         app.installations.add(endpoint.installation, is_new);
         let is_new = !std::mem::replace(&mut app.is_in_ring, true);
         self.ring.add(endpoint.app, is_new);
     }
 
     /// Removes a waiting request. Those that wait longest time out first, so the search is short.
-    pub(super) fn dequeue(&mut self, endpoint: usize, request: usize) {
-        let Some(found) = self.endpoints.get_mut(endpoint) else { return };
-        let place = found.waiting.iter().position(|waiting| waiting.request == request);
-        if place.and_then(|place| found.waiting.remove(place)).is_some() {
-            self.count_waiting(endpoint);
+    pub(super) fn dequeue(&mut self, index: usize, request: usize, event: Option<usize>) {
+        let is_replay = is_replay(event);
+        let Some(endpoint) = self.endpoints.get_mut(index) else { return };
+        let queue = endpoint.queue_mut(is_replay);
+        let place = queue.iter().position(|waiting| waiting.request == request);
+        if place.and_then(|place| queue.remove(place)).is_some() {
+            self.count_waiting(index, is_replay);
         }
-    }
-
-    /// Removes and returns the waiting request that is next in turn among those within all shares.
-    /// `admits` decides on the shares that are not of these owners.
-    pub(super) fn next(
-        &mut self,
-        generation: u64,
-        admits: impl Fn(bool, Option<usize>) -> bool,
-    ) -> Option<Waiting> {
-        for _ in 0..self.ring.len() {
-            let index = self.ring.rotate()?;
-            let Some(app) = self.apps.get_mut(index) else { continue };
-            if app.waiting == 0 {
-                app.is_in_ring = false;
-                self.ring.drop_last();
-                continue;
-            }
-            if app.stuck_at == Some(generation) || !app.permits.admits(false) {
-                continue;
-            }
-            if let Some(found) = self.next_of_app(index, &admits) {
-                return Some(found);
-            }
-            if let Some(app) = self.apps.get_mut(index) {
-                app.stuck_at = Some(generation);
-            }
-        }
-        None
-    }
-
-    fn next_of_app(
-        &mut self,
-        app: usize,
-        admits: &impl Fn(bool, Option<usize>) -> bool,
-    ) -> Option<Waiting> {
-        for _ in 0..self.apps.get(app)?.installations.len() {
-            let ring = &mut self.apps.get_mut(app)?.installations;
-            let index = ring.rotate()?;
-            let Some(installation) = self.installations.get_mut(index) else { continue };
-            if installation.waiting == 0 {
-                installation.is_in_ring = false;
-                ring.drop_last();
-            } else if installation.permits.admits(false)
-                && let Some(found) = self.next_of_installation(index, app, admits)
-            {
-                return Some(found);
-            }
-        }
-        None
-    }
-
-    fn next_of_installation(
-        &mut self,
-        installation: usize,
-        app: usize,
-        admits: &impl Fn(bool, Option<usize>) -> bool,
-    ) -> Option<Waiting> {
-        for _ in 0..self.installations.get(installation)?.ring.len() {
-            let ring = &mut self.installations.get_mut(installation)?.ring;
-            let index = ring.rotate()?;
-            let Some(endpoint) = self.endpoints.get_mut(index) else { continue };
-            if endpoint.waiting.is_empty() {
-                endpoint.is_in_ring = false;
-                ring.drop_last();
-                continue;
-            }
-            let is_slow = self.is_slow(index);
-            let endpoint = self.endpoints.get(index)?;
-            if !self.apps.get(app)?.permits.admits(is_slow)
-                || !self.endpoint_admits(endpoint, is_slow)
-            {
-                continue;
-            }
-            // First come, except that a delivery of an event over its share lets others pass, and
-            // that of a replay lets all others pass.
-            let is_next = |waiting: &Waiting, is_replay: bool| {
-                (waiting.event == Some(REPLAYS)) == is_replay && admits(is_slow, waiting.event)
-            };
-            let place = |is_replay| endpoint.waiting.iter().position(|w| is_next(w, is_replay));
-            let place = place(false).or_else(|| place(true));
-            let queue = &mut self.endpoints.get_mut(index)?.waiting;
-            if let Some(found) = place.and_then(|place| queue.remove(place)) {
-                self.count_waiting(index);
-                return Some(found);
-            }
-        }
-        None
     }
 
     /// Counts one waiting request less at the owners of an endpoint.
-    fn count_waiting(&mut self, endpoint: usize) {
+    fn count_waiting(&mut self, endpoint: usize, is_replay: bool) {
         let Some(endpoint) = self.endpoints.get(endpoint) else { return };
         if let Some(installation) = self.installations.get_mut(endpoint.installation) {
             installation.waiting = installation.waiting.saturating_sub(1);
         }
         if let Some(app) = self.apps.get_mut(endpoint.app) {
             app.waiting = app.waiting.saturating_sub(1);
+            app.replays_waiting = app.replays_waiting.saturating_sub(usize::from(is_replay));
         }
     }
 

@@ -7,6 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod replays;
+
 const PATIENT: Patience = Patience { timeout_us: 2_000_000, attempt_us: 0 };
 
 fn limits() -> FairLimits {
@@ -101,6 +103,10 @@ impl World {
         assert!(self.running(|request| Some(owner(request.1).1)) <= limits.installation);
         assert!(self.running(|request| Some(owner(request.1).2)) <= limits.host);
         assert!(self.running(|request| Some(owner(request.1).3)) <= limits.app_host);
+        let replays_at = |request: &(usize, EndpointId, Option<usize>, bool)| {
+            is_replay(request.2).then_some(request.1.0)
+        };
+        assert!(self.running(replays_at) <= (limits.endpoint / 2).max(1));
         let waiting = self.ids(false);
         assert_eq!(self.queue.waiting, waiting.len());
         for id in waiting {
@@ -214,28 +220,6 @@ fn hanging_handlers_of_a_wide_event_leave_a_permit_to_its_quick_ones() {
 }
 
 #[test]
-fn replays_hold_their_share_and_let_others_of_an_endpoint_pass() {
-    let mut world = World::new(FairLimits { endpoint: 1, replay: 3, ..limits() });
-    let replays = Some(EventShareId::REPLAYS);
-    let ends: Vec<_> = (0..6).map(|app| world.endpoint(app, 0, app)).collect();
-    let responses: Vec<_> =
-        ends.iter().enumerate().map(|(app, at)| world.request(app, *at, replays)).collect();
-    let granted = |response: &&Response| matches!(response, Response::Granted(_));
-    assert_eq!(responses.iter().filter(granted).count(), 2, "the slow part of three permits");
-
-    let mut world = World::new(FairLimits { endpoint: 1, ..limits() });
-    let at = world.endpoint(0, 0, 0);
-    let Response::Granted(running) = world.request(0, at, None) else { panic!("no permit") };
-    let Response::Waiting(replayed) = world.request(0, at, replays) else { panic!("it waits") };
-    let Response::Waiting(live) = world.request(0, at, None) else { panic!("it waits") };
-    assert_eq!(world.finish(running), [live], "the later one, since the first is replayed");
-    assert_eq!(world.finish(live), [replayed]);
-    world.queue.remove_event(EventShareId::REPLAYS);
-    world.finish(replayed);
-    assert!(matches!(world.request(0, at, replays), Response::Granted(_)), "it is never removed");
-}
-
-#[test]
 fn app_whose_turn_is_far_parks_its_deliveries_at_once() {
     let mut world = World::new(limits());
     let ends: Vec<_> = (0..40).map(|number| world.endpoint(1, number, number)).collect();
@@ -314,7 +298,7 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        5 => (0..24_usize, prop::option::weighted(0.4, 0..3_usize))
+        5 => (0..24_usize, prop::option::weighted(0.4, 0..4_usize))
             .prop_map(|(endpoint, event)| Step::Request { endpoint, event }),
         3 => any::<usize>().prop_map(Step::Finish),
         1 => any::<usize>().prop_map(Step::Leave),
@@ -322,7 +306,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Creates 24 endpoints of 4 apps and 12 installations at 3 hosts, and 3 events.
+/// Creates 24 endpoints of 4 apps and 12 installations at 3 hosts, 3 events, and the share of replays.
 fn populated() -> (World, Vec<(usize, EndpointId)>, Vec<EventShareId>) {
     let mut world = World::new(limits());
     let endpoint = |number: usize| {
@@ -330,7 +314,8 @@ fn populated() -> (World, Vec<(usize, EndpointId)>, Vec<EventShareId>) {
         (app, world.endpoint(app, number % 12, number % 3))
     };
     let endpoints = (0..24).map(endpoint).collect();
-    let events = (0..3).map(|_| world.queue.add_event()).collect();
+    let mut events: Vec<_> = (0..3).map(|_| world.queue.add_event()).collect();
+    events.push(EventShareId::REPLAYS);
     (world, endpoints, events)
 }
 

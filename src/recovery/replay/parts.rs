@@ -1,0 +1,93 @@
+//! What replays need, and what they ask about events.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use switchyard_expr::{CheckProfile, Program, compile};
+use url::Url;
+
+use super::examine::{EventQuery, EventReader};
+use super::request::ReplayRequest;
+use super::streams::ReplayStreams;
+use crate::delivery::{DeliveryLog, ParkingLot, SubscriptionDirectory};
+use crate::matcher::Subscription;
+use crate::recovery::jobs::{JobFailure, JobStore};
+use crate::recovery::redrive::{DeadLetters, ReadError};
+
+/// How long a step waits for the registry of this router.
+const CATCH_UP_MAX: Duration = Duration::from_secs(3);
+
+/// What replays need.
+#[derive(Clone)]
+pub struct ReplayParts {
+    /// Reads events, the log and schedules.
+    pub streams: Arc<dyn ReplayStreams>,
+    /// Reads dead letters.
+    pub letters: Arc<dyn DeadLetters>,
+    /// Parks deliveries.
+    pub parking: Arc<dyn ParkingLot>,
+    /// Records that they are handed over; none if the log is off.
+    pub log: Option<Arc<dyn DeliveryLog>>,
+    /// Which subscriptions exist.
+    pub directory: Arc<dyn SubscriptionDirectory>,
+    /// Reads and matches events.
+    pub reader: EventReader,
+    /// What became of the deliveries of a job.
+    pub jobs: Arc<dyn JobStore>,
+}
+
+/// Returns what is asked about the events of a request, by the subscriptions that exist now.
+pub(super) async fn event_query(
+    parts: &ReplayParts,
+    request: &ReplayRequest,
+    condition: Option<Arc<Program>>,
+) -> Result<EventQuery, JobFailure> {
+    let (directory, installation) = (&*parts.directory, &request.installation);
+    let find = || {
+        let mut found = directory.subscriptions_of(installation);
+        found.retain(|one| is_of(one, request));
+        found
+    };
+    let mut subscriptions = find();
+    // A replica that started just now may not know them yet.
+    if subscriptions.is_empty() {
+        let caught_up = tokio::time::timeout(CATCH_UP_MAX, directory.catch_up());
+        if caught_up.await.is_err() {
+            let reason = "the registry of this router has not caught up with the broker";
+            return Err(JobFailure::Later(reason.to_owned()));
+        }
+        subscriptions = find();
+    }
+    if directory.is_waiting(installation) {
+        let reason = "a document of the installation, or of its app, cannot be read";
+        return Err(JobFailure::Later(reason.to_owned()));
+    }
+    if subscriptions.is_empty() {
+        return Err(JobFailure::Never("there is no live subscription to replay for".to_owned()));
+    }
+    Ok(EventQuery { subscriptions: subscriptions.into(), condition, deliveries_max: usize::MAX })
+}
+
+fn is_of(subscription: &Subscription, request: &ReplayRequest) -> bool {
+    let is_key = request.key.as_ref().is_none_or(|key| subscription.key == *key);
+    is_key && subscription.owner.id == request.installation
+}
+
+/// Returns the endpoint that deliveries are sent to in place of their handler.
+pub(super) fn target(request: &ReplayRequest) -> Result<Option<Url>, JobFailure> {
+    let url = request.target.as_deref().map(Url::parse).transpose();
+    url.map_err(|error| JobFailure::Never(format!("its target: {error}")))
+}
+
+/// Compiles the further filter of a request.
+pub(super) fn compiled(source: &str) -> Result<Arc<Program>, JobFailure> {
+    let compiled = compile(source, CheckProfile::Filter);
+    let reason = "its filter is not accepted by this release";
+    compiled
+        .map(|compiled| Arc::new(compiled.program))
+        .map_err(|_| JobFailure::Never(reason.to_owned()))
+}
+
+pub(super) fn later(error: ReadError) -> JobFailure {
+    JobFailure::Later(error.0)
+}
