@@ -1,17 +1,11 @@
 //! The table of a list of constants: finds a value in a time that does not grow with the list.
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
-use std::sync::LazyLock;
+use std::hash::{BuildHasher, Hash, Hasher};
+
+use foldhash::quality::RandomState;
 
 /// Longest list that is scanned instead: it needs no table.
 pub(crate) const SCANNED_MAX: usize = 4;
-
-/// An odd number without a pattern in its bits.
-const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
-
-/// Apps choose the constants, but not this number, so they cannot choose constants of equal hash.
-static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0));
 
 /// A value that may be in a list of constants. Equality is that of the language.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -30,30 +24,20 @@ impl Key<'_> {
             _ => 0,
         }
     }
-
-    fn hash(self) -> u64 {
-        match self {
-            Key::Null => mixed(*SEED, 0),
-            Key::Bool(truth) => mixed(*SEED, 1 + u64::from(truth)),
-            // Zero equals negative zero.
-            Key::Number(number) => mixed(*SEED, if number == 0.0 { 0 } else { number.to_bits() }),
-            Key::Text(text) => {
-                let (words, rest) = text.as_bytes().as_chunks::<8>();
-                let hash = mixed(*SEED, text.len() as u64);
-                let hash =
-                    words.iter().fold(hash, |hash, word| mixed(hash, u64::from_le_bytes(*word)));
-                let rest = rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
-                mixed(hash, rest)
-            }
-        }
-    }
 }
 
-/// Both halves of the product, so that each bit depends on all bits.
-fn mixed(hash: u64, word: u64) -> u64 {
-    let product = u128::from(hash ^ word) * u128::from(FACTOR ^ *SEED | 1);
-    let [a, b, c, d, e, f, g, h, rest @ ..] = product.to_le_bytes();
-    u64::from_le_bytes([a, b, c, d, e, f, g, h]) ^ u64::from_le_bytes(rest).rotate_left(32)
+impl Hash for Key<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Key::Null => state.write_u64(0),
+            Key::Bool(truth) => state.write_u64(1 + u64::from(*truth)),
+            // Zero equals negative zero.
+            Key::Number(number) => {
+                state.write_u64(if *number == 0.0 { 0 } else { number.to_bits() });
+            }
+            Key::Text(text) => text.hash(state),
+        }
+    }
 }
 
 /// The positions of the constants of a list, by hash.
@@ -61,6 +45,9 @@ fn mixed(hash: u64, word: u64) -> u64 {
 pub(crate) struct ConstantTable {
     /// Positions, each increased by one; 0 is free. At least half of the slots are free.
     slots: Box<[u16]>,
+    /// Apps choose the constants, but not the random number in it, so they cannot choose constants of equal
+    /// hash.
+    hasher: RandomState,
     /// Bytes of the longest text.
     longest: u32,
 }
@@ -72,7 +59,7 @@ impl ConstantTable {
             return None;
         }
         let slots = vec![0; (2 * len).next_power_of_two()].into_boxed_slice();
-        let mut table = ConstantTable { slots, longest: 0 };
+        let mut table = ConstantTable { slots, hasher: RandomState::default(), longest: 0 };
         for (at, position) in (0..len).zip(1_u16..) {
             let Some(key) = get(at) else { break };
             let longest = u32::try_from(key.text_len()).unwrap_or(u32::MAX);
@@ -114,7 +101,7 @@ impl ConstantTable {
     ) -> Result<(), usize> {
         let mask = self.slots.len().saturating_sub(1);
         // Tables have fewer than 2^32 slots.
-        let [a, b, c, d, ..] = key.hash().to_le_bytes();
+        let [a, b, c, d, ..] = self.hasher.hash_one(key).to_le_bytes();
         let mut at = u32::from_le_bytes([a, b, c, d]) as usize & mask;
         loop {
             match self.slots.get(at) {
@@ -162,12 +149,19 @@ mod tests {
         let same = |_: usize| Some(Key::Text("same"));
         let table = ConstantTable::of(60_000, same).unwrap();
         assert_eq!(table.slots.iter().filter(|slot| **slot > 0).count(), 1);
-        let texts: Vec<String> = (0..20_000_u32).map(|n| format!("{n:08}{:08}", n % 7)).collect();
-        let key = |at: usize| Some(texts.get(at).map_or(Key::Number(at as f64), |t| Key::Text(t)));
-        for count in [20_000, 40_000] {
-            let table = ConstantTable::of(count, key).unwrap();
-            let filled = table.slots.split(|slot| *slot == 0);
-            assert!(filled.map(<[u16]>::len).max().unwrap() < 200, "{count}");
+        let texts: Vec<String> = (0..10_000_u32).map(|n| format!("{n:08}{:08}", n % 7)).collect();
+        let longest_walk = |keys: &[Key<'_>]| {
+            let table = ConstantTable::of(keys.len(), |at| keys.get(at).copied()).unwrap();
+            table.slots.split(|slot| *slot == 0).map(<[u16]>::len).max().unwrap()
+        };
+        let texts: Vec<_> = texts.iter().map(|text| Key::Text(text)).collect();
+        let numbers: Vec<_> = (0..10_000).map(|n| Key::Number(f64::from(n))).collect();
+        let fractions: Vec<_> = (0..10_000).map(|n| Key::Number(f64::from(n) / 1024.0)).collect();
+        // Each table has a random number of its own: some of them made long walks with a weaker hash.
+        for _ in 0..100 {
+            for keys in [&texts, &numbers, &fractions] {
+                assert!(longest_walk(keys) < 64, "{:?}", keys.first());
+            }
         }
     }
 }
