@@ -6,14 +6,20 @@
 
 use std::sync::Arc;
 
+use async_nats::jetstream::stream::RawMessageErrorKind;
 use futures_util::future::BoxFuture;
 
 use super::confirmed_publish::{self, NotStored, PublishRequest};
 use super::connect::JetStreamClient;
-use super::headers;
+use super::headers::{self, MessageHeaders};
 use super::publish_gate::PublishGates;
 use super::subjects::Subjects;
-use crate::delivery::{HandOver, ParkError, ParkedRecord, ParkingLot, ShareOwner, Shares};
+use crate::delivery::{
+    HandOver, JobOrigin, ParkError, ParkedRecord, ParkingLot, ShareOwner, Shares, job_origin,
+};
+
+/// How often a record is looked up and stored again while another one of its delivery comes and goes.
+const LOOKUPS_MAX: u32 = 3;
 
 /// Writes the parking stream. The server cannot limit a stream with schedules, so the router does,
 /// by the shares of owners.
@@ -62,13 +68,14 @@ impl ParkingStream {
     }
 
     /// Stores a record unless the delivery has one. The broker decides that with the write, so no other
-    /// replica, redelivery or job is in between.
+    /// replica, redelivery or job is in between. The leader of the stream says whose record there is.
     async fn store_first(&self, record: ParkedRecord) -> Result<HandOver, ParkError> {
         let place = self.shares.park_for_job(&record.owner, record.body.len());
         let place = place.map_err(ParkError::ShareUsed)?;
         let request = self.request(&record);
         let gate = &self.gates.parked;
-        loop {
+        let mut lookups = 0;
+        while lookups < LOOKUPS_MAX {
             let stored = confirmed_publish::until_stored_first(
                 &self.jetstream_client,
                 gate,
@@ -79,10 +86,34 @@ impl ParkingStream {
                     place.keep();
                     return Ok(HandOver::Stored);
                 }
-                Ok(false) => return Ok(HandOver::Occupied),
+                Ok(false) => lookups += 1,
                 Err(NotStored::TooLarge) => return Err(ParkError::TooLarge),
-                Err(NotStored::StreamFull) => {}
+                Err(NotStored::StreamFull) => continue,
             }
+            match self.occupant(&request.subject).await {
+                Ok(Some(occupant)) => return Ok(HandOver::Occupied(occupant)),
+                // It was due in between.
+                Ok(None) => {}
+                Err(reason) => return Ok(HandOver::NotNow(reason)),
+            }
+        }
+        let id = &record.id;
+        Ok(HandOver::NotNow(format!("delivery {id} is parked and due again and again")))
+    }
+
+    /// Returns the job, if any, whose record has a subject now, as the leader of the stream knows it; none
+    /// without a record.
+    async fn occupant(&self, subject: &str) -> Result<Option<Option<Box<JobOrigin>>>, String> {
+        let context = &self.jetstream_client.context;
+        let stream = context.get_stream_no_info(self.subjects.parked_stream()).await;
+        let stream = stream.map_err(|error| error.to_string())?;
+        match stream.get_last_raw_message_by_subject(subject).await {
+            Ok(message) => {
+                let headers = MessageHeaders::new(Some(message.headers));
+                Ok(Some(job_origin(&headers).ok().flatten().map(Box::new)))
+            }
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(error.to_string()),
         }
     }
 

@@ -107,12 +107,15 @@ pub struct UnmatchedFor {
 }
 
 /// What became of a record that a job hands over.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum HandOver {
     /// It is stored.
     Stored,
-    /// The delivery has a record already, perhaps this one from an earlier try; it stays as it is.
-    Occupied,
+    /// The delivery has a record already, perhaps this one from an earlier try; it stays as it is. With the
+    /// job that handed it over, if one did.
+    Occupied(Option<Box<JobOrigin>>),
+    /// Whose record the delivery has is not known; one sentence.
+    NotNow(String),
 }
 
 /// Why a record is not stored.

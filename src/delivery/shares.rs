@@ -103,8 +103,8 @@ impl Shares {
         Ok(Place { shares: self, owner, amount, is_parking: true, is_kept: false })
     }
 
-    /// Takes the place of a parked delivery that a job hands over. A job waits for its place, so a refusal
-    /// is not counted.
+    /// Takes the place of a parked delivery that a job hands over. A job waits for its place, or counts what
+    /// it leaves, so a refusal is not counted here.
     ///
     /// # Errors
     /// The level of which more than half is used.

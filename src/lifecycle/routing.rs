@@ -274,7 +274,12 @@ fn jobs(broker: &Broker, replay: &ReplayParts) -> (Arc<Jobs>, JobRunner) {
     let jobs = Jobs::new(Arc::clone(&replay.jobs)).without_overlap(do_overlap);
     let jobs = Arc::new(jobs);
     let ReplayParts { letters, parking, directory, log, .. } = replay;
-    let redrive = RedriveWork::new(Arc::clone(letters), Arc::clone(parking), Arc::clone(directory));
+    let redrive = RedriveWork::new(
+        Arc::clone(letters),
+        Arc::clone(parking),
+        Arc::clone(directory),
+        log.clone(),
+    );
     let streams = Arc::new(ErasableStreamsOnBroker::new(control.clone(), subjects.clone()));
     let erase = EraseWork::new(streams, Arc::clone(letters), log.clone());
     let works: Vec<Arc<dyn JobWork>> =

@@ -22,5 +22,5 @@ mod tests;
 pub use control::{DoOverlap, JobStatus, Jobs, JobsError, NewJob};
 pub use document::{BadRate, Job, JobCounts, JobId, JobKind, JobRate, JobState, Lease};
 pub use pacer::Pacer;
-pub use runner::{JobFailure, JobRunner, JobStep, JobWork};
+pub use runner::{JobFailure, JobRunner, JobStep, JobWork, part};
 pub use store::{JobStore, JobStoreError, StoredJob};

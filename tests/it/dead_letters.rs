@@ -421,6 +421,48 @@ async fn deleted_letter_gives_its_place_back() {
     router.kill().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redrive_is_logged_and_a_later_one_leaves_what_waits() {
+    let (nats, sink) = (NatsServer::start().await, Sink::start().await);
+    let router = setup(&nats).with("SWITCHYARD_DELIVERY__RETRY_SCHEDULE_S", "3600").start().await;
+    provision(&router, &sink).await;
+    let (broker, context) = (nats.client().await, nats.context().await);
+    publish(&broker, "site-1", 1, "XXX").await;
+    until_dead(&context, 1).await;
+    // The redriven delivery waits for its next attempt.
+    sink.answer("/1", 503, None);
+    let first = redrive(&router, json!({ "query": {} })).await;
+    let logged = async || {
+        let page = router.get("/admin/v1/deliveries?site=site-1&outcome=parked").await.unwrap();
+        page["items"].as_array().unwrap().clone()
+    };
+    let shown = eventually(WAIT_MAX, "both records are in the log", || async {
+        Some(logged().await).filter(|shown| shown.len() == 2)
+    })
+    .await;
+    let handed_over = shown.iter().find(|one| one["from"] == "dead").expect("the redrive is shown");
+    assert_eq!((&handed_over["job"], &handed_over["reason"]), (&first["id"], &json!("redrive")));
+    assert!(shown.iter().any(|one| one["from"] == "parked" && one["status"] == 503), "{shown:?}");
+    let parked = async || {
+        let stream = context.get_stream("SW_PARKED").await.expect("the stream");
+        let state = &stream.cached_info().state;
+        (state.messages, state.last_sequence)
+    };
+    let waiting = eventually(WAIT_MAX, "only the next attempt waits", || async {
+        Some(parked().await).filter(|(messages, _)| *messages == 1)
+    })
+    .await;
+
+    let second = redrive(&router, json!({ "query": {} })).await;
+    let done = until_done(&router, id(&second)).await;
+    assert_eq!(done["counts"], json!({ "matched": 1, "skipped_pending": 1 }));
+    assert_eq!(parked().await, waiting, "the record of the first redrive is the one it was");
+    assert_eq!((dead(&context).await, logged().await.len()), (1, 2));
+    let first = job(&router, id(&first)).await;
+    assert_eq!((&first["counts"]["parked"], &first["pending"]), (&json!(1), &json!(1)));
+    router.kill().await;
+}
+
 /// The letter of an event. Deliveries are attempted concurrently, so letters have no fixed order.
 fn letter_of<'l>(letters: &'l [Value], event: &str) -> &'l Value {
     letters.iter().find(|letter| letter["event"]["id"] == event).expect("a letter of the event")

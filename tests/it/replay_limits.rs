@@ -151,7 +151,9 @@ async fn broker_stores_one_record_of_a_delivery_however_many_hand_it_over() {
     let stored = parked.get_raw_message(parked.cached_info().state.last_sequence).await.unwrap();
     assert_eq!(stored.headers.get("switchyard-job").unwrap().as_str(), jobs[first]);
     // Its own repetition finds it, too: the caller sees whose it is.
-    assert_eq!(parking.hand_over(record(&jobs[first], 3_600)).await, Ok(HandOver::Occupied));
+    let repeated = parking.hand_over(record(&jobs[first], 3_600)).await;
+    let Ok(HandOver::Occupied(Some(by))) = repeated else { panic!("{repeated:?}") };
+    assert_eq!(*by.job, *jobs[first]);
 
     // Once it is due, the delivery has no schedule, and another record is stored.
     parked.purge().await.unwrap();

@@ -40,7 +40,7 @@ pub(super) fn delivery_view(item: &LoggedDelivery) -> Value {
     }
     insert_some(&mut view, "nextAttemptAt", one.next_ms.and_then(rfc3339));
     insert_some(&mut view, "response", one.response.as_ref());
-    insert_some(&mut view, "job", record.job.as_ref());
+    insert_some(&mut view, "job", one.job.as_ref());
     if record.delivery_count > 1 {
         insert_some(&mut view, "redelivered", Some(record.delivery_count.saturating_sub(1)));
     }

@@ -42,6 +42,12 @@ impl<'a> LogCollector<'a> {
         Self { log, event, origin, started, records: Mutex::default() }
     }
 
+    /// Sets when the work began that the records are about: now, unless an earlier try may have done it.
+    #[must_use]
+    pub fn began(self, started: Timestamp) -> Self {
+        Self { started, ..self }
+    }
+
     /// Adds a report; completes once the record that it fills, if any, is stored.
     pub async fn add(&self, report: DeliveryReport) {
         let Some(log) = self.log else { return };

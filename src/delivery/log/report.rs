@@ -135,6 +135,14 @@ impl DeliveryReport {
         }
     }
 
+    /// Creates the report of a dead-lettered delivery that a redrive parked until `due`.
+    #[must_use]
+    pub fn of_redriven(parked: &ParkedDelivery, due: Timestamp) -> Self {
+        let outcome = DeliveryOutcome::Parked(ParkReason::Redrive);
+        let job = parked.progress().job.as_ref().map(|origin| Arc::clone(&origin.job));
+        Self { job, ..Self::of_parked(parked, outcome, Some(due)) }
+    }
+
     /// Creates the report of a parked delivery whose subscriptions were all removed.
     #[must_use]
     pub fn of_removed(parked: &ParkedDelivery) -> Self {

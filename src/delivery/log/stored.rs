@@ -27,9 +27,6 @@ pub struct StoredRecord {
     /// How many times the broker delivered that message.
     #[serde(default = "once")]
     pub delivery_count: i64,
-    /// Job that caused the deliveries.
-    #[serde(default)]
-    pub job: Option<String>,
     /// The deliveries.
     pub deliveries: Vec<StoredDelivery>,
 }

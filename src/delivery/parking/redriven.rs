@@ -71,12 +71,12 @@ impl ParkedDelivery {
     /// is that of the letter and the job, so that a repeated step of the job stores it once.
     #[must_use]
     pub fn redriven(
-        mut self,
+        &self,
         directory: &dyn SubscriptionDirectory,
         due_app: &AppId,
         due: Timestamp,
     ) -> Option<ParkedRecord> {
-        self.progress.parks = 1;
+        let progress = Progress { parks: 1, ..self.progress.clone() };
         let live = self.subscriptions.iter().find_map(|id| directory.find(id));
         let (app, owner) = match &live {
             Some(subscription) => (subscription.owner.app.clone(), owner_of(subscription)),
@@ -96,7 +96,7 @@ impl ParkedDelivery {
             event: &self.event,
             self_generated: self.self_generated,
             filter_error: self.filter_error.as_ref(),
-            progress: &self.progress,
+            progress: &progress,
         };
         let mut record = parts.record(due, ParkReason::Redrive);
         if let Some(origin) = &self.progress.job {

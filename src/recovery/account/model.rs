@@ -208,9 +208,22 @@ impl World {
         letters.get(dice.roll(letters.len().max(1))).copied()
     }
 
+    /// Redrives a letter unless its schedule finds another record; a kill may leave it without a record in the log.
     fn redrive(&mut self, dice: &mut Dice) {
         let Some((letter, id)) = self.letter(dice) else { return };
-        self.parked.push(Parked { key: (id, None), letters: vec![letter] });
+        let key = (id, None);
+        // What is due already is not found.
+        if self.parked.iter().any(|one| one.key.0 == id) && dice.chance(70) {
+            return;
+        }
+        self.parked.push(Parked { key, letters: vec![letter] });
+        if dice.chance(15) {
+            return;
+        }
+        // It begins when the position of the job was saved: before work that ended since, perhaps.
+        let started_ms = self.clock_ms.saturating_sub(i64::try_from(dice.roll(5)).unwrap());
+        let entries = vec![(key, RecordedOutcome::Parked)];
+        self.write(Record { event: id.0, started_ms, from: "dead", entries });
     }
 
     /// Deletes a letter as an operator; the record is stored first.

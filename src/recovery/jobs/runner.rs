@@ -57,6 +57,16 @@ pub struct JobStep {
     pub is_done: bool,
 }
 
+/// Returns how much of the way from `start` to `end` is done at `now`, as [`JobStep::progress`].
+#[expect(clippy::cast_precision_loss, reason = "a progress needs no more than 53 bits")]
+#[must_use]
+pub fn part(start: u64, now: u64, end: u64) -> f64 {
+    match end.saturating_sub(start) {
+        0 => 1.0,
+        all => now.saturating_sub(start) as f64 / all as f64,
+    }
+}
+
 /// Why a step was not done.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum JobFailure {

@@ -359,3 +359,10 @@ fn rate_has_bounds() {
     assert!(JobRate::new(1).is_ok() && JobRate::new(1_000).is_ok());
     assert_eq!((JobRate::new(0), JobRate::new(1_001)), (Err(BadRate), Err(BadRate)));
 }
+
+#[test]
+fn part_of_a_way_is_between_its_ends() {
+    let parts = [(5, 5, 5), (0, 0, 4), (0, 1, 4), (10, 14, 14)]
+        .map(|(start, now, end)| part(start, now, end));
+    assert_eq!(parts.map(|part| format!("{part}")), ["1", "0", "0.25", "1"]);
+}

@@ -35,11 +35,18 @@ pub struct Plan {
     pub is_complete: bool,
 }
 
+/// The delivery of a letter that is handed over.
+#[derive(Debug)]
+pub(super) struct Redriven {
+    pub(super) delivery: ParkedDelivery,
+    pub(super) record: ParkedRecord,
+}
+
 /// What is to be done with a letter.
 #[derive(Debug)]
 pub(super) enum Action {
     /// Its delivery is parked.
-    Park(Box<ParkedRecord>),
+    Park(Box<Redriven>),
     /// Its event is published again.
     Publish,
     /// It stays.
@@ -59,8 +66,10 @@ pub(super) enum Skipped {
     Unreadable,
     /// The broker stores no message as large.
     TooLarge,
-    /// The owner has used its share of the parking stream.
+    /// More than half of a share of its owner in the parking stream is used.
     ShareUsed,
+    /// Its delivery waits already: a second record of it would replace the first one.
+    Pending,
 }
 
 impl Skipped {
@@ -73,6 +82,7 @@ impl Skipped {
             Self::Unreadable => "skipped_unreadable",
             Self::TooLarge => "skipped_too_large",
             Self::ShareUsed => "skipped_share_used",
+            Self::Pending => "skipped_pending",
         }
     }
 }
@@ -105,12 +115,12 @@ pub(super) fn decide(
         }
     };
     match parked.redriven(directory, &app, now) {
-        Some(record) => Action::Park(Box::new(record)),
+        Some(record) => Action::Park(Box::new(Redriven { delivery: parked, record })),
         None => Action::Skip(Skipped::SubscriptionRemoved),
     }
 }
 
-/// Counts what a redrive of `request` would do.
+/// Counts what a redrive of `request` would do if nothing of it waits already, and if there is room for all.
 ///
 /// # Errors
 /// The broker does not answer.

@@ -30,6 +30,11 @@ pub(crate) struct MemoryLog {
 }
 
 impl MemoryLog {
+    /// Returns all records.
+    pub(crate) fn records(&self) -> Vec<Value> {
+        self.records.lock().unwrap().clone()
+    }
+
     /// Returns the deliveries of all records.
     pub(crate) fn deliveries(&self) -> Vec<Value> {
         let records = self.records.lock().unwrap();

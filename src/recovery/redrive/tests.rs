@@ -1,5 +1,8 @@
 //! Tests of lists, queries and redrives over streams in memory.
 
+mod hand_over;
+
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
@@ -9,10 +12,10 @@ use serde_json::json;
 use super::testing::{MemoryLetters, MemoryLog, delivery_letter, letter};
 use super::*;
 use crate::delivery::{
-    ParkError, ParkedRecord, ParkingLot, RemovalReason, ShareLevel, ShareOwner,
-    SubscriptionDirectory,
+    HandOver, JobOrigin, ParkError, ParkedRecord, ParkingLot, RemovalReason, ShareLevel,
+    ShareOwner, SubscriptionDirectory, job_origin,
 };
-use crate::domain::{Handler, SubscriptionId};
+use crate::domain::{Handler, InstallationId, SubscriptionId};
 use crate::matcher::{DeliverySettings, Owner, Subscription};
 use crate::recovery::jobs::testing::MemoryJobs;
 use crate::recovery::jobs::{Job, JobFailure, JobKind, JobRate, JobWork, Jobs, NewJob};
@@ -191,28 +194,51 @@ fn query_with_a_value_that_no_letter_has_is_refused() {
 /// Parks in memory.
 #[derive(Default)]
 struct Parking {
+    /// Every record that was handed over, in order.
     records: Mutex<Vec<ParkedRecord>>,
+    /// Deliveries that wait, with the job that handed them over.
+    waiting: Mutex<BTreeMap<String, Option<JobOrigin>>>,
+    /// A delivery of which the broker does not say now whether it waits.
+    unclear: Mutex<Option<&'static str>>,
     is_full: bool,
 }
 
 impl ParkingLot for Parking {
-    fn park(&self, record: ParkedRecord) -> BoxFuture<'_, Result<(), ParkError>> {
-        Box::pin(async {
-            if self.is_full {
-                return Err(ParkError::ShareUsed(ShareLevel::Installation));
+    fn park(&self, _: ParkedRecord) -> BoxFuture<'_, Result<(), ParkError>> {
+        panic!("a redrive replaces no record");
+    }
+
+    fn hand_over(&self, record: ParkedRecord) -> BoxFuture<'_, Result<HandOver, ParkError>> {
+        let mut waiting = self.waiting.lock().unwrap();
+        let handed_over = match waiting.get(record.id.as_str()) {
+            _ if self.is_full => Err(ParkError::ShareUsed(ShareLevel::Installation)),
+            _ if *self.unclear.lock().unwrap() == Some(record.id.as_str()) => {
+                Ok(HandOver::NotNow("no answer".into()))
             }
-            self.records.lock().unwrap().push(record);
-            Ok(())
-        })
+            Some(by) => Ok(HandOver::Occupied(by.clone().map(Box::new))),
+            None => {
+                let headers: Vec<_> =
+                    record.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+                let by = job_origin(&letter(1, LetterKind::Record, &headers)).unwrap();
+                waiting.insert(record.id.to_string(), by);
+                self.records.lock().unwrap().push(record);
+                Ok(HandOver::Stored)
+            }
+        };
+        Box::pin(async { handed_over })
     }
 
     fn release(&self, _: &ShareOwner, _: usize) {}
 }
 
-/// Every installation but `removed` has its subscription.
+/// Every installation but `removed` has its subscription; `waiting` waits for its document.
 struct Directory;
 
 impl SubscriptionDirectory for Directory {
+    fn is_waiting(&self, installation: &InstallationId) -> bool {
+        installation.as_str() == "waiting"
+    }
+
     fn find(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
         (id.installation.as_str() != "removed").then(|| {
             Arc::new(Subscription {
@@ -268,7 +294,7 @@ async fn every_selected_letter_is_handed_over_once_and_letters_of_later_are_not(
         delivery(number, installation, "exhausted")
     }));
     let parking = Arc::new(Parking::default());
-    let work = RedriveWork::new(letters.clone(), parking.clone(), Arc::new(Directory));
+    let work = RedriveWork::new(letters.clone(), parking.clone(), Arc::new(Directory), None);
     let query = query(json!({"installation": "inst"}));
     let mut job = job_of(&letters, Selection::Query(query)).await;
     letters.letters.lock().unwrap().insert(2_502, delivery(2_502, "inst", "exhausted"));
@@ -308,7 +334,7 @@ async fn dry_run_counts_what_the_redrive_then_does() {
         assert!(planned.is_complete);
         let copy = MemoryLetters::of(letters.letters.lock().unwrap().values().cloned());
         let parking = Arc::new(Parking::default());
-        let work = RedriveWork::new(copy.clone(), parking, Arc::new(Directory));
+        let work = RedriveWork::new(copy.clone(), parking, Arc::new(Directory), None);
         run(&work, &mut job, 2).await;
         assert_eq!(job.counts, planned.counts);
         let mut expected = vec![
@@ -335,7 +361,8 @@ async fn dry_run_counts_what_the_redrive_then_does() {
 async fn full_event_stream_is_tried_again_and_repeats_nothing() {
     let letters = MemoryLetters::of((1..=5).map(event));
     *letters.room.lock().unwrap() = Some(2);
-    let work = RedriveWork::new(letters.clone(), Arc::<Parking>::default(), Arc::new(Directory));
+    let work =
+        RedriveWork::new(letters.clone(), Arc::<Parking>::default(), Arc::new(Directory), None);
     let mut job = job_of(&letters, Selection::Query(LetterQuery::default())).await;
     let step = work.step(&job, 5).await.unwrap();
     assert_eq!((step.counts["published"], step.is_done), (2, false));
@@ -352,7 +379,7 @@ async fn full_event_stream_is_tried_again_and_repeats_nothing() {
 async fn letter_whose_owner_has_no_share_left_stays_and_is_reported() {
     let letters = MemoryLetters::of([delivery(1, "inst", "gone")]);
     let parking = Arc::new(Parking { is_full: true, ..Parking::default() });
-    let work = RedriveWork::new(letters.clone(), parking, Arc::new(Directory));
+    let work = RedriveWork::new(letters.clone(), parking, Arc::new(Directory), None);
     let mut job = job_of(&letters, Selection::Query(LetterQuery::default())).await;
     run(&work, &mut job, 5).await;
     assert_eq!(job.counts["skipped_share_used"], 1);

@@ -4,18 +4,22 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::letter::{LetterId, LetterKind, StoredLetter};
 use super::metrics;
-use super::plan::{Action, MATCHED, PARKED, PUBLISHED, Skipped, decide};
+use super::plan::{Action, MATCHED, PARKED, PUBLISHED, Redriven, Skipped, decide};
 use super::query::LetterQuery;
 use super::request::{RedriveRequest, Selection};
 use super::store::{DeadLetters, LetterRange, ReadError, Republished};
 use crate::clock;
-use crate::delivery::{ParkError, ParkingLot, SubscriptionDirectory};
-use crate::recovery::jobs::{Job, JobCounts, JobFailure, JobKind, JobStep, JobWork};
+use crate::delivery::{
+    DeliveryLog, DeliveryReport, HandOver, LogCollector, Origin, ParkError, ParkedDelivery,
+    ParkingLot, SubscriptionDirectory,
+};
+use crate::recovery::jobs::{Job, JobCounts, JobFailure, JobKind, JobStep, JobWork, part};
 
 /// Letters of one read, at least.
 const BATCH_MIN: usize = 16;
@@ -31,6 +35,8 @@ pub struct RedriveWork {
     letters: Arc<dyn DeadLetters>,
     parking: Arc<dyn ParkingLot>,
     directory: Arc<dyn SubscriptionDirectory>,
+    /// None if the log is off.
+    log: Option<Arc<dyn DeliveryLog>>,
 }
 
 /// Where a job is.
@@ -68,14 +74,15 @@ impl Handled {
 }
 
 impl RedriveWork {
-    /// Redrives `letters` through `parking`, to the subscriptions of `directory`.
+    /// Redrives `letters` through `parking`, to the subscriptions of `directory`; `log` records that.
     #[must_use]
     pub fn new(
         letters: Arc<dyn DeadLetters>,
         parking: Arc<dyn ParkingLot>,
         directory: Arc<dyn SubscriptionDirectory>,
+        log: Option<Arc<dyn DeliveryLog>>,
     ) -> Self {
-        Self { letters, parking, directory }
+        Self { letters, parking, directory, log }
     }
 
     async fn step_of(&self, job: &Job, max: u32) -> Result<JobStep, JobFailure> {
@@ -163,7 +170,7 @@ impl RedriveWork {
             letters.push((letter.map_err(later)?, *after));
         }
         let (mut counts, mut done) = (JobCounts::new(), 0);
-        while let Some((letter, _)) = letters.get(done) {
+        'all: while let Some((letter, _)) = letters.get(done) {
             if let Some(event) = letter.as_ref().filter(|letter| is_event(letter)) {
                 match self.publish(job, event).await {
                     Ok(handled) => count(&mut counts, handled),
@@ -177,10 +184,16 @@ impl RedriveWork {
             let run = letters.iter().skip(done).map(|(letter, _)| letter.as_ref());
             let run = run.take_while(|letter| !letter.is_some_and(is_event));
             let run: Vec<_> = run.map(|letter| self.park(job, letter)).collect();
-            let handled: Vec<Handled> =
-                stream::iter(run).buffer_unordered(CONCURRENT_MAX).collect().await;
-            done += handled.len();
-            handled.into_iter().for_each(|handled| count(&mut counts, handled));
+            let run: Vec<_> = stream::iter(run).buffered(CONCURRENT_MAX).collect().await;
+            for handled in run {
+                match handled {
+                    Ok(handled) => count(&mut counts, handled),
+                    Err(failure) if done == 0 => return Err(failure),
+                    // The next step finds what is parked after it.
+                    Err(_) => break 'all,
+                }
+                done += 1;
+            }
         }
         let is_whole = done == letters.len();
         let reached = done.checked_sub(1).and_then(|last| letters.get(last));
@@ -188,20 +201,48 @@ impl RedriveWork {
         Ok((counts, after, is_whole))
     }
 
-    /// Parks the delivery of a letter.
-    async fn park(&self, job: &Job, letter: Option<&StoredLetter>) -> Handled {
-        let Some(letter) = letter else { return Handled::Skipped(Skipped::NotFound) };
-        let now = clock::broker_now();
-        match decide(letter, &*self.directory, job.id.as_str(), now) {
-            Action::Park(record) => match self.parking.park(*record).await {
-                Ok(()) => Handled::Parked,
-                Err(ParkError::TooLarge) => Handled::Skipped(Skipped::TooLarge),
-                Err(ParkError::ShareUsed(_)) => Handled::Skipped(Skipped::ShareUsed),
-            },
-            Action::Skip(why) => Handled::Skipped(why),
-            // Events are published, see `hand_over`.
-            Action::Publish => Handled::Skipped(Skipped::Unreadable),
+    /// Parks the delivery of a letter unless it waits already, by whatever was first, and then records that.
+    async fn park(&self, job: &Job, letter: Option<&StoredLetter>) -> Result<Handled, JobFailure> {
+        let Some(letter) = letter else { return Ok(Handled::Skipped(Skipped::NotFound)) };
+        let due = clock::broker_now();
+        let Redriven { delivery, record } =
+            match decide(letter, &*self.directory, job.id.as_str(), due) {
+                Action::Park(redriven) => *redriven,
+                Action::Skip(why) => return Ok(Handled::Skipped(why)),
+                // Events are published, see `hand_over`.
+                Action::Publish => return Ok(Handled::Skipped(Skipped::Unreadable)),
+            };
+        match self.parking.hand_over(record).await {
+            Ok(HandOver::Stored) => {}
+            // By a step that was not saved. Another letter of the delivery may have been first.
+            Ok(HandOver::Occupied(Some(by)))
+                if *by.job == *job.id.as_str() && by.dead_letters.contains(&letter.id.0) => {}
+            Ok(HandOver::Occupied(_)) => return Ok(Handled::Skipped(Skipped::Pending)),
+            Ok(HandOver::NotNow(reason)) => return Err(JobFailure::Later(reason)),
+            Err(ParkError::TooLarge) => return Ok(Handled::Skipped(Skipped::TooLarge)),
+            Err(ParkError::ShareUsed(_)) => return Ok(Handled::Skipped(Skipped::ShareUsed)),
         }
+        self.record(job, letter, &delivery, due).await;
+        Ok(Handled::Parked)
+    }
+
+    /// Records that the delivery of a letter was parked until `due`; completes once the record is stored. An
+    /// event that is not matched yet is no delivery.
+    async fn record(
+        &self,
+        job: &Job,
+        letter: &StoredLetter,
+        delivery: &ParkedDelivery,
+        due: Timestamp,
+    ) {
+        if delivery.subscriptions.is_empty() {
+            return;
+        }
+        let log =
+            LogCollector::new(self.log.as_deref(), delivery.event(), Origin::dead_letter(letter));
+        let log = log.began(saved_at(job));
+        log.add(DeliveryReport::of_redriven(delivery, due)).await;
+        log.store().await;
     }
 
     /// Publishes the event of a letter again.
@@ -216,6 +257,13 @@ impl RedriveWork {
             Err(error) => Err(later(error)),
         }
     }
+}
+
+/// Returns when the position of a job was saved last. What a step does begins then in the log: a step that is
+/// repeated after a crash must not seem to follow the end of what it handed over before.
+fn saved_at(job: &Job) -> Timestamp {
+    let saved_ms = job.progressed_ms.or(job.started_ms).unwrap_or(job.created_ms);
+    Timestamp::from_millisecond(saved_ms).unwrap_or_else(|_| clock::broker_now())
 }
 
 fn later(error: ReadError) -> JobFailure {
@@ -250,15 +298,6 @@ fn count(counts: &mut JobCounts, handled: Handled) {
         Handled::Parked => {}
         Handled::Published => metrics::redriven("published", 1),
         Handled::Skipped(_) => metrics::redriven("skipped", 1),
-    }
-}
-
-/// Returns how much of the way from `start` to `end` is done at `now`.
-#[expect(clippy::cast_precision_loss, reason = "a progress needs no more than 53 bits")]
-fn part(start: u64, now: u64, end: u64) -> f64 {
-    match end.saturating_sub(start) {
-        0 => 1.0,
-        all => now.saturating_sub(start) as f64 / all as f64,
     }
 }
 

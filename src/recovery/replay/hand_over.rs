@@ -15,8 +15,6 @@ use crate::recovery::jobs::JobCounts;
 
 /// Deliveries of one event that are handed over at once.
 const DELIVERIES_AT_ONCE: usize = 8;
-/// How often a delivery is looked up and handed over again while its record comes and goes.
-const HAND_OVERS_MAX: u32 = 3;
 
 /// An event whose deliveries are handed over.
 pub(super) struct DoneEvent {
@@ -78,30 +76,19 @@ pub(super) async fn of_event(parts: &ReplayParts, mut chosen: Chosen) -> Result<
 
 /// Parks a delivery unless it waits already, by whatever was first.
 async fn of_delivery(parts: &ReplayParts, delivery: &Delivery, due: Timestamp) -> Parked {
-    for _ in 0..HAND_OVERS_MAX {
-        match parts.parking.hand_over(ParkedRecord::replayed(delivery, due)).await {
-            Ok(HandOver::Stored) => return Parked::Done,
-            Ok(HandOver::Occupied) => {}
-            Err(ParkError::TooLarge) => return Parked::Skipped(Skipped::TooLarge),
-            Err(error @ ParkError::ShareUsed(_)) => {
-                return Parked::NotNow(format!("{error}; it goes on when there is room"));
-            }
+    match parts.parking.hand_over(ParkedRecord::replayed(delivery, due)).await {
+        Ok(HandOver::Stored) => Parked::Done,
+        // An earlier try was stored, whose confirmation was lost.
+        Ok(HandOver::Occupied(Some(by))) if Some(&by.job) == delivery.progress.replay_job() => {
+            Parked::Done
         }
-        let found = parts.streams.parked(std::slice::from_ref(&delivery.id)).await;
-        match (found, delivery.progress.replay_job()) {
-            (Err(error), _) => return Parked::NotNow(error.0),
-            // An earlier try was stored, whose confirmation was lost.
-            (Ok(found), Some(job)) if found.first() == Some(&Some(job.to_string())) => {
-                return Parked::Done;
-            }
-            (Ok(found), _) if matches!(found.first(), Some(Some(_))) => {
-                return Parked::Skipped(Skipped::Pending);
-            }
-            // It was due in between.
-            (Ok(_), _) => {}
+        Ok(HandOver::Occupied(_)) => Parked::Skipped(Skipped::Pending),
+        Ok(HandOver::NotNow(reason)) => Parked::NotNow(reason),
+        Err(ParkError::TooLarge) => Parked::Skipped(Skipped::TooLarge),
+        Err(error @ ParkError::ShareUsed(_)) => {
+            Parked::NotNow(format!("{error}; it goes on when there is room"))
         }
     }
-    Parked::NotNow(format!("delivery {} is parked and due again and again", delivery.id))
 }
 
 /// Whether the replay makes a delivery once more.

@@ -13,8 +13,8 @@ use super::streams::{
     EventBatch, EventBounds, EventMessage, LogBatch, LogBounds, ReplayStreams, StartAt,
 };
 use crate::delivery::{
-    DeliveryLog, HandOver, LogMessage, ParkError, ParkedRecord, ParkingLot, ShareLevel, ShareOwner,
-    SubscriptionDirectory,
+    DeliveryLog, HandOver, JobOrigin, LogMessage, ParkError, ParkedRecord, ParkingLot, ShareLevel,
+    ShareOwner, SubscriptionDirectory,
 };
 use crate::domain::{CloudId, DeliveryId};
 use crate::matcher::Matcher;
@@ -159,6 +159,13 @@ impl ReplayStreams for MemoryStreams {
     }
 }
 
+/// Returns the job that handed a record over; none if none did.
+fn origin_of(record: &ParkedRecord) -> Option<Box<JobOrigin>> {
+    let job = record.headers.iter().find(|(name, _)| *name == "switchyard-job");
+    let job = job.filter(|(_, job)| !job.is_empty());
+    job.map(|(_, job)| Box::new(JobOrigin::replay(job, None)))
+}
+
 impl ParkingLot for MemoryStreams {
     fn park(&self, _record: ParkedRecord) -> BoxFuture<'_, Result<(), ParkError>> {
         panic!("a replay replaces no record");
@@ -179,18 +186,18 @@ impl ParkingLot for MemoryStreams {
                 other.headers.push(("switchyard-job", job.to_owned()));
                 parked.insert(id.clone(), other);
             }
-            if parked.contains_key(&id) {
-                return Ok(HandOver::Occupied);
+            if let Some(occupant) = parked.get(&id) {
+                return Ok(HandOver::Occupied(origin_of(occupant)));
             }
             let mut handed_over = self.handed_over.lock().unwrap();
             if handed_over.iter().all(|known| known.message_id != record.message_id) {
                 handed_over.push(record.clone());
-                parked.insert(id, record);
+                parked.insert(id, record.clone());
             }
             let mut unconfirmed = self.unconfirmed.lock().unwrap();
             if *unconfirmed > 0 {
                 *unconfirmed -= 1;
-                return Ok(HandOver::Occupied);
+                return Ok(HandOver::Occupied(origin_of(&record)));
             }
             Ok(HandOver::Stored)
         })

@@ -19,7 +19,7 @@ use super::request::ReplayRequest;
 use super::walk::{Advanced, Walk};
 use crate::clock;
 use crate::recovery::jobs::{
-    Job, JobCounts, JobFailure, JobId, JobKind, JobStep, JobStoreError, JobWork,
+    Job, JobCounts, JobFailure, JobId, JobKind, JobStep, JobStoreError, JobWork, part,
 };
 
 /// Deliveries of a job that may wait for their handler at once. Beyond it the job waits, so that it
@@ -230,15 +230,6 @@ impl ReplayWork {
         job: &JobId,
     ) -> Option<std::sync::Arc<switchyard_expr::Program>> {
         self.lock().get(job)?.compiled.condition.clone()
-    }
-}
-
-/// Returns how much of the way from `start` to `end` is done at `now`.
-#[expect(clippy::cast_precision_loss, reason = "a progress needs no more than 53 bits")]
-fn part(start: u64, now: u64, end: u64) -> f64 {
-    match end.saturating_sub(start) {
-        0 => 1.0,
-        all => now.saturating_sub(start) as f64 / all as f64,
     }
 }
 
