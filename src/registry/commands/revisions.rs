@@ -40,7 +40,7 @@ impl<'a> Revisions<'a> {
             let owner = RevisionOwner::App(installation.record.app.token().into());
             statics = self.of_owner((&owner, id), &live, change).await?;
         }
-        Ok(RevisionHistory::of(modules, statics, change.now_ms))
+        Ok(RevisionHistory::of(modules, statics))
     }
 
     /// Returns the revisions of the module of one owner with the present one of those in `live`, which are as of `change`
