@@ -11,6 +11,7 @@ use super::connect::JetStreamClient;
 use super::delivery_log::FLOOR_PREFIX;
 use super::direct_get::{self, LastMessages};
 use super::headers::MessageHeaders;
+use super::log_off_mark::LogOffMark;
 use super::subjects::{ROUTER_CONSUMER, Subjects};
 use crate::clock;
 use crate::domain::CloudId;
@@ -37,6 +38,7 @@ pub struct AccountStreamReader {
     log: DirectReader,
     letters: DirectReader,
     parked: DirectReader,
+    off_mark: LogOffMark,
 }
 
 impl AccountStreamReader {
@@ -46,10 +48,12 @@ impl AccountStreamReader {
         let log = DirectReader::new(jetstream_client.clone(), subjects.log_stream());
         let letters = DirectReader::new(jetstream_client.clone(), subjects.dead_letter_stream());
         let parked = DirectReader::new(jetstream_client.clone(), subjects.parked_stream());
-        Self { jetstream_client, subjects, log, letters, parked }
+        let off_mark = LogOffMark::new(jetstream_client.clone(), subjects.clone());
+        Self { jetstream_client, subjects, log, letters, parked, off_mark }
     }
 
     async fn bounds(&self) -> Result<LogBounds, StreamsError> {
+        let off_until_ms = self.off_mark.until_ms().await.map_err(StreamsError)?;
         let stream = self.subjects.log_stream();
         let stream = self.jetstream_client.context.get_stream(stream).await.map_err(failed)?;
         let state = &stream.cached_info().state;
@@ -64,6 +68,7 @@ impl AccountStreamReader {
             last: state.last_sequence,
             records: state.messages,
             times_ms: first_ms.zip(last_ms).filter(|_| state.last_sequence > 0),
+            off_until_ms,
         })
     }
 

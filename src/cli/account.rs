@@ -155,6 +155,9 @@ fn print_account(account: &Value) -> anyhow::Result<()> {
             print_row(&format!("{number} {text}"))?;
         }
     }
+    if account.get("missingUnknown") == Some(&Value::Bool(true)) {
+        print_row("records that are missing are not known: erasures deleted too many records")?;
+    }
     let list =
         |name: &str| account.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
     for gap in list("gaps") {

@@ -281,7 +281,7 @@ fn jobs(broker: &Broker, replay: &ReplayParts) -> (Arc<Jobs>, JobRunner) {
         log.clone(),
     );
     let streams = Arc::new(ErasableStreamsOnBroker::new(control.clone(), subjects.clone()));
-    let erase = EraseWork::new(streams, Arc::clone(letters), log.clone());
+    let erase = EraseWork::new(streams, Arc::clone(letters), log.clone(), Arc::clone(&replay.jobs));
     let works: Vec<Arc<dyn JobWork>> =
         vec![Arc::new(redrive), Arc::new(ReplayWork::new(replay.clone())), Arc::new(erase)];
     let runner = JobRunner::new(Arc::clone(&jobs), works);

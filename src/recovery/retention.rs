@@ -11,9 +11,13 @@ use futures_util::future::BoxFuture;
 
 use super::jobs::{JobRate, Pacer};
 use super::metrics;
-use super::redrive::{self, DeadLetters, LetterRange, LetterScope, RemoveError, StoredLetter};
+use super::redrive::{
+    self, DeadLetters, LetterKind, LetterRange, LetterScope, RemoveError, StoredLetter,
+};
 use crate::clock;
 use crate::delivery::{DeliveryLog, RemovalReason};
+use crate::event::codec::HeaderLookup;
+use crate::event::codec::names::dead_letter;
 
 /// Interval at which it is checked whether a look is due.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
@@ -42,8 +46,8 @@ pub trait BodyRetention: Send + Sync {
     /// Whether some letters are kept for less than [`STREAM_DAYS`].
     fn is_limited(&self) -> bool;
 
-    /// Returns for how many days the body of a letter is kept; none if that is not known. Letters without an
-    /// installation, or whose installation does not exist, have the days of the configuration.
+    /// Returns for how many days the body of the letter of a delivery is kept; none if that is not known. One whose
+    /// installation does not exist has the days of the configuration.
     fn days_of(&self, letter: &StoredLetter) -> Option<u32>;
 }
 
@@ -139,7 +143,9 @@ impl RetentionSweeper {
     fn is_too_old(&self, letter: &StoredLetter, now_ms: i64) -> bool {
         let age_ms = now_ms.saturating_sub(letter.id.0.stored_ms);
         let is_over = |days: u32| age_ms > i64::from(days).saturating_mul(DAY_MS);
-        letter.body_bytes > 0 && self.retention.days_of(letter).is_some_and(is_over)
+        letter.body_bytes > 0
+            && was_offered(letter)
+            && self.retention.days_of(letter).is_some_and(is_over)
     }
 
     async fn remove(&self, letter: &StoredLetter) -> Result<bool, RemoveError> {
@@ -150,10 +156,16 @@ impl RetentionSweeper {
     }
 }
 
+/// Whether a letter is of a delivery that was made to a handler, whose revision it then names. Others are the only copy
+/// of an event that nothing was delivered of: the stream keeps them, as it keeps events and parked deliveries.
+fn was_offered(letter: &StoredLetter) -> bool {
+    matches!(letter.kind, LetterKind::Delivery { .. })
+        && letter.get(dead_letter::REVISION).is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recovery::redrive::LetterKind;
     use crate::recovery::redrive::testing::{MemoryLetters, MemoryLog, delivery_letter, letter};
 
     /// Days of the installation `i0`; others have 30, and `unreadable` is not known.
@@ -181,12 +193,48 @@ mod tests {
         }
     }
 
+    /// No letter may have a body, of whatever kind it is.
+    struct NoBodies;
+
+    impl BodyRetention for NoBodies {
+        fn wait_until_known(&self) -> BoxFuture<'_, ()> {
+            Box::pin(async {})
+        }
+
+        fn changes(&self) -> u64 {
+            0
+        }
+
+        fn is_limited(&self) -> bool {
+            true
+        }
+
+        fn days_of(&self, _: &StoredLetter) -> Option<u32> {
+            Some(0)
+        }
+    }
+
+    /// The header of a letter whose delivery was made to a handler.
+    const OFFERED: [(&str, &str); 1] = [("switchyard-dlq-revision", "5")];
+
     /// Letters of `i0` and `i1` in turn, stored 1, 2, ... seconds after the epoch.
     fn letters(count: u64) -> Arc<MemoryLetters> {
         MemoryLetters::of((1..=count).map(|sequence| {
             let installation = if sequence % 2 == 0 { "i0".into() } else { "i1".into() };
-            letter(sequence, LetterKind::Delivery { app: "a".into(), installation }, &[])
+            letter(sequence, LetterKind::Delivery { app: "a".into(), installation }, &OFFERED)
         }))
+    }
+
+    #[tokio::test]
+    async fn what_no_handler_was_offered_is_never_deleted() {
+        let waiting = LetterKind::Delivery { app: "a".into(), installation: "i0".into() };
+        let event = LetterKind::Event { site: "s".into() };
+        let kinds = [event, LetterKind::Record, waiting.clone()];
+        let stored = (1..).zip(kinds).map(|(sequence, kind)| letter(sequence, kind, &[]));
+        let letters = MemoryLetters::of(stored.chain([letter(4, waiting, &OFFERED)]));
+        let sweeper = RetentionSweeper::new(Arc::clone(&letters) as _, Arc::new(NoBodies), None);
+        sweeper.sweep(60 * DAY_MS).await.unwrap();
+        assert_eq!(letters.letters.lock().unwrap().keys().copied().collect::<Vec<_>>(), [1, 2, 3]);
     }
 
     async fn left_after(days: u32, now_ms: i64, letters: &Arc<MemoryLetters>) -> Vec<u64> {
@@ -215,13 +263,17 @@ mod tests {
     #[tokio::test]
     async fn letter_whose_retention_is_not_known_stays() {
         let kind = LetterKind::Delivery { app: "a".into(), installation: "unreadable".into() };
-        let letters = MemoryLetters::of([letter(1, kind, &[])]);
+        let letters = MemoryLetters::of([letter(1, kind, &OFFERED)]);
         assert_eq!(left_after(0, 60 * DAY_MS, &letters).await, [1]);
     }
 
     #[tokio::test]
     async fn removal_is_recorded_as_expired_and_only_if_the_letter_is_there() {
-        let letters = MemoryLetters::of([1, 2].map(|sequence| delivery_letter(sequence, "i0")));
+        let letters = MemoryLetters::of([1, 2].map(|sequence| {
+            let mut letter = delivery_letter(sequence, "i0");
+            letter.headers.extend(OFFERED.map(|(name, value)| (name.into(), value.into())));
+            letter
+        }));
         // Another replica deletes it between the list and the removal.
         letters.hidden.lock().unwrap().insert(2);
         let log = Arc::<MemoryLog>::default();

@@ -13,9 +13,7 @@ use super::commands::{
 };
 use super::compile::{AppliedApp, AppliedInstallation, AppliedModule};
 use super::error::RegisterError;
-use super::model::{ClientRecord, Counts, Problem, listed};
-#[cfg(test)]
-use super::model::{Document, InstallationRecord};
+use super::model::{ClientRecord, Counts, Document, InstallationRecord, Problem, listed};
 use super::replica::{self, StateWriter, UnreadableDocument, WaitingInstallation};
 use super::revisions::RevisionLog;
 use super::settings::Settings;
@@ -298,6 +296,13 @@ impl Registry {
     #[must_use]
     pub fn waiting_at(&self, site: &str) -> Vec<WaitingInstallation> {
         self.context.state().unreadable().waiting_at(site)
+    }
+
+    /// Whether the document of the installation with this id, or whose id has this token, cannot be read, so that an
+    /// earlier version of it is applied, or none.
+    #[must_use]
+    pub fn is_installation_unread(&self, id: &str) -> bool {
+        self.context.state().unreadable().is_unread(&InstallationRecord::key(id))
     }
 
     /// Whether the events of an installation wait for a document.

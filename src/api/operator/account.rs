@@ -118,6 +118,8 @@ fn account_view(account: &Account, asked: &Scope, rows: usize) -> Value {
     insert_some(&mut view, "unreadable", Some(account.unreadable).filter(|number| *number > 0));
     let undetermined = Some(account.undetermined).filter(|number| *number > 0);
     insert_some(&mut view, "undetermined", undetermined);
+    let is_unknown = Some(account.has_too_many_erased).filter(|is_unknown| *is_unknown);
+    insert_some(&mut view, "missingUnknown", is_unknown);
     let missing = account.missing.as_deref();
     insert_some(&mut view, "missingRecords", missing.map(|_| account.missing_records()));
     let missing = missing.map(|all| all.iter().take(MISSING_MAX).map(missing_view));

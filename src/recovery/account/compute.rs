@@ -98,6 +98,15 @@ struct Computation<'a> {
     records: u64,
 }
 
+/// What the names of deliveries that seem to be lost show.
+#[derive(Clone, Copy, Debug)]
+struct Unchecked {
+    /// The record of one of them is not there any more.
+    is_named_one_deleted: bool,
+    /// There are more, whose records are not looked up.
+    has_unnamed: bool,
+}
+
 /// How often the records of the window are read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Pass {
@@ -161,14 +170,20 @@ impl Computation<'_> {
         fold.freeze();
         let (presence, suspects) = self.look(&mut fold, bounds.last).await?;
         let gaps = self.name(&fold, &suspects).await?;
-        self.check_unchanged(first, &bounds, gaps.len() < suspects.named.len()).await?;
+        let unchecked = Unchecked {
+            is_named_one_deleted: gaps.len() < suspects.named.len(),
+            has_unnamed: suspects.has_unnamed(),
+        };
+        self.check_unchanged(first, &bounds, unchecked).await?;
         for one in floors {
             self.numbers.note_floor(&one.series, one.floor);
         }
+        let missing = self.scope.site.is_none().then(|| self.numbers.missing());
         Ok(Account {
             gaps,
             subscriptions: fold.counts(&presence, &suspects.undetermined),
-            missing: self.scope.site.is_none().then(|| self.numbers.missing()),
+            has_too_many_erased: missing == Some(None),
+            missing: missing.flatten(),
             unreadable: fold.unreadable(),
             undetermined: suspects.undetermined_number,
             in_flight,
@@ -179,10 +194,12 @@ impl Computation<'_> {
     }
 
     /// Lets the window begin where the log is complete. A log that begins after its first record deleted
-    /// its oldest records, unless erasures name as many records as it has deleted: then nothing else was.
+    /// its oldest records, unless erasures name as many records as it has deleted: then nothing else was. A router
+    /// whose log is off records neither what it delivers nor what it removes of earlier events.
     fn begin_where_complete(&mut self, bounds: &LogBounds) {
+        self.scope.from_ms = self.scope.from_ms.max(bounds.off_until_ms.unwrap_or(i64::MIN));
         let Some((first_ms, _)) = bounds.times_ms.filter(|_| bounds.first > 1) else { return };
-        if self.scope.from_ms < first_ms && self.numbers.erased() < bounds.deleted() {
+        if self.scope.from_ms < first_ms && !self.numbers.has_erased(bounds.deleted()) {
             let age_ms = clock::broker_now_ms().saturating_sub(first_ms);
             self.scope.from_ms = first_ms.saturating_add(age_ms / TRIM_MARGIN_DIVISOR);
         }
@@ -224,7 +241,7 @@ impl Computation<'_> {
             for record in &batch.records {
                 next = record.sequence.saturating_add(1);
                 if let Ok(read) = serde_json::from_slice::<AccountRecord<'_>>(&record.body) {
-                    self.note_erased(&read)?;
+                    self.note_erased(&read);
                 }
             }
             if !batch.has_more || batch.records.is_empty() {
@@ -234,19 +251,20 @@ impl Computation<'_> {
         Ok(())
     }
 
-    fn note_erased(&mut self, record: &AccountRecord<'_>) -> Result<(), TooLarge> {
-        let mut numbers = record.erased.iter().filter_map(|id| RecordNumber::parse(id, None));
-        numbers.try_for_each(|number| self.numbers.note_erased(&number))
+    fn note_erased(&mut self, record: &AccountRecord<'_>) {
+        let numbers = record.erased.iter().filter_map(|id| RecordNumber::parse(id, None));
+        numbers.for_each(|number| self.numbers.note_erased(&number));
     }
 
     /// Checks that the log did not delete the start of the window while it was read, and that an erasure did
     /// not delete records of deliveries that seem to be lost: of an earlier and a later record, only the
-    /// earlier one may have been read. An erasure deletes the earlier one first, so its absence shows that.
+    /// earlier one may have been read. An erasure deletes the earlier one first, so its absence shows that. Of
+    /// deliveries that are not looked up because there are too many, any may be one of an erasure.
     async fn check_unchanged(
         &mut self,
         first: Option<u64>,
         before: &LogBounds,
-        is_suspect_erased: bool,
+        unchecked: Unchecked,
     ) -> Result<(), AccountError> {
         let now = self.streams.log_bounds().await?;
         let erased_before = self.numbers.erased();
@@ -254,7 +272,10 @@ impl Computation<'_> {
         let erased = self.numbers.erased().saturating_sub(erased_before);
         let deleted = now.deleted().saturating_sub(before.deleted());
         let is_trimmed = first.is_some_and(|first| now.first > first) && deleted > erased;
-        if is_trimmed || is_suspect_erased && now.holes() > before.holes() {
+        let is_named_one_erased = unchecked.is_named_one_deleted && deleted > 0;
+        // The age of records deletes some all the time, but makes no holes.
+        let has_erasure = erased > 0 || now.holes() > before.holes();
+        if is_trimmed || is_named_one_erased || unchecked.has_unnamed && has_erasure {
             return Err(AccountError::Trimmed);
         }
         Ok(())
@@ -307,7 +328,11 @@ impl Computation<'_> {
             return Ok(());
         }
         match serde_json::from_slice::<AccountRecord<'_>>(&record.body) {
-            Ok(read) => fold.take(record.sequence, &read),
+            Ok(mut read) => {
+                let copy = record.number.as_ref().filter(|number| number.is_of_copy());
+                read.copied_by = copy.map(|number| number.series.clone());
+                fold.take(record.sequence, &read)
+            }
             Err(_) => {
                 fold.count_unreadable();
                 Ok(())

@@ -211,9 +211,11 @@ impl Fold {
             return Ok(!repeated.contains(&sequence));
         }
         let next = u32::try_from(self.routers.len()).map_err(|_| TooLarge::RecordNumbers)?;
-        let router = match self.routers.get(&*record.router) {
+        // A copy may be read in addition to its original: it is a handling of its own.
+        let name = record.copied_by.as_deref().unwrap_or(&record.router);
+        let router = match self.routers.get(name) {
             Some(number) => *number,
-            None => *self.routers.entry((&*record.router).into()).or_insert(next),
+            None => *self.routers.entry(name.into()).or_insert(next),
         };
         let AccountRecord { started_ms, delivery_count, .. } = *record;
         self.handlings.is_only(sequence, Handling { router, started_ms, delivery_count })

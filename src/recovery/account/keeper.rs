@@ -25,6 +25,8 @@ const POLL_MAX: Duration = Duration::from_secs(15);
 const RENEW: Duration = Duration::from_millis(LEASE_MS.unsigned_abs() / 3);
 /// Names errors of the document.
 const DOCUMENT: &str = "document";
+/// Names the condition that too many records were erased.
+const ERASED: &str = "erased";
 
 /// Stores the document; implemented in `bus`.
 pub trait KeeperStore: Send + Sync {
@@ -81,6 +83,8 @@ struct Found {
     check: Check,
     /// What is named of it.
     findings: Vec<Finding>,
+    /// See [`Account::has_too_many_erased`].
+    has_too_many_erased: bool,
 }
 
 impl AccountKeeper {
@@ -206,6 +210,13 @@ impl AccountKeeper {
                 "account of deliveries is checked in parts: its window is too large"
             );
         }
+        if !found.has_too_many_erased {
+            self.reported.end_error(ERASED);
+        } else if self.reported.is_new_error(ERASED, String::new()) {
+            tracing::warn!(
+                "records of the delivery log that are missing are not counted: erasures deleted too many"
+            );
+        }
         for finding in self.reported.new_findings(kind, found.findings) {
             report_finding(&finding);
         }
@@ -239,6 +250,7 @@ where
             (Ok(account), _) => {
                 found.check.add(&account);
                 found.check.halvings = found.check.halvings.max(part.halvings);
+                found.has_too_many_erased |= account.has_too_many_erased;
                 found.findings.extend(account.gaps.into_iter().map(Finding::Gap));
                 let missing = account.missing.into_iter().flatten().take(NAMED_MAX);
                 found.findings.extend(missing.map(Finding::Missing));

@@ -40,6 +40,7 @@ fn read(record: &Record) -> AccountRecord<'static> {
         delivery_count: 1,
         erased: Vec::new(),
         deliveries: record.entries.iter().map(delivery).collect(),
+        copied_by: None,
     }
 }
 
@@ -213,6 +214,7 @@ fn lost_records_are_missing_and_no_others() {
         }
         let found: BTreeSet<_> = numbers
             .missing()
+            .unwrap()
             .iter()
             .flat_map(|one| (one.first..=one.last).map(|number| (one.series.clone(), number)))
             .collect();

@@ -12,8 +12,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::limits::{SERIES_MAX, TooLarge};
 
-/// Most runs of numbers without a hole between them.
+/// Most runs of numbers that were read, without a hole between them.
 const RUNS_MAX: usize = 1 << 20;
+/// Most runs of numbers whose records were deleted on purpose. Those of the whole log are noted, whatever the window, so
+/// more of them must not prevent an account.
+const ERASED_RUNS_MAX: usize = 1 << 20;
+/// Begin of the series of copies that an erasure stores.
+const COPIES_PREFIX: &str = "erase/";
 
 /// Number and floor of a record.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,6 +45,11 @@ impl RecordNumber {
         let floor = floor.and_then(|text| text.parse().ok()).unwrap_or(0);
         (!series.is_empty()).then(|| Self { series: series.into(), number, floor })
     }
+
+    /// Whether the record is the copy of another one, which an erasure stored.
+    pub(super) fn is_of_copy(&self) -> bool {
+        self.series.starts_with(COPIES_PREFIX)
+    }
 }
 
 /// Numbers of records that were lost.
@@ -57,10 +67,53 @@ pub struct MissingRecords {
 #[derive(Debug, Default)]
 pub(super) struct RecordNumbers {
     series: HashMap<Box<str>, Series>,
-    /// Numbers whose records were deleted on purpose, by series.
-    erased: HashMap<Box<str>, Runs>,
-    erased_records: u64,
     runs: usize,
+    erased: ErasedNumbers,
+}
+
+/// The numbers of records that were deleted on purpose.
+#[derive(Debug)]
+struct ErasedNumbers {
+    /// By series; empty if there were too many.
+    runs: HashMap<Box<str>, Runs>,
+    runs_number: usize,
+    runs_max: usize,
+    /// How many records; if there were too many runs, one that is named twice counts twice from then on.
+    records: u64,
+    is_full: bool,
+}
+
+impl Default for ErasedNumbers {
+    fn default() -> Self {
+        Self {
+            runs: HashMap::new(),
+            runs_number: 0,
+            runs_max: ERASED_RUNS_MAX,
+            records: 0,
+            is_full: false,
+        }
+    }
+}
+
+impl ErasedNumbers {
+    fn note(&mut self, record: &RecordNumber) {
+        if self.is_full {
+            self.records += 1;
+            return;
+        }
+        let Ok(runs) = bounded_entry(&mut self.runs, &record.series) else { return self.fill() };
+        let before = runs.0.len();
+        self.records += u64::from(runs.insert(record.number));
+        self.runs_number = (self.runs_number + runs.0.len()).saturating_sub(before);
+        if self.runs_number > self.runs_max {
+            self.fill();
+        }
+    }
+
+    fn fill(&mut self) {
+        self.is_full = true;
+        self.runs = HashMap::new();
+    }
 }
 
 /// The numbers of one series.
@@ -105,21 +158,20 @@ impl RecordNumbers {
     }
 
     /// Notes that a record was deleted on purpose, as another record says.
-    ///
-    /// # Errors
-    /// There are more than it can hold.
-    pub(super) fn note_erased(&mut self, record: &RecordNumber) -> Result<(), TooLarge> {
-        let erased = bounded_entry(&mut self.erased, &record.series)?;
-        let before = erased.0.len();
-        self.erased_records += u64::from(erased.insert(record.number));
-        let after = erased.0.len();
-        self.count_runs(before, after)
+    pub(super) fn note_erased(&mut self, record: &RecordNumber) {
+        self.erased.note(record);
     }
 
     /// Returns how many records were deleted on purpose.
     #[must_use]
     pub(super) fn erased(&self) -> u64 {
-        self.erased_records
+        self.erased.records
+    }
+
+    /// Whether so many records or more were certainly deleted on purpose.
+    #[must_use]
+    pub(super) fn has_erased(&self, records: u64) -> bool {
+        !self.erased.is_full && self.erased.records >= records
     }
 
     fn count_runs(&mut self, before: usize, after: usize) -> Result<(), TooLarge> {
@@ -127,12 +179,15 @@ impl RecordNumbers {
         if self.runs > RUNS_MAX { Err(TooLarge::RecordNumbers) } else { Ok(()) }
     }
 
-    /// Returns what is missing, sorted.
+    /// Returns what is missing, sorted; none if that is not known, because too many were deleted on purpose.
     #[must_use]
-    pub(super) fn missing(&self) -> Vec<MissingRecords> {
+    pub(super) fn missing(&self) -> Option<Vec<MissingRecords>> {
+        if self.erased.is_full {
+            return None;
+        }
         let mut missing = Vec::new();
         for (name, series) in &self.series {
-            let erased = self.erased.get(name);
+            let erased = self.erased.runs.get(name);
             let kept = series.holes().into_iter().flat_map(|hole| match erased {
                 Some(erased) => erased.without(hole),
                 None => vec![hole],
@@ -144,7 +199,7 @@ impl RecordNumbers {
             }));
         }
         missing.sort_unstable();
-        missing
+        Some(missing)
     }
 }
 
@@ -211,7 +266,7 @@ mod tests {
     }
 
     fn missing(numbers: &RecordNumbers) -> Vec<(u64, u64)> {
-        numbers.missing().iter().map(|one| (one.first, one.last)).collect()
+        numbers.missing().unwrap().iter().map(|one| (one.first, one.last)).collect()
     }
 
     #[test]
@@ -236,7 +291,7 @@ mod tests {
         numbers.note_floor("p", 10);
         assert_eq!(missing(&numbers), [(4, 4), (6, 7)]);
         numbers.note_floor("unknown", 10);
-        assert_eq!(numbers.missing().len(), 2);
+        assert_eq!(missing(&numbers).len(), 2);
     }
 
     #[test]
@@ -258,11 +313,44 @@ mod tests {
         assert_eq!(missing(&numbers), [(6, 11)]);
         for number in [1, 6, 8, 9, 12] {
             let erased = RecordNumber { series: "p".into(), number, floor: 0 };
-            numbers.note_erased(&erased).unwrap();
-            numbers.note_erased(&erased).unwrap();
+            numbers.note_erased(&erased);
+            numbers.note_erased(&erased);
         }
         assert_eq!(numbers.erased(), 5, "one that is named twice counts once");
         assert_eq!(missing(&numbers), [(7, 7), (10, 11)]);
+        assert!(numbers.has_erased(5) && !numbers.has_erased(6));
+    }
+
+    #[test]
+    fn too_many_erased_records_are_counted_and_what_is_missing_is_not_known() {
+        let mut numbers = RecordNumbers::default();
+        numbers.erased.runs_max = 3;
+        let erase = |numbers: &mut RecordNumbers, number| {
+            numbers.note_erased(&RecordNumber { series: "p".into(), number, floor: 0 });
+        };
+        for number in [1, 3, 5, 2] {
+            erase(&mut numbers, number);
+        }
+        assert_eq!(missing(&numbers), [], "two runs");
+        for number in [7, 9, 11] {
+            erase(&mut numbers, number);
+        }
+        assert_eq!((numbers.missing(), numbers.erased()), (None, 7));
+        assert!(!numbers.has_erased(7), "one may be named twice");
+        // The records of the window have a bound of their own.
+        for number in 0..100 {
+            note(&mut numbers, 2 * number, 0);
+        }
+    }
+
+    #[test]
+    fn erased_records_of_too_many_processes_are_counted() {
+        let mut numbers = RecordNumbers::default();
+        for series in 0..=SERIES_MAX {
+            let series = series.to_string().into();
+            numbers.note_erased(&RecordNumber { series, number: 1, floor: 0 });
+        }
+        assert_eq!(numbers.missing(), None);
     }
 
     #[test]

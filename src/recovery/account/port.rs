@@ -23,6 +23,9 @@ pub struct LogBounds {
     /// When the first and the last one were stored, milliseconds since the epoch; none if none ever was.
     /// If all were deleted, the first one is one that is stored now.
     pub times_ms: Option<(i64, i64)>,
+    /// Until when a router whose log is off stored no records, milliseconds since the epoch; none if that never
+    /// happened.
+    pub off_until_ms: Option<i64>,
 }
 
 impl LogBounds {

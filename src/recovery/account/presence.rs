@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::facts::{Facts, Letter, State, decide};
+use super::limits::NAMED_MAX;
 
 /// Hash of a delivery id. Two are equal by chance once in 10^25 accounts of the largest size.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -48,4 +49,12 @@ pub(super) struct Suspects {
     pub undetermined_number: u64,
     /// The hashes of the oldest others, with the sequence of a record each.
     pub named: Vec<(IdHash, u64)>,
+}
+
+impl Suspects {
+    /// Whether some of them are neither named nor undetermined.
+    pub(super) fn has_unnamed(&self) -> bool {
+        let others = self.number.saturating_sub(self.undetermined_number);
+        self.named.len() >= NAMED_MAX && others > self.named.len() as u64
+    }
 }

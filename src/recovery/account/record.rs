@@ -28,6 +28,9 @@ pub(super) struct AccountRecord<'a> {
     /// The deliveries.
     #[serde(borrow)]
     pub deliveries: Vec<RecordedDelivery<'a>>,
+    /// Series of the copies of which it is one, as its message id says; none if it is an original.
+    #[serde(skip)]
+    pub copied_by: Option<Box<str>>,
 }
 
 fn once() -> i64 {

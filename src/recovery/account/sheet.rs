@@ -109,8 +109,10 @@ pub struct Account {
     pub subscriptions: Vec<SubscriptionCounts>,
     /// The first deliveries that are unaccounted for.
     pub gaps: Vec<GapDelivery>,
-    /// Records that the log lost; none if they were not looked for, because only a part was read.
+    /// Records that the log lost; none if that is not known.
     pub missing: Option<Vec<MissingRecords>>,
+    /// Whether that is not known because erasures deleted too many records. Otherwise only a part was read.
+    pub has_too_many_erased: bool,
     /// Records that cannot be read.
     pub unreadable: u64,
     /// Deliveries counted as pending because as many due records were not read.

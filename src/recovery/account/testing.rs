@@ -40,6 +40,7 @@ pub(super) struct MemoryStreams {
     /// How often the server that is asked for the start of a window does not have it.
     pub(super) start_lags: AtomicU64,
     pub(super) letters: Arc<LaggingLetters>,
+    pub(super) log_off_until_ms: Mutex<Option<i64>>,
     /// Whether the broker never answers.
     pub(super) hangs: bool,
 }
@@ -65,6 +66,7 @@ impl MemoryStreams {
             last,
             records: log.len() as u64,
             times_ms: times.map(|(first, last)| (first.stored_ms, last.stored_ms)),
+            off_until_ms: *self.log_off_until_ms.lock().unwrap(),
         }
     }
 

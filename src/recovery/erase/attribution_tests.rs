@@ -8,7 +8,6 @@ use serde_json::json;
 use super::report::KeptReason;
 use super::store::ErasedStore;
 use super::testing::{Erasure, ID, MemoryStreams, event};
-use super::work::EraseWork;
 use crate::domain::token;
 use crate::recovery::redrive::testing::{MemoryLetters, MemoryLog, delivery_letter};
 
@@ -41,9 +40,8 @@ async fn letter_of_another_site_is_never_deleted() {
         letter
     }));
     let log = Arc::<MemoryLog>::default();
-    let mut erasure = Erasure::of(&streams, Some(SITE), None, false).await;
-    let ports = (Arc::clone(&streams) as _, Arc::clone(&letters) as _);
-    erasure.work = EraseWork::new(ports.0, ports.1, Some(Arc::clone(&log) as _));
+    let erasure = Erasure::of(&streams, Some(SITE), None, false).await;
+    let mut erasure = erasure.with_letters(&streams, Arc::clone(&letters), &log);
     let report = erasure.finish().await;
     let report = &report[&ErasedStore::DeadLetters];
     assert_eq!((report.read, report.matched, report.removed), (4, 2, 1));
@@ -63,8 +61,8 @@ async fn letter_that_is_not_there_any_more_is_not_recorded_as_removed() {
     // A server answers that lags behind the leader of the stream.
     streams.absent_on_leader.lock().unwrap().insert(1);
     let (letters, log) = (MemoryLetters::of([]), Arc::<MemoryLog>::default());
-    let mut erasure = Erasure::of(&streams, Some(SITE), None, false).await;
-    erasure.work = EraseWork::new(Arc::clone(&streams) as _, letters, Some(Arc::clone(&log) as _));
+    let erasure = Erasure::of(&streams, Some(SITE), None, false).await;
+    let mut erasure = erasure.with_letters(&streams, letters, &log);
     let report = erasure.finish().await;
     let report = &report[&ErasedStore::DeadLetters];
     assert_eq!((report.matched, report.removed, report.left), (2, 0, 1));

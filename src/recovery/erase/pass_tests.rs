@@ -5,15 +5,19 @@ use std::collections::BTreeMap;
 use super::progress::REPUBLISHED_MAX;
 use super::report::KeptReason;
 use super::store::{ErasedStore, SequenceRange};
-use super::testing::{Erasure, ID, MemoryStreams, event, five_events};
-use crate::recovery::jobs::JobFailure;
+use super::testing::{Erasure, ID, MemoryStreams, counted, event, five_events};
+use crate::recovery::jobs::JobKind;
+use crate::recovery::jobs::testing::job_of;
 
-/// The headers of an event that a redrive published again.
-const REPUBLISHED: [(&str, &str); 1] = [("Nats-Msg-Id", "redrive/job_1/3-1700000000000")];
+/// Stores an event with a message id; returns its sequence.
+fn publish(streams: &MemoryStreams, message_id: &str) -> u64 {
+    let headers = [("Nats-Msg-Id", message_id)];
+    streams.add_later(ErasedStore::Events, "sw.ev.0.s.t", &headers, &event(ID))
+}
 
-/// Stores an event that a redrive published again; returns its sequence.
-fn republish(streams: &MemoryStreams) -> u64 {
-    streams.add_later(ErasedStore::Events, "sw.ev.0.s.t", &REPUBLISHED, &event(ID))
+/// Creates a redrive; returns the message id of an event that it publishes again.
+async fn redrive(erasure: &Erasure) -> String {
+    format!("redrive/{}/3-1700000000000", job_of(&erasure.jobs, JobKind::Redrive).await.id)
 }
 
 /// Stores a record of the delivery log about an event.
@@ -27,7 +31,7 @@ async fn event_that_a_redrive_publishes_again_is_removed_with_the_records_about_
     let streams = five_events();
     let mut erasure = Erasure::of(&streams, None, Some(ID), false).await;
     assert_eq!(erasure.step(10).await, Ok(false));
-    let republished = republish(&streams);
+    let republished = publish(&streams, &redrive(&erasure).await);
     let fresh = streams.add_later(ErasedStore::Events, "sw.ev.0.s.t", &[], &event(ID));
     // This pass has read the events already, and does not know the record of the first one.
     let (of_republished, of_fresh) = (record(&streams, republished), record(&streams, fresh));
@@ -41,22 +45,45 @@ async fn event_that_a_redrive_publishes_again_is_removed_with_the_records_about_
 }
 
 #[tokio::test]
-async fn erasure_fails_if_redrives_publish_too_many_events_again() {
+async fn publisher_cannot_feign_that_a_redrive_published_its_events_again() {
     let streams = five_events();
     let mut erasure = Erasure::of(&streams, None, Some(ID), false).await;
+    let genuine = redrive(&erasure).await;
+    let replay = job_of(&erasure.jobs, JobKind::Replay).await.id;
     assert_eq!(erasure.step(10).await, Ok(false));
-    for _ in 0..=REPUBLISHED_MAX {
-        republish(&streams);
+    for feigned in [
+        // An event of the site `redrive`.
+        "redrive/e1",
+        "redrive/job_1/3-1700000000000",
+        &format!("redrive/{replay}/3-1700000000000"),
+        &genuine.replace("3-", "x-"),
+        &genuine[..genuine.len() - 16],
+    ] {
+        publish(&streams, feigned);
     }
     *streams.acknowledged.lock().unwrap() = u64::MAX;
-    let failure = loop {
-        match erasure.step(1_000).await {
-            Ok(is_done) => assert!(!is_done),
-            Err(JobFailure::Later(_)) => erasure.end_pause(),
-            Err(JobFailure::Never(reason)) => break reason,
-        }
-    };
-    assert!(failure.contains("4000"), "{failure}");
+    let report = erasure.finish().await;
+    assert_eq!(report[&ErasedStore::Events], counted(5, 2, 2));
+    assert_eq!(streams.left(ErasedStore::Events), [1, 3, 5, 6, 7, 8, 9, 10]);
+}
+
+#[tokio::test]
+async fn events_that_redrives_publish_again_beyond_a_bound_are_reported() {
+    let streams = five_events();
+    let mut erasure = Erasure::of(&streams, None, Some(ID), false).await;
+    let message_id = redrive(&erasure).await;
+    assert_eq!(erasure.step(10).await, Ok(false));
+    for _ in 0..REPUBLISHED_MAX + 2 {
+        publish(&streams, &message_id);
+    }
+    *streams.acknowledged.lock().unwrap() = u64::MAX;
+    while !matches!(erasure.step(1_000).await, Ok(true)) {
+        erasure.end_pause();
+    }
+    let events = &erasure.report()[&ErasedStore::Events];
+    assert_eq!(events.removed, 2 + REPUBLISHED_MAX as u64);
+    assert_eq!(events.kept, BTreeMap::from([(KeptReason::Republished, 2)]));
+    assert_eq!(events.matched, events.removed + 2);
 }
 
 #[tokio::test]

@@ -212,6 +212,7 @@ impl Progress {
         state.report.matched += u64::from(is_new);
         let kept = match belongs {
             Belongs::Unknown => Some(KeptReason::UnknownSite),
+            Belongs::TooMany => Some(KeptReason::Republished),
             Belongs::Yes | Belongs::No => is_counted_only(store)
                 .or_else(|| state.denies_delete.then_some(KeptReason::DenyDelete)),
         };

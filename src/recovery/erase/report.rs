@@ -18,6 +18,8 @@ pub enum KeptReason {
     DenyDelete,
     /// The message does not say of which site it is.
     UnknownSite,
+    /// Redrives published too many events again while the job ran.
+    Republished,
     /// A document of the registry, which has commands of its own.
     Registry,
     /// A revision of a module, which is part of the history of its document.

@@ -13,7 +13,7 @@ use super::store::{ErasedStore, StoredMessage};
 use crate::domain::token;
 use crate::event::codec::names::{self, dead_letter, parked};
 use crate::event::codec::{decoded, is_structured};
-use crate::recovery::redrive::REPUBLISHED_PREFIX;
+use crate::recovery::redrive::{LetterId, REPUBLISHED_PREFIX};
 
 /// Level of the site in the subject of an event, and in that of the letter of an event.
 const SITE_LEVEL: usize = 3;
@@ -34,6 +34,8 @@ pub(super) enum Belongs {
     No,
     /// The message does not say of which site it is.
     Unknown,
+    /// It does, but there are too many events that redrives published again.
+    TooMany,
 }
 
 /// What a message says of its site.
@@ -116,9 +118,12 @@ pub(super) fn event_sequence(store: ErasedStore, message: &StoredMessage) -> Opt
     }
 }
 
-/// Whether an event is one that a redrive published again: its dead letter is of an earlier event.
-pub(super) fn is_republished(message: &StoredMessage) -> bool {
-    header(message, names::MESSAGE_ID).is_some_and(|id| id.starts_with(REPUBLISHED_PREFIX))
+/// Returns the id of the redrive that published an event again, if its message id says so: its dead letter is of an
+/// earlier event. Publishers may send such an id, too.
+pub(super) fn republished_by(message: &StoredMessage) -> Option<String> {
+    let id = header(message, names::MESSAGE_ID)?;
+    let (job, letter) = id.strip_prefix(REPUBLISHED_PREFIX)?.split_once('/')?;
+    LetterId::parse(letter).map(|_| job.to_owned())
 }
 
 /// Returns the site of an event with `subject`, as the router reads it: from the document, the header, or the

@@ -19,7 +19,7 @@ use crate::delivery::StreamPosition;
 use crate::recovery::jobs::testing::MemoryJobs;
 use crate::recovery::jobs::{Job, JobFailure, JobWork, Jobs};
 use crate::recovery::redrive::ReadError;
-use crate::recovery::redrive::testing::MemoryLetters;
+use crate::recovery::redrive::testing::{MemoryLetters, MemoryLog};
 
 pub(super) const ID: &str = "557058:f58131cb";
 
@@ -185,6 +185,8 @@ impl ErasableStreams for MemoryStreams {
 pub(super) struct Erasure {
     pub(super) work: EraseWork,
     pub(super) job: Job,
+    /// The store of all jobs.
+    pub(super) jobs: Arc<MemoryJobs>,
 }
 
 impl Erasure {
@@ -196,9 +198,23 @@ impl Erasure {
     ) -> Self {
         let subject = EraseSubject::new(site.map(Into::into), account.map(Into::into)).unwrap();
         let (new, private) = new_job(&subject, dry_run, None).unwrap();
-        let job = Jobs::new(MemoryJobs::new()).create_private(new, private).await.unwrap();
-        let work = EraseWork::new(Arc::clone(streams) as _, MemoryLetters::of([]), None);
-        Self { work, job }
+        let jobs = MemoryJobs::new();
+        let job = Jobs::new(Arc::clone(&jobs) as _).create_private(new, private).await.unwrap();
+        let store = Arc::clone(&jobs) as _;
+        let work = EraseWork::new(Arc::clone(streams) as _, MemoryLetters::of([]), None, store);
+        Self { work, job, jobs }
+    }
+
+    /// Removes from other letters, and records what is removed in `log`.
+    pub(super) fn with_letters(
+        self,
+        streams: &Arc<MemoryStreams>,
+        letters: Arc<MemoryLetters>,
+        log: &Arc<MemoryLog>,
+    ) -> Self {
+        let (log, jobs) = (Some(Arc::clone(log) as _), Arc::clone(&self.jobs) as _);
+        let work = EraseWork::new(Arc::clone(streams) as _, letters, log, jobs);
+        Self { work, ..self }
     }
 
     /// Makes one step of at most `max` removals; returns whether it was the last one.

@@ -1,6 +1,6 @@
 //! Executes erasures: finds messages, saves which, and removes them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -8,15 +8,17 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
 
 use super::cut::without_texts;
-use super::progress::{AfterStore, Handled, Progress, REPUBLISHED_MAX};
+use super::progress::{AfterStore, Handled, Progress};
 use super::request::{ErasePrivate, EraseRequest, EraseSubject};
-use super::selection::{Belongs, Wanted, event_sequence, is_republished};
+use super::selection::{Belongs, Wanted, event_sequence, republished_by};
 use super::store::{ClearedRecord, ErasableStreams, ErasedStore, SequenceRange, StoredMessage};
 use crate::clock;
 use crate::delivery::{DeliveryLog, LogMessage, RemovalReason, StreamPosition};
 use crate::event::codec::HeaderLookup;
 use crate::event::codec::names;
-use crate::recovery::jobs::{Job, JobCounts, JobFailure, JobKind, JobStep, JobWork};
+use crate::recovery::jobs::{
+    Job, JobCounts, JobFailure, JobId, JobKind, JobStep, JobStore, JobWork,
+};
 use crate::recovery::metrics;
 use crate::recovery::redrive::{self, DeadLetters, LetterId, ReadError};
 
@@ -38,6 +40,7 @@ pub struct EraseWork {
     letters: Arc<dyn DeadLetters>,
     /// None if the log is off.
     log: Option<Arc<dyn DeliveryLog>>,
+    jobs: Arc<dyn JobStore>,
 }
 
 /// What an action did.
@@ -62,14 +65,15 @@ struct Task<'a> {
 }
 
 impl EraseWork {
-    /// Removes from `streams` and `letters`; `log` records removed deliveries.
+    /// Removes from `streams` and `letters`; `log` records removed deliveries, and `jobs` has the redrives.
     #[must_use]
     pub fn new(
         streams: Arc<dyn ErasableStreams>,
         letters: Arc<dyn DeadLetters>,
         log: Option<Arc<dyn DeliveryLog>>,
+        jobs: Arc<dyn JobStore>,
     ) -> Self {
-        Self { streams, letters, log }
+        Self { streams, letters, log, jobs }
     }
 
     async fn step_of(&self, job: &Job, max: u32) -> Result<JobStep, JobFailure> {
@@ -151,14 +155,17 @@ impl EraseWork {
         let (store, range) = (progress.store, SequenceRange { from, to: progress.end });
         let batch = self.streams.read(store, range, task.wanted.site(), BATCH).await;
         let batch = batch.map_err(later)?;
+        let mut redrives = None;
         for message in &batch.messages {
             let (mut belongs, mut event) = (task.wanted.selects(store, message), None);
             if belongs != Belongs::No {
                 event = event_sequence(store, message);
-                if store == ErasedStore::Events && is_republished(message) {
-                    note_republished(progress, message.position.sequence)?;
-                }
-                if !progress.is_old_enough(message.position.stored_ms, event) {
+                let is_noted = store != ErasedStore::Events
+                    || !self.is_republished(&mut redrives, message).await?
+                    || progress.note_republished(message.position.sequence);
+                if !is_noted {
+                    belongs = Belongs::TooMany;
+                } else if !progress.is_old_enough(message.position.stored_ms, event) {
                     belongs = Belongs::No;
                 }
             }
@@ -170,6 +177,26 @@ impl EraseWork {
         progress.next = Some(batch.next.unwrap_or(progress.end.saturating_add(1)));
         let is_found = !progress.pending.is_empty();
         Ok(if is_found { ActionOutcome::Found } else { ActionOutcome::Read })
+    }
+
+    /// Whether a redrive published an event again, as its message id and the jobs say; `redrives` are read at most once.
+    async fn is_republished(
+        &self,
+        redrives: &mut Option<HashSet<JobId>>,
+        message: &StoredMessage,
+    ) -> Result<bool, JobFailure> {
+        let Some(job) = republished_by(message) else { return Ok(false) };
+        let known = match redrives {
+            Some(known) => known,
+            None => {
+                let jobs = self.jobs.list().await;
+                let jobs = jobs.map_err(|error| JobFailure::Later(error.to_string()))?;
+                let jobs = jobs.into_iter().map(|stored| stored.job);
+                let all = jobs.filter(|job| job.kind == JobKind::Redrive).map(|job| job.id);
+                redrives.insert(all.collect())
+            }
+        };
+        Ok(known.iter().any(|one| one.as_str() == job))
     }
 
     /// Removes the first messages that were found.
@@ -308,15 +335,6 @@ impl EraseWork {
 
 fn removed_or_absent(is_removed: bool) -> Handled {
     if is_removed { Handled::Removed } else { Handled::Absent }
-}
-
-fn note_republished(progress: &mut Progress, event: u64) -> Result<(), JobFailure> {
-    if progress.note_republished(event) {
-        return Ok(());
-    }
-    Err(JobFailure::Never(format!(
-        "redrives published more than {REPUBLISHED_MAX} events of it again during the erasure: end them, then erase again"
-    )))
 }
 
 fn task_of(job: &Job) -> Result<Task<'_>, JobFailure> {

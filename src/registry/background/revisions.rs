@@ -16,9 +16,9 @@ use crate::registry::commands::{Context, live_modules_of};
 use crate::registry::metrics;
 use crate::registry::model::{AppRecord, Document, InstallationRecord};
 use crate::registry::revisions::{
-    Change, DELETED_KEPT_MS, DELETED_KEPT_SHORT_MS, LiveModule, ModuleRevision, RevisionLog,
-    RevisionLogError, RevisionOwner, RevisionWrite, StoredRevision, StreamUse, compare,
-    has_same_content, sorted,
+    Change, DELETED_KEPT_MS, DELETED_KEPT_SHORT_MS, LiveModule, ModuleRevision, RevisedState,
+    RevisionLog, RevisionLogError, RevisionOwner, RevisionWrite, StoredRevision, StreamUse,
+    compare, has_same_content, sorted,
 };
 use crate::telemetry::LogBudget;
 
@@ -280,10 +280,16 @@ impl Comparisons<'_> {
             debug!(%key, %module, "revisions of a deleted module removed");
         }
         let mut writes = Vec::new();
+        let mut has_deletion = false;
         for (missing, sequence) in found.missing {
-            if sequence > 0 && !self.is_missing(owner, &missing).await? {
-                continue;
-            }
+            let missing = match sequence {
+                0 => missing,
+                _ => match self.to_be_stored(owner, missing).await? {
+                    Some(missing) => missing,
+                    None => continue,
+                },
+            };
+            has_deletion |= missing.state == RevisedState::Deleted;
             let write = RevisionWrite::of(&missing, Some(sequence));
             writes.push(write.map_err(|error| RevisionLogError(error.to_string()))?);
         }
@@ -291,21 +297,28 @@ impl Comparisons<'_> {
             let appended = self.log.append(&writes).await?;
             metrics::revisions_stored("repair", appended.stored);
             info!(%key, stored = appended.stored, "missing revisions of modules stored");
-            if appended.conflicts > 0 {
+            // A module that was deleted too long ago is obsolete now.
+            if appended.conflicts > 0 || has_deletion {
                 self.context.replica.revision_checks.note_key(&key);
             }
         }
         Ok(())
     }
 
-    /// Whether no revision of a module says what `missing` does, or a later one says otherwise: the last one in the
-    /// stream need not be the last change.
-    async fn is_missing(
+    /// Returns what is to be stored of a module whose last revision in the stream is not `missing`: nothing if its last
+    /// change is, since that one need not be the last in the stream. A deletion is stored once more then, so that it is
+    /// the last one there, by which modules are found that were deleted too long ago.
+    async fn to_be_stored(
         &self,
         owner: &RevisionOwner,
-        missing: &ModuleRevision,
-    ) -> Result<bool, RevisionLogError> {
+        missing: ModuleRevision,
+    ) -> Result<Option<ModuleRevision>, RevisionLogError> {
         let stored = sorted(self.log.all_of(owner, &token(missing.key.as_str())).await?);
-        Ok(!stored.last().is_some_and(|(_, last)| has_same_content(last, missing)))
+        Ok(match stored.last() {
+            Some((_, last)) if has_same_content(last, &missing) => {
+                (last.state == RevisedState::Deleted).then(|| last.clone())
+            }
+            _ => Some(missing),
+        })
     }
 }

@@ -47,7 +47,7 @@ impl<'a> Revisions<'a> {
             let owner = RevisionOwner::App(installation.record.app.token().into());
             statics = self.of_owner((&owner, id), &live, change).await?;
         }
-        Ok(RevisionHistory::of(modules, statics, change.now_ms))
+        Ok(RevisionHistory::of(modules, statics))
     }
 
     /// Returns a subscription as it was at a moment, compiled for the matcher, to match events of the past again.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 use super::changes::Change;
-use super::history::{DELETED_KEPT_MS, LiveModule, REVISIONS_KEPT, sorted};
+use super::history::{LiveModule, REVISIONS_KEPT, sorted};
 use super::log::{RevisionLogError, StoredRevision};
 use super::record::{ModuleRevision, RevisedState, RevisionId};
 use crate::domain::ModuleKey;
@@ -114,7 +114,7 @@ impl OwnerTimeline {
 /// From when on the revisions of the module of one owner are known.
 #[derive(Clone, Copy, Debug)]
 struct Known {
-    /// Whether the module was not registered before the first one.
+    /// Whether the first one is the registration of the module, and none after it is missing.
     is_complete: bool,
     /// Position and time of the first one from which on none is missing.
     since: Option<((u64, i64), i64)>,
@@ -130,8 +130,11 @@ impl Default for Known {
 enum Then<'h> {
     Revision(&'h ModuleRevision),
     Deleted,
-    /// It was not registered before.
-    NotRegistered,
+    /// It was registered later, at a time in milliseconds since the epoch. It may have been registered and deleted before:
+    /// the revisions of deleted modules are not kept for ever.
+    BeforeRegistration(i64),
+    /// No revision of it is known.
+    Unknown,
     NotKept,
 }
 
@@ -144,22 +147,19 @@ pub struct RevisionHistory {
     pub unreadable: usize,
     registered: Known,
     statics: Known,
-    /// Modules that were deleted before are not known any more.
-    deleted_known_ms: i64,
 }
 
 impl RevisionHistory {
     /// Returns the history of a subscription from the revisions of its registered module, and of the static module of
     /// its app with the same key.
-    pub(crate) fn of(registered: OwnerTimeline, statics: OwnerTimeline, now_ms: i64) -> Self {
+    pub(crate) fn of(registered: OwnerTimeline, statics: OwnerTimeline) -> Self {
         let known = [registered.known(), statics.known()];
         let unreadable = registered.unreadable + statics.unreadable;
         let mut revisions = registered.revisions;
         revisions.extend(statics.revisions);
         revisions.sort_by_key(|revision| Reverse(revision.order()));
         let [registered, statics] = known;
-        let deleted_known_ms = now_ms.saturating_sub(DELETED_KEPT_MS);
-        Self { revisions, unreadable, registered, statics, deleted_known_ms }
+        Self { revisions, unreadable, registered, statics }
     }
 
     /// Whether nothing is known to be stored of this subscription.
@@ -184,24 +184,22 @@ impl RevisionHistory {
         since.try_fold(i64::MIN, |latest_ms, at_ms| Some(latest_ms.max(at_ms?)))
     }
 
-    /// Returns the revision in force at a moment; none if the module did not exist then.
+    /// Returns the revision in force at a moment; none if the module was deleted then. A module that is registered with
+    /// the key of one whose revisions are not kept hides that one's registration, so nothing is known of the time before.
     ///
     /// # Errors
     /// [`RevisionError::NotKept`].
     pub fn as_of(&self, moment: RevisionMoment) -> Result<Option<&ModuleRevision>, RevisionError> {
-        use Then::{Deleted, NotKept, NotRegistered, Revision};
+        use Then::{BeforeRegistration, Deleted, NotKept, Revision, Unknown};
         // A static module shadows a registered one.
         match (self.then(true, moment), self.then(false, moment)) {
             (Revision(found), _) => Ok(Some(found)),
             (NotKept, _) | (_, NotKept) => Err(self.not_kept()),
             (_, Revision(found)) => Ok(Some(found)),
-            (Deleted, _) | (_, Deleted) => Ok(None),
-            (NotRegistered, NotRegistered) => match moment {
-                RevisionMoment::Time(at_ms) if at_ms < self.deleted_known_ms => {
-                    Err(RevisionError::NotKept { since_ms: Some(self.deleted_known_ms) })
-                }
-                _ => Ok(None),
-            },
+            (BeforeRegistration(since_ms), _) | (_, BeforeRegistration(since_ms)) => {
+                Err(RevisionError::NotKept { since_ms: Some(since_ms) })
+            }
+            (Deleted | Unknown, Deleted | Unknown) => Ok(None),
         }
     }
 
@@ -218,15 +216,16 @@ impl RevisionHistory {
                 revision.document <= document && revision.state != RevisedState::Expired
             }
         };
-        let mut of_owner =
-            self.revisions.iter().filter(|one| one.installation.is_none() == is_static);
-        match of_owner.find(is_before) {
+        let of_owner = self.revisions.iter().filter(|one| one.installation.is_none() == is_static);
+        match of_owner.clone().find(is_before) {
             Some(found) if known.since.is_none_or(|(order, _)| found.order() < order) => {
                 Then::NotKept
             }
             Some(found) if found.state == RevisedState::Deleted => Then::Deleted,
             Some(found) => Then::Revision(found),
-            None if known.is_complete => Then::NotRegistered,
+            None if known.is_complete => {
+                of_owner.last().map_or(Then::Unknown, |first| Then::BeforeRegistration(first.at_ms))
+            }
             None => Then::NotKept,
         }
     }
@@ -247,9 +246,14 @@ impl RevisionHistory {
     ) -> Result<Option<&ModuleRevision>, RevisionError> {
         let earlier =
             |one: &&ModuleRevision| is_same_owner(one, revision) && one.order() < revision.order();
+        let known = if revision.installation.is_none() { self.statics } else { self.registered };
+        // One that this release cannot read may be between both.
+        let is_certain =
+            |one: &&ModuleRevision| known.since.is_some_and(|(order, _)| one.order() >= order);
         match self.revisions.iter().find(earlier) {
-            Some(before) => Ok(Some(before)),
-            None if revision.is_registration => Ok(None),
+            Some(before) if is_certain(&before) => Ok(Some(before)),
+            _ if revision.is_registration => Ok(None),
+            Some(_) => Err(self.not_kept()),
             None => Err(RevisionError::NotKept { since_ms: Some(revision.at_ms) }),
         }
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::event::codec::names;
+use crate::recovery::account::SERIES_MAX;
 use crate::recovery::account::sheet::DeliveryCounts;
 use crate::recovery::account::testing::{MemoryRecord, MemoryStreams, delivery, erasure};
 use crate::recovery::redrive::LetterKind;
@@ -123,6 +124,83 @@ async fn record_that_is_deleted_while_the_log_is_read_is_no_gap() {
     let lost = setup.record(4, 1_000, ("new", "parked"));
     setup.streams.deleted_at_looks.lock().unwrap().push_back(lost - 1);
     assert_eq!(named(&setup.account(HOUR_MS).await.unwrap()), ["dlv_4"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn record_that_an_erasure_deletes_while_the_oldest_ones_are_deleted_is_no_gap() {
+    let setup = Setup::new(MemoryStreams::default());
+    for event in 1..=3 {
+        setup.record(event, 2 * HOUR_MS, ("new", "delivered"));
+    }
+    setup.record(4, 1_000, ("new", "delivered"));
+    let parked = setup.record(5, 1_000, ("new", "parked"));
+    setup.record(6, 1_000, ("new", "delivered"));
+    setup.streams.delete(2);
+    // The log has one hole before and after.
+    setup.streams.deleted_at_looks.lock().unwrap().extend([parked, 1]);
+    assert_eq!(setup.account(HOUR_MS).await, Err(AccountError::Trimmed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_gaps_than_are_named_are_no_account_while_an_erasure_deletes_records() {
+    let setup = Setup::new(MemoryStreams::default());
+    for event in [1, 200] {
+        setup.record(event, 2 * HOUR_MS, ("new", "delivered"));
+    }
+    let lost: Vec<u64> =
+        (2..104).map(|event| setup.record(event, 1_000, ("new", "parked"))).collect();
+    setup.record(104, 1_000, ("new", "delivered"));
+    // The log deletes its oldest record by age.
+    setup.streams.deleted_at_looks.lock().unwrap().push_back(1);
+    let account = setup.account(HOUR_MS).await.unwrap();
+    assert_eq!((account.total().gap, account.gaps.len()), (102, 100));
+    // Of the last one nothing is read again.
+    setup.streams.deleted_at_looks.lock().unwrap().extend(lost.last());
+    assert_eq!(setup.account(HOUR_MS).await, Err(AccountError::Trimmed));
+    assert_eq!(setup.total().await.gap, 101);
+}
+
+#[tokio::test(start_paused = true)]
+async fn copy_of_a_record_counts_no_delivery_twice() {
+    let setup = Setup::new(MemoryStreams::default());
+    setup.record(9, 2 * HOUR_MS, ("new", "delivered"));
+    let stored_ms = setup.now_ms - 1_000;
+    for message_id in ["q-0", "erase/job_1/1/1000", "erase/job_2/2/1000"] {
+        let body = delivery(1, (stored_ms, stored_ms), ("new", "delivered"));
+        setup.streams.store(MemoryRecord { stored_ms, message_id: message_id.into(), body });
+    }
+    let expected = DeliveryCounts { matched: 1, delivered: 1, ..<_>::default() };
+    assert_eq!(setup.total().await, expected);
+    setup.streams.delete(2);
+    assert_eq!(setup.total().await, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn erasures_of_however_many_records_prevent_no_account() {
+    let setup = Setup::new(MemoryStreams::default());
+    setup.record(1, 1_000, ("new", "delivered"));
+    let ids: Vec<String> = (0..=SERIES_MAX).map(|process| format!("q{process}-1")).collect();
+    setup.store(setup.now_ms, erasure(&ids.iter().map(String::as_str).collect::<Vec<_>>()));
+    let account = setup.account(HOUR_MS).await.unwrap();
+    assert_eq!((account.total().matched, account.gap()), (1, 0));
+    assert_eq!((account.missing, account.has_too_many_erased), (None, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_removed_while_the_log_was_off_is_no_gap() {
+    let setup = Setup::new(MemoryStreams::default());
+    setup.record(1, 10_000, ("new", "parked"));
+    setup.record(2, 10_000, ("new", "dead"));
+    setup.record(3, 1_000, ("new", "delivered"));
+    assert_eq!(setup.total().await.gap, 2);
+    let off_until_ms = setup.now_ms - 5_000;
+    *setup.streams.log_off_until_ms.lock().unwrap() = Some(off_until_ms);
+    let account = setup.account(HOUR_MS).await.unwrap();
+    assert_eq!((account.total().matched, account.gap()), (1, 0));
+    assert_eq!(account.since_ms, off_until_ms);
+    // Another router has it off now.
+    *setup.streams.log_off_until_ms.lock().unwrap() = Some(i64::MAX);
+    assert_eq!(setup.account(HOUR_MS).await.unwrap().records, 0);
 }
 
 #[tokio::test(start_paused = true)]

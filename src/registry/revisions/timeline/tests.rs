@@ -4,7 +4,7 @@ use super::super::history::REVISIONS_OF_MODULE_MAX;
 use super::super::owner::RevisionOwner;
 use super::*;
 
-/// Time of the first revision: recent, so that no deleted module is forgotten.
+/// Time before the first revision.
 const START_MS: i64 = 1_000_000;
 
 /// Revision number `number` of the module `k`; the first one is its registration.
@@ -40,7 +40,7 @@ fn timeline(stored: Vec<StoredRevision>) -> OwnerTimeline {
 }
 
 fn history(registered: Vec<StoredRevision>, statics: Vec<StoredRevision>) -> RevisionHistory {
-    RevisionHistory::of(timeline(registered), timeline(statics), START_MS)
+    RevisionHistory::of(timeline(registered), timeline(statics))
 }
 
 /// Compares every moment with what happened, `all` in order. Returns from which one on answers are known.
@@ -83,10 +83,10 @@ fn what_the_bound_deleted_is_not_kept_and_the_rest_is_known() {
         assert_eq!(history.revisions.len() as u64, count.min(16));
         let since_ms = (count > 16).then(|| at_ms(first_known));
         assert_eq!(history.kept_since_ms(), since_ms);
-        let before = history.as_of(RevisionMoment::Time(START_MS));
-        match since_ms {
-            None => assert_eq!(before, Ok(None), "it was not registered"),
-            Some(_) => assert_eq!(before, Err(RevisionError::NotKept { since_ms })),
+        // It may have been registered and deleted before.
+        let since_ms = since_ms.or(Some(at_ms(1)));
+        for before in [RevisionMoment::Time(START_MS), RevisionMoment::Document(9)] {
+            assert_eq!(history.as_of(before), Err(RevisionError::NotKept { since_ms }));
         }
         let oldest = history.revisions.last().unwrap();
         assert_eq!(history.before(oldest).is_ok(), count <= 16);
@@ -133,6 +133,13 @@ fn what_cannot_be_read_is_not_answered() {
         assert_eq!(known, later.first().map(|one| one.document / 10));
         let then = history.as_of(RevisionMoment::Document(all[unreadable].document));
         assert!(matches!(then, Err(RevisionError::NotKept { .. })), "{then:?}");
+        for one in &readable {
+            let number = usize::try_from(one.document / 10).unwrap();
+            match history.before(one) {
+                Ok(before) => assert_eq!(before, number.checked_sub(2).map(|at| &all[at])),
+                Err(error) => assert!(number <= unreadable + 2, "{number}: {error}"),
+            }
+        }
     }
 }
 
@@ -177,13 +184,29 @@ fn the_answer_before_a_repaired_revision_is_uncertain() {
 }
 
 #[test]
-fn before_the_time_of_deleted_modules_nothing_is_known() {
-    let now_ms = at_ms(1) + 2 * DELETED_KEPT_MS;
-    let first = timeline(stored(&[revision(1, false)]));
-    let history = RevisionHistory::of(first, OwnerTimeline::default(), now_ms);
-    let before = history.as_of(RevisionMoment::Time(at_ms(0)));
-    assert!(matches!(before, Err(RevisionError::NotKept { since_ms: Some(_) })), "{before:?}");
-    let sentence = before.unwrap_err().to_string();
+fn before_a_registration_nothing_is_known_and_a_deletion_is() {
+    let deleted = revision(1, false).deleted(20, at_ms(2));
+    let again = ModuleRevision { is_registration: true, ..revision(3, false) };
+    let all = [revision(1, false), deleted, again];
+    let kept = history(stored(&all), Vec::new());
+    assert_eq!(kept.as_of(RevisionMoment::Document(25)), Ok(None));
+    // What was deleted is not kept, and the key is used again.
+    let cut = history(stored(&all[2..]), Vec::new());
+    for moment in [RevisionMoment::Document(15), RevisionMoment::Time(at_ms(1))] {
+        let since_ms = Some(at_ms(3));
+        assert_eq!(cut.as_of(moment), Err(RevisionError::NotKept { since_ms }));
+    }
+    assert_eq!(cut.before(&all[2]), Ok(None), "a registration says so");
+    assert_eq!(history(Vec::new(), Vec::new()).as_of(RevisionMoment::Document(1)), Ok(None));
+    // Nor is it known that the module was not registered while a static one was deleted.
+    let statics = [revision(1, true), revision(1, true).deleted(20, at_ms(2))];
+    let then = |registered: &[ModuleRevision]| {
+        let history = history(stored(registered), stored(&statics));
+        history.as_of(RevisionMoment::Document(25)).map(Option::<&ModuleRevision>::cloned)
+    };
+    assert_eq!(then(&[]), Ok(None));
+    assert_eq!(then(&all[2..]), Err(RevisionError::NotKept { since_ms: Some(at_ms(3)) }));
+    let sentence = RevisionError::NotKept { since_ms: Some(START_MS) }.to_string();
     assert!(sentence.starts_with("no revision of before 1970-"), "{sentence}");
     let none = RevisionError::NotKept { since_ms: None }.to_string();
     assert_eq!(none, "the revision is stored in a format that this release does not read");

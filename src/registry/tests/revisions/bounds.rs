@@ -64,6 +64,18 @@ async fn a_start_deletes_what_is_stored_of_modules_deleted_long_ago() {
 }
 
 #[tokio::test]
+async fn a_deletion_that_was_stored_before_the_last_change_is_found_and_deleted_in_time() {
+    let (replica, store, log) = provisioned().await;
+    drop(replica);
+    let deletion = ModuleRevision { document: 2, ..deleted("inst-a", "k", 91 * DAY_MS) };
+    let change = ModuleRevision { document: 1, state: RevisedState::On, ..deletion.clone() };
+    log.add(&deletion);
+    log.add(&change);
+    let _replica = revised(&store, &log).await;
+    until_keys(&log, &[]).await;
+}
+
+#[tokio::test]
 async fn a_stream_that_is_nearly_full_keeps_deleted_modules_for_a_day() {
     let (replica, store, log) = provisioned().await;
     replica.add_as(Some("live"), json!({})).await.unwrap();
