@@ -17,7 +17,7 @@ use crate::matcher::index::Defect;
 use crate::matcher::indexer::BuildSegment;
 use crate::matcher::{
     DeliverySettings, EventConditions, EventSubscription, LeftOut, Match, MatchAgain, MatchLimits,
-    Matcher, Matches, Owner, Scratch, Subscription,
+    Matcher, Matches, Owner, Scratch, Subscriber, Subscription,
 };
 use crate::telemetry::SubscriptionStats;
 
@@ -180,6 +180,14 @@ impl World {
             ids.collect::<BTreeSet<_>>()
         };
         assert_eq!(ids(&again.matches), ids(&matches), "it matches again as it matched");
+        let explained = live.iter().filter_map(|one| {
+            let (events, subscriber) = (&one.event_subscriptions, Subscriber::from(&**one));
+            let now_ms = clock::broker_now_ms();
+            let decision = self.matcher.dry_run(events, subscriber, (routing_key, decoder), now_ms);
+            decision.is_delivered().then(|| (one.id(), decision.is_failed()))
+        });
+        let explained: BTreeSet<_> = explained.collect();
+        assert_eq!(explained, ids(&matches), "what is explained is what is routed");
         (matches, outcome.clone())
     }
 
