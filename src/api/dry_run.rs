@@ -72,7 +72,8 @@ pub(super) fn dry_run(
     Ok(answer)
 }
 
-fn stage_and_reason(
+/// Returns the stage that decided and its reason in one sentence.
+pub(super) fn stage_and_reason(
     decision: &TriggerDecision,
     event_type: &str,
     has_filter: bool,
