@@ -2,6 +2,7 @@
 
 use hyper::Method;
 use serde_json::{Value, json};
+use switchyard::cli::client::ApiClient;
 use tokio::process::Command;
 
 use crate::support::{
@@ -26,10 +27,9 @@ impl World {
         Self { nats, sink, router }
     }
 
-    /// Registers a trigger of the installation `inst` at `site`; returns its id.
-    async fn subscribe(&self, site: &str, data: Value) -> String {
-        let app = self.router.provision("app", "inst", site, &self.sink.url("/hook")).await;
-        format!("inst/{}", register(&app, data).await)
+    /// Provisions the installation `inst` at `site`.
+    async fn provision(&self, site: &str) -> ApiClient {
+        self.router.provision("app", "inst", site, &self.sink.url("/hook")).await
     }
 
     /// Waits until all events are acknowledged.
@@ -64,6 +64,11 @@ impl World {
     }
 }
 
+/// Registers a trigger of the installation `inst`; returns its id.
+async fn subscribe(app: &ApiClient, data: Value) -> String {
+    format!("inst/{}", register(app, data).await)
+}
+
 fn trigger(filter: &str) -> Value {
     json!({ "endpoint": "hook", "events": [UPDATED], "filter": { "expression": filter } })
 }
@@ -89,9 +94,10 @@ fn hints(explanation: &Value) -> String {
 async fn wrong_project_and_null_priority_are_explained_by_the_filter() {
     let world = World::start().await;
     let filter = "event.issue.fields.project.key == 'ABC'";
-    let project = world.subscribe("site-1", trigger(filter)).await;
+    let app = world.provision("site-1").await;
+    let project = subscribe(&app, trigger(filter)).await;
     let filter = "event.issue.fields.priority.name == 'High'";
-    let priority = world.subscribe("site-1", trigger(filter)).await;
+    let priority = subscribe(&app, trigger(filter)).await;
     let broker = world.nats.client().await;
     let mut body = issue_event(3, "XXX");
     body["issue"]["fields"]["priority"] = Value::Null;
@@ -131,7 +137,7 @@ async fn wrong_project_and_null_priority_are_explained_by_the_filter() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wrong_type_and_wrong_site_are_explained() {
     let world = World::start().await;
-    let id = world.subscribe("my-site", trigger("true")).await;
+    let id = subscribe(&world.provision("my-site").await, trigger("true")).await;
     let broker = world.nats.client().await;
     let created = issue_event(3, "XXX").to_string().replace(UPDATED, CREATED);
     publish_raw(&broker, "my-site", CREATED, "event-1", created.into_bytes()).await;
@@ -144,12 +150,13 @@ async fn wrong_type_and_wrong_site_are_explained() {
     let because = format!("it subscribes to {UPDATED}, not to {CREATED}");
     assert_eq!(text(decided, "because"), because);
 
-    let found = world.ask(json!({ "installation": "inst", "entity": "XXX-4", "since": "1h" })).await;
+    let found =
+        world.ask(json!({ "installation": "inst", "entity": "XXX-4", "since": "1h" })).await;
     assert_eq!(found["events"], json!([]));
     let said = hints(&found);
     assert!(said.contains("no event for XXX-4 on site my-site"), "{said}");
     assert!(said.contains("site mysite had one at "), "{said}");
-    assert!(said.contains("the site has 1 other events"), "{said}");
+    assert!(said.contains("the site has 1 other event in this time"), "{said}");
     let (code, printed) =
         world.run(&["--installation", "inst", "--entity", "XXX-4", "--since", "1h"]).await;
     assert_eq!(code, Some(1), "nothing found is a negative answer: {printed}");
@@ -169,7 +176,7 @@ async fn change_of_the_app_itself_is_explained_by_ignore_self() {
     let world = World::start().await;
     let data = json!({ "endpoint": "hook", "events": [UPDATED],
         "filter": { "ignoreSelf": true } });
-    let id = world.subscribe("site-1", data).await;
+    let id = subscribe(&world.provision("site-1").await, data).await;
     let context = jetstream(world.nats.client().await);
     for (event, origin) in [("own", "app"), ("foreign", "another")] {
         let (subject, mut headers) = event_envelope("site-1", UPDATED, event);
@@ -187,13 +194,13 @@ async fn change_of_the_app_itself_is_explained_by_ignore_self() {
     assert_eq!((of(0), of(1)), (("not delivered", "ignoreSelf"), ("delivered", "")));
     let (code, printed) = world.run(&["--subscription", &id, "--event", "own"]).await;
     assert_eq!(code, Some(0), "{printed}");
-    assert!(printed.contains("ignoreSelf    the app made this change itself"), "{printed}");
+    assert!(printed.contains("ignoreSelf  the app made this change itself"), "{printed}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn handler_that_is_down_is_explained_by_its_attempts() {
     let world = World::start().await;
-    let id = world.subscribe("site-1", trigger("true")).await;
+    let id = subscribe(&world.provision("site-1").await, trigger("true")).await;
     let broker = world.nats.client().await;
     world.sink.answer("/hook", 503, None);
     publish(&broker, "site-1", 3, "XXX").await;
@@ -219,7 +226,7 @@ async fn handler_that_is_down_is_explained_by_its_attempts() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn filter_of_the_time_of_the_event_decides_and_the_current_one_is_said() {
     let world = World::start().await;
-    let app = world.router.provision("app", "inst", "site-1", &world.sink.url("/hook")).await;
+    let app = world.provision("site-1").await;
     let module = |filter: &str| json!({ "type": "trigger", "data": trigger(filter) });
     let path = "/admin/v1/installations/inst/modules/k";
     world.router.put(path, module("event.issue.fields.project.key == 'ABC'")).await;
@@ -240,7 +247,7 @@ async fn filter_of_the_time_of_the_event_decides_and_the_current_one_is_said() {
     assert!(printed.contains("inst/k now: would be delivered"), "{printed}");
 
     // Registered after the event.
-    let late = format!("inst/{}", register(&app, trigger("true")).await);
+    let late = subscribe(&app, trigger("true")).await;
     let found = world.ask(json!({ "subscription": late, "event": "event-3" })).await;
     let decided = decision(&found);
     assert_eq!(text(decided, "stage"), "registration", "{decided}");

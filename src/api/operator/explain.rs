@@ -12,6 +12,8 @@ mod find;
 mod hints;
 mod request;
 mod subscriptions;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

@@ -136,13 +136,12 @@ fn rows(decisions: &[Value]) -> Vec<Vec<String>> {
 fn print_revisions(decision: &Value) -> anyhow::Result<()> {
     let id = text(decision, "subscription");
     if let Some(revision) = decision.get("revision") {
-        let since = |name: &str| revision.get(name).map(|one| text(one, "since"));
-        match (since("then"), revision.get("unknown")) {
+        match (revision.get("then"), revision.get("unknown")) {
             (Some(then), _) => {
-                let (now, id_then) = (since("now").unwrap_or("-"), &revision["then"]["id"]);
-                let id_then = id_then.as_str().unwrap_or("-");
+                let now = revision.get("now").map_or("-", |now| text(now, "since"));
+                let (number, since) = (text(then, "id"), text(then, "since"));
                 print_row(&format!(
-                    "  {id} was changed since: revision {id_then} of {then}, now the one of {now}"
+                    "  {id} was changed since: revision {number} of {since}, now the one of {now}"
                 ))?;
             }
             (None, Some(reason)) => {

@@ -72,7 +72,8 @@ fn nothing(asked: &Asked, search: &SearchReport, site: &CloudId) -> String {
     };
     let mut text = format!("{what} on site {site}{since}");
     if search.read > 0 {
-        text.push_str(&format!("; the site has {} other events in this time", search.read));
+        let events = if search.read == 1 { "event" } else { "events" };
+        text.push_str(&format!("; the site has {} other {events} in this time", search.read));
         let entities: Vec<&str> = search.other_entities.iter().map(|one| &**one).collect();
         if !entities.is_empty() {
             text.push_str(&format!(", such as for {}", entities.join(", ")));

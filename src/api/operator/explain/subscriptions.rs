@@ -71,7 +71,7 @@ pub(super) fn of_event(state: &Shared, asked: &Asked, site: &CloudId) -> Vec<Ask
         });
         all.collect::<Vec<_>>()
     };
-    match &asked.scope {
+    let mut found = match &asked.scope {
         Scope::Subscription(id) => {
             let installation = state.registry.installation(id.installation.as_str());
             vec![AskedSubscription { id: id.clone(), installation }]
@@ -85,7 +85,11 @@ pub(super) fn of_event(state: &Shared, asked: &Asked, site: &CloudId) -> Vec<Ask
             };
             ids.iter().filter(is_at).flat_map(of).collect()
         }
-    }
+    };
+    // A static module shadows a registered one with its key.
+    found.sort_by(|one, other| one.id.cmp(&other.id));
+    found.dedup_by(|one, other| one.id == other.id);
+    found
 }
 
 fn is_of_events(module_type: &str) -> bool {
