@@ -80,9 +80,16 @@ impl<'a> Decisions<'a> {
         let room = if self.deadline.is_over() { 0 } else { DECISIONS_MAX - self.made };
         self.left_out += subscriptions.len().saturating_sub(room);
         subscriptions.truncate(room);
+        if subscriptions.is_empty() {
+            return Ok(event_view(event, &[]));
+        }
         let history = self.history(event).await;
         let mut prepared = Vec::new();
         for one in &subscriptions {
+            if self.deadline.is_over() {
+                self.left_out += subscriptions.len() - prepared.len();
+                break;
+            }
             let fate = history.as_ref().and_then(|history| fate(history, &one.id));
             let then = self.prepare(event, one, fate.as_ref()).await?;
             prepared.push((one, then, fate));
