@@ -528,8 +528,8 @@ pub const CODES: &[CodeEntry] = &[
     ),
     entry(
         "SY-4004",
-        "an account is being computed",
-        "A router computes one account of deliveries at a time, since each reads the delivery log and holds what it knows of deliveries in memory.",
+        "an account or an explanation is being computed",
+        "A router computes one account of deliveries at a time, and one explanation of stored events, since each reads streams and holds what it knows of them in memory.",
         "",
         "Send the request again after `Retry-After`, or to another router.",
     ),

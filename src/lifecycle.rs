@@ -121,6 +121,7 @@ pub async fn start(
             log: routing.log.clone(),
             accountant: Arc::clone(&routing.accountant),
             ledger_turn: Semaphore::new(1),
+            explain_turn: Semaphore::new(1),
         },
         live: live.clone(),
         shares: Arc::clone(&routing.shares),

@@ -4,6 +4,7 @@
 //! with its value, the part that decided the verdict, the paths that were read, and the index keys
 //! of the filter. It is slow and meant for people; its verdict is that of the program.
 
+mod deciding;
 mod model;
 mod recorder;
 mod render;

@@ -6,6 +6,7 @@ use switchyard_expr::Verdict;
 use super::error::ApiError;
 use super::json::insert_some;
 use super::state::ApiState;
+use crate::clock;
 use crate::event::Sample;
 use crate::matcher::{Subscriber, TriggerDecision, UnmetCondition};
 use crate::registry::{
@@ -52,7 +53,12 @@ pub(super) fn dry_run(
         permissions: app.as_ref().map(|app| &*app.permissions),
     };
     let key = sample.event().envelope.routing_key();
-    let decision = state.matcher.dry_run(&subscriptions, subscriber, key, sample.decoder());
+    let decision = state.matcher.dry_run(
+        &subscriptions,
+        subscriber,
+        (key, sample.decoder()),
+        clock::broker_now_ms(),
+    );
     let event_type = key.event_type;
     let mut subscribed = trigger.events.iter();
     let subscribed = subscribed.find(|event| event.event_type.value.as_str() == event_type);
@@ -66,7 +72,8 @@ pub(super) fn dry_run(
     Ok(answer)
 }
 
-fn stage_and_reason(
+/// Returns the stage that decided and its reason in one sentence.
+pub(super) fn stage_and_reason(
     decision: &TriggerDecision,
     event_type: &str,
     has_filter: bool,

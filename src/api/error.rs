@@ -110,6 +110,8 @@ pub enum ApiError {
     Register(RegisterError),
     /// A job is not created or changed.
     Job(JobsError),
+    /// This router explains events for another request.
+    Explaining,
     /// There is no account.
     Account(AccountError),
 }

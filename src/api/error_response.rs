@@ -153,6 +153,11 @@ impl From<ApiError> for ErrorResponse {
             ApiError::DeliveryLogOff => Self::coded(StatusCode::CONFLICT, "SY-4001", LOG_OFF),
             ApiError::Register(error) => from_register_error(error),
             ApiError::Job(error) => from_jobs_error(&error),
+            ApiError::Explaining => {
+                let message = "this router explains events for another request";
+                Self::coded(StatusCode::TOO_MANY_REQUESTS, "SY-4004", message)
+                    .with_retry_after(ACCOUNT_RETRY)
+            }
             ApiError::Account(error) => from_account_error(&error),
         }
     }

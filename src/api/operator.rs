@@ -16,6 +16,7 @@ mod encryption;
 mod erasures;
 mod event_ref;
 mod events;
+mod explain;
 mod filters;
 mod installations;
 mod jobs;
@@ -49,6 +50,7 @@ pub(super) const ENDPOINTS: &[fn() -> Router<Shared>] = &[
     encryption::routes,
     erasures::routes,
     events::routes,
+    explain::routes,
     filters::routes,
     installations::routes,
     ledger::routes,

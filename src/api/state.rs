@@ -66,6 +66,8 @@ pub struct Recovery {
     pub accountant: Arc<Accountant>,
     /// Lets one request at a time check the log against the event stream.
     pub ledger_turn: Semaphore,
+    /// Lets one request at a time explain stored events.
+    pub explain_turn: Semaphore,
 }
 
 /// [`ApiState`] as handlers receive it.

@@ -154,6 +154,7 @@ pub(super) fn no_recovery() -> Recovery {
     let letters = MemoryLetters::of([]);
     Recovery {
         ledger_turn: Semaphore::new(1),
+        explain_turn: Semaphore::new(1),
         accountant: Arc::new(Accountant::new(None, Arc::clone(&letters) as _)),
         letters,
         jobs: Arc::new(Jobs::new(MemoryJobs::new())),

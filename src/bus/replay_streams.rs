@@ -60,14 +60,13 @@ impl ReplayStreamReader {
         })
     }
 
-    async fn events_of(
+    async fn events_matching(
         &self,
-        site: &CloudId,
+        filter: &str,
         from: StartAt,
         max: usize,
     ) -> Result<EventBatch, ReadError> {
-        let filter = self.subjects.stored_events_of(site);
-        let batch = self.events.batch(start(from), &filter, max).await.map_err(ReadError)?;
+        let batch = self.events.batch(start(from), filter, max).await.map_err(ReadError)?;
         let events = batch.messages.into_iter().map(event).collect();
         Ok(EventBatch { events, has_more: batch.has_more })
     }
@@ -180,7 +179,19 @@ impl ReplayStreams for ReplayStreamReader {
         from: StartAt,
         max: usize,
     ) -> BoxFuture<'a, Result<EventBatch, ReadError>> {
-        Box::pin(self.events_of(site, from, max))
+        Box::pin(async move {
+            self.events_matching(&self.subjects.stored_events_of(site), from, max).await
+        })
+    }
+
+    fn read_events_of_all(
+        &self,
+        from: StartAt,
+        max: usize,
+    ) -> BoxFuture<'_, Result<EventBatch, ReadError>> {
+        Box::pin(
+            async move { self.events_matching(&self.subjects.stored_events(), from, max).await },
+        )
     }
 
     fn log_bounds(&self) -> BoxFuture<'_, Result<Option<LogBounds>, ReadError>> {

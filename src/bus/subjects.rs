@@ -306,6 +306,12 @@ impl Subjects {
         format!("{}.gone", self.prefix)
     }
 
+    /// Subjects of the stored events of all sites.
+    #[must_use]
+    pub fn stored_events(&self) -> String {
+        format!("{}.ev.>", self.prefix)
+    }
+
     /// Subjects of a site's stored events, to subscribe to.
     #[must_use]
     pub fn stored_events_of(&self, cloud_id: &CloudId) -> String {

@@ -109,7 +109,7 @@ async fn fetch(args: &AccountArgs, client: &ApiClient) -> anyhow::Result<Value> 
         ("limit", Some(args.limit.to_string())),
     ];
     let path = format!("/admin/v1/account{}", query(&parameters));
-    progress_lines::fetch(client, &path, "account", progress_line).await
+    progress_lines::fetch(client, (&path, None), "account", progress_line).await
 }
 
 fn progress_line(progress: &Value) -> String {

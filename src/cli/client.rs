@@ -135,18 +135,28 @@ impl ApiClient {
 }
 
 impl ApiClient {
-    /// Sends a request whose response has one JSON value a line, and calls `each` with each of them.
+    /// Sends a request whose response has one JSON value a line, and calls `each` with each of them: a
+    /// POST if there is a body.
     ///
     /// # Errors
     /// No next line in time, a status other than 2xx, or a line that is not JSON.
-    pub async fn lines(&self, path: &str, mut each: impl FnMut(Value)) -> anyhow::Result<()> {
+    pub async fn lines(
+        &self,
+        path: &str,
+        body: Option<&Value>,
+        mut each: impl FnMut(Value),
+    ) -> anyhow::Result<()> {
+        let method = if body.is_some() { Method::POST } else { Method::GET };
+        let body = body.map(ToString::to_string).unwrap_or_default();
         let unreachable = |reason: String| Unreachable { base: self.base.clone(), reason };
         let silent = |_| unreachable(format!("no answer within {TIMEOUT:?}"));
         let request = Request::builder()
+            .method(&method)
             .uri(format!("{}{path}", self.base))
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token.reveal()))
             .header(header::ACCEPT, "application/x-ndjson")
-            .body(Full::default())?;
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::from(body))?;
         let answer = tokio::time::timeout(TIMEOUT, self.pool.request(request)).await;
         let answer = answer.map_err(silent)?.map_err(|error| unreachable(innermost(&error)))?;
         let status = answer.status();
@@ -165,7 +175,7 @@ impl ApiClient {
         if status.is_success() {
             return Ok(());
         }
-        let text = format!("GET {path}: {}", refusal(status, &text.into()));
+        let text = format!("{method} {path}: {}", refusal(status, &text.into()));
         bail!(ErrorStatus { status: status.as_u16(), text })
     }
 }

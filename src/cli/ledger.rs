@@ -36,7 +36,7 @@ pub(super) async fn check(
         ("installation", scope.installation),
     ];
     let path = format!("/admin/v1/account/ledger{}", query(&parameters));
-    let ledger = progress_lines::fetch(client, &path, "ledger", progress_line).await?;
+    let ledger = progress_lines::fetch(client, (&path, None), "ledger", progress_line).await?;
     match output {
         Output::Text => print_ledger(&ledger)?,
         Output::Json | Output::Jsonl => print_line(&ledger.to_string())?,

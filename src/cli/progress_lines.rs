@@ -6,21 +6,21 @@ use serde_json::Value;
 
 use super::client::{ApiClient, ErrorStatus};
 
-/// Requests `path` and returns the member `name` of the last line. On a terminal, shows on standard error
+/// Requests `path`, with a body if there is one, and returns the member `name` of the last line. On a terminal, shows on standard error
 /// what `describe` makes of each line of progress.
 ///
 /// # Errors
 /// The router does not answer, rejects the request, or ends its answer early.
 pub(super) async fn fetch(
     client: &ApiClient,
-    path: &str,
+    (path, body): (&str, Option<&Value>),
     name: &str,
     describe: impl Fn(&Value) -> String,
 ) -> anyhow::Result<Value> {
     let (mut result, mut refused) = (Value::Null, None);
     let is_shown = std::io::stderr().is_terminal();
     client
-        .lines(path, |mut line| {
+        .lines(path, body, |mut line| {
             if let Some(progress) = line.get("progress").filter(|_| is_shown) {
                 show(&describe(progress));
             }

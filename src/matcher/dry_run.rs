@@ -6,9 +6,8 @@
 use switchyard_expr::explain::{Explanation, explain};
 use switchyard_expr::{Env, EvalScratch, Verdict};
 
-use super::conditions::Conditions;
-use super::{EventSubscription, Matcher, Subscriber, UnmetCondition, evaluate};
-use crate::clock;
+use super::decision::{Decision, EventContext};
+use super::{EventSubscription, Matcher, Subscriber, UnmetCondition};
 use crate::domain::OnError;
 use crate::event::{Decoder, RoutingKey};
 
@@ -49,35 +48,41 @@ impl TriggerDecision {
     }
 }
 
+impl TriggerDecision {
+    /// Whether the expression ended in an error.
+    #[must_use]
+    pub fn is_failed(&self) -> bool {
+        matches!(self, Self::Evaluated { verdict: Verdict::Failed(_), .. })
+    }
+}
+
 impl Matcher {
     /// Returns the decision on a trigger with these `event_subscriptions` for the event with this
-    /// routing key, which `decoder` holds. The trigger need not be registered.
+    /// routing key, which the decoder holds. The trigger need not be registered. Filters see the
+    /// time `now_ms`, milliseconds since the epoch.
     #[must_use]
     pub fn dry_run(
         &self,
         event_subscriptions: &[EventSubscription],
         subscriber: Subscriber<'_>,
-        routing_key: RoutingKey<'_>,
-        decoder: &Decoder,
+        (routing_key, decoder): (RoutingKey<'_>, &Decoder),
+        now_ms: i64,
     ) -> TriggerDecision {
-        let mut subscribed = event_subscriptions.iter();
-        let event = subscribed.find(|e| e.conditions.event_type.as_str() == routing_key.event_type);
-        let Some(EventSubscription { conditions, program }) = event else {
-            return TriggerDecision::NotSubscribed;
-        };
-        let is_own =
-            |subscriber: Subscriber<'_>| subscriber.is_self_generated(routing_key, decoder);
-        if let Some(unmet) = Conditions::from(&**conditions).unmet(|| subscriber, is_own) {
-            return TriggerDecision::Ignored(unmet);
+        let env = Env { now_ms, steps_max: self.steps_max() };
+        let context = EventContext { routing_key, decoder, env };
+        let mut scratch = EvalScratch::new();
+        match context.decide(event_subscriptions, subscriber, &mut scratch, &mut 0) {
+            Decision::NotSubscribed => TriggerDecision::NotSubscribed,
+            Decision::Ignored(unmet) => TriggerDecision::Ignored(unmet),
+            Decision::NoExpression => TriggerDecision::NoExpression,
+            Decision::Evaluated { program, verdict, on_error } => {
+                let values = subscriber.values(routing_key, decoder);
+                let explained = explain(&program.source(), &decoder.view_of(values), &context.env);
+                debug_assert!(explained.is_ok(), "the source of a compiled program compiles");
+                let explanation = explained.ok().map(Box::new);
+                TriggerDecision::Evaluated { verdict, on_error, explanation }
+            }
         }
-        let Some(program) = program else { return TriggerDecision::NoExpression };
-        let env = Env { now_ms: clock::broker_now_ms(), steps_max: self.steps_max() };
-        let values = subscriber.values(routing_key, decoder);
-        let verdict = evaluate::verdict(program, decoder, || values, &env, &mut EvalScratch::new());
-        let explained = explain(&program.source(), &decoder.view_of(values), &env);
-        debug_assert!(explained.is_ok(), "the source of a compiled program compiles");
-        let explanation = explained.ok().map(Box::new);
-        TriggerDecision::Evaluated { verdict, on_error: conditions.on_error, explanation }
     }
 }
 
@@ -130,7 +135,8 @@ mod tests {
             is_licensed: false,
             permissions: Some(&permissions),
         };
-        Matcher::default().dry_run(trigger, subscriber, event.envelope.routing_key(), &decoder)
+        let event = (event.envelope.routing_key(), &decoder);
+        Matcher::default().dry_run(trigger, subscriber, event, 0)
     }
 
     #[test]

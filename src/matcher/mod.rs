@@ -7,6 +7,7 @@
 //! how a match is delivered.
 
 mod conditions;
+mod decision;
 mod dry_run;
 mod evaluate;
 pub mod evaluation_share;

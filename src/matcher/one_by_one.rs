@@ -10,10 +10,13 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use switchyard_expr::{Env, EvalScratch, Program, Verdict};
 
-use super::conditions::Conditions;
-use super::{EvaluationCounts, FilterFailure, Match, Matcher, Subscriber, Subscription, evaluate};
+use super::decision::{Decision, EventContext};
+use super::{
+    EvaluationCounts, EventSubscription, FilterFailure, Match, Matcher, Subscriber, Subscription,
+    evaluate,
+};
 use crate::clock;
-use crate::domain::{FilterError, OnError};
+use crate::domain::FilterError;
 use crate::event::{Decoder, RoutingKey};
 
 /// What matches of given subscriptions.
@@ -50,77 +53,20 @@ pub struct MatchedAgain {
     pub steps: u64,
 }
 
-/// The decision on one subscription for one event.
-enum Decision {
-    /// It does not subscribe to the event type.
-    NotSubscribed,
-    /// Licence or `ignoreSelf` leaves the event out.
-    Ignored,
-    /// Its filter does not hold.
-    NoMatch,
-    /// Its filter holds.
-    Match,
-    /// Its filter ended in an error.
-    Failed(FilterError, OnError),
+/// Returns what the decision on a subscription depends on.
+fn parts(subscription: &Subscription) -> (&[EventSubscription], Subscriber<'_>) {
+    (&subscription.event_subscriptions, Subscriber::from(subscription))
 }
 
-/// An event that is matched, with the settings of evaluation.
-struct EventContext<'e> {
-    routing_key: RoutingKey<'e>,
-    decoder: &'e Decoder,
-    env: Env,
-}
-
-impl<'e> EventContext<'e> {
-    /// Decides on a subscription; adds the steps that it took to `steps`.
-    fn decide(
-        &self,
-        subscription: &'e Subscription,
-        scratch: &mut EvalScratch,
-        steps: &mut u64,
-    ) -> Decision {
-        let mut events = subscription.event_subscriptions.iter();
-        let event =
-            events.find(|e| e.conditions.event_type.as_str() == self.routing_key.event_type);
-        let Some(event) = event else { return Decision::NotSubscribed };
-        let subscriber = Subscriber::from(subscription);
-        let is_own = |subscriber: Subscriber<'_>| {
-            subscriber.is_self_generated(self.routing_key, self.decoder)
-        };
-        if Conditions::from(&*event.conditions).unmet(|| subscriber, is_own).is_some() {
-            return Decision::Ignored;
-        }
-        let Some(program) = &event.program else { return Decision::Match };
-        match self.verdict(program, subscriber, scratch, steps) {
-            Verdict::Match => Decision::Match,
-            Verdict::NoMatch => Decision::NoMatch,
-            Verdict::Failed(error) => {
-                let error = evaluate::filter_error(program, &error);
-                Decision::Failed(error, event.conditions.on_error)
-            }
-        }
-    }
-
-    fn verdict(
-        &self,
-        program: &Program,
-        subscriber: Subscriber<'e>,
-        scratch: &mut EvalScratch,
-        steps: &mut u64,
-    ) -> Verdict {
-        let values = || subscriber.values(self.routing_key, self.decoder);
-        let verdict = evaluate::verdict(program, self.decoder, values, &self.env, scratch);
-        *steps += u64::from(scratch.steps());
-        verdict
-    }
-
-    fn matched(&self, subscription: &Arc<Subscription>, error: Option<FilterError>) -> Match {
-        let subscriber = Subscriber::from(&**subscription);
-        Match {
-            subscription: Arc::clone(subscription),
-            self_generated: subscriber.is_self_generated(self.routing_key, self.decoder),
-            filter_error: error.map(Box::new),
-        }
+fn matched(
+    context: &EventContext<'_>,
+    subscription: &Arc<Subscription>,
+    error: Option<FilterError>,
+) -> Match {
+    Match {
+        subscription: Arc::clone(subscription),
+        self_generated: context.is_self_generated(Subscriber::from(&**subscription)),
+        filter_error: error.map(Box::new),
     }
 }
 
@@ -140,21 +86,25 @@ impl Matcher {
         let mut late = LateMatches::default();
         for subscription in subscriptions {
             let mut steps = 0;
-            let decision = context.decide(subscription, &mut scratch, &mut steps);
+            let (events, subscriber) = parts(subscription);
+            let decision = context.decide(events, subscriber, &mut scratch, &mut steps);
             subscription.stats.steps.fetch_add(steps, Relaxed);
             late.steps += steps;
             match decision {
                 Decision::NotSubscribed => {}
-                Decision::Ignored => {
+                Decision::Ignored(_) => {
                     subscription.stats.ignored.fetch_add(1, Relaxed);
                 }
-                Decision::NoMatch => late.evaluated.not_matched += 1,
-                Decision::Match => {
+                Decision::Evaluated { verdict: Verdict::NoMatch, .. } => {
+                    late.evaluated.not_matched += 1;
+                }
+                Decision::NoExpression | Decision::Evaluated { verdict: Verdict::Match, .. } => {
                     late.evaluated.matched += 1;
                     subscription.stats.count_match(clock::now_ms());
-                    late.matches.push(context.matched(subscription, None));
+                    late.matches.push(matched(&context, subscription, None));
                 }
-                Decision::Failed(error, on_error) => {
+                Decision::Evaluated { program, verdict: Verdict::Failed(error), on_error } => {
+                    let error = evaluate::filter_error(program, &error);
                     late.evaluated.failed += 1;
                     subscription.stats.count_error(&error.message);
                     late.failures.push(FilterFailure {
@@ -163,7 +113,7 @@ impl Matcher {
                         on_error,
                     });
                     if on_error.delivers() {
-                        late.matches.push(context.matched(subscription, Some(error)));
+                        late.matches.push(matched(&context, subscription, Some(error)));
                     }
                 }
             }
@@ -183,28 +133,34 @@ impl Matcher {
         let env = Env { now_ms: again.now_ms, steps_max: self.steps_max() };
         let context = EventContext { routing_key, decoder, env };
         let mut scratch = EvalScratch::new();
-        let mut matched = MatchedAgain::default();
+        let mut found = MatchedAgain::default();
         let of_site =
             |one: &&Arc<Subscription>| one.owner.cloud_id.as_str() == routing_key.cloud_id;
         for subscription in subscriptions.iter().filter(of_site) {
-            let error = match context.decide(subscription, &mut scratch, &mut matched.steps) {
-                Decision::Match => None,
-                Decision::Failed(error, on_error) if on_error.delivers() => Some(error),
+            let (events, subscriber) = parts(subscription);
+            let error = match context.decide(events, subscriber, &mut scratch, &mut found.steps) {
+                Decision::NoExpression | Decision::Evaluated { verdict: Verdict::Match, .. } => {
+                    None
+                }
+                Decision::Evaluated { program, verdict: Verdict::Failed(error), on_error }
+                    if on_error.delivers() =>
+                {
+                    Some(evaluate::filter_error(program, &error))
+                }
                 _ => continue,
             };
             if let Some(program) = again.condition {
-                let subscriber = Subscriber::from(&**subscription);
-                match context.verdict(program, subscriber, &mut scratch, &mut matched.steps) {
+                match context.verdict(program, subscriber, &mut scratch, &mut found.steps) {
                     Verdict::Match => {}
                     Verdict::NoMatch => continue,
                     Verdict::Failed(_) => {
-                        matched.condition_errors += 1;
+                        found.condition_errors += 1;
                         continue;
                     }
                 }
             }
-            matched.matches.push(context.matched(subscription, error));
+            found.matches.push(matched(&context, subscription, error));
         }
-        matched
+        found
     }
 }

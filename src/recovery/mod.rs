@@ -7,6 +7,7 @@
 //! - `account/`: what became of every delivery, as numbers that must close.
 //! - `redrive/`: dead letters, and the jobs that deliver them again.
 //! - `replay/`: stored events that are matched and delivered again.
+//! - `explain/`: why stored events reached subscriptions, or not.
 //! - `erase/`: removes what is stored of an account or a site.
 //! - `retention`: deletes dead letters whose bodies may not be kept any longer.
 //!
@@ -18,6 +19,7 @@
 
 pub mod account;
 pub mod erase;
+pub mod explain;
 pub mod jobs;
 mod metrics;
 pub mod redrive;

@@ -27,6 +27,7 @@ mod delivery_queries;
 mod discovery;
 mod encryption;
 mod erasure;
+mod explain;
 mod fuzzed;
 mod handlers;
 mod health;

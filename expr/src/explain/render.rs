@@ -122,7 +122,7 @@ impl Explanation {
     }
 
     /// A part of the source on one line, truncated if it is long.
-    fn source_of(&self, span: Span) -> String {
+    pub(super) fn source_of(&self, span: Span) -> String {
         let words: Vec<&str> = span.text(&self.source).split_whitespace().collect();
         let line = words.join(" ");
         let mut cut: String = line.chars().take(SOURCE_CHARS_MAX).collect();
@@ -157,7 +157,7 @@ impl Explanation {
     }
 
     /// A span with its text.
-    fn span_with_text(&self, span: Span) -> Value {
+    pub(super) fn span_with_text(&self, span: Span) -> Value {
         let mut shown = span_as_json(span, &self.source);
         if let Some(object) = shown.as_object_mut() {
             object.insert("source".into(), span.text(&self.source).into());
@@ -226,7 +226,7 @@ impl Explanation {
 }
 
 /// A plain value as it is, a large one as `{"type", "count"}`.
-fn shown_as_json(value: &ValueSummary) -> Value {
+pub(super) fn shown_as_json(value: &ValueSummary) -> Value {
     match value {
         ValueSummary::Plain(value) => value.clone(),
         ValueSummary::Large(name, count) => json!({ "type": name, "count": count }),

@@ -13,6 +13,7 @@ use crate::api::dry_run::sample;
 use crate::api::error::ApiError;
 use crate::api::extract::JsonObject;
 use crate::api::state::{Shared, route};
+use crate::clock;
 use crate::domain::{AppId, OnError};
 use crate::matcher::{EventConditions, EventSubscription, Subscriber, TriggerDecision};
 use crate::registry::{Problem, code};
@@ -86,7 +87,9 @@ async fn test(State(state): State<Shared>, body: JsonObject) -> Result<Json<Valu
     let app = AppId::from("");
     let subscriber =
         Subscriber { app: &app, app_account_id: None, is_licensed: true, permissions: None };
-    let decision = state.matcher.dry_run(&[subscription], subscriber, key, sample.decoder());
+    let now_ms = clock::broker_now_ms();
+    let event = (key, sample.decoder());
+    let decision = state.matcher.dry_run(&[subscription], subscriber, event, now_ms);
     match decision {
         TriggerDecision::Evaluated { explanation: Some(explanation), .. } => {
             Ok(Json(explanation.as_json()))

@@ -17,10 +17,12 @@ use crate::matcher::index::Defect;
 use crate::matcher::indexer::BuildSegment;
 use crate::matcher::{
     DeliverySettings, EventConditions, EventSubscription, LeftOut, Match, MatchAgain, MatchLimits,
-    Matcher, Matches, Owner, Scratch, Subscription,
+    Matcher, Matches, Owner, Scratch, Subscriber, Subscription,
 };
 use crate::telemetry::SubscriptionStats;
 
+/// Subscriptions whose decision is explained for each event.
+const EXPLAINED_MAX: usize = 20;
 const SITE: &str = "site";
 const FIRST_TYPE: &str = "avi:jira:updated:issue";
 const SECOND_TYPE: &str = "avi:jira:created:issue";
@@ -180,6 +182,19 @@ impl World {
             ids.collect::<BTreeSet<_>>()
         };
         assert_eq!(ids(&again.matches), ids(&matches), "it matches again as it matched");
+        // An explanation takes many times as long as a decision.
+        let some = live.len().div_ceil(EXPLAINED_MAX).max(1);
+        let (now_ms, mut expected) = (clock::broker_now_ms(), ids(&matches));
+        let mut explained = BTreeSet::new();
+        expected.retain(|(id, _)| live.iter().step_by(some).any(|one| one.id() == *id));
+        for one in live.iter().step_by(some) {
+            let (events, subscriber) = (&one.event_subscriptions, Subscriber::from(&**one));
+            let decision = self.matcher.dry_run(events, subscriber, (routing_key, decoder), now_ms);
+            if decision.is_delivered() {
+                explained.insert((one.id(), decision.is_failed()));
+            }
+        }
+        assert_eq!(explained, expected, "what is explained is what is routed");
         (matches, outcome.clone())
     }
 

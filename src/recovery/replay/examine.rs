@@ -69,6 +69,18 @@ impl EventReader {
         Self { matcher, event_bytes_max, trust_body_self }
     }
 
+    /// Returns a decoder of events.
+    #[must_use]
+    pub fn decoder(&self) -> Decoder {
+        Decoder::new(self.event_bytes_max, self.trust_body_self)
+    }
+
+    /// Returns the matcher.
+    #[must_use]
+    pub fn matcher(&self) -> &Matcher {
+        &self.matcher
+    }
+
     /// Examines messages from the first one on, and removes those that were examined: at least one, and
     /// all unless they make many deliveries or cost many steps.
     pub(super) async fn examine(
@@ -95,7 +107,7 @@ impl EventReader {
     ) -> (Vec<Examined>, VecDeque<EventMessage>) {
         let events = query.subscriptions.iter().flat_map(|one| &one.event_subscriptions);
         let types: HashSet<&str> = events.map(|e| e.conditions.event_type.as_str()).collect();
-        let mut decoder = Decoder::new(self.event_bytes_max, self.trust_body_self);
+        let mut decoder = self.decoder();
         let (mut examined, mut deliveries, mut steps) = (Vec::new(), 0, 0);
         while let Some(message) = messages.pop_front() {
             let (sequence, stored_ms) = (message.sequence, message.stored_ms);
@@ -110,7 +122,7 @@ impl EventReader {
                 }
                 Err(_) => {
                     tracing::error!(sequence, "reading an event again panicked; not replayed");
-                    decoder = Decoder::new(self.event_bytes_max, self.trust_body_self);
+                    decoder = self.decoder();
                     (Found::Unreadable, 0, 0)
                 }
             };

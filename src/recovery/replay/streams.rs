@@ -71,12 +71,12 @@ impl EventMessage {
     }
 }
 
-/// Events of one site, in the order of the stream.
+/// Events in the order of the stream.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct EventBatch {
     /// The events.
     pub events: Vec<EventMessage>,
-    /// Whether events of the site follow the last one.
+    /// Whether events that were asked for follow the last one.
     pub has_more: bool,
 }
 
@@ -131,6 +131,16 @@ pub trait ReplayStreams: Send + Sync {
         from: StartAt,
         max: usize,
     ) -> BoxFuture<'a, Result<EventBatch, ReadError>>;
+
+    /// Returns at most `max` events of all sites.
+    ///
+    /// # Errors
+    /// The broker does not answer.
+    fn read_events_of_all(
+        &self,
+        from: StartAt,
+        max: usize,
+    ) -> BoxFuture<'_, Result<EventBatch, ReadError>>;
 
     /// Returns what the delivery log has; none if it is off.
     ///

@@ -84,6 +84,24 @@ impl MemoryStreams {
     pub(crate) fn add(&self, event: EventMessage) {
         self.events.lock().unwrap().insert(event.sequence, event);
     }
+
+    fn batch(
+        &self,
+        from: StartAt,
+        max: usize,
+        is_wanted: impl Fn(&EventMessage) -> bool,
+    ) -> EventBatch {
+        let events = self.events.lock().unwrap();
+        let is_after = |event: &&EventMessage| match from {
+            StartAt::Sequence(sequence) => event.sequence >= sequence,
+            StartAt::Time(ms) => event.stored_ms >= ms,
+        };
+        let wanted = events.values().filter(is_after).filter(|event| is_wanted(event));
+        let mut found: Vec<_> = wanted.cloned().collect();
+        let has_more = found.len() > max;
+        found.truncate(max);
+        EventBatch { events: found, has_more }
+    }
 }
 
 impl ReplayStreams for MemoryStreams {
@@ -105,16 +123,17 @@ impl ReplayStreams for MemoryStreams {
         from: StartAt,
         max: usize,
     ) -> BoxFuture<'a, Result<EventBatch, ReadError>> {
-        let events = self.events.lock().unwrap();
-        let is_after = |event: &&EventMessage| match from {
-            StartAt::Sequence(sequence) => event.sequence >= sequence,
-            StartAt::Time(ms) => event.stored_ms >= ms,
-        };
-        let of_site = |event: &&EventMessage| event.site.as_deref() == Some(&*site.token());
-        let mut found: Vec<_> = events.values().filter(is_after).filter(of_site).cloned().collect();
-        let has_more = found.len() > max;
-        found.truncate(max);
-        Box::pin(async move { Ok(EventBatch { events: found, has_more }) })
+        let batch = self.batch(from, max, |event| event.site.as_deref() == Some(&*site.token()));
+        Box::pin(async move { Ok(batch) })
+    }
+
+    fn read_events_of_all(
+        &self,
+        from: StartAt,
+        max: usize,
+    ) -> BoxFuture<'_, Result<EventBatch, ReadError>> {
+        let batch = self.batch(from, max, |_| true);
+        Box::pin(async move { Ok(batch) })
     }
 
     fn log_bounds(&self) -> BoxFuture<'_, Result<Option<LogBounds>, ReadError>> {

@@ -1,0 +1,78 @@
+//! Finds the events that a request asks about.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::request::{Asked, EventsAsked};
+use crate::api::error::ApiError;
+use crate::api::state::Shared;
+use crate::domain::{CloudId, EventId};
+use crate::event::StoredEvent;
+use crate::recovery::explain::{Deadline, EventSearch, SearchReport, find_events};
+use crate::recovery::replay::EventBounds;
+
+/// How long events are searched.
+const SEARCH_MAX: Duration = Duration::from_secs(20);
+
+/// What was found.
+pub(super) struct Found {
+    /// The events, oldest first.
+    pub(super) events: Vec<Arc<StoredEvent>>,
+    /// What the search read; none without one.
+    pub(super) search: Option<SearchReport>,
+    /// What the event stream had.
+    pub(super) bounds: EventBounds,
+}
+
+/// Finds the events.
+pub(super) async fn find(
+    state: &Shared,
+    asked: &Asked,
+    progress: &(dyn Fn(&SearchReport) + Send + Sync),
+) -> Result<Found, ApiError> {
+    let parts = &state.recovery.replay;
+    let direct = match (&asked.events, &asked.site) {
+        (EventsAsked::Sequence(sequence), _) => Some(by_sequence(state, *sequence).await?),
+        (EventsAsked::Id(id), Some(site)) => by_id(state, site, id).await?.map(Some),
+        _ => None,
+    };
+    if let Some(event) = direct {
+        let bounds = parts.streams.event_bounds().await?;
+        return Ok(Found { events: event.into_iter().collect(), search: None, bounds });
+    }
+    let (entity, event) = match &asked.events {
+        EventsAsked::Id(id) => (None, Some(id.clone())),
+        EventsAsked::Entity(entity) => (entity.clone(), None),
+        EventsAsked::Sequence(_) => (None, None),
+    };
+    let (site, keep, from_ms) = (asked.site.clone(), asked.limit, asked.since_ms);
+    let search = EventSearch { site, entity, event, from_ms, keep };
+    let source = (&*parts.streams, &parts.reader);
+    let report = find_events(source, search, Deadline::after(SEARCH_MAX), progress).await?;
+    let mut events = Vec::new();
+    for one in &report.found {
+        // It may have been deleted since.
+        events.extend(by_sequence(state, one.sequence).await?);
+    }
+    Ok(Found { events, bounds: report.bounds, search: Some(report) })
+}
+
+async fn by_sequence(state: &Shared, sequence: u64) -> Result<Option<Arc<StoredEvent>>, ApiError> {
+    let found = state.events.by_sequence(sequence).await.map_err(ApiError::Unavailable)?;
+    Ok(found.map(Arc::new))
+}
+
+/// Returns the event with an id if that is remembered.
+async fn by_id(
+    state: &Shared,
+    site: &CloudId,
+    id: &EventId,
+) -> Result<Option<Arc<StoredEvent>>, ApiError> {
+    let Some(sequence) = state.events.sequence_of(site, id) else { return Ok(None) };
+    let found = by_sequence(state, sequence).await?;
+    // A stream that was created again has another event with this sequence.
+    Ok(found.filter(|found| {
+        let envelope = &found.event.envelope;
+        envelope.cloud_id == *site && envelope.event_id == *id
+    }))
+}

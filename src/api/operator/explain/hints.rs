@@ -1,0 +1,129 @@
+//! What may help if nothing was found, and what an answer lacks.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::find::Found;
+use super::request::{Asked, EventsAsked};
+use crate::api::error::ApiError;
+use crate::api::json::rfc3339;
+use crate::api::state::Shared;
+use crate::domain::CloudId;
+use crate::recovery::explain::{Deadline, EventSearch, SearchReport, find_events};
+
+/// How long other sites are searched.
+const SEARCH_MAX: Duration = Duration::from_secs(5);
+/// Events of other sites that are looked at.
+const EVENTS_MAX: usize = 1_000;
+/// Other sites that are named.
+const SITES_MAX: usize = 3;
+
+/// Returns hints about the events that were found, or not.
+pub(super) async fn of_events(
+    state: &Shared,
+    asked: &Asked,
+    found: &Found,
+) -> Result<Vec<String>, ApiError> {
+    let mut hints = Vec::new();
+    let bounds = &found.bounds;
+    let begins = bounds.first_ms.and_then(rfc3339);
+    if let EventsAsked::Sequence(sequence) = asked.events
+        && found.events.is_empty()
+    {
+        hints.push(format!(
+            "no event with sequence {sequence} is stored: the retained stream has {} to {}",
+            bounds.first, bounds.last
+        ));
+    }
+    let (Some(search), Some(site)) = (&found.search, &asked.site) else { return Ok(hints) };
+    if search.matched == 0 {
+        hints.push(nothing(asked, search, site));
+        if !has_installation(state, site) {
+            hints.push(format!("no installation is at site {site}"));
+        }
+        hints.extend(elsewhere(state, asked, site).await?);
+    }
+    let kept = found.events.len() as u64;
+    if kept > 0 && search.matched > kept {
+        hints.push(format!("{} events fit; the newest {kept} are explained", search.matched));
+    }
+    if search.unreadable > 0 {
+        hints.push(format!("{} events cannot be read", search.unreadable));
+    }
+    if let Some(until) = search.cut_at_ms.and_then(rfc3339) {
+        hints.push(format!("searched until {until} only: give a later `since`"));
+    }
+    let is_before = bounds.first > 1 && bounds.first_ms.is_some_and(|ms| asked.since_ms < ms);
+    if let Some(begins) = begins.filter(|_| is_before) {
+        hints.push(format!("the retained stream begins at {begins}"));
+    }
+    Ok(hints)
+}
+
+fn nothing(asked: &Asked, search: &SearchReport, site: &CloudId) -> String {
+    let since = match asked.since_ms {
+        0 => String::new(),
+        ms => rfc3339(ms).map(|since| format!(" since {since}")).unwrap_or_default(),
+    };
+    let what = match &asked.events {
+        EventsAsked::Entity(Some(entity)) => format!("no event for {entity}"),
+        EventsAsked::Id(id) => format!("no event with the id {id}"),
+        _ => "no event".to_owned(),
+    };
+    let mut text = format!("{what} on site {site}{since}");
+    if search.read > 0 {
+        let events = if search.read == 1 { "event" } else { "events" };
+        text.push_str(&format!("; the site has {} other {events} in this time", search.read));
+        let entities: Vec<&str> = search.other_entities.iter().map(|one| &**one).collect();
+        if !entities.is_empty() {
+            text.push_str(&format!(", such as for {}", entities.join(", ")));
+        }
+    }
+    text
+}
+
+fn has_installation(state: &Shared, site: &CloudId) -> bool {
+    let ids = state.registry.installation_ids(None, usize::MAX);
+    let mut known = ids.iter().filter_map(|id| state.registry.installation(id.as_str()));
+    known.any(|one| one.record.cloud_id == *site)
+}
+
+/// Says which other sites have such events, those without an installation included.
+async fn elsewhere(state: &Shared, asked: &Asked, site: &CloudId) -> Result<Vec<String>, ApiError> {
+    let (entity, event) = match &asked.events {
+        EventsAsked::Id(id) => (None, Some(id.clone())),
+        EventsAsked::Entity(entity) => (entity.clone(), None),
+        EventsAsked::Sequence(_) => return Ok(Vec::new()),
+    };
+    let search =
+        EventSearch { site: None, entity, event, from_ms: asked.since_ms, keep: EVENTS_MAX };
+    let source = (&*state.recovery.replay.streams, &state.recovery.replay.reader);
+    let report = find_events(source, search, Deadline::after(SEARCH_MAX), &|_| {}).await?;
+    // By site: how many, and the last one.
+    let mut sites: BTreeMap<&CloudId, (u64, i64)> = BTreeMap::new();
+    for one in report.found.iter().filter(|one| one.site != *site) {
+        let (count, last_ms) = sites.entry(&one.site).or_default();
+        *count += 1;
+        *last_ms = one.stored_ms.max(*last_ms);
+    }
+    let mut sites: Vec<_> = sites.into_iter().collect();
+    sites.sort_by_key(|(_, (_, last_ms))| std::cmp::Reverse(*last_ms));
+    let others = sites.len().saturating_sub(SITES_MAX);
+    let mut hints: Vec<String> = sites
+        .into_iter()
+        .take(SITES_MAX)
+        .map(|(other, (count, last_ms))| {
+            let last = rfc3339(last_ms).unwrap_or_default();
+            let unknown =
+                if has_installation(state, other) { "" } else { "; no installation is there" };
+            match count {
+                1 => format!("site {other} had one at {last}{unknown}"),
+                _ => format!("site {other} had {count}, the last at {last}{unknown}"),
+            }
+        })
+        .collect();
+    if others > 0 {
+        hints.push(format!("{others} more sites had such events"));
+    }
+    Ok(hints)
+}

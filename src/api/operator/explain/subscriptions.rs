@@ -1,0 +1,232 @@
+//! The subscriptions that are asked about, and what they were at the time of an event.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::request::{Asked, Scope};
+use crate::api::error::ApiError;
+use crate::api::json::{insert_some, rfc3339};
+use crate::api::state::Shared;
+use crate::domain::{CloudId, InstallationId, SubscriptionId};
+use crate::matcher::EventSubscription;
+use crate::recovery::explain::{DecisionQuery, OwnedSubscriber};
+use crate::registry::{
+    AppliedInstallation, AppliedModule, DYNAMIC_WEBHOOK, ModuleRevision, RevisedState,
+    RevisionError, RevisionHistory, RevisionMoment, TRIGGER, Trigger, WEBHOOKS,
+    event_subscriptions,
+};
+
+/// A subscription that is asked about.
+#[derive(Clone)]
+pub(super) struct AskedSubscription {
+    pub(super) id: SubscriptionId,
+    /// Its installation; none if that is not registered any more.
+    pub(super) installation: Option<Arc<AppliedInstallation>>,
+}
+
+impl AskedSubscription {
+    /// Returns the module as it is now; none if it is not registered any more.
+    pub(super) fn module(&self) -> Option<&AppliedModule> {
+        self.installation.as_ref()?.module(self.id.key.as_str())
+    }
+
+    /// Returns what is evaluated for these event subscriptions of it.
+    fn query(&self, state: &Shared, events: Vec<EventSubscription>) -> Option<DecisionQuery> {
+        let record = &self.installation.as_ref()?.record;
+        let app = state.registry.app(record.app.as_str());
+        let subscriber = OwnedSubscriber {
+            app: record.app.clone(),
+            app_account_id: record.app_account_id.clone(),
+            is_licensed: record.licensed,
+            permissions: app.map(|app| Arc::clone(&app.permissions)),
+        };
+        Some(DecisionQuery { events, subscriber: Arc::new(subscriber) })
+    }
+
+    /// Returns what is evaluated for it as it is now; none if it receives no events.
+    fn current(&self, state: &Shared) -> Option<DecisionQuery> {
+        let subscription = self.module()?.subscription.as_ref()?;
+        self.query(state, subscription.event_subscriptions.to_vec())
+    }
+
+    /// When its documents were written last, milliseconds since the epoch: it did not change later.
+    fn written_ms(&self, state: &Shared) -> Option<i64> {
+        let record = &self.installation.as_ref()?.record;
+        let app = state.registry.app(record.app.as_str());
+        Some(app.map_or(record.updated_ms, |app| app.record.updated_ms.max(record.updated_ms)))
+    }
+}
+
+/// Returns the subscriptions that are asked about for an event of a site, in the order of their ids.
+pub(super) fn of_event(state: &Shared, asked: &Asked, site: &CloudId) -> Vec<AskedSubscription> {
+    let of = |id: &InstallationId| {
+        let known = state.registry.installation(id.as_str());
+        let modules = known.iter().flat_map(|known| known.modules.iter().map(move |m| (known, m)));
+        let receives = modules.filter(|(_, module)| is_of_events(&module.module_type));
+        let all = receives.map(|(known, module)| AskedSubscription {
+            id: module.id.clone(),
+            installation: Some(Arc::clone(known)),
+        });
+        all.collect::<Vec<_>>()
+    };
+    let mut found = match &asked.scope {
+        Scope::Subscription(id) => {
+            let installation = state.registry.installation(id.installation.as_str());
+            vec![AskedSubscription { id: id.clone(), installation }]
+        }
+        Scope::Installation(id) => of(id),
+        Scope::Site => {
+            let ids = state.registry.installation_ids(None, usize::MAX);
+            let is_at = |id: &&InstallationId| {
+                let known = state.registry.installation(id.as_str());
+                known.is_some_and(|known| known.record.cloud_id == *site)
+            };
+            ids.iter().filter(is_at).flat_map(of).collect()
+        }
+    };
+    // A static module shadows a registered one with its key.
+    found.sort_by(|one, other| one.id.cmp(&other.id));
+    found.dedup_by(|one, other| one.id == other.id);
+    found
+}
+
+fn is_of_events(module_type: &str) -> bool {
+    [TRIGGER, WEBHOOKS, DYNAMIC_WEBHOOK].contains(&module_type)
+}
+
+/// What a subscription was when an event was routed, and what is evaluated.
+#[derive(Default)]
+pub(super) struct Then {
+    /// Stage and reason, if it received no events then.
+    pub(super) decided: Option<(&'static str, String)>,
+    /// What it was.
+    pub(super) query: Option<DecisionQuery>,
+    /// What it is now, if that is another revision.
+    pub(super) now: Option<DecisionQuery>,
+    /// The revisions, or why they are not known.
+    pub(super) revision: Option<Value>,
+    /// Whether its events were parked.
+    pub(super) is_paused: bool,
+}
+
+/// The histories that an answer has read.
+pub(super) type Histories = HashMap<SubscriptionId, Result<Arc<RevisionHistory>, RevisionError>>;
+
+/// Returns what a subscription was at a time.
+pub(super) async fn then(
+    state: &Shared,
+    asked: &AskedSubscription,
+    moment: RevisionMoment,
+    stored_ms: i64,
+    histories: &mut Histories,
+) -> Result<Then, ApiError> {
+    let is_unchanged = asked.written_ms(state).is_some_and(|ms| ms < stored_ms);
+    if is_unchanged && asked.module().is_some() {
+        return Ok(as_now(state, asked, None));
+    }
+    if !histories.contains_key(&asked.id) {
+        let read = state.registry.revisions().history(&asked.id).await;
+        histories.insert(asked.id.clone(), read.map(Arc::new));
+    }
+    let history = match histories.get(&asked.id) {
+        Some(Ok(history)) => Arc::clone(history),
+        Some(Err(error)) => return Ok(as_now(state, asked, Some(&error.to_string()))),
+        None => return Ok(as_now(state, asked, None)),
+    };
+    if history.is_empty() && asked.module().is_none() {
+        return Err(ApiError::NotFound);
+    }
+    Ok(match history.as_of(moment) {
+        Err(error) => as_now(state, asked, Some(&error.to_string())),
+        Ok(None) => Then {
+            decided: Some(("registration", not_registered(&history))),
+            now: asked.current(state),
+            ..Then::default()
+        },
+        Ok(Some(found))
+            if history.revisions.first().map(ModuleRevision::id) == Some(found.id()) =>
+        {
+            as_now(state, asked, None)
+        }
+        Ok(Some(found)) => as_then(state, asked, found, &history),
+    })
+}
+
+fn not_registered(history: &RevisionHistory) -> String {
+    let registered = history.revisions.last().and_then(|first| rfc3339(first.at_ms));
+    match registered.filter(|_| history.is_complete()) {
+        Some(at) => format!("it was registered at {at}, after the event"),
+        None => "it was not registered then".to_owned(),
+    }
+}
+
+/// The subscription as it is now; `unknown` says why its revision is not known.
+fn as_now(state: &Shared, asked: &AskedSubscription, unknown: Option<&str>) -> Then {
+    let query = asked.current(state);
+    let decided = match (asked.module(), &query) {
+        (None, _) => Some(("registration", "it is not registered any more".to_owned())),
+        (Some(module), None) => {
+            let reason = module.reason.clone();
+            Some(("state", reason.unwrap_or_else(|| "it receives no events".to_owned())))
+        }
+        (Some(_), Some(_)) => None,
+    };
+    let live = asked.module().and_then(|module| module.subscription.as_ref());
+    Then {
+        decided,
+        query,
+        now: None,
+        revision: unknown.map(|reason| json!({ "unknown": reason })),
+        is_paused: live.is_some_and(|one| one.owner.settings.is_paused),
+    }
+}
+
+/// The subscription as an earlier revision.
+fn as_then(
+    state: &Shared,
+    asked: &AskedSubscription,
+    found: &ModuleRevision,
+    history: &RevisionHistory,
+) -> Then {
+    let current = history.revisions.first();
+    let revision = json!({ "then": revision_view(found), "now": current.map(revision_view) });
+    let is_paused = found.state == RevisedState::Paused;
+    let decided = found.state.reason().filter(|_| !is_paused);
+    let decided = decided.map(|reason| ("state", reason.to_owned()));
+    let now = asked.current(state);
+    let events = events_as_of(found);
+    let query = events.clone().and_then(|events| asked.query(state, events));
+    // A filter that is not compiled again: the current one decides.
+    let (query, now) = match (&decided, query, now) {
+        (None, None, Some(now)) => (Some(now), None),
+        (_, query, now) => (query, now),
+    };
+    let decided = decided.or_else(|| match &query {
+        Some(_) => None,
+        None => Some(("registration", "its filter of then cannot be evaluated".to_owned())),
+    });
+    let mut revision = revision;
+    if events.is_none() {
+        insert_some(&mut revision, "evaluated", Some("now"));
+    }
+    Then { decided, query, now, revision: Some(revision), is_paused }
+}
+
+/// Compiles a revision; none if it is not one of a trigger.
+fn events_as_of(revision: &ModuleRevision) -> Option<Vec<EventSubscription>> {
+    let data = revision.data.as_ref().filter(|_| revision.module_type == TRIGGER)?;
+    let trigger = Trigger::parse(&data.read(), "data").ok()?;
+    Some(event_subscriptions(&trigger).ok()?.to_vec())
+}
+
+fn revision_view(revision: &ModuleRevision) -> Value {
+    let mut view = json!({
+        "id": revision.id().to_string(),
+        "state": revision.state,
+        "events": revision.events(),
+    });
+    insert_some(&mut view, "since", rfc3339(revision.at_ms));
+    view
+}

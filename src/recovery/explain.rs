@@ -1,0 +1,15 @@
+//! Explanations of stored events: which events are asked about, and the decisions on them.
+//!
+//! Cast: [`find_events`] reads the event stream and returns where the events are that a question is
+//! about; [`decide`] has the matcher decide on one of them and explain. Both work off the threads that
+//! route events, and end at a [`Deadline`].
+//!
+//! Design: `docs/design/explain.md`.
+
+mod decide;
+mod search;
+#[cfg(test)]
+mod tests;
+
+pub use decide::{DecisionQuery, OwnedSubscriber, decide};
+pub use search::{Deadline, EventSearch, FoundEvent, SearchReport, find_events};

@@ -1,0 +1,187 @@
+//! Finds stored events by their site, entity or id.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::clock;
+use crate::domain::{CloudId, EventId};
+use crate::event::members::Members;
+use crate::event::{Decoder, Event, identity};
+use crate::recovery::redrive::ReadError;
+use crate::recovery::replay::{EventBounds, EventMessage, EventReader, ReplayStreams, StartAt};
+
+/// Events of one read.
+const BATCH: usize = 1_000;
+/// Entities of other events that are named.
+const OTHERS_MAX: usize = 3;
+
+/// A time by which work ends with what it has.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    started: Instant,
+    max: Duration,
+}
+
+impl Deadline {
+    /// Returns a deadline after `max` from now.
+    #[must_use]
+    pub fn after(max: Duration) -> Self {
+        Self { started: clock::tick(), max }
+    }
+
+    /// Whether it has passed.
+    #[must_use]
+    pub fn is_over(self) -> bool {
+        clock::since(self.started) >= self.max
+    }
+}
+
+/// Which events are searched.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct EventSearch {
+    /// Of this site; none for all sites.
+    pub site: Option<CloudId>,
+    /// About this entity.
+    pub entity: Option<Box<str>>,
+    /// With this id.
+    pub event: Option<EventId>,
+    /// Stored from then on, milliseconds since the epoch.
+    pub from_ms: i64,
+    /// Most events that are kept: the newest ones.
+    pub keep: usize,
+}
+
+/// An event that a search found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FoundEvent {
+    /// Its sequence.
+    pub sequence: u64,
+    /// When it was stored, milliseconds since the epoch.
+    pub stored_ms: i64,
+    /// Its site.
+    pub site: CloudId,
+}
+
+/// What a search found.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SearchReport {
+    /// The newest events that fit, oldest first.
+    pub found: VecDeque<FoundEvent>,
+    /// How many events fit.
+    pub matched: u64,
+    /// How many events were read.
+    pub read: u64,
+    /// Events that cannot be read.
+    pub unreadable: u64,
+    /// Some entities of other events, the newest ones.
+    pub other_entities: VecDeque<Box<str>>,
+    /// When the last event that was read was stored, milliseconds since the epoch, if the time was used
+    /// up before all were read.
+    pub cut_at_ms: Option<i64>,
+    /// What the event stream had when the search began.
+    pub bounds: EventBounds,
+}
+
+/// Searches the event stream, oldest events first, and calls `progress` after each read. Ends with the
+/// last event that was stored when it began, or at the deadline.
+///
+/// # Errors
+/// The broker does not answer.
+pub async fn find_events(
+    (streams, reader): (&dyn ReplayStreams, &EventReader),
+    search: EventSearch,
+    deadline: Deadline,
+    progress: &(dyn Fn(&SearchReport) + Send + Sync),
+) -> Result<SearchReport, ReadError> {
+    let mut report = SearchReport { bounds: streams.event_bounds().await?, ..Default::default() };
+    let search = Arc::new(search);
+    let mut from = StartAt::Time(search.from_ms);
+    loop {
+        let batch = match &search.site {
+            Some(site) => streams.read_events(site, from, BATCH).await?,
+            None => streams.read_events_of_all(from, BATCH).await?,
+        };
+        let (last, has_more) = (report.bounds.last, batch.has_more);
+        let Some(at) = batch.events.last().map(|one| (one.sequence, one.stored_ms)) else { break };
+        let (reader, wanted) = (reader.clone(), Arc::clone(&search));
+        let events = batch.events.into_iter().take_while(move |one| one.sequence <= last);
+        let examined = tokio::task::spawn_blocking(move || {
+            let mut decoder = reader.decoder();
+            events.map(|message| examine(message, &mut decoder, &wanted)).collect::<Vec<_>>()
+        });
+        for one in examined.await.map_err(|error| ReadError(error.to_string()))? {
+            report.add(one, search.keep);
+        }
+        progress(&report);
+        if !has_more || at.0 >= last {
+            break;
+        }
+        if deadline.is_over() {
+            report.cut_at_ms = Some(at.1);
+            break;
+        }
+        from = StartAt::Sequence(at.0.saturating_add(1));
+    }
+    Ok(report)
+}
+
+/// What a search finds of an event.
+enum Examined {
+    Fits(FoundEvent),
+    /// Another event, with its entity if that was read.
+    Other(Option<Box<str>>),
+    Unreadable,
+}
+
+fn examine(message: EventMessage, decoder: &mut Decoder, search: &EventSearch) -> Examined {
+    let (sequence, stored_ms, body) = (message.sequence, message.stored_ms, message.body.clone());
+    // The attributes are enough, except of an event whose body has them.
+    let event = message.attributes().and_then(|attributes| {
+        let decoded = decoder.decode_if_subscribed(attributes, body, sequence, |_| false)?;
+        Ok(decoded.into_event())
+    });
+    let Ok(event) = event else { return Examined::Unreadable };
+    let is_site = search.site.as_ref().is_none_or(|site| event.envelope.cloud_id == *site);
+    let is_event = search.event.as_ref().is_none_or(|id| event.envelope.event_id == *id);
+    let is_entity = search.entity.as_deref().is_none_or(|entity| is_about(&event, entity));
+    if is_site && is_event && is_entity {
+        let site = event.envelope.cloud_id;
+        return Examined::Fits(FoundEvent { sequence, stored_ms, site });
+    }
+    Examined::Other(event.envelope.entity)
+}
+
+/// Whether an event is about an entity, by its attributes or else by its body.
+fn is_about(event: &Event, entity: &str) -> bool {
+    if let Some(named) = event.envelope.entity.as_deref() {
+        return named == entity;
+    }
+    // Reading a body takes much longer than finding that it does not have the key.
+    let text = std::str::from_utf8(&event.body).ok().filter(|text| text.contains(entity));
+    let members = text.and_then(|text| Members::parse(text).ok());
+    members.and_then(|members| identity::entity_key(&members)).as_deref() == Some(entity)
+}
+
+impl SearchReport {
+    fn add(&mut self, one: Examined, keep: usize) {
+        self.read += 1;
+        match one {
+            Examined::Fits(found) => {
+                self.matched += 1;
+                self.found.push_back(found);
+                if self.found.len() > keep {
+                    self.found.pop_front();
+                }
+            }
+            Examined::Other(Some(entity)) if !self.other_entities.contains(&entity) => {
+                self.other_entities.push_back(entity);
+                if self.other_entities.len() > OTHERS_MAX {
+                    self.other_entities.pop_front();
+                }
+            }
+            Examined::Other(_) => {}
+            Examined::Unreadable => self.unreadable += 1,
+        }
+    }
+}
