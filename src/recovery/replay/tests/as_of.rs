@@ -73,7 +73,7 @@ async fn what_is_not_known_of_that_time_is_refused() {
 }
 
 #[tokio::test]
-async fn subscription_that_is_removed_meanwhile_is_not_replayed() {
+async fn subscription_that_was_removed_since_is_not_replayed() {
     let streams = world();
     let was = vec![
         subscription("inst-1", SITE, "k1", "event.n >= 0"),
