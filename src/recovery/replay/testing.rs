@@ -170,7 +170,7 @@ impl ParkingLot for MemoryStreams {
     }
 
     fn hand_over(&self, record: ParkedRecord) -> BoxFuture<'_, Result<HandOver, ParkError>> {
-        Box::pin(async {
+        Box::pin(async move {
             if let Some(room) = &mut *self.room.lock().unwrap() {
                 if *room == 0 {
                     return Err(ParkError::ShareUsed(ShareLevel::Installation));
