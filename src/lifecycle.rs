@@ -16,6 +16,7 @@ mod retention;
 mod routing;
 mod running;
 mod skew;
+mod subscriptions;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -23,7 +23,7 @@ use switchyard::listener::{AuthFailures, BodyIntake};
 use switchyard::matcher::{Matcher, Subscription};
 use switchyard::recovery::account::Accountant;
 use switchyard::recovery::jobs::Jobs;
-use switchyard::recovery::replay::{EventReader, ReplayParts};
+use switchyard::recovery::replay::{EventReader, NoPastSubscriptions, ReplayParts};
 use switchyard::registry::{ModuleStatus, Registry, Settings, Store};
 use switchyard::store::{KvOptions, KvStore};
 use tempfile::TempDir;
@@ -64,6 +64,7 @@ fn recovery(control: &JetStreamClient, subjects: &Subjects, config: &Config) -> 
         parking: Arc::new(ParkingStream::new(control(), subjects(), shares, Arc::default())),
         log: None,
         directory: Arc::new(NoSubscriptions),
+        past: Arc::new(NoPastSubscriptions),
         reader: EventReader::new(Arc::default(), config.limits.event, false),
         jobs: documents.clone(),
     };

@@ -66,7 +66,7 @@ enum Action {
 /// What to replay
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Events are matched again by the filters as they are now. A delivery that waits \
+    after_help = "Events are matched again by the filters as they are now, or were at --as-of. A delivery that waits \
     for its next attempt is never handed over a second time. What a dry run printed starts with \
     `switchyard replay resume JOB`.\n\n\
     Examples:\n  \
@@ -95,6 +95,9 @@ struct StartArgs {
     /// Which deliveries
     #[arg(long, value_enum)]
     mode: Mode,
+    /// By the filters and events of this time: an age such as 2d, or RFC 3339 [default: those of now]
+    #[arg(long, value_name = "TIME")]
+    as_of: Option<String>,
     /// A further condition on the events, in the language of filters
     #[arg(long, value_name = "EXPRESSION")]
     filter: Option<String>,
@@ -140,6 +143,7 @@ impl StartArgs {
             ("installation", &self.installation),
             ("from", &self.from),
             ("to", &self.to),
+            ("asOf", &self.as_of),
             ("filter", &self.filter),
         ] {
             body.extend(value.as_ref().map(|value| (name.to_owned(), json!(value))));

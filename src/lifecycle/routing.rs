@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use super::background::Background;
 use super::broker::Broker;
 use super::retention::InstallationRetention;
+use super::subscriptions::{LiveSubscriptions, RevisedSubscriptions};
 use crate::bus::{
     AccountDocument, AccountStreamReader, BackpressureGate, CrashRecordBucket, DeadLetterReader,
     DeadLetterStream, DeliveryLogStream, ErasableStreamsOnBroker, EventArchiveStream,
@@ -19,18 +19,17 @@ use crate::bus::{
 use crate::config::Config;
 use crate::delivery::{
     ChannelPorts, DeliveryLog, Dispatcher, EndpointGoneReport, HttpSender, Ports, Random, Shares,
-    SubscriptionDirectory, UnmatchedFor,
+    SubscriptionDirectory,
 };
-use crate::domain::{CloudId, InstallationId, SubscriptionId};
 use crate::event::{EventArchive, Publisher};
-use crate::matcher::{Matcher, Subscription};
+use crate::matcher::Matcher;
 use crate::recovery::account::{AccountKeeper, AccountStreams, Accountant};
 use crate::recovery::erase::EraseWork;
 use crate::recovery::jobs::{JobRunner, JobWork, Jobs};
 use crate::recovery::redrive::{DeadLetters, RedriveWork};
 use crate::recovery::replay::{EventReader, ReplayParts, ReplayWork, do_overlap};
 use crate::recovery::retention::RetentionSweeper;
-use crate::registry::{AppliedInstallation, Registry};
+use crate::registry::Registry;
 use crate::router::Router;
 use crate::telemetry::LiveFeed;
 
@@ -99,7 +98,8 @@ impl Routing {
         ports.log.clone_from(&log);
         let letters: Arc<dyn DeadLetters> = letters;
         let (accountant, account_keeper) = account(config, broker, &letters);
-        let replay = replay_parts(config, broker, matcher, (&letters, &directory), &ports);
+        let replay =
+            replay_parts(config, broker, matcher, (&letters, &directory), (&ports, registry));
         let (jobs, job_runner) = jobs(broker, &replay);
         let sweeper = sweeper(registry, &letters, &ports);
         let random = Random::from_system();
@@ -237,7 +237,7 @@ fn replay_parts(
     broker: &Broker,
     matcher: &Arc<Matcher>,
     (letters, directory): (&Arc<dyn DeadLetters>, &Arc<dyn SubscriptionDirectory>),
-    ports: &Ports,
+    (ports, registry): (&Ports, &Arc<Registry>),
 ) -> ReplayParts {
     let (control, subjects) = (&broker.connections.control, &broker.subjects);
     let reader = |has_log| ReplayStreamReader::new(control.clone(), subjects.clone(), has_log);
@@ -247,6 +247,7 @@ fn replay_parts(
         parking: Arc::clone(&ports.parking),
         log: ports.log.clone(),
         directory: Arc::clone(directory),
+        past: Arc::new(RevisedSubscriptions(Arc::clone(registry))),
         reader: EventReader::new(
             Arc::clone(matcher),
             config.limits.event,
@@ -362,49 +363,4 @@ async fn consumers(
         pull.ensure().await.map_err(|error| anyhow::anyhow!("consumer: {error}"))?;
     }
     Ok((pulls, due))
-}
-
-/// Looks subscriptions of parked deliveries up in the registry.
-struct LiveSubscriptions(Arc<Registry>);
-
-impl SubscriptionDirectory for LiveSubscriptions {
-    fn find(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
-        self.0.subscription(id)
-    }
-
-    fn waiting_at(&self, site: &str) -> Vec<UnmatchedFor> {
-        let waiting = self.0.waiting_at(site).into_iter();
-        waiting.map(|one| UnmatchedFor { app: one.app, installation: one.id }).collect()
-    }
-
-    fn is_waiting(&self, installation: &InstallationId) -> bool {
-        self.0.is_waiting(installation)
-    }
-
-    fn subscriptions_of(&self, installation: &InstallationId) -> Vec<Arc<Subscription>> {
-        let known = self.0.installation_by_id_or_token(installation.as_str());
-        let modules = known.iter().flat_map(|known| &known.modules);
-        modules.filter_map(|module| module.subscription.clone()).collect()
-    }
-
-    fn subscriptions_at(&self, site: &CloudId) -> Vec<Arc<Subscription>> {
-        let ids = self.0.installation_ids(None, usize::MAX).into_iter();
-        let known = ids.filter_map(|id| self.0.installation(id.as_str()));
-        let at_site = known.filter(|known| known.record.cloud_id == *site);
-        let of = |known: Arc<AppliedInstallation>| {
-            let live = known.modules.iter().filter_map(|module| module.subscription.clone());
-            live.collect::<Vec<_>>()
-        };
-        at_site.flat_map(of).collect()
-    }
-
-    fn changed_ms(&self, id: &SubscriptionId) -> Option<i64> {
-        let known = self.0.installation(id.installation.as_str())?;
-        let found = known.registered().find(|(record, _)| record.key == id.key);
-        found.map(|(record, _)| record.updated_ms)
-    }
-
-    fn catch_up(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.0.wait_until_current())
-    }
 }

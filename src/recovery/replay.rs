@@ -20,6 +20,7 @@ mod handed_over;
 mod ledger;
 mod log_view;
 mod parts;
+mod past;
 mod plan;
 mod request;
 mod streams;
@@ -36,7 +37,8 @@ pub use handed_over::HandedOver;
 pub use ledger::{Gap, LedgerQuery, LedgerReport, check_ledger};
 pub use log_view::LogView;
 pub use parts::ReplayParts;
-pub use plan::{ReplayPlan, plan};
+pub use past::{NoPastSubscriptions, PastSubscriptions};
+pub use plan::{ReplayPlan, check_as_of, plan};
 pub use request::{
     BadWindow, Coverage, ReplayRequest, Window, WindowRequest, coverage, do_overlap,
 };

@@ -58,8 +58,8 @@ pub use commands::{
     AppPut, Apps, BatchItem, BatchResult, ClientPut, ClientSpec, Clients, ConnectModules,
     Discovery, DocumentEncryption, DynamicWebhooks, EncryptionStatus, ForgeBatches, ForgeModules,
     InstallationPut, InstallationSpec, Installations, ManagedModules, ModuleStatusCommands,
-    RegisteredModule, Revisions, Rewriting, SecretRotation, SigningKeys, WebhookOwner,
-    WebhookResult,
+    PastSubscriptionError, RegisteredModule, Revisions, Rewriting, SecretRotation, SigningKeys,
+    WebhookOwner, WebhookResult,
 };
 pub use compile::{AppliedApp, AppliedInstallation, AppliedModule, function_subject};
 pub use credentials::{NoRandomness, digest};

@@ -19,7 +19,7 @@ use switchyard::listener::{AuthFailures, BodyIntake};
 use switchyard::matcher::{Matcher, Subscription};
 use switchyard::recovery::account::Accountant;
 use switchyard::recovery::jobs::Jobs;
-use switchyard::recovery::replay::{EventReader, ReplayParts};
+use switchyard::recovery::replay::{EventReader, NoPastSubscriptions, ReplayParts};
 use switchyard::registry::{
     ModuleRecord, ModuleSpec, RegisterError, RegistrationApi, Registry, Settings, Store, StoreError,
 };
@@ -102,6 +102,7 @@ async fn recovery(broker: &NatsServer, config: &Config) -> Recovery {
         parking: Arc::new(ParkingStream::new(jet(), subjects(), shares, Arc::default())),
         log: None,
         directory: Arc::new(NoSubscriptions),
+        past: Arc::new(NoPastSubscriptions),
         reader: EventReader::new(Arc::default(), config.limits.event, false),
         jobs: documents.clone(),
     };

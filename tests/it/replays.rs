@@ -1,10 +1,13 @@
 //! Replays: stored events matched again and delivered again, over kills of the router.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use async_nats::jetstream;
 use hyper::Method;
 use serde_json::{Value, json};
+use switchyard::clock;
+use switchyard::domain::{DeliveryId, SubscriptionId};
 use tokio::process::Command;
 
 use crate::support::{
@@ -462,5 +465,52 @@ async fn replays_are_started_and_shown_from_a_shell() {
     );
     let (code, _, _) = run(&["start", "--mode", "all", "--sequences", "a..b"]).await;
     assert_eq!(code, Some(2));
+    router.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_are_replayed_by_the_filter_of_an_earlier_time() {
+    const EACH: u64 = 5;
+    let (nats, sink) = (NatsServer::start().await, Sink::start().await);
+    let router = setup(&nats).start().await;
+    let (app, handler) = (("app-1", "inst-1"), sink.url("/1"));
+    router.provision(app.0, app.1, "site-1", &handler).await;
+    let put = async |project: &str| {
+        let body = json!({ "type": "trigger", "data": trigger(project) });
+        router.put("/admin/v1/installations/inst-1/modules/k", body).await;
+    };
+    put("XXX").await;
+    let (broker, context) = (nats.client().await, nats.context().await);
+    let before = clock::now();
+    // The times of revisions and of this test are of one machine, in milliseconds.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    put("YYY").await;
+    for number in 0..EACH {
+        publish(&broker, "site-1", number, "XXX").await;
+        publish(&broker, "site-1", 100 + number, "YYY").await;
+    }
+    until_settled(&context).await;
+    assert_eq!(sink.count() as u64, EACH, "by the filter of now");
+
+    let wanted = json!({ "subscription": "inst-1/k", "from": "1h", "mode": "missing",
+        "asOf": before.to_string() });
+    let started = replay(&router, wanted).await;
+    assert_eq!(started["request"]["asOfMs"], before.as_millisecond(), "{started}");
+    let done = until_done(&router, id(&started)).await;
+    assert_eq!(done["outcomes"], json!({ "delivered": EACH }), "{done}");
+    let subscription = SubscriptionId::parse("inst-1/k").expect("a subscription");
+    let expected: BTreeSet<String> = (0..EACH)
+        .map(|number| {
+            let event = format!("event-{number}").as_str().into();
+            DeliveryId::derive(&"site-1".into(), &event, &subscription).to_string()
+        })
+        .collect();
+    let delivered: BTreeSet<String> =
+        ids(&sink, "/1").split_off(usize::try_from(EACH).unwrap()).into_iter().collect();
+    assert_eq!(delivered, expected);
+
+    let early = json!({ "subscription": "inst-1/k", "from": "1h", "mode": "all", "asOf": "3h" });
+    let refused = post(&router, "/replays", early).await.expect_err("it did not exist");
+    assert!(format!("{refused:#}").contains("asOf"), "{refused:#}");
     router.kill().await;
 }

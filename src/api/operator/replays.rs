@@ -20,7 +20,7 @@ use crate::recovery::jobs::{Job, JobCounts, JobFailure, JobKind, NewJob};
 use crate::recovery::redrive::time_of;
 use crate::recovery::replay::{
     BEFORE_LOG, Coverage, EventBounds, ReplayMode, ReplayRequest, ReplayStreams, Window,
-    WindowRequest, coverage, plan,
+    WindowRequest, check_as_of, coverage, plan,
 };
 use crate::registry::{Problem, check_filter, code};
 
@@ -47,6 +47,8 @@ struct ReplayBody {
     /// a range of sequences of the event stream.
     sequences: Option<SequencesBody>,
     mode: ReplayMode,
+    /// The filters and events of this time, in place of those of now.
+    as_of: Option<String>,
     filter: Option<String>,
     target: Option<TargetBody>,
     rate: Option<u64>,
@@ -83,10 +85,7 @@ impl ReplayBody {
     }
 
     fn window(&self, now: Timestamp) -> Result<WindowRequest, ApiError> {
-        let time = |name, text: &String| {
-            let message = "a time is RFC 3339, or an age such as 30m, 2h or 7d";
-            time_of(text, now).ok_or_else(|| form(name, message))
-        };
+        let time = |name, text: &String| read_moment(name, text, now);
         let request = match (&self.sequences, &self.from) {
             (Some(SequencesBody { from, to }), None) if self.to.is_none() => {
                 WindowRequest::Sequences(Window { first_sequence: *from, last_sequence: *to })
@@ -99,6 +98,11 @@ impl ReplayBody {
         };
         request.check().map_err(|error| form("", &error.to_string()))
     }
+}
+
+fn read_moment(name: &str, text: &str, now: Timestamp) -> Result<Timestamp, ApiError> {
+    let message = "a time is RFC 3339, or an age such as 30m, 2h or 7d";
+    time_of(text, now).ok_or_else(|| form(name, message))
 }
 
 fn form(path: &str, message: &str) -> ApiError {
@@ -139,7 +143,9 @@ async fn read_request(state: &Shared, body: &ReplayBody) -> Result<ReplayRequest
     let (installation, subscription) = body.scope()?;
     // It may have been registered at another router just now.
     state.registry.catch_up().await;
-    let window = body.window(clock::broker_now())?;
+    let now = clock::broker_now();
+    let window = body.window(now)?;
+    let as_of = body.as_of.as_deref().map(|text| read_moment("asOf", text, now)).transpose()?;
     if let Some(filter) = &body.filter {
         check_filter(filter, "filter").map_err(ApiError::Invalid)?;
     }
@@ -159,17 +165,20 @@ async fn read_request(state: &Shared, body: &ReplayBody) -> Result<ReplayRequest
     }
     let site = known.record.cloud_id.clone();
     let (window, coverage) = window.find(&*replay.streams, &site).await?;
-    Ok(ReplayRequest {
+    let request = ReplayRequest {
         installation,
         site,
         key: subscription.map(|id| id.key),
         mode: body.mode,
+        as_of_ms: as_of.map(Timestamp::as_millisecond),
         filter: body.filter.clone(),
         target: target.map(Into::into),
         window,
         coverage,
         plan_complete: None,
-    })
+    };
+    check_as_of(replay, &request).await.map_err(not_as_of)?;
+    Ok(request)
 }
 
 fn scope_member(body: &ReplayBody) -> &'static str {
@@ -187,6 +196,13 @@ fn not_planned(failure: JobFailure) -> ApiError {
     match failure {
         JobFailure::Later(reason) => ApiError::Unavailable(reason),
         JobFailure::Never(reason) => form("", &reason),
+    }
+}
+
+fn not_as_of(failure: JobFailure) -> ApiError {
+    match failure {
+        JobFailure::Never(reason) => form("asOf", &reason),
+        later => not_planned(later),
     }
 }
 

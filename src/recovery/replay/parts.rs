@@ -7,6 +7,7 @@ use switchyard_expr::{CheckProfile, Program, compile};
 use url::Url;
 
 use super::examine::{EventQuery, EventReader};
+use super::past::{PastSubscriptions, all_as_of};
 use super::request::ReplayRequest;
 use super::streams::ReplayStreams;
 use crate::delivery::{DeliveryLog, ParkingLot, SubscriptionDirectory};
@@ -30,18 +31,44 @@ pub struct ReplayParts {
     pub log: Option<Arc<dyn DeliveryLog>>,
     /// Which subscriptions exist.
     pub directory: Arc<dyn SubscriptionDirectory>,
+    /// What they were.
+    pub past: Arc<dyn PastSubscriptions>,
     /// Reads and matches events.
     pub reader: EventReader,
     /// What became of the deliveries of a job.
     pub jobs: Arc<dyn JobStore>,
 }
 
-/// Returns what is asked about the events of a request, by the subscriptions that exist now.
+/// Returns what is asked about the events of a request: by the subscriptions that exist now, as they are now
+/// or as they were at the time that the request names.
 pub(super) async fn event_query(
     parts: &ReplayParts,
     request: &ReplayRequest,
-    condition: Option<Arc<Program>>,
+    compiled: &mut CompiledRequest,
 ) -> Result<EventQuery, JobFailure> {
+    let mut subscriptions = live_subscriptions(parts, request).await?;
+    if let Some(at_ms) = request.as_of_ms {
+        if compiled.past.is_none() {
+            let past = all_as_of(&*parts.past, &subscriptions, at_ms).await?;
+            compiled.past = Some(past.into());
+        }
+        // Those that were removed since the job began have no handler.
+        let is_live =
+            |one: &&Arc<Subscription>| subscriptions.iter().any(|live| live.key == one.key);
+        let past = compiled.past.iter().flat_map(|past| &**past);
+        subscriptions = past.filter(is_live).cloned().collect();
+        if subscriptions.is_empty() {
+            return Err(JobFailure::Never("its subscriptions were removed".to_owned()));
+        }
+    }
+    let condition = compiled.condition.clone();
+    Ok(EventQuery { subscriptions: subscriptions.into(), condition, deliveries_max: usize::MAX })
+}
+
+async fn live_subscriptions(
+    parts: &ReplayParts,
+    request: &ReplayRequest,
+) -> Result<Vec<Arc<Subscription>>, JobFailure> {
     let (directory, installation) = (&*parts.directory, &request.installation);
     let find = || {
         let mut found = directory.subscriptions_of(installation);
@@ -65,7 +92,7 @@ pub(super) async fn event_query(
     if subscriptions.is_empty() {
         return Err(JobFailure::Never("there is no live subscription to replay for".to_owned()));
     }
-    Ok(EventQuery { subscriptions: subscriptions.into(), condition, deliveries_max: usize::MAX })
+    Ok(subscriptions)
 }
 
 fn is_of(subscription: &Subscription, request: &ReplayRequest) -> bool {
@@ -79,13 +106,26 @@ pub(super) fn target(request: &ReplayRequest) -> Result<Option<Url>, JobFailure>
     url.map_err(|error| JobFailure::Never(format!("its target: {error}")))
 }
 
-/// Compiles the further filter of a request.
-pub(super) fn compiled(source: &str) -> Result<Arc<Program>, JobFailure> {
-    let compiled = compile(source, CheckProfile::Filter);
-    let reason = "its filter is not accepted by this release";
-    compiled
-        .map(|compiled| Arc::new(compiled.program))
-        .map_err(|_| JobFailure::Never(reason.to_owned()))
+/// What is compiled once for a request.
+#[derive(Clone, Default)]
+pub(super) struct CompiledRequest {
+    /// The further filter.
+    pub(super) condition: Option<Arc<Program>>,
+    /// The subscriptions as they were; none before they are asked for, and if those of now are meant.
+    past: Option<Arc<[Arc<Subscription>]>>,
+}
+
+impl CompiledRequest {
+    /// Compiles the further filter of a request.
+    pub(super) fn of(request: &ReplayRequest) -> Result<Self, JobFailure> {
+        let reason = "its filter is not accepted by this release";
+        let compile = |source: &str| match compile(source, CheckProfile::Filter) {
+            Ok(compiled) => Ok(Arc::new(compiled.program)),
+            Err(_) => Err(JobFailure::Never(reason.to_owned())),
+        };
+        let condition = request.filter.as_deref().map(compile).transpose()?;
+        Ok(Self { condition, past: None })
+    }
 }
 
 pub(super) fn later(error: ReadError) -> JobFailure {

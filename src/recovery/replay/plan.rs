@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::choose::{Chooser, EVENTS, PARKED, add, add_expired};
 use super::handed_over::HandedOver;
-use super::parts::{ReplayParts, compiled, event_query, target};
+use super::parts::{CompiledRequest, ReplayParts, event_query, target};
 use super::request::ReplayRequest;
 use super::walk::{Advanced, Walk};
 use crate::clock;
@@ -27,10 +27,10 @@ pub struct ReplayPlan {
 /// Counts what a replay of `request` would do.
 ///
 /// # Errors
-/// The broker does not answer, or there is no live subscription.
+/// The broker does not answer, there is no live subscription, or what it was (`asOf`) is not known.
 pub async fn plan(parts: &ReplayParts, request: &ReplayRequest) -> Result<ReplayPlan, JobFailure> {
-    let condition = request.filter.as_deref().map(compiled).transpose()?;
-    let query = event_query(parts, request, condition).await?;
+    let mut compiled = CompiledRequest::of(request)?;
+    let query = event_query(parts, request, &mut compiled).await?;
     let window = (request.window.first_sequence, request.window.last_sequence);
     let installation = Some(request.installation.clone());
     let (site, handed_over) = (request.site.clone(), HandedOver::new(None));
@@ -73,4 +73,15 @@ pub async fn plan(parts: &ReplayParts, request: &ReplayRequest) -> Result<Replay
             }
         }
     }
+}
+
+/// Checks that the subscriptions of a request can be matched as they were at the time that it names.
+///
+/// # Errors
+/// As [`plan`].
+pub async fn check_as_of(parts: &ReplayParts, request: &ReplayRequest) -> Result<(), JobFailure> {
+    if request.as_of_ms.is_none() {
+        return Ok(());
+    }
+    event_query(parts, request, &mut CompiledRequest::of(request)?).await.map(drop)
 }

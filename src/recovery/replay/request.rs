@@ -23,6 +23,9 @@ pub struct ReplayRequest {
     pub key: Option<ModuleKey>,
     /// Which deliveries.
     pub mode: ReplayMode,
+    /// The filters and events of this time count, in milliseconds since the epoch; none for those of now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of_ms: Option<i64>,
     /// A further filter that must hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,

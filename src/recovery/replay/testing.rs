@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 
 use super::examine::EventReader;
 use super::parts::ReplayParts;
+use super::past::NoPastSubscriptions;
 use super::streams::{
     EventBatch, EventBounds, EventMessage, LogBatch, LogBounds, ReplayStreams, StartAt,
 };
@@ -74,6 +75,7 @@ impl MemoryStreams {
             parking: Arc::clone(streams) as _,
             log: Some(Arc::clone(streams) as _),
             directory,
+            past: Arc::new(NoPastSubscriptions),
             reader: EventReader::new(Arc::new(Matcher::default()), 1 << 20, false),
             jobs: MemoryJobs::new(),
         }

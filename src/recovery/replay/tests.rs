@@ -1,6 +1,7 @@
 //! Replays over streams in memory: which deliveries are handed over, once, whatever happens between the
 //! steps. Here are the streams, the subscriptions and the jobs that the tests share.
 
+mod as_of;
 mod coverage;
 mod modes;
 mod repeats;
@@ -17,7 +18,7 @@ use switchyard_expr::{CheckProfile, compile};
 use super::testing::{MemoryStreams, event};
 use super::{
     Coverage, LedgerQuery, LedgerReport, ReplayMode, ReplayParts, ReplayRequest, ReplayWork,
-    Window, check_ledger, do_overlap, plan,
+    Window, check_as_of, check_ledger, do_overlap, plan,
 };
 use crate::delivery::{ParkReason, SubscriptionDirectory};
 use crate::domain::{CloudId, DeliveryId, Handler, InstallationId, SubscriptionId};
@@ -180,6 +181,7 @@ fn request(mode: ReplayMode) -> ReplayRequest {
         site: SITE.into(),
         key: None,
         mode,
+        as_of_ms: None,
         filter: None,
         target: None,
         window: Window { first_sequence: 1, last_sequence: 1_000 },

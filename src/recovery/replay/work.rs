@@ -1,21 +1,20 @@
 //! Executes replay jobs: hands deliveries of stored events over, oldest event first.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use switchyard_expr::Program;
 
 use super::choose::{Chooser, Chosen, PARKED, add, add_expired};
 use super::decide::ReplayMode;
 use super::examine::EventQuery;
 use super::hand_over::{self, DoneEvent};
 use super::handed_over::HandedOver;
-use super::parts::{ReplayParts, compiled, event_query, later, target};
+use super::parts::{CompiledRequest, ReplayParts, event_query, later, target};
 use super::request::ReplayRequest;
 use super::walk::{Advanced, Walk};
 use crate::clock;
@@ -42,8 +41,7 @@ pub struct ReplayWork {
 /// What is kept in memory between the steps of a job.
 struct KeptReplay {
     walk: Walk,
-    /// The further filter of the request, compiled.
-    condition: Option<Arc<Program>>,
+    compiled: CompiledRequest,
 }
 
 /// Where a job is.
@@ -81,12 +79,12 @@ impl ReplayWork {
             return Err(JobFailure::Later(reason.to_owned()));
         }
         self.wait_for_handlers(job).await?;
-        let KeptReplay { mut walk, condition } = self.take(job, &request, cursor)?;
-        let mut query = event_query(&self.parts, &request, condition.clone()).await?;
+        let KeptReplay { mut walk, mut compiled } = self.take(job, &request, cursor)?;
+        let mut query = event_query(&self.parts, &request, &mut compiled).await?;
         query.deliveries_max = usize::try_from(max).unwrap_or(usize::MAX);
         let stepped = self.hand_over_next(job, &request, &query, &mut walk).await;
         let next = walk.next();
-        self.keep(job, KeptReplay { walk, condition });
+        self.keep(job, KeptReplay { walk, compiled });
         let (Step { counts, handed_over, .. }, is_done) = stepped?;
         Ok(JobStep {
             cursor: json!(Cursor { next }),
@@ -209,10 +207,7 @@ impl ReplayWork {
         match kept {
             Some(kept) if kept.walk.next() == cursor.next => Ok(kept),
             Some(kept) => Ok(KeptReplay { walk: begin(), ..kept }),
-            None => {
-                let condition = request.filter.as_deref().map(compiled).transpose()?;
-                Ok(KeptReplay { walk: begin(), condition })
-            }
+            None => Ok(KeptReplay { walk: begin(), compiled: CompiledRequest::of(request)? }),
         }
     }
 
@@ -230,8 +225,11 @@ impl ReplayWork {
 
     /// Returns the further filter of a job that is kept in memory.
     #[cfg(test)]
-    pub(super) fn condition_of(&self, job: &JobId) -> Option<Arc<Program>> {
-        self.lock().get(job)?.condition.clone()
+    pub(super) fn condition_of(
+        &self,
+        job: &JobId,
+    ) -> Option<std::sync::Arc<switchyard_expr::Program>> {
+        self.lock().get(job)?.compiled.condition.clone()
     }
 }
 

@@ -1,12 +1,19 @@
 //! Reads of the revisions of modules.
 
+use std::sync::Arc;
+
+use thiserror::Error;
+
 use super::context::Context;
 use crate::clock;
-use crate::domain::{SubscriptionId, token};
-use crate::registry::compile::{AppliedApp, AppliedInstallation};
+use crate::domain::{InstallationId, SubscriptionId, token};
+use crate::matcher::Subscription;
+use crate::registry::compile::{
+    AppliedApp, AppliedInstallation, EventConditionsCache, ModuleCompiler,
+};
 use crate::registry::revisions::{
-    Change, LiveModule, OwnerTimeline, RevisionError, RevisionHistory, RevisionLog,
-    RevisionLogError, RevisionOwner,
+    Change, LiveModule, ModuleRevision, OwnerTimeline, RevisedState, RevisionError,
+    RevisionHistory, RevisionLog, RevisionLogError, RevisionMoment, RevisionOwner,
 };
 
 /// Reads of the revisions of modules.
@@ -43,6 +50,56 @@ impl<'a> Revisions<'a> {
         Ok(RevisionHistory::of(modules, statics, change.now_ms))
     }
 
+    /// Returns a subscription as it was at a moment, compiled for the matcher, to match events of the past again.
+    /// None if it did not exist then or was not on.
+    ///
+    /// Filters, events and properties are those of the revision, and so is its number. The handler, licence and
+    /// permissions are those of now, since they are not part of a revision.
+    ///
+    /// # Errors
+    /// See [`PastSubscriptionError`].
+    pub async fn subscription_as_of(
+        self,
+        id: &SubscriptionId,
+        moment: RevisionMoment,
+    ) -> Result<Option<Arc<Subscription>>, PastSubscriptionError> {
+        let history = self.history(id).await?;
+        match history.as_of(moment)? {
+            Some(revision) if matches!(revision.state, RevisedState::On | RevisedState::Paused) => {
+                self.compile(&id.installation, revision).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Compiles a revision for the matcher.
+    fn compile(
+        self,
+        installation: &InstallationId,
+        revision: &ModuleRevision,
+    ) -> Result<Arc<Subscription>, PastSubscriptionError> {
+        let failed = |reason: &str| PastSubscriptionError::NotCompiled(reason.to_owned());
+        let state = self.context.state();
+        let applied = state.installation(installation.as_str());
+        let applied = applied.ok_or_else(|| failed("the installation does not exist any more"))?;
+        let data = revision.data.as_ref().ok_or_else(|| failed("the module was removed"))?;
+        let app = state.app(applied.record.app.as_str());
+        let settings = &self.context.settings;
+        let compiler = ModuleCompiler {
+            app: app.as_deref(),
+            installation: &applied.record,
+            before: None,
+            revision: revision.document,
+            programs: &self.context.replica.programs,
+            conditions: &EventConditionsCache::default(),
+            kept_bodies: settings.kept_bodies(settings.bodies_days_of(&applied.record)),
+            prefix: &settings.prefix,
+        };
+        let kind = (revision.module_type.as_str(), revision.installation.is_none());
+        let compiled = compiler.as_of(&revision.key, kind, data);
+        compiled.map(Arc::new).map_err(PastSubscriptionError::NotCompiled)
+    }
+
     /// Returns the revisions of the module of one owner with the present one of those in `live`, which are as of `change`
     /// or newer.
     async fn of_owner(
@@ -68,6 +125,17 @@ impl<'a> Revisions<'a> {
         let document = self.context.replica.progress.revision();
         Change { document, now_ms: clock::broker_now_ms() }
     }
+}
+
+/// Why a subscription of the past is not returned.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum PastSubscriptionError {
+    /// Its revision is not known.
+    #[error(transparent)]
+    Revision(#[from] RevisionError),
+    /// The revision does not compile any more; one sentence.
+    #[error("the revision cannot be used now: {0}")]
+    NotCompiled(String),
 }
 
 /// Returns the static modules of an app.

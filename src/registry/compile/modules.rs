@@ -172,6 +172,33 @@ impl ModuleCompiler<'_> {
         owner
     }
 
+    /// Compiles a module as a revision has it, as if it was on, with the installation and the app as they are
+    /// now. `key` and `data` are those of the revision, `self.revision` its revision of the registry.
+    ///
+    /// # Errors
+    /// It cannot be compiled any more, in one sentence: its app lacks the handler, or is not installed.
+    pub(crate) fn as_of(
+        &self,
+        key: &ModuleKey,
+        (module_type, is_static): (&str, bool),
+        data: &ModuleFields,
+    ) -> Result<Subscription, String> {
+        let declared = ModuleView {
+            key,
+            module_type,
+            is_static,
+            is_undelivered: false,
+            is_discovered: false,
+            status: ModuleStatus::On,
+            data,
+        };
+        let compiled = self.compile_module(&declared).map_err(|none| match none {
+            Inactive(reason) | Unsupported(reason) | Undelivered(reason) => reason,
+        })?;
+        let mut owners = Owners::default();
+        Ok(self.subscription(&declared, &mut owners, compiled, SubscriptionStats::default()))
+    }
+
     fn module(
         &self,
         declared: &ModuleView<'_>,
