@@ -6,8 +6,8 @@ use super::progress::REPUBLISHED_MAX;
 use super::report::KeptReason;
 use super::store::{ErasedStore, SequenceRange};
 use super::testing::{Erasure, ID, MemoryStreams, counted, event, five_events};
-use crate::recovery::jobs::JobKind;
 use crate::recovery::jobs::testing::job_of;
+use crate::recovery::jobs::{JobFailure, JobKind};
 
 /// Stores an event with a message id; returns its sequence.
 fn publish(streams: &MemoryStreams, message_id: &str) -> u64 {
@@ -77,8 +77,13 @@ async fn events_that_redrives_publish_again_beyond_a_bound_are_reported() {
         publish(&streams, &message_id);
     }
     *streams.acknowledged.lock().unwrap() = u64::MAX;
-    while !matches!(erasure.step(1_000).await, Ok(true)) {
-        erasure.end_pause();
+    loop {
+        match erasure.step(1_000).await {
+            Ok(true) => break,
+            Ok(false) => {}
+            Err(JobFailure::Later(_)) => erasure.end_pause(),
+            Err(JobFailure::Never(reason)) => panic!("{reason}"),
+        }
     }
     let events = &erasure.report()[&ErasedStore::Events];
     assert_eq!(events.removed, 2 + REPUBLISHED_MAX as u64);

@@ -216,16 +216,17 @@ impl RevisionHistory {
                 revision.document <= document && revision.state != RevisedState::Expired
             }
         };
-        let of_owner = self.revisions.iter().filter(|one| one.installation.is_none() == is_static);
+        let mut of_owner =
+            self.revisions.iter().filter(|one| one.installation.is_none() == is_static);
         match of_owner.clone().find(is_before) {
             Some(found) if known.since.is_none_or(|(order, _)| found.order() < order) => {
                 Then::NotKept
             }
             Some(found) if found.state == RevisedState::Deleted => Then::Deleted,
             Some(found) => Then::Revision(found),
-            None if known.is_complete => {
-                of_owner.last().map_or(Then::Unknown, |first| Then::BeforeRegistration(first.at_ms))
-            }
+            None if known.is_complete => of_owner
+                .next_back()
+                .map_or(Then::Unknown, |first| Then::BeforeRegistration(first.at_ms)),
             None => Then::NotKept,
         }
     }
