@@ -72,8 +72,11 @@ impl<'a> Revisions<'a> {
         }
     }
 
-    /// Compiles a revision for the matcher.
-    fn compile(
+    /// Compiles a revision for the matcher, see [`Revisions::subscription_as_of`].
+    ///
+    /// # Errors
+    /// [`PastSubscriptionError::NotCompiled`].
+    pub fn compile(
         self,
         installation: &InstallationId,
         revision: &ModuleRevision,

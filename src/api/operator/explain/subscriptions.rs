@@ -14,8 +14,7 @@ use crate::matcher::EventSubscription;
 use crate::recovery::explain::{DecisionQuery, OwnedSubscriber};
 use crate::registry::{
     AppliedInstallation, AppliedModule, DYNAMIC_WEBHOOK, ModuleRevision, RevisedState,
-    RevisionError, RevisionHistory, RevisionMoment, TRIGGER, Trigger, WEBHOOKS,
-    event_subscriptions,
+    RevisionError, RevisionHistory, RevisionMoment, TRIGGER, WEBHOOKS,
 };
 
 /// A subscription that is asked about.
@@ -51,11 +50,20 @@ impl AskedSubscription {
         self.query(state, subscription.event_subscriptions.to_vec())
     }
 
-    /// When its documents were written last, milliseconds since the epoch: it did not change later.
-    fn written_ms(&self, state: &Shared) -> Option<i64> {
-        let record = &self.installation.as_ref()?.record;
+    /// Whether it receives events, and neither it, its installation nor its app changed since a time,
+    /// milliseconds since the epoch.
+    fn is_unchanged_since(&self, state: &Shared, ms: i64) -> bool {
+        let Some(installation) = &self.installation else { return false };
+        let record = &installation.record;
         let app = state.registry.app(record.app.as_str());
-        Some(app.map_or(record.updated_ms, |app| app.record.updated_ms.max(record.updated_ms)))
+        let module = installation.registered().find(|(record, _)| record.key == self.id.key);
+        let module = module.map(|(record, _)| record.updated_ms);
+        let mut changed = [Some(record.updated_ms), app.map(|app| app.record.updated_ms), module]
+            .into_iter()
+            .flatten();
+        // An expiry writes nothing.
+        self.module().is_some_and(|module| module.subscription.is_some())
+            && changed.all(|changed_ms| changed_ms < ms)
     }
 }
 
@@ -122,8 +130,7 @@ pub(super) async fn then(
     stored_ms: i64,
     histories: &mut Histories,
 ) -> Result<Then, ApiError> {
-    let is_unchanged = asked.written_ms(state).is_some_and(|ms| ms < stored_ms);
-    if is_unchanged && asked.module().is_some() {
+    if asked.is_unchanged_since(state, stored_ms) {
         return Ok(as_now(state, asked, None));
     }
     if !histories.contains_key(&asked.id) {
@@ -141,7 +148,7 @@ pub(super) async fn then(
     Ok(match history.as_of(moment) {
         Err(error) => as_now(state, asked, Some(&error.to_string())),
         Ok(None) => Then {
-            decided: Some(("registration", not_registered(&history))),
+            decided: Some(("registration", not_registered(&history, stored_ms))),
             now: asked.current(state),
             ..Then::default()
         },
@@ -154,9 +161,9 @@ pub(super) async fn then(
     })
 }
 
-fn not_registered(history: &RevisionHistory) -> String {
-    let registered = history.revisions.last().and_then(|first| rfc3339(first.at_ms));
-    match registered.filter(|_| history.is_complete()) {
+fn not_registered(history: &RevisionHistory, stored_ms: i64) -> String {
+    let first = history.revisions.last().filter(|first| first.at_ms > stored_ms);
+    match first.filter(|_| history.is_complete()).and_then(|first| rfc3339(first.at_ms)) {
         Some(at) => format!("it was registered at {at}, after the event"),
         None => "it was not registered then".to_owned(),
     }
@@ -191,34 +198,35 @@ fn as_then(
     history: &RevisionHistory,
 ) -> Then {
     let current = history.revisions.first();
-    let revision = json!({ "then": revision_view(found), "now": current.map(revision_view) });
+    let mut revision = json!({ "then": revision_view(found), "now": current.map(revision_view) });
     let is_paused = found.state == RevisedState::Paused;
     let decided = found.state.reason().filter(|_| !is_paused);
     let decided = decided.map(|reason| ("state", reason.to_owned()));
     let now = asked.current(state);
-    let events = events_as_of(found);
-    let query = events.clone().and_then(|events| asked.query(state, events));
-    // A filter that is not compiled again: the current one decides.
-    let (query, now) = match (&decided, query, now) {
-        (None, None, Some(now)) => (Some(now), None),
-        (_, query, now) => (query, now),
+    let (query, now) = match (compiled(state, asked, found), now) {
+        (Ok(query), now) => (query, now),
+        // The current filter decides, and the answer says why.
+        (Err(reason), now) => {
+            insert_some(&mut revision, "unknown", decided.is_none().then_some(reason));
+            (now, None)
+        }
     };
     let decided = decided.or_else(|| match &query {
         Some(_) => None,
         None => Some(("registration", "its filter of then cannot be evaluated".to_owned())),
     });
-    let mut revision = revision;
-    if events.is_none() {
-        insert_some(&mut revision, "evaluated", Some("now"));
-    }
     Then { decided, query, now, revision: Some(revision), is_paused }
 }
 
-/// Compiles a revision; none if it is not one of a trigger.
-fn events_as_of(revision: &ModuleRevision) -> Option<Vec<EventSubscription>> {
-    let data = revision.data.as_ref().filter(|_| revision.module_type == TRIGGER)?;
-    let trigger = Trigger::parse(&data.read(), "data").ok()?;
-    Some(event_subscriptions(&trigger).ok()?.to_vec())
+/// Returns what is evaluated for a revision.
+fn compiled(
+    state: &Shared,
+    asked: &AskedSubscription,
+    revision: &ModuleRevision,
+) -> Result<Option<DecisionQuery>, String> {
+    let compiled = state.registry.revisions().compile(&asked.id.installation, revision);
+    let compiled = compiled.map_err(|error| error.to_string())?;
+    Ok(asked.query(state, compiled.event_subscriptions.to_vec()))
 }
 
 fn revision_view(revision: &ModuleRevision) -> Value {
