@@ -10,6 +10,7 @@ use switchyard_expr::Program;
 use super::streams::EventMessage;
 use crate::clock;
 use crate::delivery::{PlannedDelivery, PreparedEvent, coalesce};
+use crate::domain::ModuleKey;
 use crate::event::{DecodeError, Decoder};
 use crate::matcher::{MatchAgain, Matcher, Subscription};
 
@@ -34,6 +35,9 @@ pub struct EventReader {
 pub(super) struct EventQuery {
     /// The subscriptions that they are matched for.
     pub(super) subscriptions: Arc<[Arc<Subscription>]>,
+    /// The only module whose deliveries count; none for all. The subscriptions have those that share
+    /// deliveries with it.
+    pub(super) key: Option<ModuleKey>,
     /// A further condition.
     pub(super) condition: Option<Arc<Program>>,
     /// Deliveries after which no further event is examined.
@@ -145,11 +149,15 @@ impl EventReader {
         let routing_key = decoded.routing_key();
         let matched = self.matcher.match_again(&query.subscriptions, (routing_key, decoder), again);
         let (errors, steps) = (matched.condition_errors, matched.steps);
-        if matched.matches.is_empty() {
+        let mut planned = coalesce(matched.matches);
+        if let Some(key) = &query.key {
+            planned.retain(|one| one.subscriptions().any(|subscription| subscription.key == *key));
+        }
+        if planned.is_empty() {
             return Ok((Found::Nothing, errors, steps));
         }
         let prepared = PreparedEvent::decoded(decoded.into_event(), decoder)
             .map_err(|error| DecodeError::Schema { reason: error.to_string() })?;
-        Ok((Found::Matched(Arc::new(prepared), coalesce(matched.matches)), errors, steps))
+        Ok((Found::Matched(Arc::new(prepared), planned), errors, steps))
     }
 }

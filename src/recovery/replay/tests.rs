@@ -21,7 +21,7 @@ use super::{
     Window, check_as_of, check_ledger, do_overlap, plan,
 };
 use crate::delivery::{ParkReason, SubscriptionDirectory};
-use crate::domain::{CloudId, DeliveryId, Handler, InstallationId, SubscriptionId};
+use crate::domain::{DeliveryId, Handler, InstallationId, SubscriptionId};
 use crate::matcher::{DeliverySettings, EventConditions, EventSubscription, Owner, Subscription};
 use crate::recovery::jobs::{
     Job, JobCounts, JobFailure, JobId, JobKind, JobRate, JobState, JobStep, JobWork,
@@ -70,10 +70,6 @@ impl SubscriptionDirectory for Directory {
         self.0.iter().filter(|one| one.owner.id == *installation).cloned().collect()
     }
 
-    fn subscriptions_at(&self, site: &CloudId) -> Vec<Arc<Subscription>> {
-        self.0.iter().filter(|one| one.owner.cloud_id == *site).cloned().collect()
-    }
-
     fn changed_ms(&self, _id: &SubscriptionId) -> Option<i64> {
         Some(self.1)
     }
@@ -111,7 +107,7 @@ fn directory() -> Arc<Directory> {
             subscription("inst-2", SITE, "k1", "event.n >= 0"),
             subscription("inst-3", "site-2", "k1", "event.n >= 0"),
         ],
-        0,
+        -1_000_000,
     ))
 }
 
@@ -180,6 +176,7 @@ fn request(mode: ReplayMode) -> ReplayRequest {
         installation: "inst-1".into(),
         site: SITE.into(),
         key: None,
+        delivery_key: None,
         mode,
         as_of_ms: None,
         filter: None,

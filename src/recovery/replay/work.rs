@@ -107,7 +107,7 @@ impl ReplayWork {
         let (started, before) = (clock::tick(), walk.next());
         let mut all = Step { counts: JobCounts::new(), handed_over: 0, stopped: None };
         loop {
-            let ReplayParts { streams, letters, reader, .. } = &self.parts;
+            let ReplayParts { streams, letters, directory, reader, .. } = &self.parts;
             let advanced = walk.advance(&**streams, reader, query).await.map_err(later)?;
             add_expired(&mut all.counts, walk);
             match advanced {
@@ -123,7 +123,9 @@ impl ReplayWork {
                     let (streams, letters) = (&**streams, &**letters);
                     let job_id = Some(job.id.as_str());
                     let target = target(request)?;
-                    let chooser = Chooser { streams, letters, request, target, job: job_id };
+                    let directory = &**directory;
+                    let chooser =
+                        Chooser { streams, letters, directory, request, target, job: job_id };
                     let chosen = match chooser.choose(examined, walk).await {
                         Ok(chosen) => chosen,
                         Err(error) => {

@@ -19,6 +19,10 @@ async fn check_of_the_ledger_lists_each_delivery_that_the_log_does_not_know() {
     let query = |installation: Option<&str>| LedgerQuery {
         site: SITE.into(),
         installation: installation.map(Into::into),
+        installations: match installation {
+            Some(only) => vec![only.into()],
+            None => vec!["inst-1".into(), "inst-2".into()],
+        },
         window: Window { first_sequence: 1, last_sequence: 1_000 },
         log_from_ms: 0,
     };

@@ -141,6 +141,10 @@ fn replays_overlap_if_they_may_hand_the_same_delivery_over() {
     assert!(overlap(&all(), &ReplayRequest { key: key("k1"), ..all() }));
     let one = ReplayRequest { key: key("k1"), ..all() };
     assert!(!overlap(&one, &ReplayRequest { key: key("k2"), ..all() }));
+    let shared = |of: &str| ReplayRequest { key: key(of), delivery_key: key("d1"), ..all() };
+    assert!(overlap(&shared("w1"), &shared("w2")), "they share deliveries");
+    let elsewhere = ReplayRequest { delivery_key: key("d2"), ..shared("w3") };
+    assert!(!overlap(&shared("w1"), &elsewhere) && !overlap(&shared("w1"), &one));
     assert!(!overlap(&all(), &ReplayRequest { installation: "inst-2".into(), ..all() }));
     let early = ReplayRequest { window: window(1, 10), ..all() };
     assert!(overlap(&early, &ReplayRequest { window: window(10, 20), ..all() }));
