@@ -197,7 +197,7 @@ fn check_target(state: &Shared, target: &TargetBody) -> Result<Url, ApiError> {
 
 fn not_planned(failure: JobFailure) -> ApiError {
     match failure {
-        JobFailure::Later(reason) => ApiError::Unavailable(reason),
+        JobFailure::Later(reason) => ApiError::NotConfirmed(reason),
         JobFailure::Never(reason) => form("", &reason),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use switchyard_expr::Program;
 
@@ -87,8 +87,7 @@ impl EventReader {
         // Fails only while the process ends.
         let Ok((examined, rest)) = examined.await else { return Vec::new() };
         *messages = rest;
-        let rest = clock::since(started).saturating_mul(REST_FACTOR).min(REST_MAX);
-        tokio::time::sleep(rest).await;
+        rest_after(started).await;
         examined
     }
 
@@ -160,4 +159,10 @@ impl EventReader {
             .map_err(|error| DecodeError::Schema { reason: error.to_string() })?;
         Ok((Found::Matched(Arc::new(prepared), planned), errors, steps))
     }
+}
+
+/// Leaves the threads to live events, for twice as long as work took that began at `started`.
+pub(super) async fn rest_after(started: Instant) {
+    let rest = clock::since(started).saturating_mul(REST_FACTOR).min(REST_MAX);
+    tokio::time::sleep(rest).await;
 }

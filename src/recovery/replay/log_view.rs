@@ -10,6 +10,7 @@ use aho_corasick::AhoCorasick;
 use bytes::Bytes;
 
 use super::decide::Fate;
+use super::examine::rest_after;
 use super::fates::{DeliveryFacts, LoggedOutcome};
 use super::handed_over::HandedOver;
 use super::streams::{LogBounds, ReplayStreams, StartAt};
@@ -25,6 +26,8 @@ const KNOWN_MAX: usize = 100_000;
 const SKEW_MS: i64 = 5_000;
 /// How long one call reads.
 const TIME_MAX: Duration = Duration::from_secs(2);
+/// Records that are taken before other work has its turn.
+const RECORDS_AT_ONCE: usize = 100;
 /// Interval at which a view looks for records that the log deleted.
 const COVERAGE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -141,7 +144,12 @@ impl LogView {
         };
         loop {
             let batch = streams.read_log(&self.site, self.next).await?;
-            batch.records.iter().for_each(|record| self.take(record, handed_over));
+            for records in batch.records.chunks(RECORDS_AT_ONCE) {
+                let taking = clock::tick();
+                records.iter().for_each(|record| self.take(record, handed_over));
+                // Live events go first.
+                rest_after(taking).await;
+            }
             if let Some(last) = batch.last {
                 self.next = StartAt::Sequence(last.saturating_add(1));
             }
