@@ -585,9 +585,10 @@ pub const CODES: &[CodeEntry] = &[
     entry(
         "SY-5022",
         "the broker does not answer",
-        "The request reads from the broker, which did not answer in time.",
+        "The request needs the broker, which did not answer in time. A job may have been created nevertheless; \
+         then the message names it.",
         "",
-        "Try again; if it persists, check the broker and `/healthz/ready`.",
+        "If the message names a job, list the jobs first. Try again; if it persists, check the broker and `/healthz/ready`.",
     ),
     entry(
         "SY-5023",

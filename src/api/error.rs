@@ -104,6 +104,9 @@ pub enum ApiError {
     Unpublished(PublishError),
     /// The broker did not answer a read; the detail goes to the log.
     Unavailable(String),
+    /// It was not done, or is not confirmed, for a reason that is shown. A client that repeats the request
+    /// blindly may do it twice.
+    NotConfirmed(String),
     /// The delivery log is switched off.
     DeliveryLogOff,
     /// The registry rejected the request, or failed.
@@ -195,6 +198,7 @@ impl From<JobsError> for ApiError {
         match error {
             JobsError::NotFound => Self::NotFound,
             JobsError::Unavailable(reason) => Self::Unavailable(reason),
+            JobsError::InDoubt(reason) => Self::NotConfirmed(reason),
             error => Self::Job(error),
         }
     }

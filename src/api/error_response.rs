@@ -150,6 +150,10 @@ impl From<ApiError> for ErrorResponse {
                 Self::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5022", message)
                     .with_retry_after(STORE_RETRY)
             }
+            ApiError::NotConfirmed(reason) => {
+                error!(reason, "request not done, or not confirmed");
+                Self::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5022", reason)
+            }
             ApiError::DeliveryLogOff => Self::coded(StatusCode::CONFLICT, "SY-4001", LOG_OFF),
             ApiError::Register(error) => from_register_error(error),
             ApiError::Job(error) => from_jobs_error(&error),
@@ -416,6 +420,14 @@ mod tests {
         assert_eq!(response.status, StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(response.message, INTERNAL);
         assert!(response.errors.is_empty());
+    }
+
+    #[test]
+    fn creation_in_doubt_says_why_and_asks_for_no_repetition() {
+        let text = "the store does not answer; job_1 may have been created";
+        let response: ErrorResponse = ApiError::from(JobsError::InDoubt(text.into())).into();
+        assert_eq!(response.retry_after, None);
+        assert!(response.sentences().iter().any(|sentence| sentence.contains("job_1")));
     }
 
     #[test]

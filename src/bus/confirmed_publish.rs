@@ -41,6 +41,24 @@ pub(super) enum NotStored {
 /// is none.
 const EXPECTED_SEQUENCE: &str = "Nats-Expected-Last-Subject-Sequence";
 
+/// What the broker did with a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Answer {
+    /// It stored the message, for this call.
+    Stored,
+    /// It had stored a message with this id before this call.
+    Repeated,
+    /// It has another message with this subject, and did not store this one.
+    Occupied,
+}
+
+impl Answer {
+    /// Returns what a confirmation says. A duplicate of a publish of the same call is what that one stored.
+    fn confirmed(is_duplicate: bool, is_first: bool) -> Self {
+        if is_duplicate && is_first { Self::Repeated } else { Self::Stored }
+    }
+}
+
 /// Publishes until the message is stored, without a time limit: until then the delivery holds
 /// its event, and pulling stops at its bounds. While the broker does not store messages of this
 /// stream, `gate` lets one publish after the other try.
@@ -51,45 +69,22 @@ pub(super) async fn until_stored(
     jetstream_client: &JetStreamClient,
     gate: &PublishGate,
     request: &PublishRequest,
-) -> Result<(), NotStored> {
-    until_answered(jetstream_client, gate, request).await.map(|_| ())
-}
-
-/// As [`until_stored`], unless the stream has a message with this subject; returns whether it is stored.
-/// An attempt whose confirmation was lost may have stored the message that is found.
-///
-/// # Errors
-/// See [`NotStored`].
-pub(super) async fn until_stored_first(
-    jetstream_client: &JetStreamClient,
-    gate: &PublishGate,
-    mut request: PublishRequest,
-) -> Result<bool, NotStored> {
-    request.headers.insert(EXPECTED_SEQUENCE, "0");
-    until_answered(jetstream_client, gate, &request).await
-}
-
-/// Publishes until the broker answers; returns whether the message is stored, or else whether another one
-/// has its subject.
-async fn until_answered(
-    jetstream_client: &JetStreamClient,
-    gate: &PublishGate,
-    request: &PublishRequest,
-) -> Result<bool, NotStored> {
+) -> Result<Answer, NotStored> {
+    let mut is_first = true;
     loop {
         let pass = match gate.pass().await {
             Pass::StreamFull => return Err(NotStored::StreamFull),
             pass => pass,
         };
         let error = match once(jetstream_client, request).await {
-            Ok(_) => {
+            Ok(ack) => {
                 gate.record_stored(pass);
-                return Ok(true);
+                return Ok(Answer::confirmed(ack.duplicate, is_first));
             }
             // The broker answers, and stores other messages.
             Err(error) if is_occupied(&error) => {
                 gate.record_stored(pass);
-                return Ok(false);
+                return Ok(Answer::Occupied);
             }
             Err(error) if refusal(&error) == Some(Refusal::TooLarge) => {
                 // Others can be stored: the broker refused this message alone.
@@ -98,6 +93,7 @@ async fn until_answered(
             }
             Err(error) => error,
         };
+        is_first = false;
         if gate.record_failed() {
             let (stream, subject) = (request.stream, &request.subject);
             tracing::warn!(stream, %subject, %error, "publish not confirmed; publishes to the stream wait");
@@ -107,6 +103,20 @@ async fn until_answered(
             return Err(NotStored::StreamFull);
         }
     }
+}
+
+/// As [`until_stored`], unless the stream has a message with this subject. An attempt whose confirmation was
+/// lost may have stored the message that is found.
+///
+/// # Errors
+/// See [`NotStored`].
+pub(super) async fn until_stored_first(
+    jetstream_client: &JetStreamClient,
+    gate: &PublishGate,
+    mut request: PublishRequest,
+) -> Result<Answer, NotStored> {
+    request.headers.insert(EXPECTED_SEQUENCE, "0");
+    until_stored(jetstream_client, gate, &request).await
 }
 
 /// Publishes once and waits for the confirmation, up to the context's timeout.
@@ -208,6 +218,14 @@ mod tests {
         let answer = format!(r#"{{"code":503,"err_code":{code},"description":"{text}"}}"#);
         let answer: jetstream::Error = serde_json::from_str(&answer).unwrap();
         PublishError::with_source(PublishErrorKind::Other, answer)
+    }
+
+    #[test]
+    fn duplicate_of_an_earlier_call_is_stored_by_that_one() {
+        assert_eq!(Answer::confirmed(false, true), Answer::Stored);
+        assert_eq!(Answer::confirmed(true, true), Answer::Repeated);
+        assert_eq!(Answer::confirmed(true, false), Answer::Stored, "the confirmation was lost");
+        assert_eq!(Answer::confirmed(false, false), Answer::Stored);
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl DeadLetterStream {
             };
             let gate = &self.gates.dead_letters;
             match confirmed_publish::until_stored(&self.jetstream_client, gate, &request).await {
-                Ok(()) => {
+                Ok(_) => {
                     place.keep();
                     return DeadLetterStored::Stored;
                 }

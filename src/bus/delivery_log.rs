@@ -98,7 +98,7 @@ impl DeliveryLogStream {
         let gate = &self.gates.log;
         loop {
             match confirmed_publish::until_stored(&self.jetstream_client, gate, &request).await {
-                Ok(()) => {
+                Ok(_) => {
                     number.settle();
                     return metrics::log_stored(result.token());
                 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_nats::jetstream::stream::RawMessageErrorKind;
 use futures_util::future::BoxFuture;
 
-use super::confirmed_publish::{self, NotStored, PublishRequest};
+use super::confirmed_publish::{self, Answer, NotStored, PublishRequest};
 use super::connect::JetStreamClient;
 use super::headers::{self, MessageHeaders};
 use super::publish_gate::PublishGates;
@@ -53,15 +53,16 @@ impl ParkingStream {
         let place = place.transpose().map_err(ParkError::ShareUsed)?;
         let request = self.request(&record);
         let gate = &self.gates.parked;
-        loop {
+        let answer = loop {
             match confirmed_publish::until_stored(&self.jetstream_client, gate, &request).await {
-                Ok(()) => break,
+                Ok(answer) => break answer,
                 Err(NotStored::TooLarge) => return Err(ParkError::TooLarge),
                 // The stream has no maximum size of ours.
                 Err(NotStored::StreamFull) => {}
             }
-        }
-        if let Some(place) = place {
+        };
+        // The record of an earlier call has its place already.
+        if let Some(place) = place.filter(|_| answer == Answer::Stored) {
             place.keep();
         }
         Ok(())
@@ -82,11 +83,13 @@ impl ParkingStream {
                 request.clone(),
             );
             match stored.await {
-                Ok(true) => {
+                Ok(Answer::Stored) => {
                     place.keep();
                     return Ok(HandOver::Stored);
                 }
-                Ok(false) => lookups += 1,
+                // By an earlier call, which took its place.
+                Ok(Answer::Repeated) => return Ok(HandOver::Stored),
+                Ok(Answer::Occupied) => lookups += 1,
                 Err(NotStored::TooLarge) => return Err(ParkError::TooLarge),
                 Err(NotStored::StreamFull) => continue,
             }

@@ -70,9 +70,10 @@ fn print_ledger(ledger: &Value) -> anyhow::Result<()> {
     for (number, what) in [
         (
             of("notVerifiable"),
-            "cannot be checked: their module was changed after the event, or the event is older than the log",
+            "cannot be checked: their module, installation or app was changed after the event, or the event is older than the log",
         ),
         (of("unreadable"), "events cannot be read"),
+        (of("expired"), "sequences of the event stream were deleted before they were checked"),
     ] {
         if number > 0 {
             print_row(&format!("{number} {what}"))?;
@@ -92,11 +93,21 @@ fn print_ledger(ledger: &Value) -> anyhow::Result<()> {
     if gap > gaps.len() as u64 {
         print_row("further ones are not listed: check a shorter time, or one site")?;
     }
-    match gap {
-        0 => print_row("gap 0: the log knows every delivery that matches"),
-        gap => print_row(&format!(
-            "gap {gap}; `switchyard replay start --mode missing` delivers what is missing"
-        )),
+    print_row(&last_line(ledger))
+}
+
+/// Says what was found. No gap means little where something could not be checked.
+fn last_line(ledger: &Value) -> String {
+    let left_out = ["notVerifiable", "unreadable", "expired"];
+    let is_whole = left_out.iter().all(|name| number(ledger, name) == 0)
+        && list(ledger, "open").is_empty()
+        && ledger.get("eventsFrom").is_none();
+    match number(ledger, "gap") {
+        0 if is_whole => "gap 0: the log knows every delivery that matches".to_owned(),
+        0 => "gap 0 among what could be checked; the lines above say what could not".to_owned(),
+        gap => {
+            format!("gap {gap}; `switchyard replay start --mode missing` delivers what is missing")
+        }
     }
 }
 
@@ -111,4 +122,29 @@ fn gap_line(gap: &Value) -> String {
         text(event, "stored"),
         text(gap, "subscription"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn last_line_says_whether_all_was_checked() {
+        let whole = json!({ "gap": 0, "notVerifiable": 0, "unreadable": 0, "expired": 0 });
+        assert!(last_line(&whole).contains("every delivery"));
+        for (name, value) in [
+            ("notVerifiable", json!(1)),
+            ("unreadable", json!(1)),
+            ("expired", json!(1)),
+            ("open", json!([{ "site": "s", "sequence": 7 }])),
+            ("eventsFrom", json!("2026-01-01T00:00:00Z")),
+        ] {
+            let mut part = whole.clone();
+            part[name] = value;
+            assert!(last_line(&part).contains("could not"), "{name}");
+        }
+        assert!(last_line(&json!({ "gap": 2, "expired": 1 })).starts_with("gap 2;"));
+    }
 }

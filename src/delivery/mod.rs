@@ -79,7 +79,7 @@ pub use parking::{
     parked_owner,
 };
 pub use pause::{BEAT_INTERVAL_MAX, CURRENT_GAP_MAX, Gap, Gaps, PauseDetector, PauseGate};
-pub use plan::{PlannedDelivery, coalesce};
+pub use plan::{PlannedDelivery, coalesce, delivery_key};
 pub use queue::{EventShare, Random};
 pub use shares::{
     Amount, Change, Changes, ChangesDocument, DriftDetector, DropsByOwner, Fractions, Pool,

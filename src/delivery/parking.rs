@@ -24,9 +24,7 @@ use super::model::{
     DeadLetterReason, Delivery, JobOrigin, ParkReason, PreparedEvent, Progress, StreamPosition,
 };
 use super::shares::{ShareLevel, ShareOwner};
-use crate::domain::{
-    AppId, CloudId, DeliveryId, FilterError, InstallationId, ModuleKey, SubscriptionId,
-};
+use crate::domain::{AppId, DeliveryId, FilterError, InstallationId, ModuleKey, SubscriptionId};
 use crate::event::codec::names::{self, parked};
 use crate::event::codec::{
     EnvelopeFormat, HeaderList, HeaderLookup, InvalidHeader, decoded, optional, parsed, required,
@@ -80,13 +78,8 @@ pub trait SubscriptionDirectory: Send + Sync {
         Vec::new()
     }
 
-    /// Returns the live subscriptions of all installations of a site.
-    fn subscriptions_at(&self, _site: &CloudId) -> Vec<Arc<Subscription>> {
-        Vec::new()
-    }
-
-    /// Returns when the module of a subscription was registered or changed last, milliseconds since the
-    /// epoch; none if that is not known.
+    /// Returns when the module of a subscription, its installation or its app was registered or changed last,
+    /// milliseconds since the epoch; none if that is not known.
     fn changed_ms(&self, _id: &SubscriptionId) -> Option<i64> {
         None
     }

@@ -55,6 +55,25 @@ impl PlannedDelivery {
         DeliveryId::derive(&envelope.cloud_id, &envelope.event_id, &identity)
     }
 
+    /// Returns the subscriptions that it is for, the one that is delivered first.
+    pub fn subscriptions(&self) -> impl Iterator<Item = &Arc<Subscription>> {
+        std::iter::once(&self.matched.subscription).chain(&self.coalesced_with)
+    }
+
+    /// Returns the delivery for those of its subscriptions that `is_kept` selects, under the same id; none
+    /// if it selects none.
+    #[must_use]
+    pub fn narrowed(mut self, is_kept: impl Fn(&Subscription) -> bool) -> Option<Self> {
+        self.coalesced_with.retain(|one| is_kept(one));
+        if !is_kept(&self.matched.subscription) {
+            let rank = |one: &Arc<Subscription>| coalesce_key(one).map(|key| key.rank);
+            let lowest = (0..self.coalesced_with.len())
+                .min_by_key(|at| self.coalesced_with.get(*at).and_then(rank))?;
+            self.matched.subscription = self.coalesced_with.swap_remove(lowest);
+        }
+        Some(self)
+    }
+
     /// Creates the delivery of `prepared`.
     #[must_use]
     pub fn into_delivery(self, prepared: &Arc<PreparedEvent>, now: Timestamp) -> Delivery {
@@ -71,6 +90,13 @@ impl PlannedDelivery {
             target: None,
         }
     }
+}
+
+/// Returns the key that the ids of the deliveries to a subscription are derived from. Subscriptions with the
+/// same one share deliveries.
+#[must_use]
+pub fn delivery_key(subscription: &Subscription) -> ModuleKey {
+    identity(subscription).key
 }
 
 /// Returns what the id of a delivery is derived from.

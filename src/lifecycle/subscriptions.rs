@@ -5,13 +5,11 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use crate::delivery::{SubscriptionDirectory, UnmatchedFor};
-use crate::domain::{CloudId, InstallationId, SubscriptionId};
+use crate::domain::{InstallationId, SubscriptionId};
 use crate::matcher::Subscription;
 use crate::recovery::jobs::JobFailure;
 use crate::recovery::replay::PastSubscriptions;
-use crate::registry::{
-    AppliedInstallation, PastSubscriptionError, Registry, RevisionError, RevisionMoment,
-};
+use crate::registry::{PastSubscriptionError, Registry, RevisionError, RevisionMoment};
 
 /// Compiles subscriptions from the revisions of their modules.
 pub(super) struct RevisedSubscriptions(pub(super) Arc<Registry>);
@@ -58,24 +56,37 @@ impl SubscriptionDirectory for LiveSubscriptions {
         modules.filter_map(|module| module.subscription.clone()).collect()
     }
 
-    fn subscriptions_at(&self, site: &CloudId) -> Vec<Arc<Subscription>> {
-        let ids = self.0.installation_ids(None, usize::MAX).into_iter();
-        let known = ids.filter_map(|id| self.0.installation(id.as_str()));
-        let at_site = known.filter(|known| known.record.cloud_id == *site);
-        let of = |known: Arc<AppliedInstallation>| {
-            let live = known.modules.iter().filter_map(|module| module.subscription.clone());
-            live.collect::<Vec<_>>()
-        };
-        at_site.flat_map(of).collect()
-    }
-
     fn changed_ms(&self, id: &SubscriptionId) -> Option<i64> {
         let known = self.0.installation(id.installation.as_str())?;
-        let found = known.registered().find(|(record, _)| record.key == id.key);
-        found.map(|(record, _)| record.updated_ms)
+        let app_ms = self.0.app(known.record.app.as_str())?.record.updated_ms;
+        let registered = known.registered().find(|(record, _)| record.key == id.key);
+        let module_ms = match registered {
+            Some((record, _)) => record.updated_ms,
+            // Its app declares it.
+            None => known.module(id.key.as_str()).map(|_| app_ms)?,
+        };
+        Some(latest_change(module_ms, known.record.updated_ms, app_ms))
     }
 
     fn catch_up(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.0.wait_until_current())
+    }
+}
+
+/// Returns when the module, the installation or the app was changed last: each may disable the subscription
+/// for a time, or change its licence.
+fn latest_change(module_ms: i64, installation_ms: i64, app_ms: i64) -> i64 {
+    module_ms.max(installation_ms).max(app_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subscription_changed_when_its_module_its_installation_or_its_app_did() {
+        assert_eq!(latest_change(3, 2, 1), 3);
+        assert_eq!(latest_change(1, 3, 2), 3, "it was disabled, or not licensed, for a time");
+        assert_eq!(latest_change(1, 2, 3), 3);
     }
 }

@@ -18,6 +18,7 @@ mod fates;
 mod hand_over;
 mod handed_over;
 mod ledger;
+mod letter_view;
 mod log_view;
 mod parts;
 mod past;
@@ -31,7 +32,7 @@ mod tests;
 mod walk;
 mod work;
 
-pub use decide::{BEFORE_LOG, Fate, ReplayMode};
+pub use decide::{BEFORE_LOG, Fate, ReplayMode, UNMATCHED};
 pub use examine::EventReader;
 pub use handed_over::HandedOver;
 pub use ledger::{Gap, LedgerQuery, LedgerReport, check_ledger};

@@ -103,23 +103,24 @@ impl ParkedDeliveries {
                 let queue_timeout = self.dispatcher.park_after();
                 let is_replay = delivery.progress.replay_job().is_some();
                 let share = is_replay.then(|| self.dispatcher.replay_share());
+                let log = self.begin_record(message, &prepared.event);
                 let delivering = self.dispatcher.deliver(*delivery, queue_timeout, share.as_ref());
-                let report = delivering.await;
-                self.record(message, &prepared.event, report).await
+                store(log, delivering.await).await
             }
             Ok(Next::Wait(parked)) => {
                 let (event, is_matched) =
                     (parked.event().clone(), !parked.subscriptions.is_empty());
                 let due_app = AppId::from(app);
+                let log = self.begin_record(message, &event);
                 let report = self.dispatcher.wait_for_document(*parked, &due_app).await;
                 // An event that is not matched yet is no delivery.
-                if is_matched { self.record(message, &event, report).await } else { report.outcome }
+                if is_matched { store(log, report).await } else { report.outcome }
             }
             Ok(Next::Match(parked)) => return self.match_late(message, app, parked).await,
             Ok(Next::Drop(parked)) => {
                 self.dispatcher.drop_by_policy();
                 let report = DeliveryReport::of_removed(&parked);
-                self.record(message, parked.event(), report).await
+                store(self.begin_record(message, parked.event()), report).await
             }
             Ok(Next::Erased(parked)) => {
                 self.dispatcher.record_erased();
@@ -127,7 +128,7 @@ impl ParkedDeliveries {
                 // An event that is not matched yet is no delivery.
                 match parked.subscriptions.is_empty() {
                     true => report.outcome,
-                    false => self.record(message, parked.event(), report).await,
+                    false => store(self.begin_record(message, parked.event()), report).await,
                 }
             }
             Err(malformed) => {
@@ -137,18 +138,10 @@ impl ParkedDeliveries {
         Settled::of(&outcome)
     }
 
-    /// Stores what became of a parked delivery in the delivery log.
-    async fn record<M: Message>(
-        &self,
-        message: &M,
-        event: &Event,
-        report: DeliveryReport,
-    ) -> DeliveryOutcome {
-        let outcome = report.outcome.clone();
-        let log = LogCollector::new(self.dispatcher.log(), event, Origin::parked(message));
-        log.add(report).await;
-        log.store().await;
-        outcome
+    /// Begins the record of a parked delivery, before the work on it: the time at which that begins says which
+    /// record of a delivery is the later one.
+    fn begin_record<'a, M: Message>(&'a self, message: &M, event: &'a Event) -> LogCollector<'a> {
+        LogCollector::new(self.dispatcher.log(), event, Origin::parked(message))
     }
 
     /// Reads a parked record and looks its subscriptions up.
@@ -218,8 +211,16 @@ impl ParkedDeliveries {
         let parked = ParkedDelivery::read(message.headers(), message.payload()).ok();
         if let Some(parked) = parked.filter(|parked| !parked.subscriptions.is_empty()) {
             let report = DeliveryReport::of_unresumable(&parked, outcome);
-            self.record(message, parked.event(), report).await;
+            store(self.begin_record(message, parked.event()), report).await;
         }
         Settled::Ended(JobOutcome::Dead)
     }
+}
+
+/// Stores what became of a parked delivery in the delivery log.
+async fn store(log: LogCollector<'_>, report: DeliveryReport) -> DeliveryOutcome {
+    let outcome = report.outcome.clone();
+    log.add(report).await;
+    log.store().await;
+    outcome
 }

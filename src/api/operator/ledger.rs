@@ -1,6 +1,7 @@
 //! Operator endpoint that checks the delivery log against the event stream: events are matched again, and
 //! each delivery that the log does not know is listed.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::extract::{RawQuery, State};
@@ -35,8 +36,8 @@ struct Asked {
     from_ms: i64,
     until_ms: i64,
     installation: Option<InstallationId>,
-    /// The sites whose events are matched again, sorted.
-    sites: Vec<CloudId>,
+    /// The sites whose events are matched again, with the installations that they are matched for.
+    sites: Vec<(CloudId, Vec<InstallationId>)>,
 }
 
 /// Returns what the check found: at once, or after lines of progress if the client accepts these.
@@ -72,21 +73,27 @@ fn read(state: &Shared, params: &QueryParams) -> Result<Asked, ApiError> {
             let known = state.registry.installation(id.as_str());
             let known = known
                 .ok_or_else(|| wrong("installation", "there is no such installation".into()))?;
-            vec![known.record.cloud_id.clone()]
+            vec![(known.record.cloud_id.clone(), vec![id.clone()])]
         }
-        (None, Some(site)) => vec![site.into()],
-        (None, None) => all_sites(state),
+        (None, Some(site)) => {
+            let site = CloudId::from(site);
+            let installations = all_sites(state).remove(&site).unwrap_or_default();
+            vec![(site, installations)]
+        }
+        (None, None) => all_sites(state).into_iter().collect(),
     };
     Ok(Asked { from_ms, until_ms, installation, sites })
 }
 
-/// Returns the sites of all installations, sorted.
-fn all_sites(state: &Shared) -> Vec<CloudId> {
+/// Returns the sites of all installations, with these.
+fn all_sites(state: &Shared) -> BTreeMap<CloudId, Vec<InstallationId>> {
     let ids = state.registry.installation_ids(None, usize::MAX);
     let known = ids.iter().filter_map(|id| state.registry.installation(id.as_str()));
-    let mut sites: Vec<CloudId> = known.map(|known| known.record.cloud_id.clone()).collect();
-    sites.sort_unstable();
-    sites.dedup();
+    let mut sites = BTreeMap::<CloudId, Vec<InstallationId>>::new();
+    for known in known {
+        let of_site = sites.entry(known.record.cloud_id.clone()).or_default();
+        of_site.push(known.record.id.clone());
+    }
     sites
 }
 
@@ -103,11 +110,13 @@ async fn check(
     let window =
         WindowRequest::Times { from: time(asked.from_ms)?, to: Some(time(asked.until_ms)?) };
     let (mut report, mut starts) = (LedgerReport::default(), None);
-    for (at, site) in asked.sites.iter().enumerate() {
+    for (at, (site, installations)) in asked.sites.iter().enumerate() {
         let (window, coverage) = window.find(&*parts.streams, site).await?;
-        starts = coverage.events_from_ms;
+        // One that began later was checked for less; what was deleted during the check of an earlier one is counted.
+        starts = starts.max(coverage.events_from_ms);
         let (site, installation) = (site.clone(), asked.installation.clone());
-        let query = LedgerQuery { site, installation, window, log_from_ms };
+        let installations = installations.clone();
+        let query = LedgerQuery { site, installation, installations, window, log_from_ms };
         let left = asked.sites.len().saturating_sub(at);
         progress(left, &report);
         check_ledger(parts, &query, &mut report, &|report| progress(left, report)).await?;
@@ -135,6 +144,7 @@ fn view(asked: &Asked, report: &LedgerReport, events_from_ms: Option<i64>) -> Va
         "recorded": report.recorded,
         "notVerifiable": report.not_verifiable,
         "unreadable": report.unreadable,
+        "expired": report.expired,
         "gap": report.gap,
         "gaps": report.gaps.iter().map(gap_view).collect::<Vec<_>>(),
     });

@@ -15,11 +15,12 @@ use crate::api::extract::{JsonObject, PathId};
 use crate::api::json::{insert_some, rfc3339};
 use crate::api::state::{Shared, route};
 use crate::clock;
+use crate::delivery::delivery_key;
 use crate::domain::{InstallationId, SubscriptionId};
 use crate::recovery::jobs::{Job, JobCounts, JobFailure, JobKind, NewJob};
 use crate::recovery::redrive::time_of;
 use crate::recovery::replay::{
-    BEFORE_LOG, Coverage, EventBounds, ReplayMode, ReplayRequest, ReplayStreams, Window,
+    BEFORE_LOG, Coverage, EventBounds, ReplayMode, ReplayRequest, ReplayStreams, UNMATCHED, Window,
     WindowRequest, check_as_of, coverage, plan,
 };
 use crate::registry::{Problem, check_filter, code};
@@ -155,10 +156,11 @@ async fn read_request(state: &Shared, body: &ReplayBody) -> Result<ReplayRequest
     };
     let subscriptions = state.recovery.directory.subscriptions_of(&installation);
     let is_wanted = |id: SubscriptionId| subscription.as_ref().is_none_or(|wanted| *wanted == id);
-    if !subscriptions.iter().any(|one| is_wanted(one.id())) {
+    let Some(wanted) = subscriptions.iter().find(|one| is_wanted(one.id())) else {
         let message = "there is no live subscription: none is registered, or it receives no events";
         return Err(form(scope_member(body), message));
-    }
+    };
+    let delivery_key = Some(delivery_key(wanted)).filter(|key| *key != wanted.key);
     let replay = &state.recovery.replay;
     if replay.log.is_none() && body.mode != ReplayMode::All {
         return Err(ApiError::DeliveryLogOff);
@@ -168,6 +170,7 @@ async fn read_request(state: &Shared, body: &ReplayBody) -> Result<ReplayRequest
     let request = ReplayRequest {
         installation,
         site,
+        delivery_key: delivery_key.filter(|_| subscription.is_some()),
         key: subscription.map(|id| id.key),
         mode: body.mode,
         as_of_ms: as_of.map(Timestamp::as_millisecond),
@@ -194,7 +197,7 @@ fn check_target(state: &Shared, target: &TargetBody) -> Result<Url, ApiError> {
 
 fn not_planned(failure: JobFailure) -> ApiError {
     match failure {
-        JobFailure::Later(reason) => ApiError::Unavailable(reason),
+        JobFailure::Later(reason) => ApiError::NotConfirmed(reason),
         JobFailure::Never(reason) => form("", &reason),
     }
 }
@@ -264,6 +267,12 @@ fn notes(request: &ReplayRequest, counts: &JobCounts) -> Vec<String> {
             "when the job was created, the delivery log was complete for events from {from} on; of earlier ones, and of those whose records were deleted since, only deliveries are replayed that it says failed (the others are counted as {BEFORE_LOG}: {unknown})"
         );
         notes.push(text);
+    }
+    let unmatched = counts.get(UNMATCHED).copied().unwrap_or(0);
+    if unmatched > 0 {
+        notes.push(format!(
+            "events of {unmatched} deliveries were dead-lettered before they were matched for the installation: redrive these letters ({UNMATCHED})"
+        ));
     }
     if request.target.is_some() {
         let note = "deliveries to the target have ids of their own, and are no deliveries of the subscription";

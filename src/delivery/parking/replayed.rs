@@ -6,10 +6,24 @@ use jiff::Timestamp;
 
 use super::ParkedRecord;
 use crate::delivery::model::{Delivery, JobOrigin, ParkReason, PreparedEvent};
-use crate::delivery::plan::PlannedDelivery;
+use crate::delivery::plan::{PlannedDelivery, delivery_key};
 use crate::domain::{DeliveryId, SubscriptionId};
+use crate::event::Envelope;
 
 impl PlannedDelivery {
+    /// Returns the id that its delivery for `origin` has.
+    #[must_use]
+    pub fn replayed_id(&self, envelope: &Envelope, origin: &JobOrigin) -> DeliveryId {
+        if origin.target.is_none() {
+            return self.id(envelope);
+        }
+        let subscription = &self.matched.subscription;
+        // No module key has a `/`.
+        let key = format!("{}/{}", delivery_key(subscription), origin.job).as_str().into();
+        let identity = SubscriptionId { installation: subscription.owner.id.clone(), key };
+        DeliveryId::derive(&envelope.cloud_id, &envelope.event_id, &identity)
+    }
+
     /// Creates the delivery of `prepared` as a replay hands it over: parked once, not attempted yet. It
     /// has the id of the delivery that the event had. With a target it is another delivery, with an id
     /// of its own: it neither replaces the other one where that waits, nor counts as it in the log.
@@ -20,24 +34,15 @@ impl PlannedDelivery {
         origin: &Arc<JobOrigin>,
         now: Timestamp,
     ) -> Delivery {
-        let mut delivery = self.into_delivery(prepared, now);
+        let id = self.replayed_id(&prepared.event.envelope, origin);
+        let mut delivery = Delivery { id, ..self.into_delivery(prepared, now) };
         delivery.progress.parks = 1;
         delivery.progress.job = Some(Arc::clone(origin));
         if origin.target.is_some() {
-            delivery.id = id_at_target(&delivery, &origin.job);
             delivery.target = delivery.progress.target(&delivery.subscription);
         }
         delivery
     }
-}
-
-/// Returns the id of the delivery that job `job` sends to its target. No module key has a `/`.
-fn id_at_target(delivery: &Delivery, job: &str) -> DeliveryId {
-    let SubscriptionId { installation, key } = delivery.subscription.id();
-    let key = format!("{key}/{job}").as_str().into();
-    let envelope = &delivery.prepared.event.envelope;
-    let identity = SubscriptionId { installation, key };
-    DeliveryId::derive(&envelope.cloud_id, &envelope.event_id, &identity)
 }
 
 impl ParkedRecord {

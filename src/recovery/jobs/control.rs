@@ -76,6 +76,9 @@ pub enum JobsError {
     /// The store does not answer.
     #[error("{0}")]
     Unavailable(String),
+    /// The store did not confirm a creation: the job, which the text names, may exist.
+    #[error("{0}")]
+    InDoubt(String),
 }
 
 impl From<JobStoreError> for JobsError {
@@ -163,16 +166,21 @@ impl Jobs {
         Ok(job)
     }
 
-    /// Stores a new document. One that was stored without confirmation is found again, so that a caller
-    /// who gets an error has no job.
+    /// Stores a new document. One that was stored without confirmation is found again, so that a caller who
+    /// gets an error has no job, unless that is [`JobsError::InDoubt`].
     async fn store_new(&self, job: &mut Job) -> Result<(), JobsError> {
         let mut may_be_stored = false;
         for attempt in 1.. {
             match self.store.create(job).await {
                 Ok(_) => break,
-                Err(JobStoreError::Conflict) if may_be_stored && self.is_stored(job).await? => {
-                    break;
-                }
+                Err(JobStoreError::Conflict) if may_be_stored => match self.is_stored(job).await {
+                    Ok(true) => break,
+                    Ok(false) => {
+                        job.id = JobId::new(job.created_ms, random_bits());
+                        may_be_stored = false;
+                    }
+                    Err(error) => return Err(in_doubt(job, &error.to_string())),
+                },
                 // Two jobs of one moment drew the same id.
                 Err(JobStoreError::Conflict) if attempt < ATTEMPTS_MAX => {
                     job.id = JobId::new(job.created_ms, random_bits());
@@ -183,11 +191,7 @@ impl Jobs {
                     may_be_stored = true;
                     tokio::time::sleep(CREATE_PAUSE).await;
                 }
-                Err(JobStoreError::Unavailable(reason)) => {
-                    let id = &job.id;
-                    let note = "may have been created: list the jobs before you send it again";
-                    return Err(JobsError::Unavailable(format!("{reason}; {id} {note}")));
-                }
+                Err(JobStoreError::Unavailable(reason)) => return Err(in_doubt(job, &reason)),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -317,6 +321,11 @@ impl Jobs {
         }
         Ok(())
     }
+}
+
+fn in_doubt(job: &Job, reason: &str) -> JobsError {
+    let (id, note) = (&job.id, "may have been created: list the jobs before you send it again");
+    JobsError::InDoubt(format!("{reason}; {id} {note}"))
 }
 
 fn random_bits() -> u32 {

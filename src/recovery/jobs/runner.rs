@@ -175,7 +175,11 @@ impl JobRunner {
                 continue;
             }
             if let Some(first) = self.jobs.goes_first(&one.job, &stored, now_ms) {
-                self.wait_for(one, first).await?;
+                if let Err(error) = self.wait_for(one, first).await {
+                    // Those that are leased are executed now, before their leases end.
+                    tracing::debug!(%error, "a job does not say yet what it waits for");
+                    return Ok(taken);
+                }
                 continue;
             }
             let from = one.job.lease.take();
@@ -184,7 +188,11 @@ impl JobRunner {
                 Ok(revision) => one.revision = revision,
                 // Another replica took it, or an operator changed it.
                 Err(JobStoreError::Conflict) => continue,
-                Err(error) => return Err(error),
+                // It may be leased, and is free again when that ends.
+                Err(error) => {
+                    tracing::debug!(job = %one.job.id, %error, "job not taken");
+                    return Ok(taken);
+                }
             }
             tracing::info!(
                 job = %one.job.id,

@@ -21,6 +21,8 @@ struct State {
     revision: u64,
     /// Writes that are stored and not confirmed.
     unconfirmed: u32,
+    /// Writes before those.
+    confirmed: u32,
 }
 
 /// Creates a job of a kind.
@@ -38,6 +40,12 @@ impl MemoryJobs {
     /// Stores the next `writes` writes without confirming them.
     pub(crate) fn leave_unconfirmed(&self, writes: u32) {
         self.state.lock().unwrap().unconfirmed = writes;
+    }
+
+    /// As [`MemoryJobs::leave_unconfirmed`], after `confirmed` more writes.
+    pub(crate) fn leave_unconfirmed_after(&self, confirmed: u32, writes: u32) {
+        let mut state = self.state.lock().unwrap();
+        (state.confirmed, state.unconfirmed) = (confirmed, writes);
     }
 
     /// Lets the lease of a job expire, as that of a killed replica does.
@@ -62,7 +70,9 @@ impl MemoryJobs {
         state.revision += 1;
         let revision = state.revision;
         state.jobs.insert(job.id.clone(), StoredJob { job: job.clone(), revision });
-        if state.unconfirmed > 0 {
+        if state.confirmed > 0 {
+            state.confirmed -= 1;
+        } else if state.unconfirmed > 0 {
             state.unconfirmed -= 1;
             return Err(JobStoreError::Unavailable("scripted".into()));
         }

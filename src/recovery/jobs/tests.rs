@@ -69,6 +69,35 @@ impl JobWork for Counting {
     }
 }
 
+/// A store that never confirms a write.
+struct Unconfirming;
+
+impl JobStore for Unconfirming {
+    fn list(&self) -> BoxFuture<'_, Result<Vec<StoredJob>, JobStoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn get<'a>(&'a self, _: &'a JobId) -> BoxFuture<'a, Result<Option<StoredJob>, JobStoreError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn create<'a>(&'a self, _: &'a Job) -> BoxFuture<'a, Result<u64, JobStoreError>> {
+        Box::pin(async { Err(JobStoreError::Unavailable("scripted".into())) })
+    }
+
+    fn replace<'a>(&'a self, job: &'a Job, _: u64) -> BoxFuture<'a, Result<u64, JobStoreError>> {
+        self.create(job)
+    }
+
+    fn delete<'a>(&'a self, _: &'a JobId) -> BoxFuture<'a, Result<(), JobStoreError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn outcomes<'a>(&'a self, _: &'a JobId) -> BoxFuture<'a, Result<JobCounts, JobStoreError>> {
+        Box::pin(async { Ok(JobCounts::new()) })
+    }
+}
+
 fn counting_to(until: u64) -> NewJob {
     NewJob {
         kind: JobKind::Redrive,
@@ -282,6 +311,30 @@ async fn jobs_of_one_moment_that_overlap_are_executed_one_after_the_other() {
     until(|| store.job(&newer).state == JobState::Done).await;
     assert_eq!(store.job(&older).state, JobState::Done);
     runs.iter().for_each(JoinHandle::abort);
+}
+
+#[tokio::test(start_paused = true)]
+async fn job_that_was_just_leased_is_executed_whatever_happens_to_the_next_one() {
+    let (store, work) = (MemoryJobs::new(), Counting::new(usize::MAX >> 4));
+    let apart = Jobs::new(store.clone());
+    let ids = [(); 2].map(|()| apart.create(counting_to(1)).now_or_never().unwrap().unwrap().id);
+    let first = ids.iter().min().unwrap();
+    let jobs = Arc::new(Jobs::new(store.clone()).without_overlap(|_, _| true));
+    // The second one waits for the first; that it says so is not confirmed.
+    store.leave_unconfirmed_after(1, 1);
+    let run = replica(&jobs, &work);
+    // The clock of leases is not that of the test: no lease expires.
+    until(|| store.job(first).state == JobState::Done).await;
+    run.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn error_of_a_creation_that_is_never_confirmed_names_the_job() {
+    let jobs = Jobs::new(Arc::new(Unconfirming));
+    let Err(JobsError::InDoubt(text)) = jobs.create(counting_to(1)).await else {
+        panic!("it is in doubt")
+    };
+    assert!(text.contains("job_") && text.contains("may have been created"), "{text}");
 }
 
 #[tokio::test(start_paused = true)]

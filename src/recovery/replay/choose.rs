@@ -7,13 +7,16 @@ use url::Url;
 
 use super::decide::{Fate, Known, Skipped, skip};
 use super::examine::{Examined, Found};
-use super::log_view::LogView;
+use super::letter_view::Letter;
 use super::request::ReplayRequest;
 use super::streams::{self, ReplayStreams};
 use super::walk::Walk;
 use crate::clock;
-use crate::delivery::{Delivery, JobOrigin, ParkedDelivery, PlannedDelivery, PreparedEvent};
-use crate::domain::DeliveryId;
+use crate::delivery::{
+    Delivery, JobOrigin, ParkedDelivery, PlannedDelivery, PreparedEvent, SubscriptionDirectory,
+};
+use crate::domain::{DeliveryId, ModuleKey, SubscriptionId};
+use crate::event::Envelope;
 use crate::recovery::jobs::JobCounts;
 use crate::recovery::redrive::{DeadLetters, ReadError};
 
@@ -34,6 +37,7 @@ const EXPIRED: &str = "sequences_expired";
 pub(super) struct Chooser<'a> {
     pub(super) streams: &'a dyn ReplayStreams,
     pub(super) letters: &'a dyn DeadLetters,
+    pub(super) directory: &'a dyn SubscriptionDirectory,
     pub(super) request: &'a ReplayRequest,
     /// Endpoint that deliveries are sent to in place of their handler.
     pub(super) target: Option<Url>,
@@ -59,8 +63,28 @@ pub(super) struct Chosen {
 struct Choice {
     origin: Arc<JobOrigin>,
     ids: HashSet<DeliveryId>,
-    /// Those that were dead-lettered.
-    dead: Vec<DeliveryId>,
+}
+
+/// What is known of a delivery that is decided on.
+struct Facts<'a> {
+    /// Its fate for each of its modules.
+    fates: Vec<(ModuleKey, Fate)>,
+    /// Its dead letters, oldest first.
+    letters: &'a [Letter],
+    /// Whether the log has every record of the event.
+    is_logged: bool,
+    /// Whether a dead letter holds the event, not matched yet.
+    is_unmatched: bool,
+}
+
+impl Facts<'_> {
+    fn fate_for(&self, key: &ModuleKey) -> Fate {
+        let found = self.fates.iter().find(|(of, _)| of == key);
+        let fate = found.map_or(Fate::Unknown, |(_, fate)| *fate);
+        // Its letter is stored before the record that says so.
+        let has_letter = || self.letters.iter().any(|letter| letter.keys.contains(key));
+        if fate == Fate::Unknown && has_letter() { Fate::Dead } else { fate }
+    }
 }
 
 impl Chosen {
@@ -107,7 +131,7 @@ impl Chooser<'_> {
         walk: &mut Walk,
     ) -> Result<Vec<Chosen>, ReadError> {
         let origin = JobOrigin::replay(self.job.unwrap_or_default(), self.target.clone());
-        let mut choice = Choice { origin: Arc::new(origin), ids: HashSet::new(), dead: Vec::new() };
+        let mut choice = Choice { origin: Arc::new(origin), ids: HashSet::new() };
         let mut all = Vec::with_capacity(examined.len());
         for one in examined {
             let mut chosen = Chosen::new(&one);
@@ -117,88 +141,120 @@ impl Chooser<'_> {
                 Found::Matched(prepared, planned) => {
                     add(&mut chosen.counts, MATCHED, planned.len() as u64);
                     for planned in planned {
-                        self.decide(&mut chosen, &mut choice, walk, planned, &prepared);
+                        self.decide(&mut chosen, &mut choice, walk, planned, &prepared).await?;
                     }
                     chosen.prepared = Some(prepared);
                 }
             }
             all.push(chosen);
         }
-        if let Some(view) = walk.view().filter(|_| !choice.dead.is_empty()) {
-            self.link_letters(&mut all, view, &choice.dead).await?;
-        }
         self.leave_out_parked(&mut all).await?;
         Ok(all)
     }
 
     /// Decides on a delivery.
-    fn decide(
+    async fn decide(
         &self,
         chosen: &mut Chosen,
         choice: &mut Choice,
         walk: &mut Walk,
         planned: PlannedDelivery,
         prepared: &Arc<PreparedEvent>,
-    ) {
-        let id = planned.id(&prepared.event.envelope);
-        let mut delivery = planned.into_replayed(prepared, &choice.origin, clock::broker_now());
-        delivery.progress.stored_ms = Some(chosen.stored_ms);
-        match walk.handed_over().sequence_of(&delivery.id) {
+    ) -> Result<(), ReadError> {
+        let id = planned.replayed_id(&prepared.event.envelope, &choice.origin);
+        match walk.handed_over().sequence_of(&id) {
             // By a step that was not saved.
             Some(sequence) if sequence == chosen.sequence => {
-                return add(&mut chosen.counts, PARKED, 1);
+                add(&mut chosen.counts, PARKED, 1);
+                return Ok(());
             }
-            Some(_) => return chosen.skip(Skipped::Repeated),
-            None if choice.ids.contains(&delivery.id) => return chosen.skip(Skipped::Repeated),
-            None => {}
+            None if !choice.ids.contains(&id) => {}
+            _ => {
+                chosen.skip(Skipped::Repeated);
+                return Ok(());
+            }
         }
+        let facts = self.facts(chosen, walk, &planned, &prepared.event.envelope).await?;
+        let why_not = |key: &ModuleKey| self.why_not(&facts, key);
+        // The module that is asked for decides; those that share its delivery come with it.
+        let wanted = self.request.key.as_ref();
+        let why = why_not(wanted.unwrap_or(&planned.matched.subscription.key));
+        let narrowed = match (wanted, why) {
+            (Some(_), Some(_)) => None,
+            _ => planned.narrowed(|one| why_not(&one.key).is_none()),
+        };
+        let Some(planned) = narrowed else {
+            why.into_iter().for_each(|why| chosen.skip(why));
+            return Ok(());
+        };
+        let origin = self.with_letters(&choice.origin, &facts, &planned);
+        let mut delivery = planned.into_replayed(prepared, &origin, clock::broker_now());
+        delivery.progress.stored_ms = Some(chosen.stored_ms);
+        choice.ids.insert(id);
+        chosen.deliveries.push(delivery);
+        Ok(())
+    }
+
+    fn why_not(&self, facts: &Facts<'_>, key: &ModuleKey) -> Option<Skipped> {
+        let (fate, has_target) = (facts.fate_for(key), self.target.is_some());
+        let Facts { is_logged, is_unmatched, .. } = *facts;
+        skip(self.request.mode, Known { fate, is_logged, is_unmatched, has_target })
+    }
+
+    /// Returns what the log and the dead letters say about a delivery.
+    async fn facts<'w>(
+        &self,
+        chosen: &Chosen,
+        walk: &'w mut Walk,
+        planned: &PlannedDelivery,
+        envelope: &Envelope,
+    ) -> Result<Facts<'w>, ReadError> {
+        let id = planned.id(envelope);
         let log_from_ms = self.request.coverage.log_from_ms;
         let is_in_log = log_from_ms.is_some_and(|from_ms| chosen.stored_ms >= from_ms);
         let view = walk.view();
-        let known = Known {
-            fate: view.as_ref().map_or(Fate::Unknown, |view| view.fate(&id)),
-            is_logged: is_in_log && view.is_some_and(|v| v.is_complete_for(chosen.stored_ms)),
-            has_target: self.target.is_some(),
-        };
-        match skip(self.request.mode, known) {
-            Some(why) => chosen.skip(why),
-            None => {
-                if known.fate == Fate::Dead {
-                    choice.dead.push(delivery.id.clone());
-                }
-                choice.ids.insert(delivery.id.clone());
-                chosen.deliveries.push(delivery);
-            }
+        let fate = |key: &ModuleKey| view.as_ref().map_or(Fate::Unknown, |v| v.fate(&id, key));
+        let keys = planned.subscriptions().map(|one| &one.key);
+        let fates: Vec<_> = keys.map(|key| (key.clone(), fate(key))).collect();
+        let is_logged = is_in_log && view.is_some_and(|v| v.is_complete_for(chosen.stored_ms));
+        let mut facts = Facts { fates, letters: &[], is_logged, is_unmatched: false };
+        let is_open = |(_, fate): &(ModuleKey, Fate)| matches!(fate, Fate::Unknown | Fate::Dead);
+        // What is sent to a target leaves the letters of the module.
+        if self.target.is_none() && facts.fates.iter().any(is_open) {
+            let letters = walk.letters(chosen.sequence, self.letters).await?;
+            let unmatched = ParkedDelivery::unmatched_id(envelope, &self.request.installation);
+            facts.is_unmatched = !letters.of(&unmatched).is_empty();
+            facts.letters = letters.of(&id);
         }
+        Ok(facts)
     }
 
-    /// Adds their dead letters to deliveries that were dead-lettered. Such a delivery is continued, as by a
-    /// redrive, not made once more; its letters are deleted once it ends.
-    async fn link_letters(
+    /// Returns the origin of a delivery, with its dead letters if it was dead-lettered. Such a delivery is
+    /// continued, as by a redrive, not made once more; its letters are deleted once it ends. A letter that
+    /// holds the delivery for a further module, which is not replayed, stays.
+    fn with_letters(
         &self,
-        all: &mut [Chosen],
-        view: &mut LogView,
-        dead: &[DeliveryId],
-    ) -> Result<(), ReadError> {
-        // What is sent to a target leaves the letters of the module.
-        if self.target.is_some() || self.job.is_none() {
-            return Ok(());
+        origin: &Arc<JobOrigin>,
+        facts: &Facts<'_>,
+        planned: &PlannedDelivery,
+    ) -> Arc<JobOrigin> {
+        let is_dead = |key: &ModuleKey| facts.fate_for(key) == Fate::Dead;
+        if self.job.is_none() || !planned.subscriptions().any(|one| is_dead(&one.key)) {
+            return Arc::clone(origin);
         }
-        while !view.find_letters(self.letters).await? {}
-        for delivery in all.iter_mut().flat_map(|chosen| &mut chosen.deliveries) {
-            let letters = match dead.contains(&delivery.id) {
-                true => view.letters(&delivery.id),
-                false => continue,
-            };
-            if let (Some(origin), Some(newest)) = (delivery.progress.job.as_deref(), letters.last())
-            {
-                let repeated_by = newest.repeated_by.clone();
-                let dead_letters = letters.iter().map(|letter| letter.position).collect();
-                let origin = JobOrigin { dead_letters, repeated_by, ..origin.clone() };
-                delivery.progress.job = Some(Arc::new(origin));
-            }
-        }
-        Ok(())
+        let installation = &self.request.installation;
+        let is_accounted_for = |key: &ModuleKey| {
+            let id = || SubscriptionId { installation: installation.clone(), key: key.clone() };
+            planned.subscriptions().any(|one| one.key == *key)
+                || facts.fate_for(key) == Fate::Delivered
+                || self.directory.find(&id()).is_none()
+        };
+        let linked = facts.letters.iter().filter(|one| one.keys.iter().all(is_accounted_for));
+        let linked: Vec<&Letter> = linked.collect();
+        let Some(newest) = linked.last() else { return Arc::clone(origin) };
+        let repeated_by = newest.repeated_by.clone();
+        let dead_letters = linked.iter().map(|letter| letter.position).collect();
+        Arc::new(JobOrigin { dead_letters, repeated_by, ..JobOrigin::clone(origin) })
     }
 
     /// Leaves out deliveries that wait now: the record of one has the subject of the delivery, so

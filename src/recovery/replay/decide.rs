@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 /// Count of the deliveries of which the delivery log says nothing, and need not know anything.
 pub const BEFORE_LOG: &str = "skipped_before_log";
+/// Count of the deliveries of events that were dead-lettered before they were matched for the installation.
+pub const UNMATCHED: &str = "skipped_unmatched_letter";
 
 /// Which deliveries of the events of a window a replay hands over, among those that match again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -44,6 +46,9 @@ pub(super) enum Skipped {
     NotFailed,
     /// The log is not complete for the time of its event, so nothing says whether it was delivered.
     BeforeLog,
+    /// Its event was dead-lettered before it was matched for the installation. A redrive of that letter makes
+    /// all of its deliveries; one that is handed over alone would be made twice.
+    Unmatched,
     /// Its event is stored twice, and this job decided on the delivery before.
     Repeated,
     /// The broker stores no message as large.
@@ -58,6 +63,7 @@ impl Skipped {
             Self::Pending => "skipped_pending",
             Self::NotFailed => "skipped_not_failed",
             Self::BeforeLog => BEFORE_LOG,
+            Self::Unmatched => UNMATCHED,
             Self::Repeated => "skipped_repeated_event",
             Self::TooLarge => "skipped_too_large",
         }
@@ -70,6 +76,8 @@ pub(super) struct Known {
     pub(super) fate: Fate,
     /// Whether the log has every record of the event.
     pub(super) is_logged: bool,
+    /// Whether a dead letter holds the event, not matched yet for the installation.
+    pub(super) is_unmatched: bool,
     /// Whether the replay sends to a target of its own: then nothing that waits is replaced.
     pub(super) has_target: bool,
 }
@@ -79,6 +87,7 @@ pub(super) fn skip(mode: ReplayMode, known: Known) -> Option<Skipped> {
     match (mode, known.fate) {
         (ReplayMode::All, Fate::Pending) if known.has_target => None,
         (_, Fate::Pending) => Some(Skipped::Pending),
+        (_, Fate::Unknown) if known.is_unmatched && !known.has_target => Some(Skipped::Unmatched),
         (ReplayMode::All, _) => None,
         (_, Fate::Delivered) => Some(Skipped::Delivered),
         (_, Fate::Dead | Fate::Dropped) => None,
@@ -96,7 +105,7 @@ mod tests {
         [Fate::Unknown, Fate::Dropped, Fate::Dead, Fate::Pending, Fate::Delivered];
 
     fn handed_over(mode: ReplayMode, is_logged: bool, has_target: bool) -> Vec<Fate> {
-        let known = |fate| Known { fate, is_logged, has_target };
+        let known = |fate| Known { fate, is_logged, is_unmatched: false, has_target };
         FATES.into_iter().filter(|fate| skip(mode, known(*fate)).is_none()).collect()
     }
 
@@ -113,9 +122,21 @@ mod tests {
     #[test]
     fn events_before_the_log_are_missing_only_if_the_log_says_that_they_failed() {
         assert_eq!(handed_over(ReplayMode::Missing, false, false), [Fate::Dropped, Fate::Dead]);
-        let unknown = Known { fate: Fate::Unknown, is_logged: false, has_target: false };
+        let unknown =
+            Known { fate: Fate::Unknown, is_logged: false, is_unmatched: false, has_target: false };
         assert_eq!(skip(ReplayMode::Missing, unknown), Some(Skipped::BeforeLog));
         assert_eq!(skip(ReplayMode::Failed, unknown), Some(Skipped::NotFailed));
         assert_eq!(skip(ReplayMode::All, unknown), None);
+    }
+
+    #[test]
+    fn event_that_was_dead_lettered_before_it_was_matched_is_left_to_a_redrive() {
+        let known =
+            Known { fate: Fate::Unknown, is_logged: true, is_unmatched: true, has_target: false };
+        for mode in [ReplayMode::Failed, ReplayMode::Missing, ReplayMode::All] {
+            assert_eq!(skip(mode, known), Some(Skipped::Unmatched), "{mode:?}");
+        }
+        assert_eq!(skip(ReplayMode::All, Known { has_target: true, ..known }), None);
+        assert_eq!(skip(ReplayMode::Failed, Known { fate: Fate::Dead, ..known }), None);
     }
 }

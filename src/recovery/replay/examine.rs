@@ -3,13 +3,14 @@
 use std::collections::{HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use switchyard_expr::Program;
 
 use super::streams::EventMessage;
 use crate::clock;
 use crate::delivery::{PlannedDelivery, PreparedEvent, coalesce};
+use crate::domain::ModuleKey;
 use crate::event::{DecodeError, Decoder};
 use crate::matcher::{MatchAgain, Matcher, Subscription};
 
@@ -34,6 +35,9 @@ pub struct EventReader {
 pub(super) struct EventQuery {
     /// The subscriptions that they are matched for.
     pub(super) subscriptions: Arc<[Arc<Subscription>]>,
+    /// The only module whose deliveries count; none for all. The subscriptions have those that share
+    /// deliveries with it.
+    pub(super) key: Option<ModuleKey>,
     /// A further condition.
     pub(super) condition: Option<Arc<Program>>,
     /// Deliveries after which no further event is examined.
@@ -95,8 +99,7 @@ impl EventReader {
         // Fails only while the process ends.
         let Ok((examined, rest)) = examined.await else { return Vec::new() };
         *messages = rest;
-        let rest = clock::since(started).saturating_mul(REST_FACTOR).min(REST_MAX);
-        tokio::time::sleep(rest).await;
+        rest_after(started).await;
         examined
     }
 
@@ -157,11 +160,21 @@ impl EventReader {
         let routing_key = decoded.routing_key();
         let matched = self.matcher.match_again(&query.subscriptions, (routing_key, decoder), again);
         let (errors, steps) = (matched.condition_errors, matched.steps);
-        if matched.matches.is_empty() {
+        let mut planned = coalesce(matched.matches);
+        if let Some(key) = &query.key {
+            planned.retain(|one| one.subscriptions().any(|subscription| subscription.key == *key));
+        }
+        if planned.is_empty() {
             return Ok((Found::Nothing, errors, steps));
         }
         let prepared = PreparedEvent::decoded(decoded.into_event(), decoder)
             .map_err(|error| DecodeError::Schema { reason: error.to_string() })?;
-        Ok((Found::Matched(Arc::new(prepared), coalesce(matched.matches)), errors, steps))
+        Ok((Found::Matched(Arc::new(prepared), planned), errors, steps))
     }
+}
+
+/// Leaves the threads to live events, for twice as long as work took that began at `started`.
+pub(super) async fn rest_after(started: Instant) {
+    let rest = clock::since(started).saturating_mul(REST_FACTOR).min(REST_MAX);
+    tokio::time::sleep(rest).await;
 }

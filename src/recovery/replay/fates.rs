@@ -4,6 +4,8 @@
 //! delivery, and an erasure copies records to the end. What counts is when the work of a record began.
 
 use super::decide::Fate;
+use crate::delivery::StoredDelivery;
+use crate::domain::ModuleKey;
 
 /// A parked record that begins no later than this after the end of its delivery does not follow it, in
 /// milliseconds: the times are those of two replicas, and a delivery that is handed over is due at once.
@@ -18,9 +20,11 @@ pub(super) enum LoggedOutcome {
     Ended(Ended),
 }
 
-/// How a delivery ended that was not delivered.
+/// How a delivery ended.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Ended {
+    /// Delivered, to the subscriptions that it was for then.
+    Delivered,
     /// Dropped by a policy, or removed by an operator.
     Dropped,
     Dead,
@@ -44,6 +48,8 @@ impl LoggedOutcome {
 pub(super) struct DeliveryFacts {
     /// Whether it was delivered, by its event, a redrive or a replay.
     delivered: bool,
+    /// For which modules, if its id may be that of other modules, too; empty for its only one.
+    delivered_for: Vec<ModuleKey>,
     /// By its event, and by jobs that continued it.
     own: History,
     /// By each replay that made it once more.
@@ -70,28 +76,38 @@ impl History {
             (_, Some((_, Ended::Dead))) => Fate::Dead,
             (_, Some((_, Ended::Dropped))) => Fate::Dropped,
             (Some(_), None) => Fate::Pending,
-            (None, None) => Fate::Unknown,
+            (_, Some((_, Ended::Delivered))) | (None, None) => Fate::Unknown,
         }
     }
 }
 
 impl DeliveryFacts {
-    /// Adds what a record says whose work began at `started_ms`. `replay` is the one that made the delivery
-    /// once more; none if its event made it.
-    pub(super) fn add(&mut self, replay: Option<&str>, started_ms: i64, outcome: LoggedOutcome) {
-        let history = match replay {
+    /// Adds what a record says whose work began at `started_ms`.
+    pub(super) fn add(&mut self, one: &StoredDelivery, started_ms: i64, outcome: LoggedOutcome) {
+        let history = match one.replay.as_deref() {
             Some(job) => self.history_of(job),
+            // Its event made it, not a replay.
             None => Some(&mut self.own),
         };
-        match (outcome, history) {
-            (LoggedOutcome::Delivered, _) => self.delivered = true,
-            (LoggedOutcome::Parked, Some(history)) => {
-                history.parked_ms = history.parked_ms.max(Some(started_ms));
-            }
-            (LoggedOutcome::Ended(how), Some(history)) => {
-                history.ended = history.ended.max(Some((started_ms, how)));
-            }
+        let ended = match outcome {
+            LoggedOutcome::Parked => None,
+            LoggedOutcome::Ended(how) => Some((started_ms, how)),
+            LoggedOutcome::Delivered => Some((started_ms, Ended::Delivered)),
+        };
+        match (ended, history) {
+            (Some(_), Some(history)) => history.ended = history.ended.max(ended),
+            (None, Some(history)) => history.parked_ms = history.parked_ms.max(Some(started_ms)),
             (_, None) => {}
+        }
+        if outcome == LoggedOutcome::Delivered {
+            self.delivered = true;
+            // Otherwise the id is derived from the key: it is that of no other module.
+            if one.id.is_some() {
+                let keys = std::iter::once(&one.key).chain(&one.also);
+                let new = keys.filter(|key| !self.delivered_for.contains(key)).cloned();
+                let new: Vec<ModuleKey> = new.collect();
+                self.delivered_for.extend(new);
+            }
         }
     }
 
@@ -104,9 +120,10 @@ impl DeliveryFacts {
         self.replays.get_mut(place).map(|(_, history)| history)
     }
 
-    /// Returns the fate of the delivery: the strongest one.
-    pub(super) fn fate(&self) -> Fate {
-        if self.delivered {
+    /// Returns the fate of the delivery for one of its modules: the strongest one. It may have been delivered
+    /// for others, and the module was registered or matches since.
+    pub(super) fn fate_for(&self, key: &ModuleKey) -> Fate {
+        if self.delivered && (self.delivered_for.is_empty() || self.delivered_for.contains(key)) {
             return Fate::Delivered;
         }
         let replays = self.replays.iter().map(|(_, history)| history.fate());
@@ -121,14 +138,27 @@ mod tests {
     /// Records as (outcome, replay, begin of the work in seconds).
     type Records<'a> = [(&'a str, Option<&'a str>, i64)];
 
+    fn stored(
+        keys: &[&str],
+        id: Option<&str>,
+        replay: Option<&str>,
+        outcome: &str,
+    ) -> StoredDelivery {
+        let (key, also) = keys.split_first().unwrap();
+        let text = serde_json::json!({"installation": "inst-1", "key": key, "also": also, "id": id,
+            "replay": replay, "from": "new", "outcome": outcome, "attempt": 1});
+        serde_json::from_value(text).unwrap()
+    }
+
     fn fate(records: &Records<'_>) -> Fate {
         let mut facts = DeliveryFacts::default();
         for (outcome, replay, started_s) in records {
+            let one = stored(&["k"], None, *replay, outcome);
             if let Some(outcome) = LoggedOutcome::parse(outcome) {
-                facts.add(*replay, started_s * 1_000, outcome);
+                facts.add(&one, started_s * 1_000, outcome);
             }
         }
-        facts.fate()
+        facts.fate_for(&"k".into())
     }
 
     /// Returns the fate, which no order of the records changes.
@@ -183,8 +213,31 @@ mod tests {
     fn clock_of_another_replica_makes_no_ended_delivery_pending() {
         // It was due at once, and the replica that took it is half a second behind.
         let mut facts = DeliveryFacts::default();
-        facts.add(None, 10_500, LoggedOutcome::Parked);
-        facts.add(None, 10_000, LoggedOutcome::Ended(Ended::Dead));
-        assert_eq!(facts.fate(), Fate::Dead);
+        let one = stored(&["k"], None, None, "dead");
+        facts.add(&one, 10_500, LoggedOutcome::Parked);
+        facts.add(&one, 10_000, LoggedOutcome::Ended(Ended::Dead));
+        assert_eq!(facts.fate_for(&"k".into()), Fate::Dead);
+    }
+
+    #[test]
+    fn delivery_that_several_modules_share_is_delivered_only_for_those_that_it_was_for() {
+        let fates = |records: &[(&[&str], &str, i64)]| {
+            let mut facts = DeliveryFacts::default();
+            for (keys, outcome, started_s) in records {
+                let one = stored(keys, Some("dlv_1"), None, outcome);
+                facts.add(&one, started_s * 1_000, LoggedOutcome::parse(outcome).unwrap());
+            }
+            ["w1", "w2"].map(|key| facts.fate_for(&key.into()))
+        };
+        use Fate::{Dead, Delivered, Pending, Unknown};
+        assert_eq!(fates(&[(&["w1"], "delivered", 1)]), [Delivered, Unknown]);
+        assert_eq!(fates(&[(&["w2", "w1"], "delivered", 1)]), [Delivered, Delivered]);
+        assert_eq!(
+            fates(&[(&["w1"], "parked", 1), (&["w1"], "delivered", 9)]),
+            [Delivered, Unknown]
+        );
+        let both = [(&["w1"][..], "delivered", 1), (&["w1", "w2"], "dead", 9)];
+        assert_eq!(fates(&both), [Delivered, Dead]);
+        assert_eq!(fates(&[(&["w1", "w2"], "parked", 1)]), [Pending, Pending]);
     }
 }

@@ -20,7 +20,10 @@ const DELIVERIES_AT_ONCE: usize = 8;
 pub(super) struct DoneEvent {
     pub(super) sequence: u64,
     pub(super) counts: JobCounts,
+    /// What was handed over.
     pub(super) ids: Vec<DeliveryId>,
+    /// Why some cannot be handed over now, in one sentence; none if all are.
+    pub(super) stopped: Option<String>,
 }
 
 /// What became of a delivery.
@@ -33,13 +36,11 @@ enum Parked {
 }
 
 /// Parks the deliveries of an event, then records that.
-///
-/// # Errors
-/// Some cannot be parked now; one sentence.
-pub(super) async fn of_event(parts: &ReplayParts, mut chosen: Chosen) -> Result<DoneEvent, String> {
+pub(super) async fn of_event(parts: &ReplayParts, mut chosen: Chosen) -> DoneEvent {
     let sequence = chosen.sequence;
     let Some(prepared) = chosen.prepared.take() else {
-        return Ok(DoneEvent { sequence, counts: chosen.counts, ids: Vec::new() });
+        let (counts, ids) = (chosen.counts, Vec::new());
+        return DoneEvent { sequence, counts, ids, stopped: None };
     };
     let due = clock::broker_now();
     // Begun before anything is due, so that no record of what follows seems to be earlier.
@@ -66,12 +67,9 @@ pub(super) async fn of_event(parts: &ReplayParts, mut chosen: Chosen) -> Result<
     }
     made_again.store().await;
     continued.store().await;
-    if let Some(reason) = stopped {
-        return Err(reason);
-    }
     add(&mut chosen.counts, PARKED, handed_over.len() as u64);
     let ids = handed_over.into_iter().map(|delivery| delivery.id).collect();
-    Ok(DoneEvent { sequence, counts: chosen.counts, ids })
+    DoneEvent { sequence, counts: chosen.counts, ids, stopped }
 }
 
 /// Parks a delivery unless it waits already, by whatever was first.

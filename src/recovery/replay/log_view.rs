@@ -4,21 +4,20 @@
 //! deliveries than fit, the view ends at an earlier event, and the next view begins there.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aho_corasick::AhoCorasick;
 use bytes::Bytes;
 
 use super::decide::Fate;
+use super::examine::rest_after;
 use super::fates::{DeliveryFacts, LoggedOutcome};
 use super::handed_over::HandedOver;
 use super::streams::{LogBounds, ReplayStreams, StartAt};
 use crate::clock;
-use crate::delivery::{StoredDelivery, StoredRecord, StreamPosition};
-use crate::domain::{CloudId, DeliveryId, InstallationId};
-use crate::event::codec::names;
-use crate::recovery::redrive::{DeadLetters, LetterRange, LetterScope, ReadError, StoredLetter};
+use crate::delivery::{StoredDelivery, StoredRecord};
+use crate::domain::{CloudId, DeliveryId, InstallationId, ModuleKey};
+use crate::recovery::redrive::ReadError;
 
 /// Deliveries of one view, at most: about ten megabytes.
 const KNOWN_MAX: usize = 100_000;
@@ -27,10 +26,10 @@ const KNOWN_MAX: usize = 100_000;
 const SKEW_MS: i64 = 5_000;
 /// How long one call reads.
 const TIME_MAX: Duration = Duration::from_secs(2);
+/// Records that are taken before other work has its turn.
+const RECORDS_AT_ONCE: usize = 100;
 /// Interval at which a view looks for records that the log deleted.
 const COVERAGE_INTERVAL: Duration = Duration::from_secs(1);
-/// Letters of one read.
-const LETTERS_MAX: usize = 2_000;
 
 /// What the log knows of the deliveries of some events of a site.
 #[derive(Debug)]
@@ -48,8 +47,6 @@ pub struct LogView {
     known: HashMap<DeliveryId, KnownDelivery>,
     known_max: usize,
     coverage: LogCoverage,
-    /// First dead letter that is not read yet.
-    next_letter: u64,
 }
 
 /// Of which events the view has every record.
@@ -91,16 +88,6 @@ struct KnownDelivery {
     /// First and last sequence of its event, which may be stored twice.
     sequences: Option<(u64, u64)>,
     facts: DeliveryFacts,
-    /// Its dead letters.
-    letters: Vec<Letter>,
-}
-
-/// A dead letter of a delivery.
-#[derive(Clone, Debug)]
-pub(super) struct Letter {
-    pub(super) position: StreamPosition,
-    /// Replay that made the delivery once more; none if its event made it.
-    pub(super) repeated_by: Option<Arc<str>>,
 }
 
 impl LogView {
@@ -126,7 +113,6 @@ impl LogView {
             known: HashMap::new(),
             known_max: KNOWN_MAX,
             coverage: LogCoverage::default(),
-            next_letter: 1,
         }
     }
 
@@ -158,7 +144,12 @@ impl LogView {
         };
         loop {
             let batch = streams.read_log(&self.site, self.next).await?;
-            batch.records.iter().for_each(|record| self.take(record, handed_over));
+            for records in batch.records.chunks(RECORDS_AT_ONCE) {
+                let taking = clock::tick();
+                records.iter().for_each(|record| self.take(record, handed_over));
+                // Live events go first.
+                rest_after(taking).await;
+            }
             if let Some(last) = batch.last {
                 self.next = StartAt::Sequence(last.saturating_add(1));
             }
@@ -180,46 +171,10 @@ impl LogView {
         self.coverage.from_ms.is_some_and(|from_ms| stored_ms >= from_ms)
     }
 
-    /// Returns what the log knows of a delivery.
+    /// Returns what the log knows of a delivery for one of its modules.
     #[must_use]
-    pub fn fate(&self, id: &DeliveryId) -> Fate {
-        self.known.get(id).map_or(Fate::Unknown, |known| known.facts.fate())
-    }
-
-    /// Returns the dead letters of a delivery, oldest first, as far as [`LogView::find_letters`] found them.
-    pub(super) fn letters(&self, id: &DeliveryId) -> Vec<Letter> {
-        self.known.get(id).map(|known| known.letters.clone()).unwrap_or_default()
-    }
-
-    /// Finds the dead letters of the deliveries of the view, those stored since the last call; returns
-    /// whether all were read, within two seconds.
-    ///
-    /// # Errors
-    /// The broker does not answer.
-    pub async fn find_letters(&mut self, letters: &dyn DeadLetters) -> Result<bool, ReadError> {
-        let (started, bounds) = (clock::tick(), letters.bounds().await?);
-        let installation = self.installation.as_ref().map(|id| id.token().into_owned());
-        let scope = LetterScope { installation, site: None };
-        let mut next = Some(self.next_letter.max(bounds.first));
-        while let Some(from) = next.filter(|from| *from <= bounds.last) {
-            let range = LetterRange { from, to: bounds.last };
-            let batch = letters.read(range, &scope, LETTERS_MAX).await?;
-            batch.letters.iter().for_each(|letter| self.take_letter(letter));
-            next = batch.next;
-            self.next_letter = next.unwrap_or(bounds.last.saturating_add(1));
-            if next.is_some() && clock::since(started) >= TIME_MAX {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    fn take_letter(&mut self, letter: &StoredLetter) {
-        let Some(id) = letter.text(names::DELIVERY_ID) else { return };
-        if let Some(known) = self.known.get_mut(&DeliveryId::from_record(&id)) {
-            let repeated_by = letter.text(names::REPEATED_BY).map(|job| (&*job).into());
-            known.letters.push(Letter { position: letter.id.0, repeated_by });
-        }
+    pub fn fate(&self, id: &DeliveryId, key: &ModuleKey) -> Fate {
+        self.known.get(id).map_or(Fate::Unknown, |known| known.facts.fate_for(key))
     }
 
     /// Takes the deliveries of a record.
@@ -249,7 +204,7 @@ impl LogView {
             let known = self.known.entry(one.delivery_id(&record.event)).or_default();
             let (first, last) = known.sequences.unwrap_or((sequence, sequence));
             known.sequences = Some((first.min(sequence), last.max(sequence)));
-            known.facts.add(one.replay.as_deref(), record.started_ms, outcome);
+            known.facts.add(one, record.started_ms, outcome);
         }
         if self.known.len() > self.known_max {
             self.shorten();
@@ -379,7 +334,7 @@ mod tests {
         take(&mut view, &text.into());
         take(&mut view, &record(5, "inst-1", "dead", None));
         assert!(view.covers(1) && !view.covers(9), "{}", view.end);
-        assert_eq!(view.fate(&id(1)), Fate::Dead);
+        assert_eq!(view.fate(&id(1), &"k".into()), Fate::Dead);
     }
 
     #[test]
@@ -391,10 +346,10 @@ mod tests {
         assert!(view.covers(5) && !view.covers(6), "{}", view.end);
         assert_eq!(view.known.len(), 5);
         take(&mut view, &record(9, "inst-1", "dead", None));
-        assert_eq!(view.fate(&id(9)), Fate::Unknown, "the next view is about it");
+        assert_eq!(view.fate(&id(9), &"k".into()), Fate::Unknown, "the next view is about it");
         for _ in 0..3 {
             take(&mut view, &record(1, "inst-1", "delivered", None));
         }
-        assert_eq!(view.fate(&id(1)), Fate::Delivered);
+        assert_eq!(view.fate(&id(1), &"k".into()), Fate::Delivered);
     }
 }

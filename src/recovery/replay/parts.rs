@@ -10,7 +10,7 @@ use super::examine::{EventQuery, EventReader};
 use super::past::{PastSubscriptions, all_as_of};
 use super::request::ReplayRequest;
 use super::streams::ReplayStreams;
-use crate::delivery::{DeliveryLog, ParkingLot, SubscriptionDirectory};
+use crate::delivery::{DeliveryLog, ParkingLot, SubscriptionDirectory, delivery_key};
 use crate::matcher::Subscription;
 use crate::recovery::jobs::{JobFailure, JobStore};
 use crate::recovery::redrive::{DeadLetters, ReadError};
@@ -40,16 +40,21 @@ pub struct ReplayParts {
 }
 
 /// Returns what is asked about the events of a request: by the subscriptions that exist now, as they are now
-/// or as they were at the time that the request names.
+/// or as they were at the time that the request names. Those that share deliveries with the one that is
+/// replayed are among them, so that a delivery is replayed for all that it was made for.
 pub(super) async fn event_query(
     parts: &ReplayParts,
     request: &ReplayRequest,
     compiled: &mut CompiledRequest,
 ) -> Result<EventQuery, JobFailure> {
-    let mut subscriptions = live_subscriptions(parts, request).await?;
+    let mut subscriptions = live_subscriptions(parts, request, compiled).await?;
     if let Some(at_ms) = request.as_of_ms {
         if compiled.past.is_none() {
             let past = all_as_of(&*parts.past, &subscriptions, at_ms).await?;
+            if !has_wanted(&past, request) {
+                let reason = "the subscription received no events at that time (`asOf`)";
+                return Err(JobFailure::Never(reason.to_owned()));
+            }
             compiled.past = Some(past.into());
         }
         // Those that were removed since the job began have no handler.
@@ -57,47 +62,51 @@ pub(super) async fn event_query(
             |one: &&Arc<Subscription>| subscriptions.iter().any(|live| live.key == one.key);
         let past = compiled.past.iter().flat_map(|past| &**past);
         subscriptions = past.filter(is_live).cloned().collect();
-        if subscriptions.is_empty() {
+        if !has_wanted(&subscriptions, request) {
             return Err(JobFailure::Never("its subscriptions were removed".to_owned()));
         }
     }
-    let condition = compiled.condition.clone();
-    Ok(EventQuery { subscriptions: subscriptions.into(), condition, deliveries_max: usize::MAX })
+    let (key, condition) = (request.key.clone(), compiled.condition.clone());
+    let subscriptions = subscriptions.into();
+    Ok(EventQuery { subscriptions, key, condition, deliveries_max: usize::MAX })
 }
 
 async fn live_subscriptions(
     parts: &ReplayParts,
     request: &ReplayRequest,
+    compiled: &mut CompiledRequest,
 ) -> Result<Vec<Arc<Subscription>>, JobFailure> {
     let (directory, installation) = (&*parts.directory, &request.installation);
-    let find = || {
-        let mut found = directory.subscriptions_of(installation);
-        found.retain(|one| is_of(one, request));
-        found
-    };
-    let mut subscriptions = find();
-    // A replica that started just now may not know them yet.
-    if subscriptions.is_empty() {
+    // A replica that started just now may not know them yet, or only some.
+    if !compiled.is_caught_up {
         let caught_up = tokio::time::timeout(CATCH_UP_MAX, directory.catch_up());
         if caught_up.await.is_err() {
             let reason = "the registry of this router has not caught up with the broker";
             return Err(JobFailure::Later(reason.to_owned()));
         }
-        subscriptions = find();
+        compiled.is_caught_up = true;
     }
+    let mut subscriptions = directory.subscriptions_of(installation);
+    subscriptions.retain(|one| one.owner.id == *installation);
     if directory.is_waiting(installation) {
         let reason = "a document of the installation, or of its app, cannot be read";
         return Err(JobFailure::Later(reason.to_owned()));
     }
-    if subscriptions.is_empty() {
+    if !has_wanted(&subscriptions, request) {
         return Err(JobFailure::Never("there is no live subscription to replay for".to_owned()));
+    }
+    if let Some(key) = &request.key {
+        let wanted = subscriptions.iter().find(|one| one.key == *key).map(|one| delivery_key(one));
+        subscriptions.retain(|one| wanted.as_ref() == Some(&delivery_key(one)));
     }
     Ok(subscriptions)
 }
 
-fn is_of(subscription: &Subscription, request: &ReplayRequest) -> bool {
-    let is_key = request.key.as_ref().is_none_or(|key| subscription.key == *key);
-    is_key && subscription.owner.id == request.installation
+/// Whether the subscription that is replayed is among these, or any if all are.
+fn has_wanted(subscriptions: &[Arc<Subscription>], request: &ReplayRequest) -> bool {
+    let is_wanted =
+        |one: &Arc<Subscription>| request.key.as_ref().is_none_or(|key| one.key == *key);
+    subscriptions.iter().any(is_wanted)
 }
 
 /// Returns the endpoint that deliveries are sent to in place of their handler.
@@ -113,6 +122,8 @@ pub(super) struct CompiledRequest {
     pub(super) condition: Option<Arc<Program>>,
     /// The subscriptions as they were; none before they are asked for, and if those of now are meant.
     past: Option<Arc<[Arc<Subscription>]>>,
+    /// Whether this replica knows the subscriptions of the time at which it took the job.
+    is_caught_up: bool,
 }
 
 impl CompiledRequest {
@@ -124,7 +135,7 @@ impl CompiledRequest {
             Err(_) => Err(JobFailure::Never(reason.to_owned())),
         };
         let condition = request.filter.as_deref().map(compile).transpose()?;
-        Ok(Self { condition, past: None })
+        Ok(Self { condition, past: None, is_caught_up: false })
     }
 }
 

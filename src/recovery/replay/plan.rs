@@ -38,6 +38,7 @@ pub async fn plan(parts: &ReplayParts, request: &ReplayRequest) -> Result<Replay
     let chooser = Chooser {
         streams: &*parts.streams,
         letters: &*parts.letters,
+        directory: &*parts.directory,
         request,
         target: target(request)?,
         job: None,

@@ -21,6 +21,10 @@ pub struct ReplayRequest {
     /// The only module whose deliveries are replayed; none for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<ModuleKey>,
+    /// The key that the ids of its deliveries are derived from, if that is another one: modules with the same
+    /// one share deliveries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery_key: Option<ModuleKey>,
     /// Which deliveries.
     pub mode: ReplayMode,
     /// The filters and events of this time count, in milliseconds since the epoch; none for those of now.
@@ -52,8 +56,11 @@ pub fn do_overlap(one: &Job, other: &Job) -> bool {
         _ => None,
     };
     let (Some(one), Some(other)) = (request(one), request(other)) else { return false };
+    let shared = |request: &ReplayRequest| request.delivery_key.clone();
     let is_same_key = match (&one.key, &other.key) {
-        (Some(key), Some(other)) => key == other,
+        (Some(key), Some(other_key)) => {
+            key == other_key || (shared(&one).is_some() && shared(&one) == shared(&other))
+        }
         _ => true,
     };
     is_same_key

@@ -28,6 +28,8 @@ pub(crate) struct MemoryStreams {
     pub(crate) events: Mutex<BTreeMap<u64, EventMessage>>,
     /// Up to here events are acknowledged; none for all.
     pub(crate) settled: Mutex<Option<u64>>,
+    /// Events before this sequence are deleted after they were read; none if none are.
+    pub(crate) deleted_before: Mutex<Option<u64>>,
     pub(crate) log: Mutex<Vec<Bytes>>,
     pub(crate) log_from_ms: Mutex<i64>,
     /// Records of the log before this sequence are deleted; 0 for none.
@@ -108,8 +110,9 @@ impl ReplayStreams for MemoryStreams {
     fn event_bounds(&self) -> BoxFuture<'_, Result<EventBounds, ReadError>> {
         let events = self.events.lock().unwrap();
         let last = events.keys().next_back().copied().unwrap_or(0);
+        let deleted_before = *self.deleted_before.lock().unwrap();
         let bounds = EventBounds {
-            first: events.keys().next().copied().unwrap_or(last + 1),
+            first: deleted_before.or_else(|| events.keys().next().copied()).unwrap_or(last + 1),
             first_ms: events.values().next().map(|event| event.stored_ms),
             last,
             settled: self.settled.lock().unwrap().unwrap_or(last),

@@ -3,8 +3,10 @@
 
 mod as_of;
 mod coverage;
+mod letters;
 mod modes;
 mod repeats;
+mod shared;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +23,10 @@ use super::{
     Window, check_as_of, check_ledger, do_overlap, plan,
 };
 use crate::delivery::{ParkReason, SubscriptionDirectory};
-use crate::domain::{CloudId, DeliveryId, Handler, InstallationId, SubscriptionId};
+use crate::domain::{
+    DeliveryId, DynamicWebhookId, Handler, InstallationId, Secret, SubscriptionId, WebhookHandler,
+    WebhookSigner,
+};
 use crate::matcher::{DeliverySettings, EventConditions, EventSubscription, Owner, Subscription};
 use crate::recovery::jobs::{
     Job, JobCounts, JobFailure, JobId, JobKind, JobRate, JobState, JobStep, JobWork,
@@ -37,9 +42,10 @@ const OTHER_TYPE: &str = "avi:jira:created:issue";
 /// Subscriptions that exist, and when they were changed.
 struct Directory(Vec<Arc<Subscription>>, i64);
 
-/// A directory that knows its subscriptions only once it has caught up.
+/// A directory that knows its subscriptions, but for the first ones, only once it has caught up.
 struct LateDirectory {
     known: Arc<Directory>,
+    early: usize,
     is_current: AtomicBool,
 }
 
@@ -49,10 +55,11 @@ impl SubscriptionDirectory for LateDirectory {
     }
 
     fn subscriptions_of(&self, installation: &InstallationId) -> Vec<Arc<Subscription>> {
-        match self.is_current.load(Relaxed) {
-            true => self.known.subscriptions_of(installation),
-            false => Vec::new(),
+        let mut found = self.known.subscriptions_of(installation);
+        if !self.is_current.load(Relaxed) {
+            found.truncate(self.early);
         }
+        found
     }
 
     fn catch_up(&self) -> BoxFuture<'_, ()> {
@@ -70,16 +77,20 @@ impl SubscriptionDirectory for Directory {
         self.0.iter().filter(|one| one.owner.id == *installation).cloned().collect()
     }
 
-    fn subscriptions_at(&self, site: &CloudId) -> Vec<Arc<Subscription>> {
-        self.0.iter().filter(|one| one.owner.cloud_id == *site).cloned().collect()
-    }
-
     fn changed_ms(&self, _id: &SubscriptionId) -> Option<i64> {
         Some(self.1)
     }
 }
 
 fn subscription(installation: &str, site: &str, key: &str, filter: &str) -> Arc<Subscription> {
+    subscription_to(Handler::function("sw.fn.i.f"), (installation, site, key), filter)
+}
+
+fn subscription_to(
+    handler: Handler,
+    (installation, site, key): (&str, &str, &str),
+    filter: &str,
+) -> Arc<Subscription> {
     let program = compile(filter, CheckProfile::Filter).unwrap().program;
     let conditions = Arc::new(EventConditions::unconditional(TYPE.into()));
     Arc::new(Subscription {
@@ -90,7 +101,7 @@ fn subscription(installation: &str, site: &str, key: &str, filter: &str) -> Arc<
             cloud_id: site.into(),
             licensed: true,
             permissions: None,
-            settings: DeliverySettings::new(Arc::new(Handler::function("sw.fn.i.f"))),
+            settings: DeliverySettings::new(Arc::new(handler)),
         }),
         key: key.into(),
         event_subscriptions: vec![EventSubscription {
@@ -103,6 +114,23 @@ fn subscription(installation: &str, site: &str, key: &str, filter: &str) -> Arc<
     })
 }
 
+/// A dynamic webhook of `inst-1`. All of them share deliveries.
+fn webhook(number: u64, filter: &str) -> Arc<Subscription> {
+    let handler = Handler::Webhook(WebhookHandler {
+        base: "https://app.example/".parse().unwrap(),
+        address: "/hook".into(),
+        names: ["jira:issue_updated".into()].into(),
+        signer: WebhookSigner::Tenant {
+            client_key: "tenant-1".into(),
+            secret: Secret::new("It is a secret to everybody"),
+        },
+        excludes_body: false,
+        property_keys: Box::default(),
+        dynamic: Some(DynamicWebhookId { number, delivery_key: "d1".into() }),
+    });
+    subscription_to(handler, ("inst-1", SITE, &format!("w{number}")), filter)
+}
+
 fn directory() -> Arc<Directory> {
     Arc::new(Directory(
         vec![
@@ -111,7 +139,7 @@ fn directory() -> Arc<Directory> {
             subscription("inst-2", SITE, "k1", "event.n >= 0"),
             subscription("inst-3", "site-2", "k1", "event.n >= 0"),
         ],
-        0,
+        -1_000_000,
     ))
 }
 
@@ -180,6 +208,7 @@ fn request(mode: ReplayMode) -> ReplayRequest {
         installation: "inst-1".into(),
         site: SITE.into(),
         key: None,
+        delivery_key: None,
         mode,
         as_of_ms: None,
         filter: None,

@@ -6,10 +6,11 @@ use std::collections::VecDeque;
 
 use super::examine::{EventQuery, EventReader, Examined};
 use super::handed_over::HandedOver;
+use super::letter_view::LetterView;
 use super::log_view::LogView;
 use super::streams::{EventBounds, EventMessage, ReplayStreams, StartAt};
 use crate::domain::{CloudId, InstallationId};
-use crate::recovery::redrive::ReadError;
+use crate::recovery::redrive::{DeadLetters, ReadError};
 
 /// Events of one read.
 const BATCH: usize = 256;
@@ -28,6 +29,8 @@ pub struct Walk {
     bounds: EventBounds,
     /// What the log knows; none before the first event.
     view: Option<LogView>,
+    /// The dead letters of the deliveries.
+    letters: LetterView,
     /// What the job handed over, as far as it is known.
     handed_over: HandedOver,
     /// Whether there is a log.
@@ -60,6 +63,7 @@ impl Walk {
         handed_over: HandedOver,
         has_log: bool,
     ) -> Self {
+        let letters = LetterView::new(site.clone(), installation.clone(), next);
         Self {
             site,
             installation,
@@ -68,6 +72,7 @@ impl Walk {
             read: VecDeque::new(),
             bounds: EventBounds::default(),
             view: None,
+            letters,
             handed_over,
             has_log,
             expired: 0,
@@ -82,6 +87,21 @@ impl Walk {
     /// What the log knows; none without a log.
     pub(super) fn view(&mut self) -> Option<&mut LogView> {
         self.view.as_mut()
+    }
+
+    /// Returns the dead letters of the deliveries of the event `sequence`, as they are stored since the last
+    /// call of [`Walk::advance`] or later.
+    ///
+    /// # Errors
+    /// The broker does not answer.
+    pub(super) async fn letters(
+        &mut self,
+        sequence: u64,
+        letters: &dyn DeadLetters,
+    ) -> Result<&LetterView, ReadError> {
+        self.letters.forget_before(self.next);
+        self.letters.read_for(sequence, letters).await?;
+        Ok(&self.letters)
     }
 
     /// Returns what the job handed over.
@@ -135,6 +155,7 @@ impl Walk {
         let known = self.read.iter().take_while(is_known).count();
         let mut rest = self.read.split_off(known);
         let examined = reader.examine(&mut self.read, query).await;
+        self.letters.expire();
         self.read.append(&mut rest);
         if examined.is_empty() {
             self.rewind();
@@ -152,9 +173,11 @@ impl Walk {
             let batch =
                 streams.read_events(&self.site, StartAt::Sequence(self.next), BATCH).await?;
             self.bounds = streams.event_bounds().await?;
-            self.expired +=
-                self.bounds.first.min(self.last.saturating_add(1)).saturating_sub(self.next);
-            self.next = self.next.max(self.bounds.first);
+            // Events that were read may have been deleted since; they are examined nevertheless.
+            let read_from = batch.events.first().map_or(u64::MAX, |event| event.sequence);
+            let kept_from = self.bounds.first.min(read_from).min(self.last.saturating_add(1));
+            self.expired += kept_from.saturating_sub(self.next);
+            self.next = self.next.max(kept_from);
             let last = self.last;
             self.read.extend(batch.events.into_iter().take_while(|one| one.sequence <= last));
         }

@@ -80,7 +80,14 @@ impl ReplayWork {
         }
         self.wait_for_handlers(job).await?;
         let KeptReplay { mut walk, mut compiled } = self.take(job, &request, cursor)?;
-        let mut query = event_query(&self.parts, &request, &mut compiled).await?;
+        let mut query = match event_query(&self.parts, &request, &mut compiled).await {
+            Ok(query) => query,
+            Err(failure) => {
+                // What it read and handed over is known to the next step.
+                self.keep(job, KeptReplay { walk, compiled });
+                return Err(failure);
+            }
+        };
         query.deliveries_max = usize::try_from(max).unwrap_or(usize::MAX);
         let stepped = self.hand_over_next(job, &request, &query, &mut walk).await;
         let next = walk.next();
@@ -107,7 +114,7 @@ impl ReplayWork {
         let (started, before) = (clock::tick(), walk.next());
         let mut all = Step { counts: JobCounts::new(), handed_over: 0, stopped: None };
         loop {
-            let ReplayParts { streams, letters, reader, .. } = &self.parts;
+            let ReplayParts { streams, letters, directory, reader, .. } = &self.parts;
             let advanced = walk.advance(&**streams, reader, query).await.map_err(later)?;
             add_expired(&mut all.counts, walk);
             match advanced {
@@ -123,7 +130,9 @@ impl ReplayWork {
                     let (streams, letters) = (&**streams, &**letters);
                     let job_id = Some(job.id.as_str());
                     let target = target(request)?;
-                    let chooser = Chooser { streams, letters, request, target, job: job_id };
+                    let directory = &**directory;
+                    let chooser =
+                        Chooser { streams, letters, directory, request, target, job: job_id };
                     let chosen = match chooser.choose(examined, walk).await {
                         Ok(chosen) => chosen,
                         Err(error) => {
@@ -151,21 +160,21 @@ impl ReplayWork {
         let events: Vec<_> =
             chosen.into_iter().map(|one| hand_over::of_event(&self.parts, one)).collect();
         let done: Vec<_> = stream::iter(events).buffered(EVENTS_AT_ONCE).collect().await;
-        for event in done {
-            match event {
-                Ok(DoneEvent { sequence, counts, ids }) => {
-                    all.handed_over += counts.get(PARKED).copied().unwrap_or(0);
-                    counts.iter().for_each(|(name, number)| add(&mut all.counts, name, *number));
-                    ids.iter().for_each(|id| walk.handed_over().note(id, sequence));
-                    walk.pass(sequence);
-                }
-                // The later ones are chosen again; what they handed over is found then.
-                Err(reason) => {
-                    all.stopped = Some(reason);
-                    walk.rewind();
-                    return;
-                }
+        for DoneEvent { sequence, counts, ids, stopped } in done {
+            // The log may be off: then nothing else says that they were handed over.
+            ids.iter().for_each(|id| walk.handed_over().note(id, sequence));
+            if all.stopped.is_some() {
+                continue;
             }
+            if stopped.is_some() {
+                // This event and the later ones are chosen again; what they handed over is counted then.
+                all.stopped = stopped;
+                walk.rewind();
+                continue;
+            }
+            all.handed_over += counts.get(PARKED).copied().unwrap_or(0);
+            counts.iter().for_each(|(name, number)| add(&mut all.counts, name, *number));
+            walk.pass(sequence);
         }
     }
 

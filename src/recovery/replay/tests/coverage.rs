@@ -19,6 +19,10 @@ async fn check_of_the_ledger_lists_each_delivery_that_the_log_does_not_know() {
     let query = |installation: Option<&str>| LedgerQuery {
         site: SITE.into(),
         installation: installation.map(Into::into),
+        installations: match installation {
+            Some(only) => vec![only.into()],
+            None => vec!["inst-1".into(), "inst-2".into()],
+        },
         window: Window { first_sequence: 1, last_sequence: 1_000 },
         log_from_ms: 0,
     };
@@ -115,4 +119,16 @@ async fn job_waits_while_the_log_is_off_unless_it_replays_all() {
     assert!(handed_over(&streams).is_empty());
     run(&off, &request(ReplayMode::All), 100, false).await;
     assert_eq!(handed_over(&streams).len(), HISTORIES.len(), "nothing says that it waits");
+}
+
+#[tokio::test]
+async fn event_that_is_deleted_while_it_is_examined_does_not_count_as_expired() {
+    let streams = MemoryStreams::default();
+    for sequence in [5, 6] {
+        streams.add(event(sequence, SITE, TYPE, r#"{"n": 1}"#));
+    }
+    *streams.deleted_before.lock().unwrap() = Some(6);
+    let parts = streams.parts(directory());
+    let counts = plan(&parts, &request(ReplayMode::Missing)).await.unwrap().counts;
+    assert_eq!((counts["events"], counts["sequences_expired"]), (2, 4), "1 to 4 are deleted");
 }

@@ -105,11 +105,40 @@ async fn record_whose_confirmation_is_lost_counts_as_handed_over() {
 #[tokio::test]
 async fn registry_that_has_not_caught_up_fails_no_job() {
     let streams = world();
-    let late = LateDirectory { known: directory(), is_current: AtomicBool::new(false) };
+    let late = LateDirectory { known: directory(), early: 0, is_current: AtomicBool::new(false) };
     let parts = MemoryStreams::shared(&streams, Arc::new(late));
     let (mut job, work) = (job(&request(ReplayMode::Missing)), ReplayWork::new(parts));
     finish(&work, &mut job, 10).await;
     assert_eq!(handed_over(&streams), expected(ReplayMode::Missing));
+}
+
+#[tokio::test]
+async fn replica_that_knows_some_subscriptions_only_leaves_none_out() {
+    let streams = MemoryStreams::default();
+    streams.add(event(1, SITE, TYPE, r#"{"n": 3}"#));
+    let streams = Arc::new(streams);
+    let late = LateDirectory { known: directory(), early: 1, is_current: AtomicBool::new(false) };
+    let parts = MemoryStreams::shared(&streams, Arc::new(late));
+    let counts = run(&parts, &request(ReplayMode::Missing), 10, false).await;
+    assert_eq!(counts["parked"], 2, "those of k1 and of k2");
+}
+
+#[tokio::test]
+async fn what_was_handed_over_before_the_room_ended_is_not_handed_over_again_without_a_log() {
+    let streams = MemoryStreams::default();
+    streams.add(event(1, SITE, TYPE, r#"{"n": 3}"#));
+    let streams = Arc::new(streams);
+    let parts = ReplayParts { log: None, ..MemoryStreams::shared(&streams, directory()) };
+    *streams.room.lock().unwrap() = Some(1);
+    let (mut job, work) = (job(&request(ReplayMode::All)), ReplayWork::new(parts));
+    assert!(matches!(work.step(&job, 10).await, Err(JobFailure::Later(_))));
+    // It is delivered at once, and the broker has forgotten its message id.
+    streams.parked.lock().unwrap().clear();
+    let first = std::mem::take(&mut *streams.handed_over.lock().unwrap());
+    *streams.room.lock().unwrap() = None;
+    finish(&work, &mut job, 10).await;
+    assert_eq!((first.len(), handed_over(&streams).len(), job.counts["parked"]), (1, 1, 2));
+    assert_ne!(first[0].id.to_string(), handed_over(&streams)[0]);
 }
 
 #[tokio::test]
@@ -141,6 +170,10 @@ fn replays_overlap_if_they_may_hand_the_same_delivery_over() {
     assert!(overlap(&all(), &ReplayRequest { key: key("k1"), ..all() }));
     let one = ReplayRequest { key: key("k1"), ..all() };
     assert!(!overlap(&one, &ReplayRequest { key: key("k2"), ..all() }));
+    let shared = |of: &str| ReplayRequest { key: key(of), delivery_key: key("d1"), ..all() };
+    assert!(overlap(&shared("w1"), &shared("w2")), "they share deliveries");
+    let elsewhere = ReplayRequest { delivery_key: key("d2"), ..shared("w3") };
+    assert!(!overlap(&shared("w1"), &elsewhere) && !overlap(&shared("w1"), &one));
     assert!(!overlap(&all(), &ReplayRequest { installation: "inst-2".into(), ..all() }));
     let early = ReplayRequest { window: window(1, 10), ..all() };
     assert!(overlap(&early, &ReplayRequest { window: window(10, 20), ..all() }));
