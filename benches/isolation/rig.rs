@@ -139,7 +139,7 @@ impl Rig {
         let in_flight = async || {
             let account =
                 self.api.send(Method::GET, "/admin/v1/account", &[], &Value::Null).await?;
-            anyhow::Ok(account["inFlight"].as_u64().unwrap_or(u64::MAX))
+            anyhow::Ok(account.get("inFlight").and_then(Value::as_u64).unwrap_or(u64::MAX))
         };
         while in_flight().await? > 0 {
             ensure!(clock::since(started) < ACKNOWLEDGED_MAX, "events are still in flight");

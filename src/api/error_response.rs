@@ -128,13 +128,7 @@ impl From<ApiError> for ErrorResponse {
             ApiError::BadSignature => {
                 Self::coded(StatusCode::UNAUTHORIZED, "SY-1022", NO_SIGNATURE)
             }
-            ApiError::NoEvent(error) => {
-                let status = match error {
-                    DecodeError::Size { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-                    _ => StatusCode::BAD_REQUEST,
-                };
-                Self::coded(status, error.code(), error.to_string())
-            }
+            ApiError::NoEvent(error) => no_event(&error),
             ApiError::Backlog { retry_after_s } => {
                 Self::coded(StatusCode::SERVICE_UNAVAILABLE, BACKLOG, NEARLY_FULL)
                     .with_retry_after(Duration::from_secs(retry_after_s))
@@ -144,12 +138,7 @@ impl From<ApiError> for ErrorResponse {
                     .with_retry_after(Duration::from_secs(retry_after_s))
             }
             ApiError::Unpublished(error) => unpublished(&error),
-            ApiError::Unavailable(reason) => {
-                error!(reason, "broker read timed out");
-                let message = "the broker does not answer in time";
-                Self::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5022", message)
-                    .with_retry_after(STORE_RETRY)
-            }
+            ApiError::Unavailable(reason) => unavailable(&reason),
             ApiError::NotConfirmed(reason) => {
                 error!(reason, "request not done, or not confirmed");
                 Self::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5022", reason)
@@ -157,11 +146,7 @@ impl From<ApiError> for ErrorResponse {
             ApiError::DeliveryLogOff => Self::coded(StatusCode::CONFLICT, "SY-4001", LOG_OFF),
             ApiError::Register(error) => from_register_error(error),
             ApiError::Job(error) => from_jobs_error(&error),
-            ApiError::Explaining => {
-                let message = "this router explains events for another request";
-                Self::coded(StatusCode::TOO_MANY_REQUESTS, "SY-4004", message)
-                    .with_retry_after(ACCOUNT_RETRY)
-            }
+            ApiError::Explaining => explaining(),
             ApiError::Account(error) => from_account_error(&error),
         }
     }
@@ -170,6 +155,27 @@ impl From<ApiError> for ErrorResponse {
 /// Message while the delivery log is off.
 const LOG_OFF: &str =
     "the delivery log is off (`delivery.log`): what became of deliveries is not recorded";
+
+fn no_event(error: &DecodeError) -> ErrorResponse {
+    let status = match error {
+        DecodeError::Size { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    ErrorResponse::coded(status, error.code(), error.to_string())
+}
+
+fn unavailable(reason: &str) -> ErrorResponse {
+    error!(reason, "broker read timed out");
+    let message = "the broker does not answer in time";
+    ErrorResponse::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5022", message)
+        .with_retry_after(STORE_RETRY)
+}
+
+fn explaining() -> ErrorResponse {
+    let message = "this router explains events for another request";
+    ErrorResponse::coded(StatusCode::TOO_MANY_REQUESTS, "SY-4004", message)
+        .with_retry_after(ACCOUNT_RETRY)
+}
 
 fn from_jobs_error(error: &JobsError) -> ErrorResponse {
     let code = match error {
