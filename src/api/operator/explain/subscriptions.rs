@@ -145,10 +145,20 @@ pub(super) async fn then(
     if history.is_empty() && asked.module().is_none() {
         return Err(ApiError::NotFound);
     }
+    let registered = registered_after(&history, stored_ms);
     Ok(match history.as_of(moment) {
+        // Of an earlier module with this key nothing is kept, if there was one.
+        Err(_) if registered.is_some() => Then {
+            decided: registered.map(|reason| ("registration", reason)),
+            now: asked.current(state),
+            ..Then::default()
+        },
         Err(error) => as_now(state, asked, Some(&error.to_string())),
         Ok(None) => Then {
-            decided: Some(("registration", not_registered(&history, stored_ms))),
+            decided: Some((
+                "registration",
+                registered.unwrap_or_else(|| "it was not registered then".to_owned()),
+            )),
             now: asked.current(state),
             ..Then::default()
         },
@@ -161,12 +171,11 @@ pub(super) async fn then(
     })
 }
 
-fn not_registered(history: &RevisionHistory, stored_ms: i64) -> String {
+/// Says that the first revision which is known is a registration after an event; none if it is not.
+fn registered_after(history: &RevisionHistory, stored_ms: i64) -> Option<String> {
     let first = history.revisions.last().filter(|first| first.at_ms > stored_ms);
-    match first.filter(|_| history.is_complete()).and_then(|first| rfc3339(first.at_ms)) {
-        Some(at) => format!("it was registered at {at}, after the event"),
-        None => "it was not registered then".to_owned(),
-    }
+    let at = first.filter(|_| history.is_complete()).and_then(|first| rfc3339(first.at_ms));
+    at.map(|at| format!("it was registered at {at}, after the event"))
 }
 
 /// The subscription as it is now; `unknown` says why its revision is not known.
