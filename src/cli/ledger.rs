@@ -64,7 +64,7 @@ fn print_ledger(ledger: &Value) -> anyhow::Result<()> {
     if ledger.get("eventsFrom").is_some() {
         print_row(&format!("events before {} are deleted", text(ledger, "eventsFrom")))?;
     }
-    print_row(&format!("{} events of {} sites matched again", of("events"), of("sites")))?;
+    print_row(&format!("events matched again: {}, sites: {}", of("events"), of("sites")))?;
     let (matched, recorded) = (of("matched"), of("recorded"));
     print_row(&format!("{matched} deliveries match; the log knows {recorded}"))?;
     for (number, what) in [

@@ -113,7 +113,8 @@ async fn check(
     for (at, (site, installations)) in asked.sites.iter().enumerate() {
         let (window, coverage) = window.find(&*parts.streams, site).await?;
         // One that began later was checked for less; what was deleted during the check of an earlier one is counted.
-        starts = starts.max(coverage.events_from_ms);
+        // A stream that nothing was deleted from begins with its first event.
+        starts = starts.max(coverage.events_from_ms.filter(|_| coverage.begins_before_events));
         let (site, installation) = (site.clone(), asked.installation.clone());
         let installations = installations.clone();
         let query = LedgerQuery { site, installation, installations, window, log_from_ms };
