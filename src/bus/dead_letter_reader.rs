@@ -6,10 +6,12 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
 use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::confirmed_publish::{self, PublishRequest, Refusal, refusal};
@@ -33,6 +35,15 @@ const CONSUMER_LIFE: Duration = Duration::from_secs(30);
 const BODY_SIZE: &str = "Nats-Msg-Size";
 /// Start of the headers that the broker adds.
 const BROKER_PREFIX: &str = "nats-";
+
+/// What the broker does with a message that is deleted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Deletion {
+    /// It notes that the message is deleted, and frees its place later.
+    Marked,
+    /// It overwrites the message on its disk at once, which rewrites up to a block of some megabytes.
+    Overwritten,
+}
 
 /// Reads, deletes and republishes dead letters.
 #[derive(Debug)]
@@ -185,8 +196,31 @@ impl DeadLetterReader {
         Ok((batch, false))
     }
 
+    /// Deletes a letter whose delivery ended, or whose event is stored again. What it says is stored elsewhere, so the
+    /// broker need not overwrite it on its disk at once.
+    ///
+    /// # Errors
+    /// The broker does not answer.
+    pub async fn delete_ended(&self, id: LetterId) -> Result<bool, ReadError> {
+        self.remove(id, Deletion::Marked).await
+    }
+
+    async fn delete_at(&self, sequence: u64, deletion: Deletion) -> Result<(), ReadError> {
+        if deletion == Deletion::Overwritten {
+            let stream = self.stream().await?;
+            return stream.delete_message(sequence).await.map(drop).map_err(failed);
+        }
+        let subject = format!("STREAM.MSG.DELETE.{}", self.subjects.dead_letter_stream());
+        let request = json!({ "seq": sequence, "no_erase": true });
+        let context = &self.jetstream_client.context;
+        match context.request(subject, &request).await.map_err(failed)? {
+            Response::<Value>::Ok(_) => Ok(()),
+            Response::Err { error } => Err(failed(error)),
+        }
+    }
+
     /// Deletes a letter; another one of its sequence, in a stream that was created again, stays.
-    async fn remove(&self, id: LetterId) -> Result<bool, ReadError> {
+    async fn remove(&self, id: LetterId, deletion: Deletion) -> Result<bool, ReadError> {
         let (stream, sequence) = (self.stream().await?, id.0.sequence);
         // From the leader of the stream: another server may not have the letter yet.
         let message = match stream.get_raw_message(sequence).await {
@@ -197,11 +231,11 @@ impl DeadLetterReader {
         if to_ms(message.time.unix_timestamp_nanos()) != id.0.stored_ms {
             return Ok(false);
         }
-        if let Err(error) = stream.delete_message(sequence).await {
+        if let Err(error) = self.delete_at(sequence, deletion).await {
             return match stream.get_raw_message(sequence).await {
                 // It is deleted, by this request or another one.
                 Err(found) if found.kind() == RawMessageErrorKind::NoMessageFound => Ok(false),
-                _ => Err(failed(error)),
+                _ => Err(error),
             };
         }
         if let Some(owner) = self.subjects.owner_of_dead_letter(&message.subject) {
@@ -224,7 +258,7 @@ impl DeadLetterReader {
         };
         match confirmed_publish::once(&self.jetstream_client, &request).await {
             Ok(_) => {
-                self.remove(letter.id).await?;
+                self.delete_ended(letter.id).await?;
                 Ok(Republished::Stored)
             }
             Err(error) => match refusal(&error) {
@@ -308,7 +342,7 @@ impl DeadLetters for DeadLetterReader {
     }
 
     fn delete(&self, id: LetterId) -> BoxFuture<'_, Result<bool, ReadError>> {
-        Box::pin(self.remove(id))
+        Box::pin(self.remove(id, Deletion::Overwritten))
     }
 
     fn republish<'a>(

@@ -18,7 +18,7 @@ use super::metrics;
 use super::subjects::Subjects;
 use crate::delivery::{JobOrigin, JobOutcome, JobOutcomes};
 use crate::recovery::jobs::{JobCounts, JobId};
-use crate::recovery::redrive::{DeadLetters, LetterId};
+use crate::recovery::redrive::LetterId;
 
 /// Pause between two attempts to delete a letter.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -93,7 +93,7 @@ impl JobOutcomeCounter {
 
     /// Deletes a letter, however long that takes.
     async fn delete(&self, id: LetterId) {
-        while let Err(error) = self.letters.delete(id).await {
+        while let Err(error) = self.letters.delete_ended(id).await {
             tracing::debug!(%id, %error, "redriven dead letter not deleted yet");
             tokio::time::sleep(PAUSE).await;
         }
