@@ -1,7 +1,7 @@
 //! The NATS edge: consumes events, publishes parked deliveries and dead letters, calls functions of
 //! apps.
 //!
-//! Cast: [`Connections`] to a broker or a [`ManagedServer`]; [`streams`] and [`subjects`] name and
+//! Items: [`Connections`] to a broker or a [`ManagedServer`]; [`streams`] and [`subjects`] name and
 //! configure everything on it. In: [`PullSubscription`] with batched [`acks`]. Out, confirmed by
 //! the stream: [`EventPublisher`], [`ParkingStream`], [`DeadLetterStream`], [`DeliveryLogStream`]. Without a stream:
 //! [`FunctionClient`], [`GoneBroadcast`]. [`FailedWebhookStream`] and [`DeadLetterReader`] read dead letters back,

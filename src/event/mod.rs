@@ -1,7 +1,7 @@
 //! Event decoding: turns the bytes and headers of one message into an [`Envelope`] and an
 //! [`Event`].
 //!
-//! Cast: [`codec`] reads and writes the headers of messages, [`Decoder`] reads bodies, [`Envelope`]
+//! Items: [`codec`] reads and writes the headers of messages, [`Decoder`] reads bodies, [`Envelope`]
 //! holds the attributes, [`projection`] extracts the JSON values that the index compares,
 //! [`sources`] has what is special to a product, [`webhook`] maps webhooks to events and back.
 //!

@@ -3,7 +3,7 @@
 //! A job goes over the stores in the order in which a delivery moves through them, and again over what
 //! it waited for, until nothing is left. It says of every message that it found what became of it.
 //!
-//! Cast: [`ErasableStreams`] is the port to the streams. [`EraseSubject`] says whose data to remove, `selection`
+//! Items: [`ErasableStreams`] is the port to the streams. [`EraseSubject`] says whose data to remove, `selection`
 //! which messages that are, `needle` finds an account in bytes, `progress` counts and says what is read next,
 //! [`EraseReport`] is what it counted, and [`EraseWork`] does it.
 //!

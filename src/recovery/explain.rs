@@ -1,6 +1,6 @@
 //! Explanations of stored events: which events are asked about, and the decisions on them.
 //!
-//! Cast: [`find_events`] reads the event stream and returns where the events are that a question is
+//! Items: [`find_events`] reads the event stream and returns where the events are that a question is
 //! about; [`decide`] has the matcher decide on one of them and explain. Both work off the threads that
 //! route events, and end at a [`Deadline`].
 //!

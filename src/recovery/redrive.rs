@@ -4,7 +4,7 @@
 //! id. The letter stays until that delivery is delivered, or is dead-lettered again as a new letter.
 //! An event that could not be read is published to the event stream again.
 //!
-//! Cast: [`DeadLetters`] is the port to the stream; [`StoredLetter`] is one letter, [`LetterQuery`]
+//! Items: [`DeadLetters`] is the port to the stream; [`StoredLetter`] is one letter, [`LetterQuery`]
 //! selects some. [`newest_first`] lists them, [`plan`] counts what a redrive would do, and
 //! [`RedriveWork`] does it.
 

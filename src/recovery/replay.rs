@@ -5,7 +5,7 @@
 //! that are missing, or all. Each becomes a parked record that is due now. Everything after that is the
 //! ordinary path.
 //!
-//! Cast: [`ReplayStreams`] is the port to the streams. [`Walk`] reads events and what the log knows of
+//! Items: [`ReplayStreams`] is the port to the streams. [`Walk`] reads events and what the log knows of
 //! their deliveries ([`LogView`]); [`plan`] counts what a replay would do, [`ReplayWork`] does it, and
 //! [`check_ledger`] finds deliveries that the log does not know.
 //!

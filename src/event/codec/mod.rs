@@ -1,6 +1,6 @@
 //! The envelope codec: the header names and values of events, parked records and dead letters.
 //!
-//! Cast: [`names`] lists every header name, [`Attributes`] are read from an incoming message,
+//! Items: [`names`] lists every header name, [`Attributes`] are read from an incoming message,
 //! [`EnvelopeFormat`] writes an [`Envelope`](super::Envelope) to headers and reads it back.
 //!
 //! Guarantee: these names and spellings are a stored format. A record written by an older version

@@ -1,6 +1,6 @@
 //! The products whose events are routed: everything that is special to Jira or to Confluence.
 //!
-//! Cast: [`ProductSource`] is what the router needs of a product; each folder implements it for one
+//! Items: [`ProductSource`] is what the router needs of a product; each folder implements it for one
 //! product (names, webhook to event, event to webhook); [`SOURCES`] lists them.
 //!
 //! A further product is a folder here, a line in `table.rs` and a variant of

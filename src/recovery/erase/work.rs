@@ -292,7 +292,8 @@ impl EraseWork {
     }
 
     /// Removes records of the log, or what handlers said of an account in them. Before, it records which, so that
-    /// the account does not miss their numbers. What is not removed after all is only not missed later.
+    /// the account does not report their numbers as missing. If one is not removed after all, its loss would not be
+    /// reported later.
     async fn remove_records(
         &self,
         task: &Task<'_>,

@@ -77,7 +77,7 @@ async fn subscription_that_was_removed_since_is_not_replayed() {
     let streams = world();
     let was = vec![
         subscription("inst-1", SITE, "k1", "event.n >= 0"),
-        subscription("inst-1", SITE, "gone", "event.n >= 0"),
+        subscription("inst-1", SITE, "removed", "event.n >= 0"),
     ];
     let (parts, _) = parts_with(&streams, was);
     let counts = run(&parts, &as_of(1_000), 100, false).await;

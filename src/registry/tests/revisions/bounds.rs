@@ -51,16 +51,16 @@ async fn a_start_deletes_what_is_stored_of_modules_deleted_long_ago() {
     drop(replica);
     log.add(&deleted("inst-a", "old", 91 * DAY_MS));
     log.add(&deleted("inst-a", "recent", 89 * DAY_MS));
-    log.add(&deleted("inst-gone", "old-of-gone", 91 * DAY_MS));
-    log.add(&deleted("inst-gone", "recent-of-gone", 89 * DAY_MS));
+    log.add(&deleted("inst-removed", "old-of-removed", 91 * DAY_MS));
+    log.add(&deleted("inst-removed", "recent-of-removed", 89 * DAY_MS));
     // The first listing fails, too.
     log.set_broken(true);
     let replica = revised(&store, &log).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     log.set_broken(false);
-    until_keys(&log, &["live", "recent", "recent-of-gone"]).await;
+    until_keys(&log, &["live", "recent", "recent-of-removed"]).await;
     until_compared(&replica).await;
-    until_keys(&log, &["live", "recent", "recent-of-gone"]).await;
+    until_keys(&log, &["live", "recent", "recent-of-removed"]).await;
 }
 
 #[tokio::test]
@@ -80,8 +80,8 @@ async fn a_stream_that_is_nearly_full_keeps_deleted_modules_for_a_day() {
     let (replica, store, log) = provisioned().await;
     replica.add_as(Some("live"), json!({})).await.unwrap();
     drop(replica);
-    log.add(&deleted("inst-gone", "two-days", 2 * DAY_MS));
-    log.add(&deleted("inst-gone", "an-hour", DAY_MS / 24));
+    log.add(&deleted("inst-removed", "two-days", 2 * DAY_MS));
+    log.add(&deleted("inst-removed", "an-hour", DAY_MS / 24));
     log.set_max(3);
     let _replica = revised(&store, &log).await;
     until_keys(&log, &["an-hour", "live"]).await;
