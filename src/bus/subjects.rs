@@ -277,7 +277,11 @@ impl Subjects {
     pub fn dead_letters_within(&self, scope: &LetterScope) -> Vec<String> {
         let prefix = &self.prefix;
         match (&scope.installation, &scope.site) {
-            (Some(installation), _) => vec![format!("{prefix}.dlq.delivery.*.{installation}")],
+            (Some(installation), None) => vec![format!("{prefix}.dlq.delivery.*.{installation}")],
+            (Some(installation), Some(site)) => vec![
+                format!("{prefix}.dlq.event.{site}"),
+                format!("{prefix}.dlq.delivery.*.{installation}"),
+            ],
             // Letters of deliveries have their site in a header.
             (None, Some(site)) => {
                 vec![format!("{prefix}.dlq.event.{site}"), format!("{prefix}.dlq.delivery.>")]
@@ -478,7 +482,8 @@ mod tests {
             subjects.dead_letters_within(&LetterScope { installation, site })
         };
         assert_eq!(scope(None, None), ["sw.dlq.>"]);
-        assert_eq!(scope(Some("i"), Some("s")), ["sw.dlq.delivery.*.i"]);
+        assert_eq!(scope(Some("i"), Some("s")), ["sw.dlq.event.s", "sw.dlq.delivery.*.i"]);
+        assert_eq!(scope(Some("i"), None), ["sw.dlq.delivery.*.i"]);
         assert_eq!(scope(None, Some("s")), ["sw.dlq.event.s", "sw.dlq.delivery.>"]);
         let subject = subjects.dead_letter_of_delivery(&"a".into(), &"i".into());
         let kind = LetterKind::Delivery { app: "a".into(), installation: "i".into() };

@@ -43,12 +43,14 @@ pub struct BadQuery {
     pub message: String,
 }
 
-/// The subjects that a query needs to read.
+/// The subjects that a query needs to read: letters of events of a site, and of deliveries to an
+/// installation, or to all if none is named.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct LetterScope {
     /// Token of the installation.
     pub installation: Option<String>,
-    /// Token of the site, for letters of events.
+    /// Token of the site whose letters of events are read; none for those of all sites, or for no letters of
+    /// events if an installation is named.
     pub site: Option<String>,
 }
 

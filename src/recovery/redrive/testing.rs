@@ -110,9 +110,14 @@ impl DeadLetters for MemoryLetters {
         max: usize,
     ) -> BoxFuture<'a, Result<LetterBatch, ReadError>> {
         let letters = self.letters.lock().unwrap();
-        let within = |letter: &StoredLetter| match (&letter.kind, &scope.installation) {
-            (_, None) => true,
-            (LetterKind::Delivery { installation, .. }, Some(wanted)) => **installation == **wanted,
+        // As `Subjects::dead_letters_within`.
+        let within = |letter: &StoredLetter| match (&letter.kind, &scope.installation, &scope.site)
+        {
+            (LetterKind::Event { site }, _, Some(wanted)) => **site == **wanted,
+            (_, None, _) => true,
+            (LetterKind::Delivery { installation, .. }, Some(wanted), _) => {
+                **installation == **wanted
+            }
             _ => false,
         };
         let found = letters.range(range.from..=range.to).map(|(_, letter)| letter);

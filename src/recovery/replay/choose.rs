@@ -223,7 +223,8 @@ impl Chooser<'_> {
         if self.target.is_none() && facts.fates.iter().any(is_open) {
             let letters = walk.letters(chosen.sequence, self.letters).await?;
             let unmatched = ParkedDelivery::unmatched_id(envelope, &self.request.installation);
-            facts.is_unmatched = !letters.of(&unmatched).is_empty();
+            facts.is_unmatched =
+                letters.has_event(chosen.sequence) || !letters.of(&unmatched).is_empty();
             facts.letters = letters.of(&id);
         }
         Ok(facts)

@@ -190,6 +190,9 @@ impl LedgerReport {
         open.retain(|_| !waiting.next().unwrap_or(false));
         if !open.is_empty() {
             let letters = walk.letters(sequence, &*parts.letters).await?;
+            if letters.has_event(sequence) {
+                open.clear();
+            }
             open.retain(|(one, subscription)| {
                 let own = letters.of(&one.id(envelope)).iter();
                 let unmatched = ParkedDelivery::unmatched_id(envelope, &subscription.owner.id);

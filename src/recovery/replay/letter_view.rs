@@ -1,22 +1,24 @@
-//! The dead letters of the deliveries of a range of events, within a bound of memory.
+//! The dead letters of a range of events and of their deliveries, within a bound of memory.
 //!
 //! They are read once they are asked for, oldest first, and then followed. If there are more than fit, the
 //! view ends at an earlier event, and the next view begins there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::delivery::StreamPosition;
 use crate::domain::{CloudId, DeliveryId, InstallationId, ModuleKey, SubscriptionId};
 use crate::event::codec::names::{self, parked};
-use crate::recovery::redrive::{DeadLetters, LetterRange, LetterScope, ReadError, StoredLetter};
+use crate::recovery::redrive::{
+    DeadLetters, LetterKind, LetterRange, LetterScope, ReadError, StoredLetter,
+};
 
 /// Letters of one view, at most: about ten megabytes.
 const LETTERS_MAX: usize = 50_000;
 /// Letters of one read.
 const READ_MAX: usize = 2_000;
 
-/// The dead letters of the deliveries of some events of a site.
+/// The dead letters of some events of a site and of their deliveries.
 #[derive(Debug)]
 pub(super) struct LetterView {
     site: CloudId,
@@ -31,6 +33,8 @@ pub(super) struct LetterView {
     /// Whether what is stored now was read.
     is_current: bool,
     letters: HashMap<DeliveryId, Letters>,
+    /// Sequences of the events that were dead-lettered as a whole, before they were matched for anyone.
+    events: BTreeSet<u64>,
     /// Number of the letters.
     count: usize,
     max: usize,
@@ -64,6 +68,7 @@ impl LetterView {
             next: 1,
             is_current: false,
             letters: HashMap::new(),
+            events: BTreeSet::new(),
             count: 0,
             max: LETTERS_MAX,
         }
@@ -117,13 +122,21 @@ impl LetterView {
         self.letters.get(id).map_or(&[], |letters| &letters.all)
     }
 
+    /// Whether the event was dead-lettered as a whole: nothing was matched then.
+    pub(super) fn has_event(&self, sequence: u64) -> bool {
+        self.events.contains(&sequence)
+    }
+
     fn take(&mut self, letter: &StoredLetter) {
+        if let LetterKind::Event { .. } = letter.kind {
+            return self.take_event(letter);
+        }
         let Some(id) = letter.text(names::DELIVERY_ID) else { return };
         // Letters of earlier releases have no site. The id of a delivery is that of an event of one site.
         if letter.text(names::EVENT_SITE).is_some_and(|site| site != self.site.as_str()) {
             return;
         }
-        let sequence = letter.text(names::SEQUENCE).and_then(|text| text.parse().ok()).unwrap_or(0);
+        let sequence = event_sequence(letter).unwrap_or(0);
         if sequence >= self.end {
             return;
         }
@@ -136,6 +149,19 @@ impl LetterView {
         let known = self.letters.entry(DeliveryId::from_record(&id)).or_insert_with(none);
         known.sequence = known.sequence.max(sequence);
         known.all.push(Letter { position: letter.id.0, repeated_by, keys });
+        self.count_one();
+    }
+
+    /// Takes the letter of an event. The subjects that are read are those of the site.
+    fn take_event(&mut self, letter: &StoredLetter) {
+        let of_view = |sequence: &u64| (self.from..self.end).contains(sequence);
+        let Some(sequence) = event_sequence(letter).filter(of_view) else { return };
+        if self.events.insert(sequence) {
+            self.count_one();
+        }
+    }
+
+    fn count_one(&mut self) {
         self.count += 1;
         if self.count > self.max {
             self.shorten();
@@ -148,7 +174,8 @@ impl LetterView {
         if self.count <= self.max / 2 {
             return;
         }
-        let mut sequences: Vec<u64> = self.letters.values().map(|one| one.sequence).collect();
+        let of_letters = self.letters.values().map(|one| one.sequence);
+        let mut sequences: Vec<u64> = of_letters.chain(self.events.iter().copied()).collect();
         let middle = sequences.len() / 2;
         let (_, median, _) = sequences.select_nth_unstable(middle);
         // At least one event is left, whatever the number of its letters.
@@ -158,7 +185,9 @@ impl LetterView {
 
     fn forget(&mut self, from: u64, end: u64) {
         self.letters.retain(|_, one| one.sequence >= from && one.sequence < end);
-        self.count = self.letters.values().map(|one| one.all.len()).sum();
+        self.events.retain(|sequence| (from..end).contains(sequence));
+        let of_deliveries: usize = self.letters.values().map(|one| one.all.len()).sum();
+        self.count = of_deliveries + self.events.len();
     }
 
     /// Bounds the number of letters.
@@ -168,10 +197,14 @@ impl LetterView {
     }
 }
 
+/// Returns the sequence of the event of a letter.
+fn event_sequence(letter: &StoredLetter) -> Option<u64> {
+    letter.text(names::SEQUENCE)?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recovery::redrive::LetterKind;
     use crate::recovery::redrive::testing::{MemoryLetters, letter};
 
     fn letter_of(position: u64, event: u64, site: &str) -> StoredLetter {
@@ -209,6 +242,23 @@ mod tests {
         view.expire();
         view.read_for(5, &*store).await.unwrap();
         assert_eq!(count_of(&view, 5), 2);
+    }
+
+    #[tokio::test]
+    async fn letters_of_events_are_known_by_sequence_and_bounded_as_others() {
+        let of_event = |position: u64| {
+            let sequence = position.to_string();
+            let kind = LetterKind::Event { site: "site-1".into() };
+            letter(position, kind, &[(names::SEQUENCE, &*sequence)])
+        };
+        let store = MemoryLetters::of((1..=30).map(of_event));
+        let mut view = view(3).with_max(8);
+        for event in 3..=30 {
+            view.read_for(event, &*store).await.unwrap();
+            assert!(view.has_event(event), "{event}");
+            assert!(view.count <= 8, "{}", view.count);
+        }
+        assert!(!view.has_event(1));
     }
 
     #[tokio::test]

@@ -31,8 +31,8 @@ use crate::matcher::{DeliverySettings, EventConditions, EventSubscription, Owner
 use crate::recovery::jobs::{
     Job, JobCounts, JobFailure, JobId, JobKind, JobRate, JobState, JobStep, JobWork,
 };
-use crate::recovery::redrive::LetterKind;
 use crate::recovery::redrive::testing::{MemoryLetters, letter};
+use crate::recovery::redrive::{LetterKind, StoredLetter};
 use crate::telemetry::SubscriptionStats;
 
 const SITE: &str = "site-1";

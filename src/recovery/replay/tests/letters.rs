@@ -29,15 +29,20 @@ fn world_with_letter(
     id: &DeliveryId,
     subscription: Option<&str>,
 ) -> (Arc<MemoryStreams>, ReplayParts) {
+    let kind = LetterKind::Delivery { app: "app-1".into(), installation: "inst-1".into() };
+    let mut headers = vec![("switchyard-delivery-id", id.as_str()), ("switchyard-sequence", "1")];
+    headers.extend(subscription.map(|id| ("switchyard-dlq-subscription", id)));
+    world_with(letter(7, kind, &headers))
+}
+
+/// Streams with the events 1 and 2, of which the log knows nothing, and a letter.
+fn world_with(letter: StoredLetter) -> (Arc<MemoryStreams>, ReplayParts) {
     let streams = MemoryStreams::default();
     for sequence in [1, 2] {
         streams.add(event(sequence, SITE, TYPE, r#"{"n": 1}"#));
     }
     let streams = Arc::new(streams);
-    let kind = LetterKind::Delivery { app: "app-1".into(), installation: "inst-1".into() };
-    let mut headers = vec![("switchyard-delivery-id", id.as_str()), ("switchyard-sequence", "1")];
-    headers.extend(subscription.map(|id| ("switchyard-dlq-subscription", id)));
-    let letters = MemoryLetters::of([letter(7, kind, &headers)]);
+    let letters = MemoryLetters::of([letter]);
     let parts = ReplayParts { letters, ..MemoryStreams::shared(&streams, directory()) };
     (streams, parts)
 }
@@ -54,6 +59,21 @@ async fn event_that_was_dead_lettered_before_it_was_matched_is_no_gap_and_is_lef
     }
     let counts = run(&parts, &request(ReplayMode::Missing), 10, false).await;
     assert_eq!(counts["skipped_unmatched_letter"], 1);
+    assert_eq!(handed_over(&streams), [id(2, "k1").to_string()]);
+}
+
+#[tokio::test]
+async fn event_that_was_dead_lettered_as_a_whole_is_no_gap_and_is_left_to_a_redrive() {
+    let kind = LetterKind::Event { site: SITE.into() };
+    let (streams, parts) = world_with(letter(7, kind, &[("switchyard-sequence", "1")]));
+    let report = ledger(&parts).await;
+    assert_eq!((report.matched, report.recorded, report.gap), (2, 1, 1));
+    assert_eq!(report.gaps[0].sequence, 2);
+    for mode in [ReplayMode::Missing, ReplayMode::All] {
+        let dry = plan(&parts, &request(mode)).await.unwrap().counts;
+        assert_eq!((dry["skipped_unmatched_letter"], dry["parked"]), (1, 1), "{mode:?}");
+    }
+    run(&parts, &request(ReplayMode::Missing), 10, false).await;
     assert_eq!(handed_over(&streams), [id(2, "k1").to_string()]);
 }
 
