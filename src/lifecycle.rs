@@ -38,7 +38,7 @@ use routing::Routing;
 use crate::api::health::Health;
 use crate::api::{AdminTokens, Recovery};
 use crate::bus::{
-    DeliveryLogStreamReader, FailedWebhookStream, PublishGates, UnmappedWebhookCounts,
+    DeliveryLogStreamReader, FailedWebhookStream, LogIndexer, PublishGates, UnmappedWebhookCounts,
 };
 use crate::clock;
 use crate::config::{Config, LimitsConfig};
@@ -135,6 +135,10 @@ pub async fn start(
     let gates = Arc::clone(&routing.gates);
     background.spawn(run_heartbeat(Arc::clone(&health), gates, registry, metrics));
     background.spawn(monitor.run());
+    if config.delivery.log {
+        let (control, subjects) = (broker.connections.control.clone(), broker.subjects.clone());
+        background.spawn(LogIndexer::new(control, subjects, config.clone()).run());
+    }
     if !config.admin.token_file.is_empty() {
         let config = config.clone();
         background.spawn(async move { follow_token_file(&config, admin_tokens).await });

@@ -1,7 +1,8 @@
 //! Measures questions about the delivery log, when it is large.
 //!
-//! Fills a real broker with records of many sites and entities, one in 50 of them failed, then asks
-//! through the reader of the API. Figures are times in milliseconds, and ratios to *one message*: a
+//! Fills a real broker with records of many sites and entities, one in 50 of them failed, indexes them, then
+//! asks through the reader of the API. The records of seven days are stored in minutes, so the time after which
+//! an event is over is shorter in the same ratio. Figures are times in milliseconds, and ratios to *one message*: a
 //! direct get of one record by its sequence, in the same run. Arguments: `--records N` (10,000,000),
 //! `--samples N`, `--sites N`.
 
@@ -10,11 +11,14 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use async_nats::jetstream::stream::Stream;
-use switchyard::bus::{Connections, DeliveryLogStreamReader, ManagedServer, Subjects, streams};
+use switchyard::bus::{
+    Connections, DeliveryLogStreamReader, LogIndexer, ManagedServer, Subjects, streams,
+};
 use switchyard::clock;
 use switchyard::config::Config;
 use switchyard::delivery::{
-    DeliveryLogReader, EventKey, LogQuery, LogResult, OutcomeFilter, bucket,
+    CHUNK_RECORDS, DeliveryLogReader, EventKey, INDEX_BUCKETS, LogQuery, LogResult, OutcomeFilter,
+    bucket,
 };
 use switchyard::domain::CloudId;
 
@@ -28,6 +32,9 @@ const PAGE: usize = 50;
 const CHUNK: u64 = 100_000;
 /// Size limit of the streams on disk.
 const FILE_BYTES_MAX: u64 = 24 << 30;
+/// How long the log keeps records, and how long after its last record an event is over: by default.
+const LOG_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+const EVENT_OVER_AFTER: Duration = Duration::from_secs(120);
 /// Site whose records are at the very beginning of the log.
 const OLD_SITE: &str = "site-old";
 
@@ -75,7 +82,18 @@ async fn run(plan: Plan) -> anyhow::Result<()> {
         state.messages, state.bytes, state.subjects_count
     );
 
-    let reader = DeliveryLogStreamReader::new(control.clone(), subjects.clone());
+    let over_after = EVENT_OVER_AFTER.mul_f64(seconds / LOG_AGE.as_secs_f64());
+    let reader = DeliveryLogStreamReader::new(control.clone(), subjects.clone())
+        .with_event_over_after(over_after);
+    let filled = clock::tick();
+    index(&plan, &connections, &subjects, &config).await?;
+    let seconds = clock::since(filled).as_secs_f64();
+    let name = subjects.log_index_stream();
+    let state = control.context.get_stream(name).await?.cached_info().state.clone();
+    println!(
+        "index: {} messages, {} bytes, written in {seconds:.0} s",
+        state.messages, state.bytes
+    );
     let one = measure(plan.samples, async |number| {
         let step = plan.records / u64::try_from(plan.samples)?.max(1);
         let sequence = 1 + (u64::try_from(number)? * step) % plan.records;
@@ -115,6 +133,30 @@ async fn run(plan: Plan) -> anyhow::Result<()> {
         report(name, &times, one.p50);
     }
     server.stop().await;
+    Ok(())
+}
+
+/// Indexes all full chunks of the log.
+async fn index(
+    plan: &Plan,
+    connections: &Connections,
+    subjects: &Subjects,
+    config: &Config,
+) -> anyhow::Result<()> {
+    let control = connections.control.clone();
+    let indexer = LogIndexer::new(control.clone(), subjects.clone(), config.clone());
+    let indexer = tokio::spawn(indexer.with_stable_after(Duration::ZERO).run());
+    // The last chunk is full once there is a record after it.
+    let wanted = plan.records / CHUNK_RECORDS * u64::from(INDEX_BUCKETS);
+    loop {
+        let found = control.context.get_stream(subjects.log_index_stream()).await;
+        if found.is_ok_and(|stream| stream.cached_info().state.messages >= wanted) {
+            break;
+        }
+        ensure!(!indexer.is_finished(), "the indexer ended");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    indexer.abort();
     Ok(())
 }
 

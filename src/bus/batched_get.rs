@@ -30,6 +30,17 @@ pub(super) struct DirectReader {
     stream: String,
 }
 
+/// What a stream has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StreamBounds {
+    /// Its first sequence.
+    pub(super) first: u64,
+    /// Its last sequence.
+    pub(super) last: u64,
+    /// When it was created, nanoseconds since the epoch: sequences of another stream of its name are others.
+    pub(super) created_ns: i128,
+}
+
 /// Where a batch begins.
 #[derive(Clone, Debug)]
 pub(super) enum StartAt {
@@ -79,9 +90,34 @@ impl DirectReader {
 
     /// Returns the first and the last sequence of the stream.
     pub(super) async fn bounds(&self) -> Result<(u64, u64), String> {
+        self.stream_bounds().await.map(|bounds| (bounds.first, bounds.last))
+    }
+
+    /// Returns what the stream has.
+    pub(super) async fn stream_bounds(&self) -> Result<StreamBounds, String> {
         let stream = self.jetstream_client.context.get_stream(&self.stream).await;
-        let state = stream.map_err(|error| error.to_string())?.cached_info().state.clone();
-        Ok((state.first_sequence, state.last_sequence))
+        let stream = stream.map_err(|error| error.to_string())?;
+        let info = stream.cached_info();
+        Ok(StreamBounds {
+            first: info.state.first_sequence,
+            last: info.state.last_sequence,
+            created_ns: info.created.unix_timestamp_nanos(),
+        })
+    }
+
+    /// Reads the message with a sequence; none if it is deleted.
+    pub(super) async fn one(&self, sequence: u64) -> Result<Option<ReadMessage>, String> {
+        let subject = format!("$JS.API.DIRECT.GET.{}", self.stream);
+        let request = serde_json::json!({ "seq": sequence }).to_string();
+        let answer = self.jetstream_client.client.request(subject, request.into());
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, answer).await;
+        let answer = answer.map_err(|_| "no answer in time".to_owned())?;
+        let answer = answer.map_err(|error| error.to_string())?;
+        match answer.status.map(|status| status.as_u16()) {
+            None => of_answer(answer).map(Some),
+            Some(NOT_FOUND) => Ok(None),
+            Some(status) => Err(format!("{}: status {status}", self.stream)),
+        }
     }
 
     /// Reads up to `messages_max` messages with a subject that `filter` matches.
@@ -189,17 +225,22 @@ impl ReadBatch {
         if self.messages.is_empty() {
             self.after_first = number(&message, "Nats-Num-Pending")?;
         }
-        let time = text(&message, "Nats-Time-Stamp")?;
-        let time: Timestamp = time.parse().map_err(|error: jiff::Error| error.to_string())?;
-        self.messages.push(ReadMessage {
-            subject: text(&message, "Nats-Subject")?.into(),
-            sequence: number(&message, "Nats-Sequence")?,
-            stored_ms: time.as_millisecond(),
-            headers: message.headers.unwrap_or_default(),
-            payload: message.payload,
-        });
+        self.messages.push(of_answer(message)?);
         Ok(())
     }
+}
+
+/// Returns the message of an answer to a direct get.
+fn of_answer(message: async_nats::Message) -> Result<ReadMessage, String> {
+    let time = text(&message, "Nats-Time-Stamp")?;
+    let time: Timestamp = time.parse().map_err(|error: jiff::Error| error.to_string())?;
+    Ok(ReadMessage {
+        subject: text(&message, "Nats-Subject")?.into(),
+        sequence: number(&message, "Nats-Sequence")?,
+        stored_ms: time.as_millisecond(),
+        headers: message.headers.unwrap_or_default(),
+        payload: message.payload,
+    })
 }
 
 fn text<'m>(message: &'m async_nats::Message, name: &str) -> Result<&'m str, String> {

@@ -1,7 +1,7 @@
 //! Reads the delivery log: newest first in windows of sequences, or all records of one event.
 //!
-//! The broker has no index of what is not in a subject: other questions read until the time is used up,
-//! and continue at the cursor.
+//! The broker has no index of what is not in a subject. Entities have [an index](super::log_index); other
+//! questions read until the time is used up, and continue at the cursor.
 //!
 //! Design: `docs/design/delivery-log.md`.
 
@@ -15,12 +15,14 @@ use tokio::sync::Semaphore;
 
 use super::batched_get::{DirectReader, ReadBatch, ReadMessage, StartAt};
 use super::connect::JetStreamClient;
-use super::log_windows::{BATCH_MAX, Windows};
+use super::log_index::{IndexedChunks, LogIndexReader};
+use super::log_records::{NewestRecords, read_named};
+use super::log_windows::BATCH_MAX;
 use super::subjects::Subjects;
 use crate::clock;
 use crate::delivery::{
-    DeliveryLogReader, EventHistory, EventKey, LogPage, LogPosition, LogQuery, LogReadError,
-    LoggedDelivery, StoredRecord, bucket,
+    DeliveryLogReader, EventHistory, EventKey, IndexKey, LogPage, LogPosition, LogQuery,
+    LogReadError, LoggedDelivery, StoredRecord, bucket,
 };
 use crate::domain::{InstallationId, ModuleKey};
 
@@ -42,6 +44,7 @@ const EVENT_OVER_AFTER: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub struct DeliveryLogStreamReader {
     reader: DirectReader,
+    index: LogIndexReader,
     subjects: Subjects,
     reading: Semaphore,
     event_over_after: Duration,
@@ -65,9 +68,10 @@ impl DeliveryLogStreamReader {
     /// Reads over `jetstream_client`.
     #[must_use]
     pub fn new(jetstream_client: JetStreamClient, subjects: Subjects) -> Self {
-        let reader = DirectReader::new(jetstream_client, subjects.log_stream());
+        let reader = DirectReader::new(jetstream_client.clone(), subjects.log_stream());
+        let index = LogIndexReader::new(jetstream_client, subjects.clone());
         let reading = Semaphore::new(READING_MAX);
-        Self { reader, subjects, reading, event_over_after: EVENT_OVER_AFTER }
+        Self { reader, index, subjects, reading, event_over_after: EVENT_OVER_AFTER }
     }
 
     /// Sets how long after its last record an event is over, once all of its deliveries are over; for
@@ -89,19 +93,35 @@ impl DeliveryLogStreamReader {
         let Some(bounds) = self.bounds(query, after, &filter).await? else {
             return Ok(LogPage::default());
         };
-        let mut windows = Windows::new(&self.reader, &filter, bounds);
+        let indexed = match (&query.site, query.entity.as_deref()) {
+            (Some(site), entity @ Some(_)) => self.indexed(&IndexKey::new(site, entity, "")).await,
+            _ => IndexedChunks::default(),
+        };
+        let mut records = NewestRecords::new(&self.reader, &filter, bounds, indexed);
         let mut page = PageBuilder::new(query, after, limit);
         loop {
-            let Some(window) = windows.next().await? else { return Ok(page.finish(None)) };
-            for message in window.into_iter().rev() {
+            let Some(next) = records.next().await? else { return Ok(page.finish(None)) };
+            for message in next.into_iter().rev() {
                 if page.take(&message) {
                     return Ok(page.finish_full());
                 }
             }
-            if deadline.is_over() && windows.has_more() {
-                return Ok(page.finish(Some(windows.continue_at())));
+            if deadline.is_over() && records.has_more() {
+                return Ok(page.finish(Some(records.continue_at())));
             }
         }
+    }
+
+    /// Returns what the index names; nothing if it cannot be read: then the log is read without it.
+    async fn indexed(&self, key: &IndexKey) -> IndexedChunks {
+        let read = async {
+            let log = self.reader.stream_bounds().await?;
+            self.index.chunks_of(key, log.created_ns).await
+        };
+        read.await.unwrap_or_else(|error: String| {
+            tracing::debug!(error, "index of the delivery log not read");
+            IndexedChunks::default()
+        })
     }
 
     /// Returns the lowest and the highest sequence that can answer; none if there is none.
@@ -149,19 +169,33 @@ impl DeliveryLogStreamReader {
         let mut history = HistoryBuilder::default();
         let mut from = event.stored_ms.map_or(StartAt::Sequence(1), StartAt::Time);
         let mut size = HISTORY_BATCH_MIN;
+        // Most histories are over after a few records; the index is read for others.
+        let mut indexed: Option<IndexedChunks> = None;
         loop {
-            let ReadBatch { messages, has_more, .. } =
-                self.reader.batch(from, &filter, size).await?;
-            let next = messages.last().map(|last| last.sequence.saturating_add(1));
+            let at = if let StartAt::Sequence(at) = from { Some(at) } else { None };
+            let named = at.and_then(|at| indexed.as_ref()?.named_from(at));
+            let (messages, next) = match named {
+                Some((named, next)) => (read_named(&self.reader, named).await?, Some(next)),
+                None => {
+                    let batch = self.reader.batch(from, &filter, size).await?;
+                    let ReadBatch { messages, has_more, .. } = batch;
+                    let next = messages.last().map(|last| last.sequence.saturating_add(1));
+                    (messages, next.filter(|_| has_more))
+                }
+            };
             for message in &messages {
                 if history.is_over_at(message.stored_ms, over_ms) {
                     return Ok(history.finish(true));
                 }
                 history.take(message, matcher.answers(message));
             }
-            let Some(next) = next.filter(|_| has_more) else { return Ok(history.finish(true)) };
+            let Some(next) = next else { return Ok(history.finish(true)) };
             if deadline.is_over() || history.is_full() {
                 return Ok(history.finish(false));
+            }
+            if size > HISTORY_BATCH_MIN && indexed.is_none() {
+                let key = IndexKey::new(&event.site, event.entity.as_deref(), event.id.as_str());
+                indexed = Some(self.indexed(&key).await);
             }
             from = StartAt::Sequence(next);
             size = (size * 2).min(BATCH_MAX);

@@ -39,6 +39,11 @@ impl<'a> Windows<'a> {
         Self { reader, filter, first, last, size: WINDOW_MIN }
     }
 
+    /// Returns the lowest sequence of all windows.
+    pub(super) fn first(&self) -> u64 {
+        self.first
+    }
+
     /// Whether there are sequences that are not read yet.
     pub(super) fn has_more(&self) -> bool {
         self.last >= self.first

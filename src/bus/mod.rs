@@ -5,7 +5,7 @@
 //! configure everything on it. In: [`PullSubscription`] with batched [`acks`]. Out, confirmed by
 //! the stream: [`EventPublisher`], [`ParkingStream`], [`DeadLetterStream`], [`DeliveryLogStream`]. Without a stream:
 //! [`FunctionClient`], [`GoneBroadcast`]. [`FailedWebhookStream`] and [`DeadLetterReader`] read dead letters back,
-//! [`DeliveryLogStreamReader`] the delivery log, [`EventArchiveStream`] single events;
+//! [`DeliveryLogStreamReader`] the delivery log, which [`LogIndexer`] indexes, [`EventArchiveStream`] single events;
 //! [`JobOutcomeCounter`] deletes dead letters that were redriven;
 //! [`UnmappedWebhookCounts`] counts webhooks that map to no event;
 //! [`ReplicaPresence`] knows the other replicas; [`StreamMonitor`] sets the [`BackpressureGate`], [`ShareCounter`] the counts of the shares.
@@ -45,7 +45,10 @@ pub mod gone_broadcast;
 pub mod headers;
 pub mod job_bucket;
 pub mod job_outcomes;
+mod log_index;
+mod log_indexer;
 mod log_off_mark;
+mod log_records;
 mod log_windows;
 pub mod managed;
 pub mod metrics;
@@ -90,6 +93,7 @@ pub use functions::FunctionClient;
 pub use gone_broadcast::GoneBroadcast;
 pub use job_bucket::JobBucket;
 pub use job_outcomes::JobOutcomeCounter;
+pub use log_indexer::LogIndexer;
 pub use log_off_mark::LogOffMark;
 pub use managed::{ManagedError, ManagedServer, new_client_key, write_private};
 pub use parking::ParkingStream;

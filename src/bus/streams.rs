@@ -44,6 +44,13 @@ const REPEATS_OVERHEAD_BYTES: u64 = 32 << 20;
 const REPEATS_AGE_MIN_H: u64 = 1;
 /// Configuration version of the delivery log.
 const LOG_VERSION: u32 = 1;
+/// Configuration version of the index of the delivery log.
+const LOG_INDEX_VERSION: u32 = 1;
+/// Divisor of `delivery.log_bytes_max`: the index of the log may have the quotient. It takes about 5 bytes for
+/// a record, which has 200 or more.
+const LOG_INDEX_DIVISOR: u64 = 32;
+/// Smallest index of the log, in bytes.
+const LOG_INDEX_BYTES_MIN: u64 = 4 << 20;
 /// Configuration version of the stream of revisions; 2: one more of each module, a bound of all.
 const REVISIONS_VERSION: u32 = 2;
 /// Revisions of all modules together.
@@ -170,6 +177,20 @@ pub(super) async fn ensure_revisions(
         }
         Ok(_) => Ok(false),
     }
+}
+
+/// Creates or updates the stream of the index of the delivery log.
+///
+/// # Errors
+/// The broker refuses it, or has no room for it.
+pub(super) async fn ensure_log_index(
+    context: &jetstream::Context,
+    subjects: &Subjects,
+    config: &config::Config,
+) -> Result<(), StreamError> {
+    let base = base(&config.nats, &config.events);
+    let config = log_index_stream(subjects, &config.delivery, base);
+    ensure_stream(context, "log_index", LOG_INDEX_VERSION, config).await
 }
 
 /// What all streams have in common.
@@ -433,6 +454,24 @@ fn log_stream(subjects: &Subjects, delivery: &config::DeliveryConfig, base: Conf
         subjects: vec![subjects.log_pattern()],
         max_age: Duration::from_secs(delivery.log_max_age_h.saturating_mul(3600)),
         max_bytes: i64::try_from(delivery.log_bytes_max).unwrap_or(i64::MAX),
+        discard: DiscardPolicy::Old,
+        ..base
+    }
+}
+
+/// Discards its oldest parts when it is full, as the log does its records.
+fn log_index_stream(
+    subjects: &Subjects,
+    delivery: &config::DeliveryConfig,
+    base: Config,
+) -> Config {
+    let bytes = (delivery.log_bytes_max / LOG_INDEX_DIVISOR).max(LOG_INDEX_BYTES_MIN);
+    Config {
+        name: subjects.log_index_stream(),
+        description: Some("Which records of the delivery log are about an entity".into()),
+        subjects: vec![subjects.log_index_pattern()],
+        max_age: Duration::from_secs(delivery.log_max_age_h.saturating_mul(3600)),
+        max_bytes: i64::try_from(bytes).unwrap_or(i64::MAX),
         discard: DiscardPolicy::Old,
         ..base
     }

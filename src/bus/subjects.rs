@@ -82,6 +82,24 @@ impl Subjects {
         format!("{}.att.{result}.{site}.{bucket}", self.prefix)
     }
 
+    /// Name of the stream of the index of the delivery log.
+    #[must_use]
+    pub fn log_index_stream(&self) -> String {
+        self.stream("ATTEMPTS_INDEX")
+    }
+
+    /// Subjects of all messages of the index of the delivery log.
+    #[must_use]
+    pub fn log_index_pattern(&self) -> String {
+        format!("{}.atx.*", self.prefix)
+    }
+
+    /// Subject of a part of the chunks of the index of the delivery log.
+    #[must_use]
+    pub fn log_index(&self, bucket: u8) -> String {
+        format!("{}.atx.{bucket:03}", self.prefix)
+    }
+
     /// Name of the stream of the revisions of modules.
     #[must_use]
     pub fn revisions_stream(&self) -> String {

@@ -62,10 +62,11 @@ pub use guard::{BadPort, EgressGuard, EgressRefusal};
 pub use http_client::{HttpClient, HttpSender, SocketBudget};
 pub use job_outcomes::JobOutcomes;
 pub use log::{
-    AttemptReport, BUCKETS, DeliveryLog, DeliveryLogReader, DeliveryReport, ERASED_SITE,
-    EventHistory, EventKey, LogCollector, LogMessage, LogPage, LogPosition, LogQuery, LogReadError,
-    LogResult, LoggedDelivery, NoDeliveryLog, Origin, OutcomeFilter, RecordSource, StoredDelivery,
-    StoredEventHead, StoredRecord, bucket,
+    AttemptReport, BUCKETS, CHUNK_RECORDS, ChunkIndex, ChunkKey, DeliveryLog, DeliveryLogReader,
+    DeliveryReport, ERASED_SITE, EventHistory, EventKey, INDEX_BUCKETS, IndexKey, LogCollector,
+    LogMessage, LogPage, LogPosition, LogQuery, LogReadError, LogResult, LoggedDelivery,
+    NoDeliveryLog, Origin, OutcomeFilter, RecordSource, StoredDelivery, StoredEventHead,
+    StoredRecord, bucket, sequences_in,
 };
 pub use model::{
     AttemptClass, AttemptEvidence, AttemptOutcome, BodyTemplate, DeadLetterReason, Delivery,

@@ -435,6 +435,11 @@ pub const FAMILIES: &[MetricFamily] = &[
         &["result"],
         "Records of the delivery log that the broker confirmed.",
     ),
+    gauge(
+        "switchyard_log_unindexed_records",
+        &[],
+        "Records of the delivery log that its index by entity does not have yet; a chunk of 32,768 is indexed five minutes after it is full.",
+    ),
     counter(
         "switchyard_log_records_lost_total",
         &[],

@@ -37,6 +37,7 @@ mod isolation;
 mod late_repeats;
 mod ledger;
 mod listener;
+mod log_index;
 mod managed;
 mod oracle;
 mod pause;

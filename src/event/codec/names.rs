@@ -38,6 +38,11 @@ pub const SEQUENCE: &str = "switchyard-sequence";
 pub const STORED_MS: &str = "switchyard-stored-ms";
 /// Number below which all records of the process were stored before (records of the delivery log).
 pub const LOG_FLOOR: &str = "switchyard-log-floor";
+/// Chunk of the delivery log that an entry of its index is about: when that stream was created, nanoseconds
+/// since the epoch, a dash, and the number of the chunk (index of the delivery log).
+pub const INDEX_CHUNK: &str = "switchyard-index-chunk";
+/// Random key of the hashes of a chunk, in decimal digits (index of the delivery log).
+pub const INDEX_KEY: &str = "switchyard-index-key";
 /// Job that the present attempts belong to (parked records, dead letters).
 pub const JOB: &str = "switchyard-job";
 /// Job that replays the event (parked records, requests to handlers).
