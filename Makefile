@@ -22,7 +22,7 @@ AUDITABLE := .tools/cargo-auditable-$(AUDITABLE_VERSION).stamp
 DENY := .tools/cargo-deny-$(DENY_VERSION).stamp
 check = PYTHONPATH=.tools/check .tools/check/bin/$(1)
 
-.PHONY: account account-small help tools build release run test test-all lint unit wild wild-slow oracle agree bench bench-worst search-worst bench-peers bench-expr-peers check-deploy check-dependencies check-rules check-clients check-workspaces soak-ingest soak-ingest-small fuzz sim sim-mutants bounds attack clean
+.PHONY: account account-small help tools build release run test test-all lint unit wild wild-slow oracle agree explain-agree bench bench-worst search-worst bench-peers bench-expr-peers check-deploy check-dependencies check-rules check-clients check-workspaces soak-ingest soak-ingest-small fuzz sim sim-mutants bounds attack clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -81,6 +81,12 @@ AGREE_CASES := 2500
 
 agree: cargo ## Compare the index with every filter alone, on a million random pairs; minutes
 	PROPTEST_CASES=$(AGREE_CASES) cargo test --locked --lib matcher::tests
+
+# Pairs of events and subscriptions; `make test` has 5,000.
+EXPLAINED_PAIRS := 100000
+
+explain-agree: cargo tools ## Compare explained decisions with routed ones, EXPLAINED_PAIRS=100000; minutes
+	PAIRS=$(EXPLAINED_PAIRS) cargo test --locked --test it -- --nocapture explained_decisions_equal
 
 # Where benches write the figures of a run, before they are added to the record of their subject.
 RUN := $(TARGET)/record

@@ -529,7 +529,7 @@ pub const CODES: &[CodeEntry] = &[
     entry(
         "SY-4004",
         "an account or an explanation is being computed",
-        "A router computes one account of deliveries at a time, and one explanation of stored events, since each reads streams and holds what it knows of them in memory.",
+        "A router computes one account of deliveries at a time, and one explanation of stored events for operators and one for apps, since each reads streams and holds what it knows of them in memory. After a question, an installation asks none for three times as long as the answer took.",
         "",
         "Send the request again after `Retry-After`, or to another router.",
     ),

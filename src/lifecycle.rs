@@ -44,6 +44,7 @@ use crate::clock;
 use crate::config::{Config, LimitsConfig};
 use crate::delivery::{DeliveryLogReader, EgressGuard, HttpSender, NoDeliveryLog};
 use crate::matcher::Matcher;
+use crate::recovery::explain::ExplainTurns;
 use crate::registry::{Registry, catalog};
 use crate::telemetry::exporter;
 use crate::telemetry::subscriptions::TopSubscriptions;
@@ -121,7 +122,7 @@ pub async fn start(
             log: routing.log.clone(),
             accountant: Arc::clone(&routing.accountant),
             ledger_turn: Semaphore::new(1),
-            explain_turn: Semaphore::new(1),
+            explain_turns: ExplainTurns::default(),
         },
         live: live.clone(),
         shares: Arc::clone(&routing.shares),

@@ -11,6 +11,7 @@ mod ack_deadline;
 mod examine;
 mod fan_out;
 mod in_flight;
+mod live_events;
 mod load;
 mod parked;
 pub mod poison;

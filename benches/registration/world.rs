@@ -69,7 +69,7 @@ fn recovery(control: &JetStreamClient, subjects: &Subjects, config: &Config) -> 
         jobs: documents.clone(),
     };
     Recovery {
-        explain_turn: tokio::sync::Semaphore::new(1),
+        explain_turns: Default::default(),
         ledger_turn: tokio::sync::Semaphore::new(1),
         accountant: Arc::new(Accountant::new(None, letters.clone())),
         log: None,

@@ -1,14 +1,14 @@
 //! Dry run of a trigger on an event: asks the matcher for its decision and renders it.
 
 use serde_json::{Map, Value, json};
-use switchyard_expr::Verdict;
 
 use super::error::ApiError;
 use super::json::insert_some;
+use super::reasons::Reasons;
 use super::state::ApiState;
 use crate::clock;
 use crate::event::Sample;
-use crate::matcher::{Subscriber, TriggerDecision, UnmetCondition};
+use crate::matcher::{Subscriber, TriggerDecision};
 use crate::registry::{
     AppliedInstallation, InstallationRecord, Problem, TRIGGER, Trigger, code, event_subscriptions,
 };
@@ -34,8 +34,8 @@ pub(super) fn registered_trigger(
     Trigger::parse(&module.data.read(), "data").map_err(ApiError::Invalid)
 }
 
-/// Returns `{"delivered", "stage", "reason", "explanation"?}` for a trigger of an installation; the
-/// stages are those of matching, in order.
+/// Returns `{"delivered", "stage", "reason", "span"?, "values"?, "explanation"?}` for a trigger of an
+/// installation: stage and reason as an explanation of a stored event has them.
 pub(super) fn dry_run(
     state: &ApiState,
     trigger: &Trigger,
@@ -60,41 +60,22 @@ pub(super) fn dry_run(
         clock::broker_now_ms(),
     );
     let event_type = key.event_type;
+    let types = trigger.events.iter().map(|event| event.event_type.value.as_str());
+    let mut reasons = Reasons::of(&decision, event_type, types);
     let mut subscribed = trigger.events.iter();
     let subscribed = subscribed.find(|event| event.event_type.value.as_str() == event_type);
     let has_filter = subscribed.is_some_and(|event| event.filter.is_some());
-    let (stage, reason) = stage_and_reason(&decision, event_type, has_filter);
-    let mut answer =
-        json!({"delivered": decision.is_delivered(), "stage": stage, "reason": reason});
+    if has_filter && matches!(decision, TriggerDecision::NoExpression) {
+        // Of its conditions, all are met.
+        reasons.stage = "filter";
+    }
+    let mut answer = json!({
+        "delivered": reasons.is_match, "stage": reasons.stage, "reason": reasons.because,
+    });
+    insert_some(&mut answer, "span", reasons.span);
+    insert_some(&mut answer, "values", reasons.values);
     if let TriggerDecision::Evaluated { explanation: Some(explanation), .. } = &decision {
         insert_some(&mut answer, "explanation", Some(explanation.as_json()));
     }
     Ok(answer)
-}
-
-/// Returns the stage that decided and its reason in one sentence.
-pub(super) fn stage_and_reason(
-    decision: &TriggerDecision,
-    event_type: &str,
-    has_filter: bool,
-) -> (&'static str, String) {
-    let (stage, reason) = match decision {
-        TriggerDecision::NotSubscribed => {
-            return ("event", format!("the trigger is not subscribed to `{event_type}`"));
-        }
-        TriggerDecision::Ignored(UnmetCondition::Licence) => {
-            ("appIsLicensed", "the installation has no active licence")
-        }
-        TriggerDecision::Ignored(UnmetCondition::IgnoreSelf) => {
-            ("ignoreSelf", "the app made this change itself")
-        }
-        TriggerDecision::NoExpression if has_filter => ("filter", "the filter has no expression"),
-        TriggerDecision::NoExpression => ("event", "the trigger has no filter"),
-        TriggerDecision::Evaluated { verdict, .. } => match verdict {
-            Verdict::Match => ("filter", "the filter is true"),
-            Verdict::NoMatch => ("filter", "the filter is false"),
-            Verdict::Failed(_) => ("onError", "the filter failed"),
-        },
-    };
-    (stage, reason.to_owned())
 }

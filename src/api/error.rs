@@ -6,6 +6,7 @@ use crate::delivery::LogReadError;
 use crate::event::{DecodeError, PublishError};
 use crate::listener::ShareLevel;
 use crate::recovery::account::AccountError;
+use crate::recovery::explain::TurnError;
 use crate::recovery::jobs::JobsError;
 use crate::recovery::redrive::{ReadError, RemoveError};
 use crate::registry::{Problem, RegisterError, RevisionError};
@@ -113,8 +114,8 @@ pub enum ApiError {
     Register(RegisterError),
     /// A job is not created or changed.
     Job(JobsError),
-    /// This router explains events for another request.
-    Explaining,
+    /// A question about stored events gets no turn now.
+    Explaining(TurnError),
     /// There is no account.
     Account(AccountError),
 }
@@ -220,6 +221,12 @@ impl From<AccountError> for ApiError {
             AccountError::Unavailable(reason) => Self::Unavailable(reason),
             error => Self::Account(error),
         }
+    }
+}
+
+impl From<TurnError> for ApiError {
+    fn from(error: TurnError) -> Self {
+        Self::Explaining(error)
     }
 }
 

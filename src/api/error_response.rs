@@ -17,6 +17,7 @@ use super::metrics;
 use crate::event::{DecodeError, PublishError};
 use crate::listener::ShareLevel;
 use crate::recovery::account::AccountError;
+use crate::recovery::explain::TurnError;
 use crate::recovery::jobs::JobsError;
 use crate::registry::{Problem, RegisterError, StoreError, code, listed, summary};
 
@@ -146,7 +147,7 @@ impl From<ApiError> for ErrorResponse {
             ApiError::DeliveryLogOff => Self::coded(StatusCode::CONFLICT, "SY-4001", LOG_OFF),
             ApiError::Register(error) => from_register_error(error),
             ApiError::Job(error) => from_jobs_error(&error),
-            ApiError::Explaining => explaining(),
+            ApiError::Explaining(error) => explaining(error),
             ApiError::Account(error) => from_account_error(&error),
         }
     }
@@ -171,10 +172,13 @@ fn unavailable(reason: &str) -> ErrorResponse {
         .with_retry_after(STORE_RETRY)
 }
 
-fn explaining() -> ErrorResponse {
-    let message = "this router explains events for another request";
-    ErrorResponse::coded(StatusCode::TOO_MANY_REQUESTS, "SY-4004", message)
-        .with_retry_after(ACCOUNT_RETRY)
+fn explaining(error: TurnError) -> ErrorResponse {
+    let retry_after = match error {
+        TurnError::Busy => ACCOUNT_RETRY,
+        TurnError::ShareUsed { retry_after } => retry_after,
+    };
+    ErrorResponse::coded(StatusCode::TOO_MANY_REQUESTS, "SY-4004", error.to_string())
+        .with_retry_after(retry_after)
 }
 
 fn from_jobs_error(error: &JobsError) -> ErrorResponse {

@@ -12,7 +12,7 @@
 //! A handler parses a request, calls the registry and renders the response. The registry decides
 //! what may be registered; `error_response` alone maps errors to HTTP status codes. `router` puts the folders
 //! together; every path works with and without a trailing slash. What they share (errors,
-//! extractors, query parameters, the JSON of modules) is in files of this folder, which import none
+//! extractors, query parameters, the JSON of modules, explanations) is in files of this folder, which import none
 //! of the folders.
 
 mod admin_tokens;
@@ -24,6 +24,7 @@ mod discovery_view;
 mod dry_run;
 mod error;
 mod error_response;
+mod explain;
 mod extract;
 mod forge;
 pub mod health;
@@ -35,6 +36,7 @@ mod module_json;
 mod operator;
 mod query_params;
 mod read_your_writes;
+mod reasons;
 mod router;
 pub mod scrape;
 mod state;

@@ -19,6 +19,11 @@ impl QueryParams {
         Some(&found.1)
     }
 
+    /// Yields the names of the parameters.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| &**name)
+    }
+
     /// Returns the parameter `limit`, from 1 to `max`, or `default`.
     pub(super) fn limit(&self, default: usize, max: usize) -> Result<usize, ApiError> {
         let Some(text) = self.get("limit") else { return Ok(default) };

@@ -15,6 +15,7 @@ use crate::event::{EventArchive, UnmappedWebhooks};
 use crate::listener::{AuthFailures, BodyIntake};
 use crate::matcher::Matcher;
 use crate::recovery::account::Accountant;
+use crate::recovery::explain::ExplainTurns;
 use crate::recovery::jobs::Jobs;
 use crate::recovery::redrive::DeadLetters;
 use crate::recovery::replay::ReplayParts;
@@ -66,8 +67,8 @@ pub struct Recovery {
     pub accountant: Arc<Accountant>,
     /// Lets one request at a time check the log against the event stream.
     pub ledger_turn: Semaphore,
-    /// Lets one request at a time explain stored events.
-    pub explain_turn: Semaphore,
+    /// Lets requests explain stored events, one at a time.
+    pub explain_turns: ExplainTurns,
 }
 
 /// [`ApiState`] as handlers receive it.

@@ -29,6 +29,7 @@ use crate::event::{
 use crate::listener::{AuthFailures, BodyIntake};
 use crate::matcher::{Matcher, Subscription};
 use crate::recovery::account::Accountant;
+use crate::recovery::explain::ExplainTurns;
 use crate::recovery::jobs::Jobs;
 use crate::recovery::jobs::testing::MemoryJobs;
 use crate::recovery::redrive::testing::MemoryLetters;
@@ -154,7 +155,7 @@ pub(super) fn no_recovery() -> Recovery {
     let letters = MemoryLetters::of([]);
     Recovery {
         ledger_turn: Semaphore::new(1),
-        explain_turn: Semaphore::new(1),
+        explain_turns: ExplainTurns::default(),
         accountant: Arc::new(Accountant::new(None, Arc::clone(&letters) as _)),
         letters,
         jobs: Arc::new(Jobs::new(MemoryJobs::new())),

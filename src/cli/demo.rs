@@ -191,7 +191,7 @@ async fn print_live_feed(live: LiveFeed, stop: CancellationToken) {
     let mut subscriber = live.subscribe();
     while let Some(received) = stop.run_until_cancelled(subscriber.recv()).await {
         let printed = match received {
-            Ok(notice) => print_row(&line(&notice)),
+            Ok(notice) => lines(&notice).iter().try_for_each(|line| print_row(line)),
             Err(RecvError::Lagged(missed)) => print_row(&format!("({missed} lines skipped)")),
             Err(RecvError::Closed) => break,
         };
@@ -202,32 +202,33 @@ async fn print_live_feed(live: LiveFeed, stop: CancellationToken) {
     }
 }
 
-fn line(notice: &LiveEvent) -> String {
+fn lines(notice: &LiveEvent) -> Vec<String> {
     let time = clock::now().strftime("%H:%M:%S");
     match notice {
-        LiveEvent::Routed { event_id, event_type, entity, matches, errors, ignored } => {
+        LiveEvent::Routed {
+            event_id, event_type, entity, matches, failures, unmatched, ..
+        } => {
             let what = entity.as_deref().unwrap_or(event_id);
             let mut text = format!("{time}  {event_type}  {what}");
-            if matches.is_empty() && errors.is_empty() {
-                text.push_str(match ignored {
-                    0 => "  no filter matches",
-                    _ => "  not delivered: the app made this change itself (ignoreSelf)",
-                });
+            if let Some(why) = unmatched {
+                text.push_str("  ");
+                text.push_str(why);
             }
             if !matches.is_empty() {
                 text.push_str("  -> ");
                 text.push_str(&matches.join(", "));
             }
-            for id in errors {
-                text.push_str("  filter failed: ");
-                text.push_str(id);
-            }
-            text
+            let failed = failures.iter().map(|failure| {
+                let anyway = if failure.delivered { " (delivered nevertheless)" } else { "" };
+                let (id, because) = (&failure.subscription, &failure.because);
+                format!("{time}    {id}  {what}  filter failed{anyway}: {because}")
+            });
+            std::iter::once(text).chain(failed).collect()
         }
         LiveEvent::Delivery { subscription, entity, attempt, outcome, ms, .. } => {
             let what = entity.as_deref().unwrap_or("-");
             let took = ms.map(|ms| format!(" in {ms} ms")).unwrap_or_default();
-            format!("{time}    {subscription}  {what}  attempt {attempt}: {outcome}{took}")
+            vec![format!("{time}    {subscription}  {what}  attempt {attempt}: {outcome}{took}")]
         }
     }
 }

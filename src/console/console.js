@@ -27,9 +27,12 @@ function show(notice) {
   const what = notice.entity || notice.eventId || "";
   if (notice.notice === "routed") {
     notice.matches.forEach((id) => count(id, "matched"));
-    const unmatched = notice.ignored ? "left out by ignoreSelf or licence" : "no filter matches";
-    const to = notice.matches.length ? "→ " + notice.matches.join(", ") : unmatched;
+    const to = notice.matches.length ? "→ " + notice.matches.join(", ") : notice.unmatched;
     say(`${notice.eventType} ${what} ${to}`, notice.matches.length ? "routed" : "unmatched");
+    notice.failures.forEach((failure) => {
+      const anyway = failure.delivered ? " (delivered nevertheless)" : "";
+      say(`${failure.subscription} ${what} filter failed${anyway}: ${failure.because}`, "bad");
+    });
     return;
   }
   if (notice.outcome === "delivered") count(notice.subscription, "delivered");

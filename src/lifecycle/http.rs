@@ -88,6 +88,7 @@ impl HttpParts {
             body_bytes_max: config.limits.body,
             event_bytes_max: config.limits.event,
         };
+        let events = events_state(config, &self.publisher, bodies, &refusals);
         let hosts = OwnHosts::new(&config.server.public_url, &config.server.hosts);
         let metrics_token = config.metrics.token.clone();
         let scrape_state = Scrape {
@@ -117,7 +118,7 @@ impl HttpParts {
         own_scrape.access.is_open = true;
         let probes = health::probes(self.health, Arc::clone(&state));
         let all = api::router(Arc::clone(&state))
-            .merge(api::event_routes(&state, events_state(config, &self.publisher, bodies), ingest))
+            .merge(api::event_routes(&state, events, ingest))
             .merge(probes.clone())
             .merge(scrape::metrics(scrape_state))
             .merge(console::routes(pages));
@@ -184,12 +185,14 @@ fn events_state(
     config: &Config,
     publisher: &Arc<dyn Publisher>,
     bodies: Arc<BodyIntake>,
+    refusals: &Arc<IngestRefusals>,
 ) -> EventsState {
     EventsState {
         publisher: Arc::clone(publisher),
         body_bytes_max: config.limits.body,
         event_bytes_max: config.limits.event,
         bodies,
+        refusals: Arc::clone(refusals),
     }
 }
 

@@ -49,6 +49,13 @@ impl TriggerDecision {
 }
 
 impl TriggerDecision {
+    /// Says why the expression decided as it did, with the part that decided; none without one.
+    #[must_use]
+    pub fn because(&self) -> Option<String> {
+        let Self::Evaluated { explanation: Some(explanation), .. } = self else { return None };
+        Some(explanation.because())
+    }
+
     /// Whether the expression ended in an error.
     #[must_use]
     pub fn is_failed(&self) -> bool {

@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::live_events::{LiveEvents, MatchedEvent};
 use crate::clock;
 use crate::delivery::{DeadLetterReason, PreparedEvent, SubscriptionDirectory, UnmatchedFor};
 use crate::domain::CloudId;
@@ -17,7 +18,7 @@ use crate::matcher::metrics::MatchMetrics;
 use crate::matcher::{
     FilterFailure, LeftOut, Match, MatchLimits, Matcher, Matches, Owner, Scratch,
 };
-use crate::telemetry::{LiveEvent, LiveFeed, LogBudget};
+use crate::telemetry::{LiveFeed, LogBudget};
 
 /// Steps of one event after which a worker starts no further evaluation: with the last one, at most a
 /// millisecond and a half.
@@ -29,7 +30,7 @@ pub(super) const CHARGED_MIN: u64 = 10_000;
 pub(super) struct Examiner {
     matcher: Arc<Matcher>,
     directory: Arc<dyn SubscriptionDirectory>,
-    live: LiveFeed,
+    live: LiveEvents,
     failure_log: LogBudget,
     event_bytes_max: usize,
     trust_body_self: bool,
@@ -139,7 +140,7 @@ impl Examiner {
         event_bytes_max: usize,
         trust_body_self: bool,
     ) -> Self {
-        let failure_log = LogBudget::default();
+        let (live, failure_log) = (LiveEvents::new(live), LogBudget::default());
         Self { matcher, directory, live, failure_log, event_bytes_max, trust_body_self }
     }
 
@@ -280,11 +281,13 @@ impl Examiner {
         });
         let mut postponed: Vec<_> = outcome.postponed.drain(..).map(unmatched_for).collect();
         postponed.retain(|one| !waiting.contains(one));
-        self.live.publish(|| routed(&event, &matches, outcome));
+        let waits = !waiting.is_empty() || !postponed.is_empty();
+        let matched = MatchedEvent { event: &event, decoder, matches: &matches, outcome, waits };
+        self.live.publish(&self.matcher, matched);
         for failure in &outcome.failures {
             self.record_failure(&event, failure);
         }
-        let kept = (!waiting.is_empty() || !postponed.is_empty()).then(|| event.clone());
+        let kept = waits.then(|| event.clone());
         let matched = match matches.is_empty() {
             true => None,
             false => match PreparedEvent::decoded(event, decoder) {
@@ -327,15 +330,4 @@ impl Examiner {
 
 fn unmatched_for(owner: Arc<Owner>) -> UnmatchedFor {
     UnmatchedFor { app: owner.app.clone(), installation: owner.id.clone() }
-}
-
-fn routed(event: &Event, matches: &[Match], outcome: &Matches) -> LiveEvent {
-    LiveEvent::Routed {
-        event_id: event.envelope.event_id.to_string(),
-        event_type: event.envelope.event_type.to_string(),
-        entity: event.envelope.entity.as_deref().map(str::to_owned),
-        matches: matches.iter().map(|found| found.subscription.id().to_string()).collect(),
-        errors: outcome.failures.iter().map(|fail| fail.subscription.id().to_string()).collect(),
-        ignored: outcome.ignored,
-    }
 }

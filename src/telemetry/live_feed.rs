@@ -28,8 +28,12 @@ pub enum LiveEvent {
         matches: Vec<String>,
         /// Subscriptions whose filter failed.
         errors: Vec<String>,
+        /// Why the first of these failed.
+        failures: Vec<LiveFailure>,
         /// Number of subscriptions excluded by `ignoreSelf` or a missing licence.
         ignored: usize,
+        /// Why there are no matches; none if there are some.
+        unmatched: Option<&'static str>,
     },
     /// A delivery was attempted, parked or dead-lettered.
     Delivery {
@@ -46,6 +50,18 @@ pub enum LiveEvent {
         /// Duration of the attempt in milliseconds; none if no attempt was made.
         ms: Option<u64>,
     },
+}
+
+/// A filter that failed for an event.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LiveFailure {
+    /// Its subscription, `<installation>/<key>`.
+    pub subscription: String,
+    /// The part that failed and why, as explanations say it.
+    pub because: String,
+    /// Whether the event is delivered nevertheless (`onError`).
+    pub delivered: bool,
 }
 
 impl Default for LiveFeed {
@@ -87,7 +103,9 @@ mod tests {
             entity: None,
             matches: Vec::new(),
             errors: Vec::new(),
+            failures: Vec::new(),
             ignored: 0,
+            unmatched: Some("no filter matches"),
         }
     }
 

@@ -12,6 +12,6 @@ pub mod subscriptions;
 
 pub use escape::Escaped;
 pub use event_types::{EventTypeCounters, list_event_types};
-pub use live_feed::{LiveEvent, LiveFeed};
+pub use live_feed::{LiveEvent, LiveFailure, LiveFeed};
 pub use log_budget::LogBudget;
 pub use stats::{SubscriptionCounters, SubscriptionStats};

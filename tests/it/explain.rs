@@ -13,27 +13,34 @@ use crate::support::{
 const UPDATED: &str = "avi:jira:updated:issue";
 const CREATED: &str = "avi:jira:created:issue";
 
-struct World {
+pub(crate) struct World {
     // Ends after the router.
-    nats: NatsServer,
-    sink: Sink,
-    router: RouterProcess,
+    pub(crate) nats: NatsServer,
+    pub(crate) sink: Sink,
+    pub(crate) router: RouterProcess,
 }
 
 impl World {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts a router with these variables.
+    pub(crate) async fn start_with(variables: &[(&str, &str)]) -> Self {
         let (nats, sink) = (NatsServer::start().await, Sink::start().await);
-        let router = Setup::new(&nats.url(), nats.folder().join("router")).start().await;
+        let setup = Setup::new(&nats.url(), nats.folder().join("router"));
+        let with = |setup: Setup, (name, value): &(&str, &str)| setup.with(name, value);
+        let router = variables.iter().fold(setup, with).start().await;
         Self { nats, sink, router }
     }
 
     /// Provisions the installation `inst` at `site`.
-    async fn provision(&self, site: &str) -> ApiClient {
+    pub(crate) async fn provision(&self, site: &str) -> ApiClient {
         self.router.provision("app", "inst", site, &self.sink.url("/hook")).await
     }
 
     /// Waits until all events are acknowledged.
-    async fn until_settled(&self) {
+    pub(crate) async fn until_settled(&self) {
         let context = self.nats.context().await;
         eventually(WAIT_MAX, "every event is acknowledged", || async {
             let stream = context.get_stream("SW_EVENTS").await.ok()?;
@@ -45,7 +52,7 @@ impl World {
         .await;
     }
 
-    async fn ask(&self, body: Value) -> Value {
+    pub(crate) async fn ask(&self, body: Value) -> Value {
         let sent = self.router.api.send(Method::POST, "/admin/v1/explain", &[], &body).await;
         sent.expect("an explanation")
     }
@@ -81,11 +88,11 @@ fn decision(explanation: &Value) -> &Value {
     &decisions[0]
 }
 
-fn text<'v>(value: &'v Value, name: &str) -> &'v str {
+pub(crate) fn text<'v>(value: &'v Value, name: &str) -> &'v str {
     value[name].as_str().unwrap_or_default()
 }
 
-fn hints(explanation: &Value) -> String {
+pub(crate) fn hints(explanation: &Value) -> String {
     let hints = explanation["hints"].as_array().expect("hints");
     hints.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n")
 }

@@ -4,7 +4,7 @@ use axum::Router;
 use axum::middleware::from_fn;
 
 use super::auth::FORGE_APPS;
-use super::{dry_run, extensions, modules};
+use super::{dry_run, explain, extensions, modules};
 use crate::api::admit::admitted;
 use crate::api::metrics;
 use crate::api::state::Shared;
@@ -12,6 +12,7 @@ use crate::api::state::Shared;
 /// Returns the routes of all versions.
 pub(in crate::api) fn routes(state: &Shared) -> Router<Shared> {
     let v2 = modules::v2_routes().merge(extensions::routes()).merge(dry_run::routes());
+    let v2 = v2.merge(explain::routes());
     let counted = |routes, api| {
         let count = from_fn(move |request, next| metrics::count(api, request, next));
         admitted(routes, state, FORGE_APPS).route_layer(count)

@@ -20,35 +20,36 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{RawQuery, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{AppendHeaders, IntoResponse, Response};
+use axum::http::{HeaderMap, header};
+use axum::response::Response;
 use axum::routing::post;
-use axum::{Json, Router};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, MaybeDone, maybe_done};
-use serde::Serialize;
 
 use self::line_reader::{Line, LineReader};
+use self::report::{LineError, UploadReport};
 use super::body::{is_packed, read_body};
 use super::parsing;
+use super::refusals::IngestRefusals;
 use super::repeats::repeat_routes;
 use crate::api::admit::{client_of, discard};
 use crate::api::content_type::is_json;
-use crate::api::error::{self, publish_code, publish_retry};
-use crate::api::error::{ApiError, WebhookRefusal};
+use crate::api::error::{self, ApiError, WebhookRefusal, publish_code};
 use crate::api::query_params::QueryParams;
-use crate::event::codec::encoded;
+use crate::domain::CloudId;
+use crate::event::codec::{decoded, encoded, names};
 use crate::event::members::Members;
 use crate::event::{
-    Attributes, DecodeError, Decoder, Event, HeaderLookup, PublishError, Published, Publisher,
-    identity,
+    Attributes, DecodeError, Decoder, Event, HeaderLookup, Published, Publisher, identity,
 };
 use crate::listener::BodyIntake;
 
 mod line_reader;
+mod report;
 #[cfg(test)]
 mod tests;
 
@@ -58,13 +59,10 @@ const LINE_BYTES_MAX: usize = 1024 * 1024;
 const IN_FLIGHT_MAX: usize = 256;
 /// Bytes of one file that are stored concurrently.
 const IN_FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Longest site id whose refused events are counted, in bytes.
+const CLOUD_ID_BYTES_MAX: usize = 128;
 /// Headers of one event in a file.
 const HEADERS_MAX: usize = 256;
-/// Rejected lines listed in a response; further ones are only counted.
-const REJECTED_LISTED_MAX: usize = 1000;
-
-/// Sequences listed in a response; `accepted` and `duplicates` count all.
-const SEQUENCES_LISTED_MAX: usize = 10_000;
 
 /// Request headers that belong to a single event.
 const EVENT_HEADERS: &[&str] = &[
@@ -88,6 +86,17 @@ pub struct EventsState {
     pub event_bytes_max: usize,
     /// Reads bodies of single events.
     pub bodies: Arc<BodyIntake>,
+    /// Counts refused events.
+    pub refusals: Arc<IngestRefusals>,
+}
+
+impl EventsState {
+    /// Counts a refused event of a site, if that is known.
+    fn count_refused(&self, site: Option<&CloudId>, code: &'static str) {
+        if let Some(site) = site.filter(|site| site.as_str().len() <= CLOUD_ID_BYTES_MAX) {
+            self.refusals.count_event(site, code);
+        }
+    }
 }
 
 /// Returns the routes `POST /admin/v1/events` and `GET /admin/v1/repeats`, without authentication:
@@ -108,6 +117,8 @@ async fn publish_events(
 ) -> Result<Response, ApiError> {
     let (Parts { headers, extensions, .. }, body) = request.into_parts();
     if let Some(retry_after_s) = state.publisher.refuse_for_s() {
+        let query = QueryParams::parse(query.as_deref());
+        state.count_refused(query.get("cloudId").map(CloudId::from).as_ref(), error::BACKLOG);
         return Err(ApiError::Backlog { retry_after_s });
     }
     if is_packed(&headers) {
@@ -150,11 +161,19 @@ async fn store_one(
             headers.push(name, encoded(value));
         }
     }
+    let site = headers.site();
+    let refused = |code| state.count_refused(site.as_ref(), code);
     let (body_bytes, event_bytes_max) = (body.len(), state.event_bytes_max);
     let parse = move || decode(&mut Decoder::new(event_bytes_max, false), &headers, body);
-    let event = parsing::run(body_bytes, parse).await?.map_err(ApiError::NoEvent)?;
+    let event = parsing::run(body_bytes, parse).await?.map_err(|error| {
+        refused(error.code());
+        ApiError::NoEvent(error)
+    })?;
     let published = state.publisher.publish(event.envelope, event.body).await;
-    let published = published.map_err(ApiError::Unpublished)?;
+    let published = published.map_err(|error| {
+        refused(publish_code(&error));
+        ApiError::Unpublished(error)
+    })?;
     let mut report = UploadReport::default();
     report.count(published);
     Ok(report)
@@ -174,6 +193,9 @@ async fn store_ndjson(state: &EventsState, body: Body) -> Result<UploadReport, A
             Some(stored) = next_in_order(&mut in_flight), if !in_flight.is_empty() => {
                 let LineOutcome { line, bytes, outcome } = stored;
                 in_flight_bytes -= bytes;
+                if let Err(error) = &outcome {
+                    state.count_refused(error.site.as_ref(), error.code);
+                }
                 report.record(line, outcome);
             }
             next = lines.next(), if !ended && has_capacity => match next {
@@ -225,26 +247,6 @@ struct LineOutcome {
     outcome: Result<Published, LineError>,
 }
 
-struct LineError {
-    code: &'static str,
-    message: String,
-    /// For a line that can be sent again unchanged.
-    retry_after_s: Option<u64>,
-}
-
-impl From<DecodeError> for LineError {
-    fn from(error: DecodeError) -> Self {
-        Self { code: error.code(), message: error.to_string(), retry_after_s: None }
-    }
-}
-
-impl From<PublishError> for LineError {
-    fn from(error: PublishError) -> Self {
-        let retry_after_s = publish_retry(&error).map(|delay| delay.as_secs());
-        Self { code: publish_code(&error), message: error.to_string(), retry_after_s }
-    }
-}
-
 /// Returns the publish of a line, and the bytes it holds until it completes. A rejected line is
 /// queued like any other, so that the report keeps the order of the file.
 fn store_line(
@@ -255,6 +257,7 @@ fn store_line(
     let decoded = decoded.and_then(|event| match publisher.refuse_for_s() {
         None => Ok(event),
         Some(seconds) => Err(LineError {
+            site: Some(event.envelope.cloud_id),
             code: error::BACKLOG,
             message: format!("the event stream is nearly full; send it again in {seconds} s"),
             retry_after_s: Some(seconds),
@@ -264,7 +267,9 @@ fn store_line(
     let store = async move {
         let outcome = match decoded {
             Ok(event) => {
-                publisher.publish(event.envelope, event.body).await.map_err(LineError::from)
+                let site = event.envelope.cloud_id.clone();
+                let published = publisher.publish(event.envelope, event.body).await;
+                published.map_err(|error| LineError { site: Some(site), ..error.into() })
             }
             Err(rejection) => Err(rejection),
         };
@@ -280,17 +285,18 @@ async fn decode_line(
 ) -> Result<(Decoder, Result<Event, LineError>), ApiError> {
     let Line::Whole(bytes) = line else {
         let message = format!("the line has more than {LINE_BYTES_MAX} bytes");
-        return Ok((decoder, Err(LineError { code: "SY-1025", message, retry_after_s: None })));
+        let error = LineError { site: None, code: "SY-1025", message, retry_after_s: None };
+        return Ok((decoder, Err(error)));
     };
     parsing::run(bytes.len(), move || {
-        let event = decode_entry(&mut decoder, &bytes).map_err(LineError::from);
+        let event = decode_entry(&mut decoder, &bytes);
         (decoder, event)
     })
     .await
 }
 
 /// Reads `{"headers": {..}, "data": {..}}`; other members are ignored.
-fn decode_entry(decoder: &mut Decoder, line: &Bytes) -> Result<Event, DecodeError> {
+fn decode_entry(decoder: &mut Decoder, line: &Bytes) -> Result<Event, LineError> {
     let schema = |reason: &str| DecodeError::Schema { reason: reason.into() };
     let text = std::str::from_utf8(line)
         .map_err(|error| DecodeError::Utf8 { offset: error.valid_up_to() })?;
@@ -306,10 +312,12 @@ fn decode_entry(decoder: &mut Decoder, line: &Bytes) -> Result<Event, DecodeErro
         }
     }
     if headers.0.len() > HEADERS_MAX {
-        return Err(schema(&format!("the line has more than {HEADERS_MAX} headers")));
+        return Err(schema(&format!("the line has more than {HEADERS_MAX} headers")).into());
     }
     // Copied: a slice would keep the whole chunk of the upload in memory while the line is stored.
-    decode(decoder, &headers, Bytes::copy_from_slice(data.as_bytes()))
+    let body = Bytes::copy_from_slice(data.as_bytes());
+    decode(decoder, &headers, body)
+        .map_err(|error| LineError { site: headers.site(), ..error.into() })
 }
 
 fn decode(
@@ -333,85 +341,15 @@ impl EventHeaders {
     fn push(&mut self, name: &str, value: String) {
         self.0.insert(name.to_ascii_lowercase(), value);
     }
+
+    /// The site that they name.
+    fn site(&self) -> Option<CloudId> {
+        decoded(self, names::EVENT_SITE).ok().flatten().as_deref().map(CloudId::from)
+    }
 }
 
 impl HeaderLookup for EventHeaders {
     fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
-    }
-}
-
-/// The response: which events of a request were stored.
-#[derive(Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct UploadReport {
-    /// Events stored now.
-    accepted: u64,
-    /// Events whose id the stream already held.
-    duplicates: u64,
-    /// Stream sequence of each of the first 10,000 stored events, duplicates included, in the order sent.
-    sequences: Vec<u64>,
-    /// The first 1,000 lines that were not stored.
-    rejected: Vec<RejectedLine>,
-    /// All lines that were not stored.
-    rejected_total: u64,
-    /// When to send the file again, if the broker did not store some of its lines and may do so later.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    retry_after_s: Option<u64>,
-    /// Code and message of the first such line.
-    #[serde(skip)]
-    first_refused: Option<(&'static str, String)>,
-}
-
-#[derive(Debug, Serialize)]
-struct RejectedLine {
-    line: u64,
-    code: &'static str,
-    message: String,
-}
-
-impl UploadReport {
-    fn record(&mut self, line: u64, outcome: Result<Published, LineError>) {
-        match outcome {
-            Ok(published) => self.count(published),
-            Err(LineError { code, message, retry_after_s }) => {
-                self.rejected_total += 1;
-                if retry_after_s.is_some() && self.first_refused.is_none() {
-                    self.first_refused = Some((code, message.clone()));
-                }
-                self.retry_after_s = self.retry_after_s.max(retry_after_s);
-                if self.rejected.len() < REJECTED_LISTED_MAX {
-                    self.rejected.push(RejectedLine { line, code, message });
-                }
-            }
-        }
-    }
-
-    /// Returns the report, or the first refusal if nothing was stored and lines can be sent again.
-    fn unless_refused(mut self) -> Result<Self, ApiError> {
-        let is_empty = self.accepted == 0 && self.duplicates == 0;
-        match (is_empty, self.retry_after_s, self.first_refused.take()) {
-            (true, Some(retry_after_s), Some((code, message))) => {
-                Err(ApiError::RefusedFile { code, message, retry_after_s })
-            }
-            _ => Ok(self),
-        }
-    }
-
-    fn respond(self) -> Response {
-        let retry_after = self.retry_after_s.map(|seconds| (header::RETRY_AFTER, seconds));
-        let headers = AppendHeaders(retry_after.map(|(name, s)| (name, s.to_string())));
-        (StatusCode::ACCEPTED, headers, Json(self)).into_response()
-    }
-
-    fn count(&mut self, published: Published) {
-        if self.sequences.len() < SEQUENCES_LISTED_MAX {
-            self.sequences.push(published.sequence);
-        }
-        if published.duplicate {
-            self.duplicates += 1;
-        } else {
-            self.accepted += 1;
-        }
     }
 }

@@ -4,12 +4,14 @@
 mod body;
 mod events;
 mod parsing;
+mod recent_refusals;
 mod refusals;
 mod repeats;
 mod sites;
 mod webhooks;
 
 pub use events::{EventsState, event_routes};
-pub use refusals::{IngestRefusals, RefusedSite};
+pub use recent_refusals::RefusedSite;
+pub use refusals::IngestRefusals;
 pub use sites::{SiteAccess, SiteDirectory, SiteRules};
 pub use webhooks::{IngestState, webhook_routes};

@@ -1,5 +1,5 @@
 //! Refused webhooks: counted by site and reason for a bounded number of sites, and logged with a budget
-//! for each.
+//! for each. And refused events of the event API, counted by site and code.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -9,6 +9,7 @@ use metrics::counter;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tracing::warn;
 
+use super::recent_refusals::{RecentRefusals, RefusedEvents, RefusedSite};
 use crate::api::error::ApiError;
 use crate::clock;
 use crate::domain::CloudId;
@@ -20,9 +21,6 @@ const NAMED_MAX: usize = 50;
 const COUNTED_MAX: usize = 1_000;
 /// Label of the refusals without a series of their own: those of sites that were never provisioned, too.
 const OTHER: &str = "other";
-/// Time without a refusal after which a site counts as recovered, in milliseconds. Jira repeats a refused
-/// webhook after up to 15 minutes.
-const RECOVERED_AFTER_MS: i64 = 15 * 60 * 1000;
 /// Time within which one line is logged for a site.
 const SITE_LOG_WINDOW: Duration = Duration::from_secs(10);
 
@@ -119,27 +117,15 @@ impl Reason {
     }
 }
 
-/// A site whose webhooks are being refused.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RefusedSite {
-    /// The site.
-    pub site: CloudId,
-    /// The first refusal since the site last recovered, milliseconds since the epoch.
-    pub since_ms: i64,
-    /// The last refusal.
-    pub last_ms: i64,
-    /// Number of refusals since then by reason, those that occurred.
-    pub reasons: Vec<(&'static str, u64)>,
-}
-
 /// Number of refusals by reason.
 type ByReason = [u64; Reason::ALL.len()];
 
-/// Refused webhooks by site. At most 50 provisioned sites, those with most refusals, have series of
+/// Refused webhooks and events by site. Of webhooks, at most 50 provisioned sites, those with most refusals, have series of
 /// their own; those of others are counted together.
 #[derive(Debug)]
 pub struct IngestRefusals {
     counts: Mutex<Counts>,
+    events: RefusedEvents,
     /// Of the sites that are not counted one by one.
     other_log: LogBudget,
 }
@@ -161,31 +147,11 @@ struct SiteCount {
     log: LogBudget,
 }
 
-#[derive(Debug, Default)]
-struct RecentRefusals {
-    since_ms: i64,
-    last_ms: i64,
-    by_reason: ByReason,
-}
-
-impl RecentRefusals {
-    fn add(&mut self, reason: Reason, now_ms: i64) {
-        if self.has_recovered(now_ms) {
-            *self = Self { since_ms: now_ms, ..Self::default() };
-        }
-        self.last_ms = now_ms;
-        add_one(&mut self.by_reason, reason);
-    }
-
-    fn has_recovered(&self, now_ms: i64) -> bool {
-        now_ms.saturating_sub(self.last_ms) > RECOVERED_AFTER_MS
-    }
-}
-
 impl Default for IngestRefusals {
     fn default() -> Self {
         let counts = Counts { sites: HashMap::new(), other: ByReason::default() };
-        Self { counts: Mutex::new(counts), other_log: LogBudget::new(Duration::from_secs(1), 1) }
+        let other_log = LogBudget::new(Duration::from_secs(1), 1);
+        Self { counts: Mutex::new(counts), events: RefusedEvents::default(), other_log }
     }
 }
 
@@ -226,14 +192,26 @@ impl IngestRefusals {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let recent = counts.sites.iter().map(|(site, count)| (site, &count.recent));
         let refused = recent.filter(|(_, recent)| !recent.has_recovered(now_ms));
-        let view = |(site, recent): (&CloudId, &RecentRefusals)| {
-            let reasons = Reason::ALL.iter().zip(recent.by_reason);
-            let reasons = reasons.filter(|(_, refused)| *refused > 0);
-            let reasons = reasons.map(|(reason, refused)| (reason.as_str(), refused)).collect();
-            let RecentRefusals { since_ms, last_ms, .. } = *recent;
-            RefusedSite { site: site.clone(), since_ms, last_ms, reasons }
-        };
-        refused.map(view).collect()
+        refused.map(|(site, recent)| recent.view(site)).collect()
+    }
+
+    /// Counts an event of a site that the event API refused with a code.
+    pub(super) fn count_event(&self, site: &CloudId, code: &'static str) {
+        self.events.count(site, code);
+    }
+
+    /// Returns what of the webhooks of a site was refused last; none if nothing was, or if it is not
+    /// counted one by one.
+    #[must_use]
+    pub fn webhooks_of(&self, site: &CloudId) -> Option<RefusedSite> {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.sites.get(site).map(|count| count.recent.view(site))
+    }
+
+    /// Returns which events of a site the event API refused last, by code; none if it refused none.
+    #[must_use]
+    pub fn events_of(&self, site: &CloudId) -> Option<RefusedSite> {
+        self.events.of(site)
     }
 
     /// Renders the series in the Prometheus text format.
@@ -277,7 +255,7 @@ impl Counts {
             self.count_unnamed(site, reason);
         }
         let count = self.sites.get_mut(site)?;
-        count.recent.add(reason, now_ms);
+        count.recent.add(reason.as_str(), now_ms);
         Some(&count.log)
     }
 
@@ -323,6 +301,7 @@ fn add_one(refusals: &mut ByReason, reason: Reason) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::recent_refusals::RECOVERED_AFTER_MS;
     use super::*;
 
     fn sum(text: &str) -> u64 {

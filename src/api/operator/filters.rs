@@ -12,6 +12,7 @@ use switchyard_expr::{CheckProfile, Diagnostic, Usage, compile, compile_for, ren
 use crate::api::dry_run::sample;
 use crate::api::error::ApiError;
 use crate::api::extract::JsonObject;
+use crate::api::json::insert_some;
 use crate::api::state::{Shared, route};
 use crate::clock;
 use crate::domain::{AppId, OnError};
@@ -68,7 +69,7 @@ struct TestRequest {
 }
 
 /// Evaluates `{"expression", "event"}` as matching does, without conditions, and returns the verdict
-/// with its explanation; an invalid filter is answered as by `check`.
+/// with its explanation and what decided it; an invalid filter is answered as by `check`.
 async fn test(State(state): State<Shared>, body: JsonObject) -> Result<Json<Value>, ApiError> {
     let request: TestRequest = body.read()?;
     let sample = sample(request.event)?;
@@ -92,7 +93,12 @@ async fn test(State(state): State<Shared>, body: JsonObject) -> Result<Json<Valu
     let decision = state.matcher.dry_run(&[subscription], subscriber, event, now_ms);
     match decision {
         TriggerDecision::Evaluated { explanation: Some(explanation), .. } => {
-            Ok(Json(explanation.as_json()))
+            let mut answer = explanation.as_json();
+            let (span, values) = explanation.deciding_as_json().unzip();
+            insert_some(&mut answer, "because", Some(explanation.because()));
+            insert_some(&mut answer, "span", span);
+            insert_some(&mut answer, "values", values);
+            Ok(Json(answer))
         }
         _ => Err(Problem::new(code::FORM, "expression", "the filter cannot be explained").into()),
     }

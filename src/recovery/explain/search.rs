@@ -9,7 +9,9 @@ use crate::domain::{CloudId, EventId};
 use crate::event::members::Members;
 use crate::event::{Decoder, Event, identity};
 use crate::recovery::redrive::ReadError;
-use crate::recovery::replay::{EventBounds, EventMessage, EventReader, ReplayStreams, StartAt};
+use crate::recovery::replay::{
+    EventBounds, EventMessage, EventReader, ReplayStreams, StartAt, rest_after,
+};
 
 /// Events of one read.
 const BATCH: usize = 1_000;
@@ -50,6 +52,8 @@ pub struct EventSearch {
     pub from_ms: i64,
     /// Most events that are kept: the newest ones.
     pub keep: usize,
+    /// Whether the threads are left to live events after each read, as by a replay.
+    pub rests: bool,
 }
 
 /// An event that a search found.
@@ -106,6 +110,7 @@ pub async fn find_events(
         let Some(at) = batch.events.last().map(|one| (one.sequence, one.stored_ms)) else { break };
         let (reader, wanted) = (reader.clone(), Arc::clone(&search));
         let events = batch.events.into_iter().take_while(move |one| one.sequence <= last);
+        let started = clock::tick();
         let examined = tokio::task::spawn_blocking(move || {
             let mut decoder = reader.decoder();
             events.map(|message| examine(message, &mut decoder, &wanted)).collect::<Vec<_>>()
@@ -122,6 +127,9 @@ pub async fn find_events(
             break;
         }
         from = StartAt::Sequence(at.0.saturating_add(1));
+        if search.rests {
+            rest_after(started).await;
+        }
     }
     Ok(report)
 }

@@ -2,8 +2,10 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 
+use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
+use super::report::{REJECTED_LISTED_MAX, SEQUENCES_LISTED_MAX};
 use super::*;
 use crate::api::testing::{MemoryStream, intake, post};
 
@@ -17,6 +19,7 @@ fn events_api(stream: &Arc<MemoryStream>) -> Router {
         body_bytes_max: 64 * 1024,
         event_bytes_max: 16 * 1024,
         bodies: intake(),
+        refusals: Arc::default(),
     })
 }
 
@@ -193,7 +196,7 @@ async fn event_that_the_broker_does_not_confirm_is_not_reported_as_stored() {
 
 #[tokio::test]
 async fn event_too_large_for_the_broker_is_not_worth_another_try() {
-    let error = PublishError::Refused { reason: "maximum payload exceeded".into() };
+    let error = crate::event::PublishError::Refused { reason: "maximum payload exceeded".into() };
     let response = ApiError::Unpublished(error).into_response();
     assert_eq!(response.status(), 413);
     assert!(!response.headers().contains_key("retry-after"));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::request::{Asked, EventsAsked};
+use super::request::{Asked, Asker, EventsAsked};
 use crate::api::error::ApiError;
 use crate::api::state::Shared;
 use crate::domain::{CloudId, EventId};
@@ -11,8 +11,10 @@ use crate::event::StoredEvent;
 use crate::recovery::explain::{Deadline, EventSearch, SearchReport, find_events};
 use crate::recovery::replay::EventBounds;
 
-/// How long events are searched.
+/// How long events are searched for an operator.
 const SEARCH_MAX: Duration = Duration::from_secs(20);
+/// How long they are searched for an app.
+const APP_SEARCH_MAX: Duration = Duration::from_secs(5);
 
 /// What was found.
 pub(super) struct Found {
@@ -24,7 +26,7 @@ pub(super) struct Found {
     pub(super) bounds: EventBounds,
 }
 
-/// Finds the events.
+/// Finds the events that exist for who asks.
 pub(super) async fn find(
     state: &Shared,
     asked: &Asked,
@@ -36,7 +38,8 @@ pub(super) async fn find(
         (EventsAsked::Id(id), Some(site)) => by_id(state, site, id).await?.map(Some),
         _ => None,
     };
-    if let Some(event) = direct {
+    if let Some(mut event) = direct {
+        event = event.filter(|one| is_visible(asked, one));
         let bounds = parts.streams.event_bounds().await?;
         return Ok(Found { events: event.into_iter().collect(), search: None, bounds });
     }
@@ -46,15 +49,24 @@ pub(super) async fn find(
         EventsAsked::Sequence(_) => (None, None),
     };
     let (site, keep, from_ms) = (asked.site.clone(), asked.limit, asked.since_ms);
-    let search = EventSearch { site, entity, event, from_ms, keep };
+    let (rests, search_max) = match asked.asker {
+        Asker::Operator => (false, SEARCH_MAX),
+        Asker::App { .. } => (true, APP_SEARCH_MAX),
+    };
+    let search = EventSearch { site, entity, event, from_ms, keep, rests };
     let source = (&*parts.streams, &parts.reader);
-    let report = find_events(source, search, Deadline::after(SEARCH_MAX), progress).await?;
+    let report = find_events(source, search, Deadline::after(search_max), progress).await?;
     let mut events = Vec::new();
     for one in &report.found {
         // It may have been deleted since.
-        events.extend(by_sequence(state, one.sequence).await?);
+        let found = by_sequence(state, one.sequence).await?;
+        events.extend(found.filter(|one| is_visible(asked, one)));
     }
     Ok(Found { events, bounds: report.bounds, search: Some(report) })
+}
+
+fn is_visible(asked: &Asked, one: &StoredEvent) -> bool {
+    asked.asker.sees(&one.event.envelope.cloud_id, one.stored_ms)
 }
 
 async fn by_sequence(state: &Shared, sequence: u64) -> Result<Option<Arc<StoredEvent>>, ApiError> {

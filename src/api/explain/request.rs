@@ -4,13 +4,12 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::api::error::ApiError;
-use crate::api::extract::JsonObject;
 use crate::api::state::Shared;
 use crate::clock;
-use crate::domain::{CloudId, EventId, InstallationId, SubscriptionId};
+use crate::domain::{CloudId, EventId, InstallationId, ModuleKey, SubscriptionId};
 use crate::event::identity;
 use crate::recovery::redrive::time_of;
-use crate::registry::{Problem, code};
+use crate::registry::{InstallationRecord, Problem, code};
 
 /// Events of one answer, unless the request says another number.
 const LIMIT_DEFAULT: usize = 20;
@@ -19,24 +18,26 @@ const LIMIT_MAX: usize = 50;
 /// How far back events are searched by default, in milliseconds.
 const SINCE_DEFAULT_MS: i64 = 24 * 3600 * 1000;
 
-#[derive(Deserialize)]
+/// A question, as it is asked.
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct ExplainBody {
+pub(in crate::api) struct Question {
     /// For all subscriptions at a site; or of the events of a site for
-    site: Option<String>,
+    pub(in crate::api) site: Option<String>,
     /// all subscriptions of an installation; or
-    installation: Option<String>,
+    pub(in crate::api) installation: Option<String>,
     /// one, `<installation>/<key>`.
-    subscription: Option<String>,
+    pub(in crate::api) subscription: Option<String>,
     /// Events about an entity; or
-    entity: Option<String>,
+    pub(in crate::api) entity: Option<String>,
     /// one event, its id or `<site>/<id>`; or
-    event: Option<String>,
+    pub(in crate::api) event: Option<String>,
     /// the one with a sequence.
-    sequence: Option<u64>,
+    pub(in crate::api) sequence: Option<u64>,
     /// Stored from then on: RFC 3339, or an age such as `15m`.
-    since: Option<String>,
-    limit: Option<usize>,
+    pub(in crate::api) since: Option<String>,
+    /// Most events, the newest ones.
+    pub(in crate::api) limit: Option<usize>,
 }
 
 /// For which subscriptions decisions are explained.
@@ -57,9 +58,34 @@ pub(super) enum EventsAsked {
     Entity(Option<Box<str>>),
 }
 
+/// Who asks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Asker {
+    /// May see everything.
+    Operator,
+    /// Sees events of the site of its installation that were stored since that exists, and nothing about
+    /// other sites, other installations and other events.
+    App { installation: InstallationId, site: CloudId, since_ms: i64 },
+}
+
+impl Asker {
+    pub(super) fn is_operator(&self) -> bool {
+        matches!(self, Self::Operator)
+    }
+
+    /// Whether an event exists for who asks.
+    pub(super) fn sees(&self, of: &CloudId, stored_ms: i64) -> bool {
+        match self {
+            Self::Operator => true,
+            Self::App { site, since_ms, .. } => of == site && stored_ms >= *since_ms,
+        }
+    }
+}
+
 /// What a request asks.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub(in crate::api) struct Asked {
+    pub(super) asker: Asker,
     pub(super) scope: Scope,
     pub(super) events: EventsAsked,
     /// The site whose events are searched; none only for a sequence.
@@ -70,11 +96,10 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// Reads the body of a request.
-    pub(super) fn read(state: &Shared, body: JsonObject) -> Result<Self, ApiError> {
-        let body: ExplainBody = body.read()?;
-        let scope = scope(&body)?;
-        let (mut site, mut events) = (body.site.as_deref().map(CloudId::from), events(&body)?);
+    /// Reads a question of an operator.
+    pub(in crate::api) fn by_operator(state: &Shared, body: &Question) -> Result<Self, ApiError> {
+        let scope = scope(body)?;
+        let (mut site, mut events) = (body.site.as_deref().map(CloudId::from), events(body)?);
         if let (None, Some((of, id))) = (&site, body.event.as_deref().and_then(identity::split)) {
             (site, events) = (Some(CloudId::from(&*of)), EventsAsked::Id(id.into()));
         }
@@ -93,16 +118,45 @@ impl Asked {
             let message = "name a subscription, an installation or a site";
             return Err(form("site", message));
         }
-        let limit = body.limit.unwrap_or(LIMIT_DEFAULT);
-        if !(1..=LIMIT_MAX).contains(&limit) {
-            return Err(form("limit", &format!("1 to {LIMIT_MAX}")));
+        let (limit, since_ms) = (limit(body)?, since_ms(body, &events)?);
+        Ok(Self { asker: Asker::Operator, scope, events, site, since_ms, limit })
+    }
+
+    /// Reads a question of an app about one of its modules. The question names no subscriptions.
+    pub(in crate::api) fn by_app(
+        installation: &InstallationRecord,
+        key: ModuleKey,
+        question: &Question,
+    ) -> Result<Self, ApiError> {
+        let (site, created_ms) = (installation.cloud_id.clone(), installation.created_ms);
+        let mut events = events(question)?;
+        // An id with a site: its own, or one that has no events for this app.
+        if let Some((of, id)) = question.event.as_deref().and_then(identity::split)
+            && *of == *site.as_str()
+        {
+            events = EventsAsked::Id(id.into());
         }
-        let since_ms = since_ms(&body, &events)?;
-        Ok(Self { scope, events, site, since_ms, limit })
+        let (limit, since_ms) = (limit(question)?, since_ms(question, &events)?);
+        let id = SubscriptionId { installation: installation.id.clone(), key };
+        let asker = Asker::App {
+            installation: id.installation.clone(),
+            site: site.clone(),
+            since_ms: created_ms,
+        };
+        let (scope, site) = (Scope::Subscription(id), Some(site));
+        Ok(Self { asker, scope, events, site, since_ms: since_ms.max(created_ms), limit })
     }
 }
 
-fn scope(body: &ExplainBody) -> Result<Scope, ApiError> {
+fn limit(question: &Question) -> Result<usize, ApiError> {
+    let limit = question.limit.unwrap_or(LIMIT_DEFAULT);
+    match (1..=LIMIT_MAX).contains(&limit) {
+        true => Ok(limit),
+        false => Err(form("limit", &format!("1 to {LIMIT_MAX}"))),
+    }
+}
+
+fn scope(body: &Question) -> Result<Scope, ApiError> {
     match (&body.subscription, &body.installation) {
         (Some(_), Some(_)) => Err(form("", "either `subscription` or `installation`")),
         (Some(text), None) => SubscriptionId::parse(text)
@@ -113,7 +167,7 @@ fn scope(body: &ExplainBody) -> Result<Scope, ApiError> {
     }
 }
 
-fn events(body: &ExplainBody) -> Result<EventsAsked, ApiError> {
+fn events(body: &Question) -> Result<EventsAsked, ApiError> {
     let has_since = body.since.is_some();
     match (body.sequence, &body.event, &body.entity) {
         (Some(sequence), None, None) if !has_since => Ok(EventsAsked::Sequence(sequence)),
@@ -125,7 +179,7 @@ fn events(body: &ExplainBody) -> Result<EventsAsked, ApiError> {
 }
 
 /// Without a time, an id is searched in all that is stored.
-fn since_ms(body: &ExplainBody, events: &EventsAsked) -> Result<i64, ApiError> {
+fn since_ms(body: &Question, events: &EventsAsked) -> Result<i64, ApiError> {
     let now_ms = clock::broker_now_ms();
     match &body.since {
         Some(text) => {

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use super::deliveries::{DeliveryFate, fate};
 use super::request::Asked;
 use super::subscriptions::{AskedSubscription, Histories, Then, of_event, then};
-use crate::api::dry_run::stage_and_reason;
 use crate::api::error::ApiError;
 use crate::api::json::{insert_some, rfc3339};
+use crate::api::reasons::Reasons;
 use crate::api::state::Shared;
 use crate::delivery::{EventHistory, EventKey, LogReadError};
 use crate::event::StoredEvent;
@@ -174,10 +174,10 @@ impl<'a> Decisions<'a> {
         let event_type = event.event.envelope.event_type.as_str();
         let reasons = match (&then.decided, decision) {
             (Some((stage, because)), _) => Reasons::fixed(stage, because.clone()),
-            (None, Some(decision)) => Reasons::of(&decision, then.query.as_ref(), event_type),
+            (None, Some(decision)) => reasons_of(&decision, then.query.as_ref(), event_type),
             (None, None) => Reasons::fixed("filter", "it was not evaluated in time".to_owned()),
         };
-        let now = now.map(|now| Reasons::of(&now, then.now.as_ref(), event_type));
+        let now = now.map(|now| reasons_of(&now, then.now.as_ref(), event_type));
         let now = now.filter(|now| now.is_match != reasons.is_match);
         let mut view = json!({ "subscription": one.id.to_string() });
         let open = || self.open(event, then, &reasons);
@@ -193,7 +193,7 @@ impl<'a> Decisions<'a> {
         insert_some(&mut view, "values", reasons.values);
         insert_some(&mut view, "delivery", fate.map(|fate| fate.view));
         insert_some(&mut view, "revision", then.revision.as_ref());
-        insert_some(&mut view, "now", now.map(|now| now.view()));
+        insert_some(&mut view, "now", now.as_ref().map(now_view));
         view
     }
 
@@ -216,48 +216,23 @@ impl<'a> Decisions<'a> {
     }
 }
 
-/// Why an evaluation decided as it did.
-struct Reasons {
-    is_match: bool,
-    stage: &'static str,
-    because: String,
-    span: Option<Value>,
-    values: Option<Value>,
+/// Returns the reasons of a decision by a query.
+fn reasons_of(
+    decision: &TriggerDecision,
+    query: Option<&DecisionQuery>,
+    event_type: &str,
+) -> Reasons {
+    let subscribed = query.iter().flat_map(|query| &query.events);
+    let types = subscribed.map(|one| one.conditions.event_type.as_str());
+    Reasons::of(decision, event_type, types)
 }
 
-impl Reasons {
-    fn fixed(stage: &'static str, because: String) -> Self {
-        Self { is_match: false, stage, because, span: None, values: None }
-    }
-
-    fn of(decision: &TriggerDecision, query: Option<&DecisionQuery>, event_type: &str) -> Self {
-        let (stage, mut because) = stage_and_reason(decision, event_type, false);
-        let mut deciding = None;
-        match decision {
-            TriggerDecision::NotSubscribed => because = other_types(query, event_type),
-            TriggerDecision::Evaluated { explanation: Some(explanation), .. } => {
-                because = explanation.because();
-                deciding = explanation.deciding_as_json();
-            }
-            _ => {}
-        }
-        let (span, values) = deciding.unzip();
-        Self { is_match: decision.is_delivered(), stage, because, span, values }
-    }
-
-    fn view(&self) -> Value {
-        let decision = if self.is_match { "would be delivered" } else { "would not be delivered" };
-        let mut view = json!({ "decision": decision, "because": self.because });
-        insert_some(&mut view, "stage", (!self.is_match).then_some(self.stage));
-        view
-    }
-}
-
-/// Says which event types a subscription has instead.
-fn other_types(query: Option<&DecisionQuery>, event_type: &str) -> String {
-    let types = query.iter().flat_map(|query| &query.events);
-    let types: Vec<&str> = types.map(|one| one.conditions.event_type.as_str()).collect();
-    format!("it subscribes to {}, not to {event_type}", types.join(", "))
+/// What the current revision would decide.
+fn now_view(reasons: &Reasons) -> Value {
+    let decision = if reasons.is_match { "would be delivered" } else { "would not be delivered" };
+    let mut view = json!({ "decision": decision, "because": reasons.because });
+    insert_some(&mut view, "stage", (!reasons.is_match).then_some(reasons.stage));
+    view
 }
 
 fn event_view(stored: &StoredEvent, decisions: &[Value]) -> Value {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::find::Found;
+use super::refusals;
 use super::request::{Asked, EventsAsked};
 use crate::api::error::ApiError;
 use crate::api::json::rfc3339;
@@ -30,18 +31,27 @@ pub(super) async fn of_events(
     if let EventsAsked::Sequence(sequence) = asked.events
         && found.events.is_empty()
     {
-        hints.push(format!(
-            "no event with sequence {sequence} is stored: the retained stream has {} to {}",
-            bounds.first, bounds.last
-        ));
+        hints.push(match (asked.asker.is_operator(), &asked.site) {
+            (false, Some(site)) => format!("no event of site {site} has sequence {sequence}"),
+            _ => format!(
+                "no event with sequence {sequence} is stored: the retained stream has {} to {}",
+                bounds.first, bounds.last
+            ),
+        });
     }
     let (Some(search), Some(site)) = (&found.search, &asked.site) else { return Ok(hints) };
     if search.matched == 0 {
         hints.push(nothing(asked, search, site));
-        if !has_installation(state, site) {
-            hints.push(format!("no installation is at site {site}"));
+        // About other events and other sites, and what the site does.
+        if asked.asker.is_operator() {
+            if !has_installation(state, site) {
+                hints.push(format!(
+                    "no installation is at site {site}; the ingest API refuses its webhooks"
+                ));
+            }
+            hints.extend(refusals::of_site(state, site, asked.since_ms, bounds).await);
+            hints.extend(elsewhere(state, asked, site).await?);
         }
-        hints.extend(elsewhere(state, asked, site).await?);
     }
     let kept = found.events.len() as u64;
     if kept > 0 && search.matched > kept {
@@ -71,7 +81,7 @@ fn nothing(asked: &Asked, search: &SearchReport, site: &CloudId) -> String {
         _ => "no event".to_owned(),
     };
     let mut text = format!("{what} on site {site}{since}");
-    if search.read > 0 {
+    if search.read > 0 && asked.asker.is_operator() {
         let events = if search.read == 1 { "event" } else { "events" };
         text.push_str(&format!("; the site has {} other {events} in this time", search.read));
         let entities: Vec<&str> = search.other_entities.iter().map(|one| &**one).collect();
@@ -95,8 +105,13 @@ async fn elsewhere(state: &Shared, asked: &Asked, site: &CloudId) -> Result<Vec<
         EventsAsked::Entity(entity) => (entity.clone(), None),
         EventsAsked::Sequence(_) => return Ok(Vec::new()),
     };
-    let search =
-        EventSearch { site: None, entity, event, from_ms: asked.since_ms, keep: EVENTS_MAX };
+    let search = EventSearch {
+        entity,
+        event,
+        from_ms: asked.since_ms,
+        keep: EVENTS_MAX,
+        ..Default::default()
+    };
     let source = (&*state.recovery.replay.streams, &state.recovery.replay.reader);
     let report = find_events(source, search, Deadline::after(SEARCH_MAX), &|_| {}).await?;
     // By site: how many, and the last one.

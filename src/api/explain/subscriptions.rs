@@ -100,6 +100,18 @@ pub(super) fn of_event(state: &Shared, asked: &Asked, site: &CloudId) -> Vec<Ask
     found
 }
 
+/// Whether a module is registered, or was one.
+///
+/// # Errors
+/// The broker does not answer.
+pub(super) async fn was_registered(state: &Shared, id: &SubscriptionId) -> Result<bool, ApiError> {
+    let installation = state.registry.installation(id.installation.as_str());
+    if installation.is_some_and(|known| known.module(id.key.as_str()).is_some()) {
+        return Ok(true);
+    }
+    Ok(!state.registry.revisions().history(id).await?.is_empty())
+}
+
 fn is_of_events(module_type: &str) -> bool {
     [TRIGGER, WEBHOOKS, DYNAMIC_WEBHOOK].contains(&module_type)
 }
