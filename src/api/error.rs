@@ -115,6 +115,8 @@ pub enum ApiError {
     Job(JobsError),
     /// This router explains events for another request.
     Explaining,
+    /// This router runs as many backtests as it may, or one of the same site.
+    Backtesting,
     /// There is no account.
     Account(AccountError),
 }

@@ -146,7 +146,10 @@ impl From<ApiError> for ErrorResponse {
             ApiError::DeliveryLogOff => Self::coded(StatusCode::CONFLICT, "SY-4001", LOG_OFF),
             ApiError::Register(error) => from_register_error(error),
             ApiError::Job(error) => from_jobs_error(&error),
-            ApiError::Explaining => explaining(),
+            ApiError::Explaining => busy("this router explains events for another request"),
+            ApiError::Backtesting => {
+                busy("this router runs a backtest of this site, or as many as it may")
+            }
             ApiError::Account(error) => from_account_error(&error),
         }
     }
@@ -171,8 +174,7 @@ fn unavailable(reason: &str) -> ErrorResponse {
         .with_retry_after(STORE_RETRY)
 }
 
-fn explaining() -> ErrorResponse {
-    let message = "this router explains events for another request";
+fn busy(message: &str) -> ErrorResponse {
     ErrorResponse::coded(StatusCode::TOO_MANY_REQUESTS, "SY-4004", message)
         .with_retry_after(ACCOUNT_RETRY)
 }

@@ -15,6 +15,7 @@ use crate::event::{EventArchive, UnmappedWebhooks};
 use crate::listener::{AuthFailures, BodyIntake};
 use crate::matcher::Matcher;
 use crate::recovery::account::Accountant;
+use crate::recovery::backtest::BacktestTurns;
 use crate::recovery::jobs::Jobs;
 use crate::recovery::redrive::DeadLetters;
 use crate::recovery::replay::ReplayParts;
@@ -68,6 +69,8 @@ pub struct Recovery {
     pub ledger_turn: Semaphore,
     /// Lets one request at a time explain stored events.
     pub explain_turn: Semaphore,
+    /// Bounds the backtests that run at once.
+    pub backtests: Arc<BacktestTurns>,
 }
 
 /// [`ApiState`] as handlers receive it.
