@@ -528,8 +528,8 @@ pub const CODES: &[CodeEntry] = &[
     ),
     entry(
         "SY-4004",
-        "an account or an explanation is being computed",
-        "A router computes one account of deliveries at a time, and one explanation of stored events for operators and one for apps, since each reads streams and holds what it knows of them in memory. After a question, an installation asks none for three times as long as the answer took.",
+        "an account, an explanation or a backtest is being computed",
+        "A router computes one account of deliveries at a time, one explanation of stored events for operators and one for apps, and two backtests of filters, one of each site, since each reads streams and holds what it knows of them in memory. After a question, an installation asks none for three times as long as the answer took.",
         "",
         "Send the request again after `Retry-After`, or to another router.",
     ),

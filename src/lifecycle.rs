@@ -114,16 +114,7 @@ pub async fn start(
         delivery_log: delivery_log(config, &broker),
         events: Arc::clone(&routing.events),
         publisher: Arc::clone(&routing.publisher),
-        recovery: Recovery {
-            letters: Arc::clone(&routing.letters),
-            jobs: Arc::clone(&routing.jobs),
-            directory: Arc::clone(&routing.directory),
-            replay: routing.replay.clone(),
-            log: routing.log.clone(),
-            accountant: Arc::clone(&routing.accountant),
-            ledger_turn: Semaphore::new(1),
-            explain_turns: ExplainTurns::default(),
-        },
+        recovery: recovery(&routing),
         live: live.clone(),
         shares: Arc::clone(&routing.shares),
         health: Arc::clone(&health),
@@ -150,6 +141,21 @@ pub async fn start(
     let server = broker.server.map(ManagedBroker::supervise);
     let (Background { tasks, stop }, connections) = (background, broker.connections);
     Ok(Running { address, url, managed_broker, live, tasks, stop, health, connections, server })
+}
+
+/// Returns what the APIs on deliveries that failed, and on stored events, need.
+fn recovery(routing: &Routing) -> Recovery {
+    Recovery {
+        letters: Arc::clone(&routing.letters),
+        jobs: Arc::clone(&routing.jobs),
+        directory: Arc::clone(&routing.directory),
+        replay: routing.replay.clone(),
+        log: routing.log.clone(),
+        accountant: Arc::clone(&routing.accountant),
+        ledger_turn: Semaphore::new(1),
+        explain_turns: ExplainTurns::default(),
+        backtests: Arc::default(),
+    }
 }
 
 /// Returns what reads the delivery log.

@@ -22,6 +22,8 @@ const FULL_MIN: f64 = 0.85;
 /// Messages that each stream may have in the scenario *full*.
 const FULL_MESSAGES: usize = 2_000;
 
+/// Events on which a filter is tried.
+const TRIED: usize = 1_000_000;
 /// Events that are replayed.
 const REPLAYED: usize = 1_000_000;
 /// Deliveries per second of a replay: the most that a job may have.
@@ -50,6 +52,8 @@ pub(crate) struct Culprit {
     pause: Option<Duration>,
     /// Events a second, published without waiting for each other.
     flood: Option<usize>,
+    /// Whether a filter is tried on what is stored, again and again.
+    is_backtest: bool,
     /// The filters of the culprit's triggers.
     filters: Filters,
     /// What is done before the measurement.
@@ -65,6 +69,8 @@ enum Preparation {
     /// Stores so many events that match no filter; then the filters match all of them, and what is missing
     /// is replayed.
     Replay(usize),
+    /// Stores so many events that match no filter.
+    Store(usize),
 }
 
 /// Filters of triggers.
@@ -90,6 +96,7 @@ impl Culprit {
             burst: 0,
             pause: None,
             flood: None,
+            is_backtest: false,
             filters: Filters::Any,
             preparation: Preparation::Nothing,
         };
@@ -126,6 +133,12 @@ impl Culprit {
                 preparation: Preparation::Replay(REPLAYED / divisor),
                 ..culprit("replay", 1, 1, "/quick")
             },
+            Self {
+                is_backtest: true,
+                filters: Filters::Other,
+                preparation: Preparation::Store(TRIED / divisor),
+                ..culprit("backtest", 1, 1, "/quick")
+            },
             culprit("nothing", 0, 0, "/quick"),
         ]
     }
@@ -145,11 +158,19 @@ impl Culprit {
             Preparation::Nothing => Ok(()),
             Preparation::FillStreams => Self::fill_streams(rig).await,
             Preparation::Replay(events) => self.start_replay(rig, events).await,
+            Preparation::Store(events) => Self::store(rig, events).await,
         }
     }
 
     /// Stores events that match nothing, and has them replayed for filters that match them.
     async fn start_replay(&self, rig: &Rig, events: usize) -> anyhow::Result<()> {
+        Self::store(rig, events).await?;
+        rig.put_culprit_apps(self, &[ANY_ISSUE.to_owned()]).await?;
+        rig.replay_missing("culprit-0-0", REPLAY_RATE).await
+    }
+
+    /// Stores events, and waits until they are acknowledged.
+    async fn store(rig: &Rig, events: usize) -> anyhow::Result<()> {
         let mut unconfirmed = JoinSet::new();
         for number in 0..events {
             unconfirmed.spawn(rig.publish(SITE, &format!("stored-{number}"), 0));
@@ -162,9 +183,7 @@ impl Culprit {
         while let Some(stored) = unconfirmed.join_next().await {
             stored??;
         }
-        rig.until_acknowledged().await?;
-        rig.put_culprit_apps(self, &[ANY_ISSUE.to_owned()]).await?;
-        rig.replay_missing("culprit-0-0", REPLAY_RATE).await
+        rig.until_acknowledged().await
     }
 
     async fn fill_streams(rig: &Rig) -> anyhow::Result<()> {
@@ -202,6 +221,11 @@ impl Culprit {
         if let Some(rate) = self.flood {
             return flood(rig, rate).await;
         }
+        if self.is_backtest {
+            loop {
+                rig.backtest(SITE, TRIED_FILTER).await?;
+            }
+        }
         let Some(pause) = self.pause else { return std::future::pending().await };
         let mut ticks = tokio::time::interval(pause);
         loop {
@@ -211,6 +235,10 @@ impl Culprit {
         }
     }
 }
+
+/// A filter that is tried.
+const TRIED_FILTER: &str =
+    "event.issue.fields.priority.name == 'High' && event.issue.fields.project.key != 'OPS'";
 
 /// The filter of a trigger on every event.
 pub(crate) const ANY_ISSUE: &str = "event.issue.id != null";

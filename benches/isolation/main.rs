@@ -16,7 +16,8 @@
 //! 7. *flood-matched*: the same, each with a delivery. That is more than one router on two cores does, so
 //!    it measures what a backlog in the stream does to others.
 //! 8. *replay*: an installation has a million stored events replayed, at 1,000 deliveries a second.
-//! 9. *nothing*: no culprit. Its ratio is the noise of the machine.
+//! 9. *backtest*: a filter is tried on a million stored events, again and again.
+//! 10. *nothing*: no culprit. Its ratio is the noise of the machine.
 //!
 //! The figures are ratios of the measured to the quiet part. With each healthy event, a request is
 //! sent to the same process without a broker or a router: *direct* is what the machine alone delays,

@@ -155,6 +155,20 @@ impl Rig {
         self.api.send(Method::POST, "/admin/v1/replays", &[], &body).await.map(drop)
     }
 
+    /// Tries a filter on all stored events of a site.
+    pub(crate) async fn backtest(&self, site: &str, filter: &str) -> anyhow::Result<()> {
+        let body = json!({"expression": filter, "site": site, "since": "1d",
+            "maxEvents": 10_000_000, "maxSeconds": 600});
+        let mut events = None;
+        let path = "/admin/v1/filters:backtest";
+        let each = |line: Value| {
+            events = line.pointer("/backtest/read/events").and_then(Value::as_u64).or(events);
+        };
+        self.api.lines(path, Some(&body), each).await?;
+        ensure!(events.is_some_and(|events| events > 0), "a backtest read no event");
+        Ok(())
+    }
+
     /// An app with triggers on the events of each site where it is installed.
     async fn put_app(&self, app: &str, url: &str, filters: &[String]) -> anyhow::Result<()> {
         let triggers = culprit::triggers(filters, EVENT_TYPE);

@@ -70,6 +70,7 @@ fn recovery(control: &JetStreamClient, subjects: &Subjects, config: &Config) -> 
     };
     Recovery {
         explain_turns: Default::default(),
+        backtests: Arc::default(),
         ledger_turn: tokio::sync::Semaphore::new(1),
         accountant: Arc::new(Accountant::new(None, letters.clone())),
         log: None,

@@ -1,5 +1,7 @@
 //! Dry run of a trigger on an event: asks the matcher for its decision and renders it.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
@@ -8,7 +10,8 @@ use super::reasons::Reasons;
 use super::state::ApiState;
 use crate::clock;
 use crate::event::Sample;
-use crate::matcher::{Subscriber, TriggerDecision};
+use crate::matcher::TriggerDecision;
+use crate::recovery::explain::OwnedSubscriber;
 use crate::registry::{
     AppliedInstallation, InstallationRecord, Problem, TRIGGER, Trigger, code, event_subscriptions,
 };
@@ -45,17 +48,11 @@ pub(super) fn dry_run(
     let sample = sample(event)?;
     let subscriptions = event_subscriptions(trigger)
         .map_err(|reason| Problem::new(code::FORM, "data.filter", reason))?;
-    let app = state.registry.app(installation.app.as_str());
-    let subscriber = Subscriber {
-        app: &installation.app,
-        app_account_id: installation.app_account_id.as_deref(),
-        is_licensed: installation.licensed,
-        permissions: app.as_ref().map(|app| &*app.permissions),
-    };
+    let subscriber = subscriber(state, installation);
     let key = sample.event().envelope.routing_key();
     let decision = state.matcher.dry_run(
         &subscriptions,
-        subscriber,
+        subscriber.borrowed(),
         (key, sample.decoder()),
         clock::broker_now_ms(),
     );
@@ -78,4 +75,15 @@ pub(super) fn dry_run(
         insert_some(&mut answer, "explanation", Some(explanation.as_json()));
     }
     Ok(answer)
+}
+
+/// Returns what conditions and filters read of an installation, as it is now.
+pub(super) fn subscriber(state: &ApiState, installation: &InstallationRecord) -> OwnedSubscriber {
+    let app = state.registry.app(installation.app.as_str());
+    OwnedSubscriber {
+        app: installation.app.clone(),
+        app_account_id: installation.app_account_id.clone(),
+        is_licensed: installation.licensed,
+        permissions: app.map(|app| Arc::clone(&app.permissions)),
+    }
 }

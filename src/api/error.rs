@@ -116,6 +116,8 @@ pub enum ApiError {
     Job(JobsError),
     /// A question about stored events gets no turn now.
     Explaining(TurnError),
+    /// This router runs as many backtests as it may, or one of the same site.
+    Backtesting,
     /// There is no account.
     Account(AccountError),
 }

@@ -148,6 +148,10 @@ impl From<ApiError> for ErrorResponse {
             ApiError::Register(error) => from_register_error(error),
             ApiError::Job(error) => from_jobs_error(&error),
             ApiError::Explaining(error) => explaining(error),
+            ApiError::Backtesting => busy(
+                "this router runs a backtest of this site, or as many as it may",
+                ACCOUNT_RETRY,
+            ),
             ApiError::Account(error) => from_account_error(&error),
         }
     }
@@ -177,7 +181,11 @@ fn explaining(error: TurnError) -> ErrorResponse {
         TurnError::Busy => ACCOUNT_RETRY,
         TurnError::ShareUsed { retry_after } => retry_after,
     };
-    ErrorResponse::coded(StatusCode::TOO_MANY_REQUESTS, "SY-4004", error.to_string())
+    busy(error.to_string(), retry_after)
+}
+
+fn busy(message: impl Into<String>, retry_after: Duration) -> ErrorResponse {
+    ErrorResponse::coded(StatusCode::TOO_MANY_REQUESTS, "SY-4004", message)
         .with_retry_after(retry_after)
 }
 

@@ -7,6 +7,7 @@ use super::state::Shared;
 
 mod account;
 mod apps;
+mod backtest;
 mod dead_letters;
 mod deliveries;
 mod delivery_view;
@@ -43,6 +44,7 @@ pub(crate) use apps::app_spec;
 pub(super) const ENDPOINTS: &[fn() -> Router<Shared>] = &[
     account::routes,
     apps::routes,
+    backtest::routes,
     dead_letters::routes,
     deliveries::routes,
     discovery::routes,

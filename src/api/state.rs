@@ -15,6 +15,7 @@ use crate::event::{EventArchive, UnmappedWebhooks};
 use crate::listener::{AuthFailures, BodyIntake};
 use crate::matcher::Matcher;
 use crate::recovery::account::Accountant;
+use crate::recovery::backtest::BacktestTurns;
 use crate::recovery::explain::ExplainTurns;
 use crate::recovery::jobs::Jobs;
 use crate::recovery::redrive::DeadLetters;
@@ -69,6 +70,8 @@ pub struct Recovery {
     pub ledger_turn: Semaphore,
     /// Lets requests explain stored events, one at a time.
     pub explain_turns: ExplainTurns,
+    /// Bounds the backtests that run at once.
+    pub backtests: Arc<BacktestTurns>,
 }
 
 /// [`ApiState`] as handlers receive it.

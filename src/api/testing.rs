@@ -156,6 +156,7 @@ pub(super) fn no_recovery() -> Recovery {
     Recovery {
         ledger_turn: Semaphore::new(1),
         explain_turns: ExplainTurns::default(),
+        backtests: Arc::default(),
         accountant: Arc::new(Accountant::new(None, Arc::clone(&letters) as _)),
         letters,
         jobs: Arc::new(Jobs::new(MemoryJobs::new())),

@@ -68,7 +68,7 @@ impl ReplayStreamReader {
     ) -> Result<EventBatch, ReadError> {
         let batch = self.events.batch(start(from), filter, max).await.map_err(ReadError)?;
         let events = batch.messages.into_iter().map(event).collect();
-        Ok(EventBatch { events, has_more: batch.has_more })
+        Ok(EventBatch { events, after_first: batch.after_first, has_more: batch.has_more })
     }
 
     async fn bounds_of_log(&self) -> Result<Option<LogBounds>, ReadError> {

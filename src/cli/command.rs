@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 use super::client::{ErrorStatus, Unreachable};
 use super::exit::{EXIT_INTERNAL, EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE, UsageError};
 use super::{
-    account, apply, check, completion, conform, deliveries, dev, diff, dlq, erase, events, explain,
-    explain_code, export, match_events, modules, nkey, replay, serve, test,
+    account, apply, backtest, check, completion, conform, deliveries, dev, diff, dlq, erase,
+    events, explain, explain_code, export, match_events, modules, nkey, replay, serve, test,
 };
 
 /// Routes Jira events to the apps that registered triggers for them.
@@ -32,6 +32,7 @@ enum Command {
     ExplainCode(explain_code::ExplainCodeArgs),
     Test(test::TestArgs),
     Explain(explain::ExplainArgs),
+    Backtest(backtest::BacktestArgs),
     Conform(conform::ConformArgs),
     Match(match_events::MatchArgs),
     Modules(modules::ModulesArgs),
@@ -60,6 +61,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::ExplainCode(args) => explain_code::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Backtest(args) => backtest::run(&args),
         Command::Conform(args) => conform::run(&args),
         Command::Match(args) => match_events::run(&args),
         Command::Modules(args) => modules::run(&args),

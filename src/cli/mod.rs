@@ -6,6 +6,7 @@
 
 pub mod account;
 pub mod apply;
+pub mod backtest;
 pub mod check;
 pub mod client;
 mod command;

@@ -1,10 +1,10 @@
 //! Dry runs: the decision that matching makes on one trigger for one event, with its reason.
 //!
 //! A dry run uses the functions of matching for conditions and evaluation, but neither the index
-//! nor any counter.
+//! nor any counter. [`Matcher::decide`] leaves out the reason, for decisions on many events.
 
 use switchyard_expr::explain::{Explanation, explain};
-use switchyard_expr::{Env, EvalScratch, Verdict};
+use switchyard_expr::{Env, EvalScratch, Program, Verdict};
 
 use super::decision::{Decision, EventContext};
 use super::{EventSubscription, Matcher, Subscriber, UnmetCondition};
@@ -26,13 +26,28 @@ pub enum TriggerDecision {
         verdict: Verdict,
         /// What an evaluation error means for delivery.
         on_error: OnError,
-        /// The parts of the expression with their values; none if the expression cannot be
-        /// explained, which would be a defect.
+        /// The parts of the expression with their values; none without an explanation, or if the
+        /// expression cannot be explained, which would be a defect.
         explanation: Option<Box<Explanation>>,
     },
 }
 
 impl TriggerDecision {
+    fn of(
+        decision: Decision<'_>,
+        explained: impl FnOnce(&Program) -> Option<Box<Explanation>>,
+    ) -> Self {
+        match decision {
+            Decision::NotSubscribed => Self::NotSubscribed,
+            Decision::Ignored(unmet) => Self::Ignored(unmet),
+            Decision::NoExpression => Self::NoExpression,
+            Decision::Evaluated { program, verdict, on_error } => {
+                let explanation = explained(program);
+                Self::Evaluated { verdict, on_error, explanation }
+            }
+        }
+    }
+
     /// Whether the event would be delivered.
     #[must_use]
     pub fn is_delivered(&self) -> bool {
@@ -78,18 +93,31 @@ impl Matcher {
         let env = Env { now_ms, steps_max: self.steps_max() };
         let context = EventContext { routing_key, decoder, env };
         let mut scratch = EvalScratch::new();
-        match context.decide(event_subscriptions, subscriber, &mut scratch, &mut 0) {
-            Decision::NotSubscribed => TriggerDecision::NotSubscribed,
-            Decision::Ignored(unmet) => TriggerDecision::Ignored(unmet),
-            Decision::NoExpression => TriggerDecision::NoExpression,
-            Decision::Evaluated { program, verdict, on_error } => {
-                let values = subscriber.values(routing_key, decoder);
-                let explained = explain(&program.source(), &decoder.view_of(values), &context.env);
-                debug_assert!(explained.is_ok(), "the source of a compiled program compiles");
-                let explanation = explained.ok().map(Box::new);
-                TriggerDecision::Evaluated { verdict, on_error, explanation }
-            }
-        }
+        let decision = context.decide(event_subscriptions, subscriber, &mut scratch, &mut 0);
+        TriggerDecision::of(decision, |program| {
+            let values = subscriber.values(routing_key, decoder);
+            let explained = explain(&program.source(), &decoder.view_of(values), &context.env);
+            debug_assert!(explained.is_ok(), "the source of a compiled program compiles");
+            explained.ok().map(Box::new)
+        })
+    }
+
+    /// As [`Matcher::dry_run`], without an explanation: for decisions on many events. Returns the steps
+    /// that the evaluation took as well.
+    #[must_use]
+    pub fn decide(
+        &self,
+        event_subscriptions: &[EventSubscription],
+        subscriber: Subscriber<'_>,
+        (routing_key, decoder): (RoutingKey<'_>, &Decoder),
+        now_ms: i64,
+        scratch: &mut EvalScratch,
+    ) -> (TriggerDecision, u64) {
+        let env = Env { now_ms, steps_max: self.steps_max() };
+        let context = EventContext { routing_key, decoder, env };
+        let mut steps = 0;
+        let decision = context.decide(event_subscriptions, subscriber, scratch, &mut steps);
+        (TriggerDecision::of(decision, |_| None), steps)
     }
 }
 

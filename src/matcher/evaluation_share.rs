@@ -144,6 +144,12 @@ impl EvaluationShares {
         self.lock().cost(installation)
     }
 
+    /// Whether others wait, as it was reported last.
+    #[must_use]
+    pub fn is_contended(&self) -> bool {
+        self.lock().is_contended()
+    }
+
     /// Says at once that others wait; it lasts until the next [`EvaluationShares::tick`].
     pub fn report_contention(&self) {
         self.lock().set_contended(true);

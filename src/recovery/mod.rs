@@ -8,6 +8,7 @@
 //! - `redrive/`: dead letters, and the jobs that deliver them again.
 //! - `replay/`: stored events that are matched and delivered again.
 //! - `explain/`: why stored events reached subscriptions, or not.
+//! - `backtest/`: what a filter would have done on stored events.
 //! - `erase/`: removes what is stored of an account or a site.
 //! - `retention`: deletes dead letters whose bodies may not be kept any longer.
 //!
@@ -18,6 +19,7 @@
 //! Design: `docs/design/redrive.md`, `docs/design/replay.md`, `docs/design/erasure.md`.
 
 pub mod account;
+pub mod backtest;
 pub mod erase;
 pub mod explain;
 pub mod jobs;

@@ -14,6 +14,7 @@ use metrics::{counter, gauge};
 use tokio::sync::oneshot;
 
 use crate::domain::FairTurns;
+use crate::matcher::lower_priority;
 
 /// Steps of one turn: some five milliseconds.
 const QUANTUM: u64 = 1_000_000;
@@ -26,10 +27,6 @@ const WAITING_MAX: usize = 256;
 const OWNER_WAITING_MAX: usize = 32;
 /// From this number on, evaluations count as more than the machine can do.
 const CONTENDED_MIN: usize = 8;
-/// Priority of the thread: with 10, a thread that competes for a processor with one of normal
-/// priority gets a tenth of it.
-#[cfg(target_os = "linux")]
-const NICE: i32 = 10;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -137,7 +134,7 @@ impl Queue {
 
     /// Runs jobs until the lane is dropped.
     fn work(&self) {
-        lower_priority();
+        lower_priority("slow-lane");
         while let Some(job) = self.next() {
             job();
         }
@@ -161,14 +158,6 @@ impl Queue {
 fn count(state: &State) {
     let waiting = u32::try_from(state.waiting.len()).unwrap_or(u32::MAX);
     gauge!("switchyard_slow_lane_waiting").set(waiting);
-}
-
-/// Lowers the priority of this thread. Without it, the lane competes with the runtime as an equal.
-fn lower_priority() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-        tracing::warn!(%error, "priority of the slow lane not lowered");
-    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 
 mod account;
 mod attacks;
+mod backtest;
 mod bad_input;
 mod body_retention;
 mod bounds;

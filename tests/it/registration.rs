@@ -109,6 +109,7 @@ async fn recovery(broker: &NatsServer, config: &Config) -> Recovery {
     Recovery {
         ledger_turn: tokio::sync::Semaphore::new(1),
         explain_turns: Default::default(),
+        backtests: Arc::default(),
         accountant: Arc::new(Accountant::new(None, letters.clone())),
         log: None,
         letters,

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::request::{Asked, Scope};
+use crate::api::dry_run::subscriber;
 use crate::api::error::ApiError;
 use crate::api::json::{insert_some, rfc3339};
 use crate::api::state::Shared;
 use crate::domain::{CloudId, InstallationId, SubscriptionId};
 use crate::matcher::EventSubscription;
-use crate::recovery::explain::{DecisionQuery, OwnedSubscriber};
+use crate::recovery::explain::DecisionQuery;
 use crate::registry::{
     AppliedInstallation, AppliedModule, DYNAMIC_WEBHOOK, ModuleRevision, RevisedState,
     RevisionError, RevisionHistory, RevisionMoment, TRIGGER, WEBHOOKS,
@@ -33,14 +34,7 @@ impl AskedSubscription {
 
     /// Returns what is evaluated for these event subscriptions of it.
     fn query(&self, state: &Shared, events: Vec<EventSubscription>) -> Option<DecisionQuery> {
-        let record = &self.installation.as_ref()?.record;
-        let app = state.registry.app(record.app.as_str());
-        let subscriber = OwnedSubscriber {
-            app: record.app.clone(),
-            app_account_id: record.app_account_id.clone(),
-            is_licensed: record.licensed,
-            permissions: app.map(|app| Arc::clone(&app.permissions)),
-        };
+        let subscriber = subscriber(state, &self.installation.as_ref()?.record);
         Some(DecisionQuery { events, subscriber: Arc::new(subscriber) })
     }
 

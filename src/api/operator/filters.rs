@@ -16,7 +16,8 @@ use crate::api::json::insert_some;
 use crate::api::state::{Shared, route};
 use crate::clock;
 use crate::domain::{AppId, OnError};
-use crate::matcher::{EventConditions, EventSubscription, Subscriber, TriggerDecision};
+use crate::matcher::{EventConditions, EventSubscription, TriggerDecision};
+use crate::recovery::explain::OwnedSubscriber;
 use crate::registry::{Problem, code};
 
 pub(super) fn routes() -> Router<Shared> {
@@ -84,13 +85,9 @@ async fn test(State(state): State<Shared>, body: JsonObject) -> Result<Json<Valu
     let key = sample.event().envelope.routing_key();
     let conditions = Arc::new(EventConditions::unconditional(key.event_type.into()));
     let subscription = EventSubscription { conditions, program: Some(program) };
-    // No app: only the event itself can say that it is self-generated, and what is permitted.
-    let app = AppId::from("");
-    let subscriber =
-        Subscriber { app: &app, app_account_id: None, is_licensed: true, permissions: None };
     let now_ms = clock::broker_now_ms();
-    let event = (key, sample.decoder());
-    let decision = state.matcher.dry_run(&[subscription], subscriber, event, now_ms);
+    let (subscriber, event) = (no_app(), (key, sample.decoder()));
+    let decision = state.matcher.dry_run(&[subscription], subscriber.borrowed(), event, now_ms);
     match decision {
         TriggerDecision::Evaluated { explanation: Some(explanation), .. } => {
             let mut answer = explanation.as_json();
@@ -104,6 +101,18 @@ async fn test(State(state): State<Shared>, body: JsonObject) -> Result<Json<Valu
     }
 }
 
-fn diagnostics(found: &[Diagnostic], source: &str) -> Vec<Value> {
+/// The installation of no app: only the event itself can say that it is self-generated, and what is
+/// permitted.
+pub(super) fn no_app() -> OwnedSubscriber {
+    OwnedSubscriber {
+        app: AppId::from(""),
+        app_account_id: None,
+        is_licensed: true,
+        permissions: None,
+    }
+}
+
+/// Renders diagnostics of a filter.
+pub(super) fn diagnostics(found: &[Diagnostic], source: &str) -> Vec<Value> {
     found.iter().map(|diagnostic| render::as_json(diagnostic, source)).collect()
 }

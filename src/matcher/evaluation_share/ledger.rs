@@ -212,6 +212,10 @@ impl Ledger {
     }
 
     /// Sets whether others wait.
+    pub(super) fn is_contended(&self) -> bool {
+        self.is_contended
+    }
+
     pub(super) fn set_contended(&mut self, is_contended: bool) {
         self.is_contended = is_contended;
     }

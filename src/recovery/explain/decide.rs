@@ -32,7 +32,9 @@ pub struct OwnedSubscriber {
 }
 
 impl OwnedSubscriber {
-    fn borrowed(&self) -> Subscriber<'_> {
+    /// Returns what matching reads of it.
+    #[must_use]
+    pub fn borrowed(&self) -> Subscriber<'_> {
         Subscriber {
             app: &self.app,
             app_account_id: self.app_account_id.as_deref(),

@@ -76,6 +76,8 @@ impl EventMessage {
 pub struct EventBatch {
     /// The events.
     pub events: Vec<EventMessage>,
+    /// Events that were asked for and follow the first one, whatever the size of the batch.
+    pub after_first: u64,
     /// Whether events that were asked for follow the last one.
     pub has_more: bool,
 }

@@ -100,9 +100,9 @@ impl MemoryStreams {
         };
         let wanted = events.values().filter(is_after).filter(|event| is_wanted(event));
         let mut found: Vec<_> = wanted.cloned().collect();
-        let has_more = found.len() > max;
+        let (has_more, after_first) = (found.len() > max, found.len().saturating_sub(1) as u64);
         found.truncate(max);
-        EventBatch { events: found, has_more }
+        EventBatch { events: found, after_first, has_more }
     }
 }
 
