@@ -118,6 +118,7 @@ pub async fn start(
             jobs: Arc::clone(&routing.jobs),
             directory: Arc::clone(&routing.directory),
             replay: routing.replay.clone(),
+            shadows: Arc::clone(&routing.shadows),
             log: routing.log.clone(),
             accountant: Arc::clone(&routing.accountant),
             ledger_turn: Semaphore::new(1),

@@ -27,7 +27,7 @@ pub use dry_run::TriggerDecision;
 pub use evaluate::{MatchLimits, Scratch};
 pub use evaluation_share::{EvaluationShares, ExceededShare, LeftOut};
 pub use matches::{EvaluationCounts, FilterFailure, Match, Matches};
-pub use one_by_one::{LateMatches, MatchAgain, MatchedAgain};
+pub use one_by_one::{DecidedAgain, LateMatches, MatchAgain, MatchedAgain};
 pub use snapshot::Matcher;
 pub use subscription::{
     DeliverySettings, EventConditions, EventSubscription, EventSubscriptions, IncludedProperty,

@@ -34,6 +34,7 @@ mod work;
 
 pub use decide::{BEFORE_LOG, Fate, ReplayMode, UNMATCHED};
 pub use examine::EventReader;
+pub(super) use examine::rest_after;
 pub use handed_over::HandedOver;
 pub use ledger::{Gap, LedgerQuery, LedgerReport, check_ledger};
 pub use log_view::LogView;

@@ -53,6 +53,7 @@ mod retention;
 mod revisions;
 mod scenario;
 mod secrets;
+mod shadow;
 mod shares;
 mod sources;
 mod stored_formats;

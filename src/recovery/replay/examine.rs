@@ -174,7 +174,7 @@ impl EventReader {
 }
 
 /// Leaves the threads to live events, for twice as long as work took that began at `started`.
-pub(super) async fn rest_after(started: Instant) {
+pub(in crate::recovery) async fn rest_after(started: Instant) {
     let rest = clock::since(started).saturating_mul(REST_FACTOR).min(REST_MAX);
     tokio::time::sleep(rest).await;
 }
