@@ -150,6 +150,7 @@ fn recovery(routing: &Routing) -> Recovery {
         jobs: Arc::clone(&routing.jobs),
         directory: Arc::clone(&routing.directory),
         replay: routing.replay.clone(),
+        shadows: Arc::clone(&routing.shadows),
         log: routing.log.clone(),
         accountant: Arc::clone(&routing.accountant),
         ledger_turn: Semaphore::new(1),

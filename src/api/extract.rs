@@ -1,8 +1,8 @@
 //! Request extractors whose rejections have the common error format.
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -12,7 +12,7 @@ use super::content_type::is_json;
 use super::error::ApiError;
 use super::state::Shared;
 use crate::domain::without_value;
-use crate::registry::{Problem, code};
+use crate::registry::{Problem, RegisterError, code};
 
 /// The id in a path, percent-decoded; 404 if it is not UTF-8.
 pub(super) struct PathId(pub(super) String);
@@ -78,5 +78,18 @@ impl JsonObject {
             let path = if path == "." { String::new() } else { path };
             Problem::new(code, path, text).into()
         })
+    }
+}
+
+/// Parses the revision of `If-Match`; an unknown tag is stale.
+pub(super) fn expected_revision(headers: &HeaderMap) -> Result<Option<u64>, RegisterError> {
+    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
+    match value.to_str() {
+        Ok("*") => Ok(None),
+        Ok(tag) => {
+            let revision = tag.trim().trim_matches('"').parse();
+            revision.map(Some).map_err(|_| RegisterError::StaleRevision)
+        }
+        Err(_) => Err(RegisterError::StaleRevision),
     }
 }

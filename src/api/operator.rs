@@ -31,6 +31,7 @@ mod redrives;
 mod replays;
 mod revisions;
 mod secrets;
+mod shadows;
 mod signing_keys;
 mod sites;
 mod status;
@@ -63,6 +64,7 @@ pub(super) const ENDPOINTS: &[fn() -> Router<Shared>] = &[
     replays::routes,
     revisions::routes,
     secrets::routes,
+    shadows::routes,
     signing_keys::routes,
     sites::routes,
     subscriptions::routes,

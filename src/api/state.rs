@@ -20,6 +20,7 @@ use crate::recovery::explain::ExplainTurns;
 use crate::recovery::jobs::Jobs;
 use crate::recovery::redrive::DeadLetters;
 use crate::recovery::replay::ReplayParts;
+use crate::recovery::shadow::ShadowFollower;
 use crate::registry::Registry;
 
 /// State shared by all request handlers.
@@ -66,6 +67,8 @@ pub struct Recovery {
     pub log: Option<Arc<dyn DeliveryLog>>,
     /// Computes accounts.
     pub accountant: Arc<Accountant>,
+    /// Counts what shadow filters would deliver.
+    pub shadows: Arc<ShadowFollower>,
     /// Lets one request at a time check the log against the event stream.
     pub ledger_turn: Semaphore,
     /// Lets requests explain stored events, one at a time.

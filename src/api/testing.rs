@@ -34,6 +34,7 @@ use crate::recovery::jobs::Jobs;
 use crate::recovery::jobs::testing::MemoryJobs;
 use crate::recovery::redrive::testing::MemoryLetters;
 use crate::recovery::replay::testing::MemoryStreams;
+use crate::recovery::shadow::testing::follower;
 use crate::registry::testing::MemoryStore;
 use crate::registry::{Registry, Settings};
 
@@ -162,6 +163,7 @@ pub(super) fn no_recovery() -> Recovery {
         jobs: Arc::new(Jobs::new(MemoryJobs::new())),
         directory: Arc::new(NoSubscriptions),
         replay: MemoryStreams::default().parts(Arc::new(NoSubscriptions)),
+        shadows: Arc::new(follower(&Arc::default(), &Arc::default(), &Arc::default())),
         log: None,
     }
 }

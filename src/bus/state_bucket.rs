@@ -1,6 +1,7 @@
 //! The bucket `SW_STATE`: what routers must know after a crash. This module has the settings of its stream,
 //! and the floors of consumers; other modules keep recorded crashes, the presence of replicas, counts
-//! of shares, documents of jobs, floors of the delivery log and the document of the account in it.
+//! of shares, documents of jobs, floors of the delivery log, the document of the account and tallies of shadow
+//! filters in it.
 
 use async_nats::jetstream::kv::{self, Operation};
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
@@ -79,7 +80,7 @@ pub(super) fn stream_config(bucket: &str, base: Config) -> Config {
         max_messages_per_subject: 1,
         discard: DiscardPolicy::New,
         allow_rollup: true,
-        // Recorded crashes expire.
+        // Recorded crashes and tallies of shadow filters expire.
         allow_message_ttl: true,
         deny_delete: true,
         ..base

@@ -8,7 +8,8 @@ use super::client::{ErrorStatus, Unreachable};
 use super::exit::{EXIT_INTERNAL, EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE, UsageError};
 use super::{
     account, apply, backtest, check, completion, conform, deliveries, dev, diff, dlq, erase,
-    events, explain, explain_code, export, match_events, modules, nkey, replay, serve, test,
+    events, explain, explain_code, export, match_events, modules, nkey, replay, serve,
+    subscriptions, test,
 };
 
 /// Routes Jira events to the apps that registered triggers for them.
@@ -36,6 +37,7 @@ enum Command {
     Conform(conform::ConformArgs),
     Match(match_events::MatchArgs),
     Modules(modules::ModulesArgs),
+    Subscriptions(subscriptions::SubscriptionsArgs),
     Account(account::AccountArgs),
     Deliveries(deliveries::DeliveriesArgs),
     Events(events::EventsArgs),
@@ -65,6 +67,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Conform(args) => conform::run(&args),
         Command::Match(args) => match_events::run(&args),
         Command::Modules(args) => modules::run(&args),
+        Command::Subscriptions(args) => subscriptions::run(&args),
         Command::Account(args) => account::run(&args),
         Command::Deliveries(args) => deliveries::run(&args),
         Command::Events(args) => events::run(&args),

@@ -36,6 +36,7 @@ pub mod replay;
 mod revisions;
 pub mod serve;
 pub mod server_args;
+pub mod subscriptions;
 pub mod test;
 
 pub use command::{Cli, exit_code, run};

@@ -8,13 +8,13 @@ use tokio::sync::mpsc;
 use super::background::Background;
 use super::broker::Broker;
 use super::retention::InstallationRetention;
-use super::subscriptions::{LiveSubscriptions, RevisedSubscriptions};
+use super::subscriptions::{LiveShadows, LiveSubscriptions, RevisedSubscriptions};
 use crate::bus::{
     AccountDocument, AccountStreamReader, BackpressureGate, CrashRecordBucket, DeadLetterReader,
     DeadLetterStream, DeliveryLogStream, ErasableStreamsOnBroker, EventArchiveStream,
     EventPublisher, FunctionClient, JobBucket, JobOutcomeCounter, LogOffMark, ParkingStream,
     PublishGates, PullSubscription, RepeatRecorder, Repeats, ReplayStreamReader, RoomRequests,
-    ShareCounter, StreamMonitor, Trimmer,
+    ShadowTallies, ShareCounter, StreamMonitor, Trimmer,
 };
 use crate::config::Config;
 use crate::delivery::{
@@ -29,6 +29,7 @@ use crate::recovery::jobs::{JobRunner, JobWork, Jobs};
 use crate::recovery::redrive::{DeadLetters, RedriveWork};
 use crate::recovery::replay::{EventReader, ReplayParts, ReplayWork, do_overlap};
 use crate::recovery::retention::RetentionSweeper;
+use crate::recovery::shadow::ShadowFollower;
 use crate::registry::Registry;
 use crate::router::Router;
 use crate::telemetry::LiveFeed;
@@ -46,6 +47,7 @@ pub(super) struct Routing {
     pub(super) jobs: Arc<Jobs>,
     pub(super) directory: Arc<dyn SubscriptionDirectory>,
     pub(super) replay: ReplayParts,
+    pub(super) shadows: Arc<ShadowFollower>,
     pub(super) log: Option<Arc<dyn DeliveryLog>>,
     pub(super) accountant: Arc<Accountant>,
     log_stream: Option<Arc<DeliveryLogStream>>,
@@ -100,6 +102,7 @@ impl Routing {
         let (accountant, account_keeper) = account(config, broker, &letters);
         let replay =
             replay_parts(config, broker, matcher, (&letters, &directory), (&ports, registry));
+        let shadows = shadow_follower(broker, &replay, registry);
         let (jobs, job_runner) = jobs(broker, &replay);
         let sweeper = sweeper(registry, &letters, &ports);
         let random = Random::from_system();
@@ -124,6 +127,7 @@ impl Routing {
             jobs,
             directory,
             replay,
+            shadows,
             log,
             accountant,
             log_stream,
@@ -148,6 +152,7 @@ impl Routing {
             log_off_mark,
             account_keeper,
             job_runner,
+            shadows,
             sweeper,
             router,
             pulls,
@@ -172,6 +177,7 @@ impl Routing {
         }
         background.spawn(share_counter.run());
         background.spawn(job_runner.run());
+        background.spawn(shadows.run());
         background.spawn(sweeper.run());
         background.spawn(async move { stream_monitor.run().await });
         background.spawn(async move { trimmer.run().await });
@@ -255,6 +261,21 @@ fn replay_parts(
         ),
         jobs: Arc::new(JobBucket::new(control.clone(), subjects.clone())),
     }
+}
+
+/// Connects what counts what shadow filters would deliver.
+fn shadow_follower(
+    broker: &Broker,
+    replay: &ReplayParts,
+    registry: &Arc<Registry>,
+) -> Arc<ShadowFollower> {
+    let (control, subjects) = (broker.connections.control.clone(), broker.subjects.clone());
+    Arc::new(ShadowFollower::new(
+        Arc::clone(&replay.streams),
+        replay.reader.clone(),
+        Arc::new(ShadowTallies::new(control, subjects)),
+        Arc::new(LiveShadows(Arc::clone(registry))),
+    ))
 }
 
 /// Marks that the delivery log is off, before this router takes an event; none if it is on.

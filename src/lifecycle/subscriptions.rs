@@ -9,7 +9,10 @@ use crate::domain::{InstallationId, SubscriptionId};
 use crate::matcher::Subscription;
 use crate::recovery::jobs::JobFailure;
 use crate::recovery::replay::PastSubscriptions;
-use crate::registry::{PastSubscriptionError, Registry, RevisionError, RevisionMoment};
+use crate::recovery::shadow::{Comparison, ShadowDirectory};
+use crate::registry::{
+    PastSubscriptionError, Registry, RevisionError, RevisionMoment, ShadowComparison,
+};
 
 /// Compiles subscriptions from the revisions of their modules.
 pub(super) struct RevisedSubscriptions(pub(super) Arc<Registry>);
@@ -30,6 +33,23 @@ impl PastSubscriptions for RevisedSubscriptions {
                 error => JobFailure::Never(format!("{id}: {error}")),
             })
         })
+    }
+}
+
+/// Looks the shadows of subscriptions up in the registry.
+pub(super) struct LiveShadows(pub(super) Arc<Registry>);
+
+impl ShadowDirectory for LiveShadows {
+    fn all(&self) -> Vec<SubscriptionId> {
+        self.0.shadows().all()
+    }
+
+    fn find(&self, id: &SubscriptionId) -> Result<Option<Comparison>, String> {
+        let found = self.0.shadows().comparison(id)?;
+        Ok(found.map(|found| {
+            let ShadowComparison { id, site, name, revision, after, filter, shadow } = found;
+            Comparison { id, site, name, revision, after, filter, shadow }
+        }))
     }
 }
 

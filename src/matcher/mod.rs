@@ -29,7 +29,7 @@ pub use evaluate::{MatchLimits, Scratch};
 pub use evaluation_share::{EvaluationShares, ExceededShare, LeftOut};
 pub use low_priority::lower_priority;
 pub use matches::{EvaluationCounts, FilterFailure, Match, Matches};
-pub use one_by_one::{LateMatches, MatchAgain, MatchedAgain};
+pub use one_by_one::{DecidedAgain, LateMatches, MatchAgain, MatchedAgain};
 pub use snapshot::Matcher;
 pub use subscription::{
     DeliverySettings, EventConditions, EventSubscription, EventSubscriptions, IncludedProperty,

@@ -53,6 +53,19 @@ pub struct MatchedAgain {
     pub steps: u64,
 }
 
+/// The decision on one subscription, made again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct DecidedAgain {
+    /// Whether it subscribes to the type of the event.
+    pub is_subscribed: bool,
+    /// Whether the event is delivered, be it because of `onError`.
+    pub is_delivered: bool,
+    /// Whether the evaluation of the filter failed.
+    pub is_failed: bool,
+    /// Steps of the evaluation.
+    pub steps: u64,
+}
+
 /// Returns what the decision on a subscription depends on.
 fn parts(subscription: &Subscription) -> (&[EventSubscription], Subscriber<'_>) {
     (&subscription.event_subscriptions, Subscriber::from(subscription))
@@ -119,6 +132,33 @@ impl Matcher {
             }
         }
         late
+    }
+
+    /// Decides on a subscription for the event with this routing key, which `decoder` holds. Counts
+    /// nothing. Filters see the time `now_ms`, milliseconds since the epoch.
+    #[must_use]
+    pub fn decide_again(
+        &self,
+        subscription: &Subscription,
+        (routing_key, decoder): (RoutingKey<'_>, &Decoder),
+        now_ms: i64,
+    ) -> DecidedAgain {
+        let env = Env { now_ms, steps_max: self.steps_max() };
+        let context = EventContext { routing_key, decoder, env };
+        let (events, subscriber) = parts(subscription);
+        let mut steps = 0;
+        let decision = context.decide(events, subscriber, &mut EvalScratch::new(), &mut steps);
+        let (is_subscribed, is_delivered, is_failed) = match decision {
+            Decision::NotSubscribed => (false, false, false),
+            Decision::Ignored(_) => (true, false, false),
+            Decision::NoExpression => (true, true, false),
+            Decision::Evaluated { verdict, on_error, .. } => match verdict {
+                Verdict::Match => (true, true, false),
+                Verdict::NoMatch => (true, false, false),
+                Verdict::Failed(_) => (true, on_error.delivers(), true),
+            },
+        };
+        DecidedAgain { is_subscribed, is_delivered, is_failed, steps }
     }
 
     /// Returns which of `subscriptions` match the event with this routing key, which `decoder` holds,

@@ -9,7 +9,7 @@ use super::background;
 use super::commands::{
     Apps, Clients, ConnectModules, Context, Discovery, DocumentEncryption, DynamicWebhooks,
     ForgeBatches, ForgeModules, Installations, ManagedModules, ModuleStatusCommands, Notices,
-    Revisions, SecretRotation, SigningKeys,
+    Revisions, SecretRotation, Shadows, SigningKeys,
 };
 use super::compile::{AppliedApp, AppliedInstallation, AppliedModule};
 use super::error::RegisterError;
@@ -139,6 +139,12 @@ impl Registry {
     #[must_use]
     pub fn revisions(&self) -> Revisions<'_> {
         Revisions::new(&self.context)
+    }
+
+    /// Commands on shadows, and what they are compared with.
+    #[must_use]
+    pub fn shadows(&self) -> Shadows<'_> {
+        Shadows::new(&self.context)
     }
 
     /// Operator commands on apps.

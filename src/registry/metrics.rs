@@ -44,6 +44,7 @@ pub(super) fn applied(revision: u64, counts: Counts) {
     gauge!(SUBSCRIPTIONS, "state" => "expired").set(counts.expired as f64);
     gauge!(SUBSCRIPTIONS, "state" => "paused").set(counts.paused as f64);
     gauge!(SUBSCRIPTIONS, "state" => "undelivered").set(counts.undelivered as f64);
+    gauge!(SUBSCRIPTIONS, "state" => "shadow").set(counts.shadows as f64);
 }
 
 pub(super) fn change_applied(waited: Duration) {

@@ -58,8 +58,8 @@ pub use commands::{
     AppPut, Apps, BatchItem, BatchResult, ClientPut, ClientSpec, Clients, ConnectModules,
     Discovery, DocumentEncryption, DynamicWebhooks, EncryptionStatus, ForgeBatches, ForgeModules,
     InstallationPut, InstallationSpec, Installations, ManagedModules, ModuleStatusCommands,
-    PastSubscriptionError, RegisteredModule, Revisions, Rewriting, SecretRotation, SigningKeys,
-    WebhookOwner, WebhookResult,
+    PastSubscriptionError, RegisteredModule, Revisions, Rewriting, SecretRotation,
+    ShadowComparison, Shadows, SigningKeys, WebhookOwner, WebhookResult,
 };
 pub use compile::{AppliedApp, AppliedInstallation, AppliedModule, function_subject};
 pub use credentials::{NoRandomness, digest};
@@ -72,8 +72,8 @@ pub use model::{
     DynamicWebhook, EffectiveStatus, EncryptionKeys, Endpoint, EndpointAuth, IgnoreRule,
     IgnoredModule, InstallationRecord, InstallationState, InvalidKeys, KeyId, LifecycleCallbacks,
     ModuleFields, ModuleRecord, ModuleStatus, NoticeEndpoint, PROBLEMS_LISTED_MAX, PendingNotice,
-    Problem, RegistrationApi, Replayed, RequestStyle, Retention, RetiringSecret, SignedRequest,
-    SourceRange, TRIGGER, WEBHOOKS, code, listed, summary,
+    Problem, Promotion, RegistrationApi, Replayed, RequestStyle, Retention, RetiringSecret,
+    ShadowFilter, SignedRequest, SourceRange, TRIGGER, WEBHOOKS, code, listed, summary,
 };
 pub use replica::{UnreadableDocument, WaitingInstallation};
 pub use revisions::{

@@ -25,6 +25,7 @@ mod isolation;
 mod load;
 mod notices;
 mod revisions;
+mod shadows;
 
 const APP: &str = "ari:cloud:ecosystem::app/1";
 const EVENT: &str = "avi:jira:updated:issue";
@@ -45,8 +46,12 @@ impl std::ops::Deref for Replica {
 
 impl Replica {
     async fn over(store: &Arc<MemoryStore>) -> Self {
+        Self::with_modules_max(store, 10).await
+    }
+
+    async fn with_modules_max(store: &Arc<MemoryStore>, modules_max: usize) -> Self {
         let mut settings = settings();
-        settings.limits.modules_per_installation = 10;
+        settings.limits.modules_per_installation = modules_max;
         settings.limits.connect_modules_jira = 10;
         let store = Arc::clone(store) as Arc<dyn super::Store>;
         let registry = Arc::new(Registry::new(store, Arc::new(Matcher::default()), settings));
@@ -58,8 +63,13 @@ impl Replica {
 
     /// A replica with one Forge app installed as `inst-a`.
     async fn provisioned() -> (Self, Arc<MemoryStore>) {
+        Self::provisioned_for(10).await
+    }
+
+    /// As [`Replica::provisioned`], for at most so many modules of an installation.
+    async fn provisioned_for(modules_max: usize) -> (Self, Arc<MemoryStore>) {
         let store = MemoryStore::new();
-        let replica = Self::over(&store).await;
+        let replica = Self::with_modules_max(&store, modules_max).await;
         replica.put_forge(json!({})).await.unwrap();
         replica.install("inst-a", json!({})).await.unwrap();
         (replica, store)

@@ -180,7 +180,12 @@ pub const FAMILIES: &[MetricFamily] = &[
         "Request bodies that were not read: a share of the memory is used up, or they came too slowly.",
     ),
     // Registry.
-    gauge("switchyard_subscriptions", &["state"], "Module records by state."),
+    gauge("switchyard_subscriptions", &["state"], "Module records by state; `shadow` counts their shadow filters in addition."),
+    counter(
+        "switchyard_shadow_matches_total",
+        &[],
+        "Events that shadow filters would deliver, counted once by one of all replicas.",
+    ),
     gauge("switchyard_installations", &[], "Installations with at least one module."),
     gauge(
         "switchyard_webhook_expires_in_seconds",

@@ -57,6 +57,7 @@ mod retention;
 mod revisions;
 mod scenario;
 mod secrets;
+mod shadow;
 mod shares;
 mod sources;
 mod stored_formats;

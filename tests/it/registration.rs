@@ -9,7 +9,7 @@ use serde_json::json;
 use switchyard::api::{AdminTokens, ApiState, Recovery, router};
 use switchyard::bus::{
     Connections, DeadLetterReader, FailedWebhookStream, JobBucket, ParkingStream,
-    ReplayStreamReader, Subjects, UnmappedWebhookCounts, streams,
+    ReplayStreamReader, ShadowTallies, Subjects, UnmappedWebhookCounts, streams,
 };
 use switchyard::config::Config;
 use switchyard::delivery::{EgressGuard, NoDeliveryLog, Shares, SubscriptionDirectory};
@@ -20,6 +20,7 @@ use switchyard::matcher::{Matcher, Subscription};
 use switchyard::recovery::account::Accountant;
 use switchyard::recovery::jobs::Jobs;
 use switchyard::recovery::replay::{EventReader, NoPastSubscriptions, ReplayParts};
+use switchyard::recovery::shadow::{Comparison, ShadowDirectory, ShadowFollower};
 use switchyard::registry::{
     ModuleRecord, ModuleSpec, RegisterError, RegistrationApi, Registry, Settings, Store, StoreError,
 };
@@ -106,7 +107,14 @@ async fn recovery(broker: &NatsServer, config: &Config) -> Recovery {
         reader: EventReader::new(Arc::default(), config.limits.event, false),
         jobs: documents.clone(),
     };
+    let shadows = ShadowFollower::new(
+        Arc::clone(&replay.streams),
+        replay.reader.clone(),
+        Arc::new(ShadowTallies::new(jet(), subjects())),
+        Arc::new(NoSubscriptions),
+    );
     Recovery {
+        shadows: Arc::new(shadows),
         ledger_turn: tokio::sync::Semaphore::new(1),
         explain_turns: Default::default(),
         backtests: Arc::default(),
@@ -124,6 +132,16 @@ struct NoSubscriptions;
 impl SubscriptionDirectory for NoSubscriptions {
     fn find(&self, _: &SubscriptionId) -> Option<Arc<Subscription>> {
         None
+    }
+}
+
+impl ShadowDirectory for NoSubscriptions {
+    fn all(&self) -> Vec<SubscriptionId> {
+        Vec::new()
+    }
+
+    fn find(&self, _: &SubscriptionId) -> Result<Option<Comparison>, String> {
+        Ok(None)
     }
 }
 

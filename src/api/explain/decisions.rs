@@ -91,7 +91,8 @@ impl<'a> Decisions<'a> {
                 break;
             }
             let fate = history.as_ref().and_then(|history| fate(history, &one.id));
-            let then = self.prepare(event, one, fate.as_ref()).await?;
+            let mut then = self.prepare(event, one, fate.as_ref()).await?;
+            then.shadow = one.shadow(self.state, &event.event);
             prepared.push((one, then, fate));
         }
         let mut evaluated = self.evaluate(event, &prepared).await?.into_iter();
@@ -100,7 +101,14 @@ impl<'a> Decisions<'a> {
             let mut next = |query: Option<&DecisionQuery>| query.and_then(|_| evaluated.next()?);
             let decision = next(then.query.as_ref());
             let now = next(then.now.as_ref());
-            views.push(self.view(event, one, &then, (decision, now), fate));
+            let shadow = next(then.shadow.as_ref());
+            let mut view = self.view(event, one, &then, (decision, now), fate);
+            let shadow = shadow.map(|decision| {
+                let event_type = envelope.event_type.as_str();
+                shadow_view(&reasons_of(&decision, then.shadow.as_ref(), event_type))
+            });
+            insert_some(&mut view, "shadow", shadow);
+            views.push(view);
         }
         self.made += views.len();
         Ok(event_view(event, &views))
@@ -153,7 +161,8 @@ impl<'a> Decisions<'a> {
         event: &Arc<StoredEvent>,
         prepared: &[(&AskedSubscription, Then, Option<DeliveryFate>)],
     ) -> Result<Vec<Option<TriggerDecision>>, ApiError> {
-        let queries = prepared.iter().flat_map(|(_, then, _)| [&then.query, &then.now]);
+        let queries =
+            prepared.iter().flat_map(|(_, then, _)| [&then.query, &then.now, &then.shadow]);
         let queries: Vec<DecisionQuery> = queries.flatten().cloned().collect();
         let (wanted, reader) = (queries.len(), &self.state.recovery.replay.reader);
         let decided = decide(reader, Arc::clone(event), queries, self.deadline).await?;
@@ -225,6 +234,14 @@ fn reasons_of(
     let subscribed = query.iter().flat_map(|query| &query.events);
     let types = subscribed.map(|one| one.conditions.event_type.as_str());
     Reasons::of(decision, event_type, types)
+}
+
+/// What the shadow decided.
+fn shadow_view(reasons: &Reasons) -> Value {
+    let mut view = now_view(reasons);
+    insert_some(&mut view, "span", reasons.span.as_ref());
+    insert_some(&mut view, "values", reasons.values.as_ref());
+    view
 }
 
 /// What the current revision would decide.

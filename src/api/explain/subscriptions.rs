@@ -11,6 +11,7 @@ use crate::api::error::ApiError;
 use crate::api::json::{insert_some, rfc3339};
 use crate::api::state::Shared;
 use crate::domain::{CloudId, InstallationId, SubscriptionId};
+use crate::event::Event;
 use crate::matcher::EventSubscription;
 use crate::recovery::explain::DecisionQuery;
 use crate::registry::{
@@ -42,6 +43,14 @@ impl AskedSubscription {
     fn current(&self, state: &Shared) -> Option<DecisionQuery> {
         let subscription = self.module()?.subscription.as_ref()?;
         self.query(state, subscription.event_subscriptions.to_vec())
+    }
+
+    /// Returns what is evaluated for its shadow, if the event is one of those that are compared.
+    pub(super) fn shadow(&self, state: &Shared, event: &Event) -> Option<DecisionQuery> {
+        let comparison = state.registry.shadows().comparison(&self.id).ok()??;
+        let is_of_site = event.envelope.cloud_id == comparison.site;
+        let events = comparison.shadow.event_subscriptions.to_vec();
+        self.query(state, events).filter(|_| is_of_site && event.sequence > comparison.after)
     }
 
     /// Whether it receives events, and neither it, its installation nor its app changed since a time,
@@ -119,6 +128,8 @@ pub(super) struct Then {
     pub(super) query: Option<DecisionQuery>,
     /// What it is now, if that is another revision.
     pub(super) now: Option<DecisionQuery>,
+    /// What its shadow is, if the event is compared.
+    pub(super) shadow: Option<DecisionQuery>,
     /// The revisions, or why they are not known.
     pub(super) revision: Option<Value>,
     /// Whether its events were parked.
@@ -200,6 +211,7 @@ fn as_now(state: &Shared, asked: &AskedSubscription, unknown: Option<&str>) -> T
         decided,
         query,
         now: None,
+        shadow: None,
         revision: unknown.map(|reason| json!({ "unknown": reason })),
         is_paused: live.is_some_and(|one| one.owner.settings.is_paused),
     }
@@ -230,7 +242,7 @@ fn as_then(
         Some(_) => None,
         None => Some(("registration", "its filter of then cannot be evaluated".to_owned())),
     });
-    Then { decided, query, now, revision: Some(revision), is_paused }
+    Then { decided, query, now, shadow: None, revision: Some(revision), is_paused }
 }
 
 /// Returns what is evaluated for a revision.

@@ -12,12 +12,12 @@ use super::auth::ForgeCaller;
 use super::paths::{V1, V1_CONTAINER, V2};
 use super::response::module_response;
 use crate::api::error::ApiError;
-use crate::api::extract::{JsonObject, PathId};
+use crate::api::extract::{JsonObject, PathId, expected_revision};
 use crate::api::module_json::{ModuleBody, module_view, parse_key};
 use crate::api::query_params::{self, QueryParams};
 use crate::api::state::{Shared, route};
 use crate::domain::ModuleKey;
-use crate::registry::{EffectiveStatus, ModuleRecord, RegisterError};
+use crate::registry::{EffectiveStatus, ModuleRecord};
 
 /// Maximum number of modules on one page.
 const LIMIT_MAX: usize = 100;
@@ -166,17 +166,4 @@ fn accepts_array(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let mut parameters = accepted.flat_map(|value| value.split([',', ';']));
     parameters.any(|parameter| parameter.trim().eq_ignore_ascii_case("shape=array"))
-}
-
-/// Parses the revision of `If-Match`; an unknown tag is stale.
-fn expected_revision(headers: &HeaderMap) -> Result<Option<u64>, RegisterError> {
-    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
-    match value.to_str() {
-        Ok("*") => Ok(None),
-        Ok(tag) => {
-            let revision = tag.trim().trim_matches('"').parse();
-            revision.map(Some).map_err(|_| RegisterError::StaleRevision)
-        }
-        Err(_) => Err(RegisterError::StaleRevision),
-    }
 }

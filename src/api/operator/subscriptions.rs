@@ -195,7 +195,7 @@ fn value_contains(value: &Value, text: &str) -> bool {
     }
 }
 
-fn subscription_view(
+pub(super) fn subscription_view(
     state: &Shared,
     installation: &AppliedInstallation,
     module: &AppliedModule,
@@ -240,6 +240,12 @@ fn subscription_view(
         insert_some(&mut view, "revision", Some(stored.revision));
         insert_some(&mut view, "createdAt", rfc3339(stored.created_ms));
         insert_some(&mut view, "updatedAt", rfc3339(stored.updated_ms));
+        let shadow = stored.shadow.as_ref();
+        let shadow =
+            shadow.map(|one| json!({"members": one.members, "since": rfc3339(one.set_ms)}));
+        insert_some(&mut view, "shadow", shadow);
+        let promotion = stored.promotion.as_ref().filter(|one| one.before.is_some());
+        insert_some(&mut view, "promotedAt", promotion.and_then(|one| rfc3339(one.at_ms)));
     }
     view
 }

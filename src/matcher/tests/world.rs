@@ -182,6 +182,12 @@ impl World {
             ids.collect::<BTreeSet<_>>()
         };
         assert_eq!(ids(&again.matches), ids(&matches), "it matches again as it matched");
+        let decided = live.iter().filter_map(|one| {
+            let now_ms = clock::broker_now_ms();
+            let decided = self.matcher.decide_again(one, (routing_key, decoder), now_ms);
+            decided.is_delivered.then(|| (one.id(), decided.is_failed))
+        });
+        assert_eq!(decided.collect::<BTreeSet<_>>(), ids(&matches), "each is decided on alone");
         // An explanation takes many times as long as a decision.
         let some = live.len().div_ceil(EXPLAINED_MAX).max(1);
         let (now_ms, mut expected) = (clock::broker_now_ms(), ids(&matches));

@@ -245,7 +245,7 @@ fn with_candidates(
     problems.into_iter().map(add).collect()
 }
 
-fn check_paths(
+pub(super) fn check_paths(
     context: &Context,
     record: &InstallationRecord,
     key: &ModuleKey,
@@ -339,7 +339,10 @@ impl Registration for Replacement<'_> {
     }
 }
 
-fn check_revision(module: &ModuleRecord, expected: Option<u64>) -> Result<(), RegisterError> {
+pub(super) fn check_revision(
+    module: &ModuleRecord,
+    expected: Option<u64>,
+) -> Result<(), RegisterError> {
     match expected {
         Some(expected) if expected != module.revision => Err(RegisterError::StaleRevision),
         _ => Ok(()),
@@ -347,7 +350,7 @@ fn check_revision(module: &ModuleRecord, expected: Option<u64>) -> Result<(), Re
 }
 
 /// Rejects changes of a discovered module: the next response of its app would revert them.
-fn check_source(module: &ModuleRecord) -> Result<(), RegisterError> {
+pub(super) fn check_source(module: &ModuleRecord) -> Result<(), RegisterError> {
     if module.api != RegistrationApi::Discovery {
         return Ok(());
     }

@@ -5,7 +5,8 @@
 //! its modules instead. Operators provision [`Apps`], [`Installations`] and [`Clients`],
 //! and put modules through [`ManagedModules`].
 //! [`ModuleStatusCommands`] switches modules, [`SigningKeys`] rotates keys, [`SecretRotation`] secrets,
-//! [`DocumentEncryption`] the keys that secrets are stored with. [`Revisions`] reads what modules were. [`Notices`] and the
+//! [`DocumentEncryption`] the keys that secrets are stored with. [`Revisions`] reads what modules were.
+//! [`Shadows`] has the filters that are compared with those in force. [`Notices`] and the
 //! lifecycle callbacks are what apps receive unasked.
 
 mod apps;
@@ -28,6 +29,8 @@ mod registration;
 mod revisions;
 mod rewriting;
 mod secret_rotation;
+mod shadow_changes;
+mod shadows;
 mod signing_keys;
 
 pub use apps::{AppPut, Apps};
@@ -48,4 +51,5 @@ pub(crate) use revisions::live_modules_of;
 pub use revisions::{PastSubscriptionError, Revisions};
 pub use rewriting::Rewriting;
 pub use secret_rotation::SecretRotation;
+pub use shadows::{ShadowComparison, Shadows};
 pub use signing_keys::SigningKeys;

@@ -6,11 +6,12 @@ use thiserror::Error;
 
 use super::context::Context;
 use crate::clock;
-use crate::domain::{InstallationId, SubscriptionId, token};
+use crate::domain::{InstallationId, ModuleKey, SubscriptionId, token};
 use crate::matcher::Subscription;
 use crate::registry::compile::{
     AppliedApp, AppliedInstallation, EventConditionsCache, ModuleCompiler,
 };
+use crate::registry::model::ModuleFields;
 use crate::registry::revisions::{
     Change, LiveModule, ModuleRevision, OwnerTimeline, RevisedState, RevisionError,
     RevisionHistory, RevisionLog, RevisionLogError, RevisionMoment, RevisionOwner,
@@ -86,21 +87,10 @@ impl<'a> Revisions<'a> {
         let applied = state.installation(installation.as_str());
         let applied = applied.ok_or_else(|| failed("the installation does not exist any more"))?;
         let data = revision.data.as_ref().ok_or_else(|| failed("the module was removed"))?;
-        let app = state.app(applied.record.app.as_str());
-        let settings = &self.context.settings;
-        let compiler = ModuleCompiler {
-            app: app.as_deref(),
-            installation: &applied.record,
-            before: None,
-            revision: revision.document,
-            programs: &self.context.replica.programs,
-            conditions: &EventConditionsCache::default(),
-            kept_bodies: settings.kept_bodies(settings.bodies_days_of(&applied.record)),
-            prefix: &settings.prefix,
-        };
         let kind = (revision.module_type.as_str(), revision.installation.is_none());
-        let compiled = compiler.as_of(&revision.key, kind, data);
-        compiled.map(Arc::new).map_err(PastSubscriptionError::NotCompiled)
+        let module = (&revision.key, kind);
+        let compiled = compile_now(self.context, &applied, module, data, revision.document);
+        compiled.map_err(PastSubscriptionError::NotCompiled)
     }
 
     /// Returns the revisions of the module of one owner with the present one of those in `live`, which are as of `change`
@@ -128,6 +118,33 @@ impl<'a> Revisions<'a> {
         let document = self.context.replica.progress.revision();
         Change { document, now_ms: clock::broker_now_ms() }
     }
+}
+
+/// Compiles a module as if it was on, with the installation and the app as they are now. `is_static` and the
+/// type are those of the module, `document` is the revision of the registry that it gets.
+///
+/// # Errors
+/// It cannot be compiled, in one sentence.
+pub(super) fn compile_now(
+    context: &Context,
+    applied: &AppliedInstallation,
+    (key, (module_type, is_static)): (&ModuleKey, (&str, bool)),
+    data: &ModuleFields,
+    document: u64,
+) -> Result<Arc<Subscription>, String> {
+    let app = context.state().app(applied.record.app.as_str());
+    let settings = &context.settings;
+    let compiler = ModuleCompiler {
+        app: app.as_deref(),
+        installation: &applied.record,
+        before: None,
+        revision: document,
+        programs: &context.replica.programs,
+        conditions: &EventConditionsCache::default(),
+        kept_bodies: settings.kept_bodies(settings.bodies_days_of(&applied.record)),
+        prefix: &settings.prefix,
+    };
+    compiler.as_of(key, (module_type, is_static), data).map(Arc::new)
 }
 
 /// Why a subscription of the past is not returned.

@@ -17,4 +17,6 @@ pub struct Counts {
     pub undelivered: i64,
     /// Installations with at least one module.
     pub installations: i64,
+    /// Filters that are compared with those of their modules; these are counted in addition.
+    pub shadows: i64,
 }

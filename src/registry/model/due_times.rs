@@ -82,6 +82,8 @@ mod tests {
                 updated_ms: 0,
                 revision: 1,
                 order: 1,
+                shadow: None,
+                promotion: None,
                 unknown: UnknownMembers::default(),
             });
         }

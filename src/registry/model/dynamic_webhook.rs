@@ -99,6 +99,8 @@ impl InstallationRecord {
             updated_ms: now_ms,
             revision: 1,
             order: self.next_order,
+            shadow: None,
+            promotion: None,
             unknown: UnknownMembers::default(),
         });
         self.next_order += 1;

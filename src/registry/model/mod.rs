@@ -24,6 +24,7 @@ mod quota;
 mod replay_guard;
 mod retiring_secret;
 mod secret;
+mod shadow;
 mod signing_keys;
 mod site;
 
@@ -54,5 +55,7 @@ pub(crate) use quota::QuotaUsage;
 pub(crate) use replay_guard::ReplayGuard;
 pub use replay_guard::{Replayed, SignedRequest};
 pub use retiring_secret::RetiringSecret;
+pub(crate) use shadow::{FILTER_MEMBERS, filter_digest, filter_members, with_members};
+pub use shadow::{Promotion, ShadowFilter};
 pub(crate) use signing_keys::{SIGNING_KEYS, SigningKeysRecord};
 pub(crate) use site::SiteRecord;

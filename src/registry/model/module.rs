@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::module_fields::ModuleFields;
+use super::shadow::{Promotion, ShadowFilter, filter_digest};
 use crate::domain::{ModuleKey, UnknownMembers};
 
 /// The Forge module type that is routed.
@@ -78,9 +79,24 @@ pub struct ModuleRecord {
     pub revision: u64,
     /// Position in the order of registration.
     pub order: u64,
+    /// A filter that is compared with its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Box<ShadowFilter>>,
+    /// The last promotion of a shadow of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promotion: Option<Box<Promotion>>,
     /// Members that this release does not know.
     #[serde(flatten)]
     pub unknown: UnknownMembers,
+}
+
+impl ModuleRecord {
+    /// Whether its filter or its events changed since its shadow was set.
+    #[must_use]
+    pub fn is_shadow_outdated(&self) -> bool {
+        let shadow = self.shadow.as_ref();
+        shadow.is_some_and(|shadow| shadow.against != filter_digest(&self.data))
+    }
 }
 
 /// Effective status of a module: whether its triggers receive events.

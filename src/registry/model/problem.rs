@@ -184,6 +184,14 @@ pub mod code {
     pub const NOT_LISTED: &str = "SY-2038";
     /// Warning: an installation that keeps no bodies.
     pub const NO_BODIES: &str = "SY-2039";
+    /// There is no shadow to promote, or no promotion to roll back.
+    pub const NO_SHADOW: &str = "SY-2040";
+    /// The module changed since its shadow was set or promoted.
+    pub const SHADOW_OUTDATED: &str = "SY-2041";
+    /// A module that cannot have a shadow.
+    pub const NOT_SHADOWED: &str = "SY-2042";
+    /// There are too many shadows.
+    pub const SHADOWS_MAX: &str = "SY-2043";
 }
 
 #[cfg(test)]

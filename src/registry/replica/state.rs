@@ -47,6 +47,10 @@ pub(crate) struct ReplicaState {
     pub(super) by_status: [AtomicI64; EffectiveStatus::ALL.len()],
     /// Installations with at least one module.
     pub(super) with_modules: AtomicI64,
+    /// Installations with a shadow, under one key.
+    pub(super) with_shadows: InstallationSets<()>,
+    /// Shadows of all installations.
+    pub(super) shadows: AtomicI64,
     pub(super) unreadable: ArcSwap<Unreadable>,
     /// How often the retention of bodies of an installation was changed.
     pub(super) retention_changes: AtomicU64,
@@ -179,11 +183,17 @@ impl ReplicaState {
         installation.module(id.key.as_str())?.subscription.clone()
     }
 
+    /// Returns the ids of the installations with a shadow, sorted.
+    pub(crate) fn with_shadows(&self) -> Vec<InstallationId> {
+        self.with_shadows.of(&())
+    }
+
     /// Returns the number of modules by effective status.
     pub(crate) fn counts(&self) -> Counts {
         let [active, inactive, shadowed, expired, paused, undelivered] =
             self.by_status.each_ref().map(|count| count.load(Relaxed));
         let installations = self.with_modules.load(Relaxed);
-        Counts { active, inactive, shadowed, expired, paused, undelivered, installations }
+        let shadows = self.shadows.load(Relaxed);
+        Counts { active, inactive, shadowed, expired, paused, undelivered, installations, shadows }
     }
 }

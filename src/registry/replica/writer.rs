@@ -397,6 +397,7 @@ impl StateWriter {
             }
             self.count(before.as_ref().map_or(&[], |before| &before.modules), -1);
             self.count(modules, 1);
+            self.count_shadows(before.as_ref().map(|before| &*before.record), Some(record));
             self.schedule(state.app(record.app.as_str()).as_deref(), record);
             state.installations.insert(record.id.clone(), Arc::new(installation));
         }
@@ -465,6 +466,7 @@ impl StateWriter {
         self.expiries.set(&id, None);
         self.replica.wakeups.set(&id, None);
         self.count(&known.modules, -1);
+        self.count_shadows(Some(&known.record), None);
         info!(installation = %id, "installation removed");
     }
 
@@ -491,6 +493,26 @@ impl StateWriter {
         if !modules.is_empty() {
             state.with_modules.fetch_add(sign, Relaxed);
         }
+    }
+
+    /// Counts the shadows of an installation that was `before` and is `after`; none if it does not exist.
+    fn count_shadows(
+        &self,
+        before: Option<&InstallationRecord>,
+        after: Option<&InstallationRecord>,
+    ) {
+        let shadows = |record: Option<&InstallationRecord>| {
+            let modules = record.into_iter().flat_map(|record| &record.modules);
+            let count = modules.filter(|module| module.shadow.is_some()).count();
+            i64::try_from(count).unwrap_or(i64::MAX)
+        };
+        let (old, new, state) = (shadows(before), shadows(after), &self.replica.state);
+        match (before, after) {
+            (_, Some(record)) if new > 0 => state.with_shadows.insert(&(), &record.id),
+            (Some(record), _) if old > 0 => state.with_shadows.remove(&(), &record.id),
+            _ => {}
+        }
+        state.shadows.fetch_add(new - old, Relaxed);
     }
 }
 

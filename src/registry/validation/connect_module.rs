@@ -122,6 +122,8 @@ impl ConnectModule {
             updated_ms: now_ms,
             revision: 1,
             order: 0,
+            shadow: None,
+            promotion: None,
             unknown: UnknownMembers::default(),
         }
     }

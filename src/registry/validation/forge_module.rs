@@ -86,6 +86,8 @@ impl ModuleSpec {
             updated_ms: now_ms,
             revision: 1,
             order: 0,
+            shadow: None,
+            promotion: None,
             unknown: UnknownMembers::default(),
         }
     }

@@ -40,7 +40,8 @@ pub use module_key::key_problem;
 pub(crate) use module_types::is_known_type;
 pub use program_cache::ProgramCache;
 pub(crate) use quotas::{
-    WebhookQuota, check_connect_modules, check_modules, check_property_paths, static_path_problem,
+    WebhookQuota, check_all_shadows, check_connect_modules, check_modules, check_property_paths,
+    check_shadows, static_path_problem,
 };
 pub(crate) use secrets::{issued_secret_problem, issued_secret_warning, signing_secret_problem};
 pub use static_modules::StaticModules;

@@ -1,0 +1,168 @@
+//! Operator endpoints for the shadows of subscriptions: filters that are compared with those in force,
+//! promoted and rolled back.
+//!
+//! Design: `docs/design/shadow.md`.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+use super::subscriptions::subscription_view;
+use crate::api::error::ApiError;
+use crate::api::extract::{JsonObject, PathId, expected_revision};
+use crate::api::json::{insert_some, rfc3339};
+use crate::api::state::{Shared, route};
+use crate::domain::SubscriptionId;
+use crate::recovery::shadow::{CountError, Counted, Difference};
+use crate::registry::{ModuleRecord, RegisteredModule};
+
+/// How long events are counted for a request.
+const COUNT_MAX: Duration = Duration::from_secs(5);
+
+pub(super) fn routes() -> Router<Shared> {
+    let shadow = get(show).put(set).delete(remove);
+    let router = route(Router::new(), "/subscriptions/{id}/shadow", &shadow);
+    let router = route(router, "/subscriptions/{id}/promote", &post(promote));
+    route(router, "/subscriptions/{id}/rollback", &post(roll_back))
+}
+
+/// Shows the shadow with its count, as of now if that takes no longer than [`COUNT_MAX`].
+async fn show(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Value>, ApiError> {
+    let id = parse(&id)?;
+    let module = state.registry.forge_modules().module(&id.installation, &id.key)?;
+    Ok(Json(shadow_view(&state, &id, &module).await?))
+}
+
+/// Sets the shadow; events that are stored from now on are compared.
+async fn set(
+    State(state): State<Shared>,
+    PathId(id): PathId,
+    headers: HeaderMap,
+    JsonObject(members): JsonObject,
+) -> Result<Json<Value>, ApiError> {
+    let (id, expected) = (parse(&id)?, expected_revision(&headers)?);
+    let after = state.recovery.shadows.last_event().await?;
+    let shadows = state.registry.shadows();
+    let set = shadows.set(&id.installation, &id.key, members, after, expected).await?;
+    let mut view = shadow_view(&state, &id, &set.module).await?;
+    insert_warnings(&mut view, &set);
+    Ok(Json(view))
+}
+
+async fn remove(
+    State(state): State<Shared>,
+    PathId(id): PathId,
+    headers: HeaderMap,
+) -> Result<StatusCode, ApiError> {
+    let (id, expected) = (parse(&id)?, expected_revision(&headers)?);
+    state.registry.shadows().remove(&id.installation, &id.key, expected).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn promote(
+    State(state): State<Shared>,
+    PathId(id): PathId,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    let (id, expected) = (parse(&id)?, expected_revision(&headers)?);
+    let promoted = state.registry.shadows().promote(&id.installation, &id.key, expected).await?;
+    changed_view(&state, &id, &promoted)
+}
+
+async fn roll_back(
+    State(state): State<Shared>,
+    PathId(id): PathId,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    let (id, expected) = (parse(&id)?, expected_revision(&headers)?);
+    let restored = state.registry.shadows().roll_back(&id.installation, &id.key, expected).await?;
+    changed_view(&state, &id, &restored)
+}
+
+fn parse(id: &str) -> Result<SubscriptionId, ApiError> {
+    SubscriptionId::parse(id).ok_or(ApiError::NotFound)
+}
+
+/// The subscription after its filter was changed.
+fn changed_view(
+    state: &Shared,
+    id: &SubscriptionId,
+    changed: &RegisteredModule,
+) -> Result<Json<Value>, ApiError> {
+    let installation = state.registry.installation(id.installation.as_str());
+    let installation = installation.ok_or(ApiError::NotFound)?;
+    let module = installation.module(id.key.as_str()).ok_or(ApiError::NotFound)?;
+    let mut view = subscription_view(state, &installation, module);
+    insert_warnings(&mut view, changed);
+    Ok(Json(view))
+}
+
+fn insert_warnings(view: &mut Value, module: &RegisteredModule) {
+    insert_some(view, "warnings", Some(&module.warnings).filter(|found| !found.is_empty()));
+}
+
+async fn shadow_view(
+    state: &Shared,
+    id: &SubscriptionId,
+    module: &ModuleRecord,
+) -> Result<Value, ApiError> {
+    let shadow = module.shadow.as_ref().ok_or(ApiError::NotFound)?;
+    let mut view = json!({
+        "subscription": id.to_string(),
+        "members": shadow.members,
+        "after": shadow.after,
+        "revision": module.revision,
+    });
+    insert_some(&mut view, "since", rfc3339(shadow.set_ms));
+    insert_some(&mut view, "moduleChanged", module.is_shadow_outdated().then_some(true));
+    match state.recovery.shadows.count(id, COUNT_MAX).await {
+        Ok(Some(counted)) => insert_count(&mut view, &counted),
+        // It was removed since.
+        Ok(None) => {}
+        Err(CountError::NotCompiled(reason)) => insert_some(&mut view, "problem", Some(reason)),
+        Err(error) => return Err(ApiError::Unavailable(error.to_string())),
+    }
+    Ok(view)
+}
+
+fn insert_count(view: &mut Value, counted: &Counted) {
+    let tally = &counted.tally;
+    let counts = [
+        ("countedTo", tally.counted),
+        ("events", tally.events),
+        ("both", tally.both),
+        ("gained", tally.gained),
+        ("lost", tally.lost),
+        ("steps", tally.steps),
+    ];
+    for (name, count) in counts {
+        insert_some(view, name, Some(count));
+    }
+    insert_some(view, "upToDate", Some(counted.is_up_to_date));
+    insert_some(view, "filter", Some(tally.filter));
+    insert_some(view, "shadow", Some(tally.shadow));
+    for (name, count) in [("unreadable", tally.unreadable), ("uncounted", tally.uncounted)] {
+        insert_some(view, name, Some(count).filter(|count| *count > 0));
+    }
+    let differences = json!({
+        "gained": differences_view(&tally.gained_events),
+        "lost": differences_view(&tally.lost_events),
+    });
+    insert_some(view, "differences", Some(differences));
+}
+
+/// Lists events, the newest first.
+fn differences_view(events: &VecDeque<Difference>) -> Vec<Value> {
+    let view = |one: &Difference| {
+        let mut view = json!({"sequence": one.sequence, "type": one.event_type});
+        insert_some(&mut view, "event", one.event.as_ref());
+        insert_some(&mut view, "time", rfc3339(one.stored_ms));
+        view
+    };
+    events.iter().rev().map(view).collect()
+}

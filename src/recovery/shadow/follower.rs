@@ -1,0 +1,257 @@
+//! Counts the events of the shadows: for a request, and in the background.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::counter;
+use thiserror::Error;
+use tokio::sync::Mutex;
+
+use super::compare::Comparison;
+use super::port::{ShadowDirectory, TallyStore, TallyStoreError};
+use super::tally::Tally;
+use crate::clock;
+use crate::domain::SubscriptionId;
+use crate::recovery::explain::Deadline;
+use crate::recovery::redrive::ReadError;
+use crate::recovery::replay::{
+    EventBounds, EventMessage, EventReader, ReplayStreams, StartAt, rest_after,
+};
+
+/// Events of one read.
+const BATCH: usize = 256;
+/// Pause between two looks at all shadows.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// A tally that was stored so recently is not due, in milliseconds: mostly another replica counted.
+const DUE_MS: i64 = 4_500;
+/// Longest turn of one shadow in the background.
+const TURN_MAX: Duration = Duration::from_secs(2);
+/// A tally without news is stored again after so long, in milliseconds, since the store forgets it.
+const RENEWED_MS: i64 = 24 * 60 * 60 * 1_000;
+/// For so long a tally of a later change of the registry is not replaced, in milliseconds: the replica that
+/// stored it counts again sooner.
+const LATER_MS: i64 = 60_000;
+/// How long a request waits for the count of another shadow.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+/// How often a count is made again because another replica stored its own first.
+const ATTEMPTS: usize = 3;
+
+/// Counts what shadows would deliver.
+pub struct ShadowFollower {
+    streams: Arc<dyn ReplayStreams>,
+    reader: EventReader,
+    store: Arc<dyn TallyStore>,
+    directory: Arc<dyn ShadowDirectory>,
+    /// Lets this router count for one shadow at a time.
+    turn: Mutex<()>,
+}
+
+/// What is counted of a shadow.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Counted {
+    /// The count.
+    pub tally: Tally,
+    /// Whether every event is in it that was stored when the count began.
+    pub is_up_to_date: bool,
+}
+
+/// Why a shadow is not counted.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum CountError {
+    /// Its filters cannot be compiled now; one sentence.
+    #[error("{0}")]
+    NotCompiled(String),
+    /// Another replica counts with a later change of the registry, which is not applied here yet.
+    #[error("this replica has not applied the last change of the module yet")]
+    Outdated,
+    /// The broker does not answer.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+impl From<TallyStoreError> for CountError {
+    fn from(error: TallyStoreError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<ReadError> for CountError {
+    fn from(error: ReadError) -> Self {
+        Self::Unavailable(error.0)
+    }
+}
+
+impl ShadowFollower {
+    /// Reads events from `streams` with `reader`, for the shadows of `directory`.
+    #[must_use]
+    pub fn new(
+        streams: Arc<dyn ReplayStreams>,
+        reader: EventReader,
+        store: Arc<dyn TallyStore>,
+        directory: Arc<dyn ShadowDirectory>,
+    ) -> Self {
+        Self { streams, reader, store, directory, turn: Mutex::default() }
+    }
+
+    /// Returns the sequence of the last event that is stored: a shadow that is set now begins after it.
+    ///
+    /// # Errors
+    /// The broker does not answer.
+    pub async fn last_event(&self) -> Result<u64, ReadError> {
+        Ok(self.streams.event_bounds().await?.last)
+    }
+
+    /// Counts the events of the shadow of a subscription for at most `max`; none if it has no shadow. While
+    /// this router counts for others, what is stored is returned.
+    ///
+    /// # Errors
+    /// Its filters cannot be compiled now, or the broker does not answer.
+    pub async fn count(
+        &self,
+        id: &SubscriptionId,
+        max: Duration,
+    ) -> Result<Option<Counted>, CountError> {
+        let Some(comparison) = self.directory.find(id).map_err(CountError::NotCompiled)? else {
+            return Ok(None);
+        };
+        let comparison = Arc::new(comparison);
+        let turn = tokio::time::timeout(WAIT_MAX, self.turn.lock()).await;
+        let due_ms = if turn.is_ok() { 0 } else { i64::MAX };
+        self.count_from(&comparison, Deadline::after(max), due_ms).await.map(Some)
+    }
+
+    /// Counts in the background until the future is dropped.
+    pub async fn run(self: Arc<Self>) {
+        let mut turns = tokio::time::interval(INTERVAL);
+        turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut last_error = None;
+        loop {
+            turns.tick().await;
+            let mut error = None;
+            for id in self.directory.all() {
+                // What cannot be compiled now is shown to who asks for it.
+                let Ok(Some(comparison)) = self.directory.find(&id) else { continue };
+                let _turn = self.turn.lock().await;
+                let deadline = Deadline::after(TURN_MAX);
+                let counted = self.count_from(&Arc::new(comparison), deadline, DUE_MS).await;
+                if let Err(failed) = counted {
+                    error = Some(format!("{id}: {failed}"));
+                }
+            }
+            match (&error, &last_error) {
+                (Some(error), None) => tracing::warn!(error, "shadow not counted"),
+                (Some(error), Some(_)) => tracing::debug!(error, "shadow not counted"),
+                (None, Some(_)) => tracing::info!("shadows are counted again"),
+                (None, None) => {}
+            }
+            last_error = error;
+        }
+    }
+
+    /// Counts from where the stored tally is, unless that was stored less than `due_ms` ago.
+    async fn count_from(
+        &self,
+        comparison: &Arc<Comparison>,
+        deadline: Deadline,
+        due_ms: i64,
+    ) -> Result<Counted, CountError> {
+        let mut attempts = 1;
+        loop {
+            let (stored, revision) = self.store.read(&comparison.id).await?;
+            let now_ms = clock::broker_now_ms();
+            let stored = match stored {
+                Some(stored) if stored.comparison == comparison.name => Some(stored),
+                Some(other) if other.is_later(comparison.revision, now_ms - LATER_MS) => {
+                    return Err(CountError::Outdated);
+                }
+                _ => None,
+            };
+            let recent_ms = now_ms.saturating_sub(due_ms);
+            if let Some(stored) = stored.as_ref().filter(|one| one.at_ms > recent_ms) {
+                return Ok(Counted { tally: stored.clone(), is_up_to_date: false });
+            }
+            let new = || Tally::new(&comparison.name, comparison.after);
+            let mut tally = stored.clone().unwrap_or_else(new);
+            tally.revision = tally.revision.max(comparison.revision);
+            let bounds = self.streams.event_bounds().await?;
+            let is_up_to_date = self.advance(comparison, &mut tally, bounds, deadline).await?;
+            let is_new = stored.as_ref().is_none_or(|stored| {
+                stored.differs_from(&tally) || stored.at_ms < now_ms.saturating_sub(RENEWED_MS)
+            });
+            if !is_new {
+                return Ok(Counted { tally, is_up_to_date });
+            }
+            tally.at_ms = clock::broker_now_ms();
+            match self.store.replace(&comparison.id, &tally, revision).await {
+                Ok(()) => {
+                    let known = stored.map_or(0, |stored| stored.shadow.matched);
+                    let matched = tally.shadow.matched.saturating_sub(known);
+                    counter!("switchyard_shadow_matches_total").increment(matched);
+                    return Ok(Counted { tally, is_up_to_date });
+                }
+                Err(TallyStoreError::Conflict) if attempts < ATTEMPTS => attempts += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Adds the events between the position of a tally and the last one of `bounds`. Returns whether all
+    /// of them are counted.
+    async fn advance(
+        &self,
+        comparison: &Arc<Comparison>,
+        tally: &mut Tally,
+        bounds: EventBounds,
+        deadline: Deadline,
+    ) -> Result<bool, CountError> {
+        let last = bounds.last;
+        tally.note_last(bounds.first, last);
+        while tally.counted < last {
+            let from = StartAt::Sequence(tally.counted + 1);
+            let batch = self.streams.read_events(&comparison.site, from, BATCH).await?;
+            // What was deleted until now may have been deleted before it was read.
+            let first = self.streams.event_bounds().await?.first;
+            let next = batch.events.first().map_or(last + 1, |event| event.sequence);
+            tally.note_deleted(first, next.min(last + 1));
+            let read_to_end = !batch.has_more;
+            let mut rest: VecDeque<EventMessage> = batch.events.into();
+            let is_later = rest.back().is_some_and(|event| event.sequence > last);
+            rest.retain(|event| event.sequence <= last);
+            while !rest.is_empty() {
+                rest = self.count_some(comparison, tally, rest).await?;
+                if deadline.is_over() && !rest.is_empty() {
+                    return Ok(false);
+                }
+            }
+            if read_to_end || is_later {
+                tally.counted = last;
+            } else if deadline.is_over() {
+                return Ok(tally.counted >= last);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Counts at least one message; returns the others.
+    async fn count_some(
+        &self,
+        comparison: &Arc<Comparison>,
+        tally: &mut Tally,
+        mut messages: VecDeque<EventMessage>,
+    ) -> Result<VecDeque<EventMessage>, CountError> {
+        let (comparison, reader) = (Arc::clone(comparison), self.reader.clone());
+        let mut counted = std::mem::take(tally);
+        let started = clock::tick();
+        let work = tokio::task::spawn_blocking(move || {
+            comparison.count(&reader, &mut messages, &mut counted);
+            (counted, messages)
+        });
+        // Fails only while the process ends.
+        let (counted, rest) =
+            work.await.map_err(|error| CountError::Unavailable(error.to_string()))?;
+        *tally = counted;
+        rest_after(started).await;
+        Ok(rest)
+    }
+}
