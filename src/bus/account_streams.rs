@@ -87,7 +87,11 @@ impl AccountStreamReader {
     ) -> Result<RecordBatch, StreamsError> {
         let site = site.map(CloudId::from);
         let filter = self.subjects.log_filter(None, site.as_ref(), None);
-        let batch = self.log.batch_to_end(from, &filter, max).await.map_err(StreamsError)?;
+        let batch = self
+            .log
+            .batch_to_end(StartAt::Sequence(from), &filter, max)
+            .await
+            .map_err(StreamsError)?;
         let records = batch.messages.into_iter().map(record).collect();
         Ok(RecordBatch { records, has_more: batch.has_more })
     }
@@ -122,7 +126,8 @@ impl AccountStreamReader {
         let (mut sequence, mut bytes, mut read) = (1, 0, 0);
         loop {
             let pattern = self.subjects.due_pattern();
-            let batch = self.parked.batch_to_end(sequence, &pattern, DUE_BATCH).await;
+            let batch =
+                self.parked.batch_to_end(StartAt::Sequence(sequence), &pattern, DUE_BATCH).await;
             let batch = batch.map_err(StreamsError)?;
             let last = batch.messages.last().map(|last| last.sequence);
             for message in batch.messages {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::stream::RawMessageErrorKind;
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, RawMessageErrorKind};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use jiff::Timestamp;
@@ -18,6 +18,10 @@ use super::connect::JetStreamClient;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most bytes of one batch.
 const BATCH_BYTES_MAX: usize = 4 << 20;
+/// Looks at a server that has nothing yet of what the leader has.
+const BEHIND_LOOKS: usize = 20;
+/// Pause between them.
+const BEHIND_PAUSE: Duration = Duration::from_millis(100);
 /// Status of the end of a batch.
 const END: u16 = 204;
 /// Status if no message is left.
@@ -130,7 +134,9 @@ impl DirectReader {
         let (seq, start_time) = match from {
             StartAt::Sequence(sequence) => (Some(sequence.max(1)), None),
             StartAt::Time(ms) => {
-                let time = Timestamp::from_millisecond(ms).map_err(|error| error.to_string())?;
+                // Nothing is stored before the epoch, and the broker reads no years before 0.
+                let time = Timestamp::from_millisecond(ms.max(0));
+                let time = time.map_err(|error| error.to_string())?;
                 (None, Some(time.to_string()))
             }
         };
@@ -173,24 +179,54 @@ impl DirectReader {
 }
 
 impl DirectReader {
-    /// Reads as [`DirectReader::batch`] from a sequence on, but nothing more follows only if the leader of the
-    /// stream has nothing more: another server may not have the last messages yet. At the end of what
-    /// that server has, the next message of the leader is added.
+    /// Reads as [`DirectReader::batch`], but nothing more follows only if the leader of the stream has nothing
+    /// more: another server may not have the last messages yet. At the end of what that server has, the
+    /// next message of the leader is added.
+    ///
+    /// # Errors
+    /// The broker does not answer, or the server that answers lacks all messages from a time on, also after
+    /// [`BEHIND_LOOKS`]; one sentence.
     pub(super) async fn batch_to_end(
         &self,
-        from: u64,
+        from: StartAt,
         filter: &str,
         messages_max: usize,
     ) -> Result<ReadBatch, String> {
-        let mut batch = self.batch(StartAt::Sequence(from), filter, messages_max).await?;
-        if batch.has_more && !batch.messages.is_empty() {
+        for _ in 0..BEHIND_LOOKS {
+            let mut batch = self.batch(from.clone(), filter, messages_max).await?;
+            let last = batch.messages.last().map(|last| last.sequence.saturating_add(1));
+            let next = match (&from, last) {
+                (_, Some(_)) if batch.has_more => return Ok(batch),
+                (_, Some(next)) | (StartAt::Sequence(next), None) => *next,
+                (StartAt::Time(ms), None) => {
+                    let newest = self.last_on_leader(filter).await?;
+                    if newest.is_none_or(|newest| newest.stored_ms < *ms) {
+                        return Ok(batch);
+                    }
+                    // Where the leader continues is not known: the other server has it soon.
+                    tokio::time::sleep(BEHIND_PAUSE).await;
+                    continue;
+                }
+            };
+            let found = self.next_on_leader(next, filter).await?;
+            batch.has_more = found.is_some();
+            if batch.messages.len() < messages_max {
+                batch.messages.extend(found);
+            }
             return Ok(batch);
         }
-        let next = batch.messages.last().map_or(from, |last| last.sequence.saturating_add(1));
-        let found = self.next_on_leader(next, filter).await?;
-        batch.has_more = found.is_some();
-        batch.messages.extend(found);
-        Ok(batch)
+        Err(format!("{}: a server of the broker does not have its last messages yet", self.stream))
+    }
+
+    /// Returns the last matching message, as the leader of the stream has it.
+    async fn last_on_leader(&self, filter: &str) -> Result<Option<ReadMessage>, String> {
+        let stream = self.jetstream_client.context.get_stream_no_info(&self.stream).await;
+        let stream = stream.map_err(|error| error.to_string())?;
+        match stream.get_last_raw_message_by_subject(filter).await {
+            Ok(found) => Ok(Some(of_leader(found))),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     /// Returns the first matching message from a sequence on, as the leader of the stream has it.

@@ -66,7 +66,7 @@ impl ReplayStreamReader {
         from: StartAt,
         max: usize,
     ) -> Result<EventBatch, ReadError> {
-        let batch = self.events.batch(start(from), filter, max).await.map_err(ReadError)?;
+        let batch = self.events.batch_to_end(start(from), filter, max).await.map_err(ReadError)?;
         let events = batch.messages.into_iter().map(event).collect();
         Ok(EventBatch { events, after_first: batch.after_first, has_more: batch.has_more })
     }
