@@ -197,7 +197,8 @@ impl DirectReader {
             let last = batch.messages.last().map(|last| last.sequence.saturating_add(1));
             let next = match (&from, last) {
                 (_, Some(_)) if batch.has_more => return Ok(batch),
-                (_, Some(next)) | (StartAt::Sequence(next), None) => *next,
+                (_, Some(next)) => next,
+                (StartAt::Sequence(next), None) => *next,
                 (StartAt::Time(ms), None) => {
                     let newest = self.last_on_leader(filter).await?;
                     if newest.is_none_or(|newest| newest.stored_ms < *ms) {

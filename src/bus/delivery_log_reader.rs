@@ -22,7 +22,7 @@ use super::subjects::Subjects;
 use crate::clock;
 use crate::delivery::{
     DeliveryLogReader, EventHistory, EventKey, IndexKey, LogPage, LogPosition, LogQuery,
-    LogReadError, LoggedDelivery, StoredRecord, bucket,
+    LogReadError, LogResult, LoggedDelivery, StoredRecord, bucket,
 };
 use crate::domain::{InstallationId, ModuleKey};
 
@@ -30,6 +30,8 @@ use crate::domain::{InstallationId, ModuleKey};
 const READING_MAX: usize = 4;
 /// Time after which a read ends with what it found.
 const READ_TIME_MAX: Duration = Duration::from_secs(3);
+/// Longest time to read the index.
+const INDEX_TIME_MAX: Duration = Duration::from_secs(1);
 /// Records of the first batch of the history of an event: they are close together.
 const HISTORY_BATCH_MIN: usize = 8;
 /// Most deliveries of the history of an event.
@@ -94,7 +96,10 @@ impl DeliveryLogStreamReader {
             return Ok(LogPage::default());
         };
         let indexed = match (&query.site, query.entity.as_deref()) {
-            (Some(site), entity @ Some(_)) => self.indexed(&IndexKey::new(site, entity, "")).await,
+            (Some(site), entity @ Some(_)) => {
+                let key = IndexKey::new(site, entity, "");
+                self.indexed((&key, query.result()), bounds).await
+            }
             _ => IndexedChunks::default(),
         };
         let mut records = NewestRecords::new(&self.reader, &filter, bounds, indexed);
@@ -112,13 +117,19 @@ impl DeliveryLogStreamReader {
         }
     }
 
-    /// Returns what the index names; nothing if it cannot be read: then the log is read without it.
-    async fn indexed(&self, key: &IndexKey) -> IndexedChunks {
+    /// Returns what the index names between two sequences; nothing if it cannot be read in time: then the log
+    /// is read without it.
+    async fn indexed(
+        &self,
+        wanted: (&IndexKey, Option<LogResult>),
+        bounds: (u64, u64),
+    ) -> IndexedChunks {
         let read = async {
             let log = self.reader.stream_bounds().await?;
-            self.index.chunks_of(key, log.created_ns).await
+            self.index.chunks_of(wanted, log.created_ns, bounds).await
         };
-        read.await.unwrap_or_else(|error: String| {
+        let read = tokio::time::timeout(INDEX_TIME_MAX, read).await;
+        read.unwrap_or_else(|_| Err("not in time".to_owned())).unwrap_or_else(|error| {
             tracing::debug!(error, "index of the delivery log not read");
             IndexedChunks::default()
         })
@@ -195,7 +206,7 @@ impl DeliveryLogStreamReader {
             }
             if size > HISTORY_BATCH_MIN && indexed.is_none() {
                 let key = IndexKey::new(&event.site, event.entity.as_deref(), event.id.as_str());
-                indexed = Some(self.indexed(&key).await);
+                indexed = Some(self.indexed((&key, None), (next, u64::MAX)).await);
             }
             from = StartAt::Sequence(next);
             size = (size * 2).min(BATCH_MAX);

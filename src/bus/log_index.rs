@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use super::batched_get::{DirectReader, ReadMessage, StartAt};
 use super::connect::JetStreamClient;
 use super::subjects::Subjects;
-use crate::delivery::{ChunkKey, INDEX_BUCKETS, IndexKey, sequences_in};
+use crate::delivery::{CHUNK_RECORDS, ChunkKey, INDEX_BUCKETS, IndexKey, LogResult, sequences_in};
 use crate::event::codec::names;
 
 /// Messages of one read.
 const BATCH: usize = 1_000;
+/// Most records that are read one by one of a chunk.
+const NAMED_OF_CHUNK_MAX: usize = 512;
 
 /// Reads the index.
 #[derive(Debug)]
@@ -54,15 +56,19 @@ impl LogIndexReader {
         Self { reader, subjects }
     }
 
-    /// Returns the chunks that are indexed of the log that was created at a time.
+    /// Returns the chunks between two sequences that are indexed, of the log that was created at a time: with
+    /// the records of a result, if one is named. A chunk that names very many is left out: they are read
+    /// faster by subject.
     ///
     /// # Errors
     /// The broker does not answer, or there is no index; one sentence.
     pub(super) async fn chunks_of(
         &self,
-        key: &IndexKey,
+        (key, result): (&IndexKey, Option<LogResult>),
         created_ns: i128,
+        (first, last): (u64, u64),
     ) -> Result<IndexedChunks, String> {
+        let range = first / CHUNK_RECORDS..=last / CHUNK_RECORDS;
         let filter = self.subjects.log_index(key.bucket());
         let (mut chunks, mut next) = (BTreeMap::new(), 1);
         loop {
@@ -71,10 +77,13 @@ impl LogIndexReader {
             next = last.sequence.saturating_add(1);
             for message in &batch.messages {
                 let Some(part) = IndexedPart::of(message) else { continue };
+                if part.created_ns != created_ns || !range.contains(&part.chunk) {
+                    continue;
+                }
                 let chunk_key = text(message, names::INDEX_KEY).and_then(|text| text.parse().ok());
-                if let Some(chunk_key) = chunk_key.filter(|_| part.created_ns == created_ns) {
-                    let key = (key, ChunkKey(chunk_key));
-                    let found = sequences_in(&message.payload, part.chunk, key.0, key.1);
+                let Some(chunk_key) = chunk_key.map(ChunkKey) else { continue };
+                let found = sequences_in(&message.payload, (part.chunk, chunk_key), key, result);
+                if found.len() <= NAMED_OF_CHUNK_MAX {
                     chunks.insert(part.chunk, found);
                 }
             }
@@ -92,10 +101,9 @@ impl LogIndexReader {
     /// The broker does not answer, or there is no index; one sentence.
     pub(super) async fn last_chunk(&self, created_ns: i128) -> Result<Option<u64>, String> {
         let (_, last) = self.reader.bounds().await?;
-        if last == 0 {
-            return Ok(None);
-        }
-        let Some(message) = self.reader.one(last).await? else { return Ok(None) };
+        // Another server than the leader may not have the last message yet.
+        let found = self.reader.next_on_leader(last, &self.subjects.log_index_pattern()).await?;
+        let Some(message) = found else { return Ok(None) };
         let part = IndexedPart::of(&message).filter(|part| part.created_ns == created_ns);
         // The parts of a chunk are stored in order.
         let is_complete = *message.subject == *self.subjects.log_index(INDEX_BUCKETS - 1);

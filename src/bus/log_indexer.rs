@@ -1,13 +1,16 @@
 //! Writes the index of the delivery log: each chunk once it is full.
 //!
 //! Every replica looks for chunks that are not indexed. Two may write the same one: both write the same records,
-//! and the broker drops what it has by the message id. A chunk whose parts are not all stored is written again.
+//! and the broker drops what it has by the message id. The last part of a chunk is stored once the others are: a
+//! chunk without it is written again.
 //! A chunk is indexed once it is some minutes old: a broker that loses power may lose the last records of a
 //! stream, and gives their sequences to other records.
 
 use std::time::Duration;
 
+use async_nats::jetstream::context::PublishError;
 use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::publish::PublishAck;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use metrics::gauge;
@@ -21,7 +24,7 @@ use super::streams;
 use super::subjects::Subjects;
 use crate::clock;
 use crate::config::Config;
-use crate::delivery::{CHUNK_RECORDS, ChunkIndex, ChunkKey, IndexKey};
+use crate::delivery::{CHUNK_RECORDS, ChunkIndex, ChunkKey, INDEX_BUCKETS, IndexKey};
 use crate::domain::CloudId;
 use crate::event::codec::names;
 
@@ -45,6 +48,9 @@ pub struct LogIndexer {
     index: LogIndexReader,
     stable_after: Duration,
 }
+
+/// The parts of a chunk, with its key; none for a part without index.
+type ChunkParts = (ChunkKey, Vec<Option<Bytes>>);
 
 /// What the index needs of a record; strings are borrowed where they have no escapes.
 #[derive(Deserialize)]
@@ -133,7 +139,7 @@ impl LogIndexer {
     }
 
     /// Reads a chunk; none if the server that answers does not have all of it yet.
-    async fn read_chunk(&self, chunk: u64) -> Result<Option<(ChunkKey, Vec<Bytes>)>, String> {
+    async fn read_chunk(&self, chunk: u64) -> Result<Option<ChunkParts>, String> {
         let end = chunk.saturating_add(1).saturating_mul(CHUNK_RECORDS);
         let filter = self.subjects.log_filter(None, None, None);
         let (random, _) = Uuid::new_v4().as_u64_pair();
@@ -148,7 +154,8 @@ impl LogIndexer {
                 let Ok(Head { event }) = serde_json::from_slice(&message.payload) else { continue };
                 let site = CloudId::from(&*event.site);
                 let key = IndexKey::new(&site, event.entity.as_deref(), &event.id);
-                index.add(&key, message.sequence);
+                let result = self.subjects.result_of_record(&message.subject);
+                index.add(&key, message.sequence, result);
             }
             // A server without the end of the chunk may lack more than that record.
             if next > end {
@@ -158,25 +165,32 @@ impl LogIndexer {
         }
     }
 
-    async fn store(
-        &self,
-        part: IndexedPart,
-        (key, bodies): (ChunkKey, Vec<Bytes>),
-    ) -> Result<(), String> {
+    async fn store(&self, part: IndexedPart, (key, bodies): ChunkParts) -> Result<(), String> {
         let context = &self.jetstream_client.context;
         let (header, key) = (part.header(), key.0.to_string());
         let mut confirmations = Vec::with_capacity(bodies.len());
         for (bucket, body) in (0_u8..).zip(bodies) {
-            let message = PublishMessage::build()
-                .payload(body)
+            if bucket == INDEX_BUCKETS - 1 {
+                confirmed(std::mem::take(&mut confirmations)).await?;
+            }
+            let mut message = PublishMessage::build()
                 .header(names::INDEX_CHUNK, header.as_str())
-                .header(names::INDEX_KEY, key.as_str())
                 .message_id(format!("index/{header}/{bucket}"));
+            // A part without a key has no index.
+            if let Some(body) = body {
+                message = message.payload(body).header(names::INDEX_KEY, key.as_str());
+            }
             let sent = context.send_publish(self.subjects.log_index(bucket), message).await;
             confirmations.push(sent.map_err(|error| error.to_string())?.into_future());
         }
-        try_join_all(confirmations).await.map(drop).map_err(|error| error.to_string())
+        confirmed(confirmations).await
     }
+}
+
+async fn confirmed(
+    publishes: Vec<impl Future<Output = Result<PublishAck, PublishError>>>,
+) -> Result<(), String> {
+    try_join_all(publishes).await.map(drop).map_err(|error| error.to_string())
 }
 
 /// Sets the metric of how many records no full chunk of the index has yet.

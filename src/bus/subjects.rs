@@ -68,6 +68,14 @@ impl Subjects {
         format!("{}.att.{}.{}.{bucket:02}", self.prefix, result.token(), site.token())
     }
 
+    /// Returns the result that the subject of a record has.
+    #[must_use]
+    pub fn result_of_record(&self, subject: &str) -> LogResult {
+        let rest = subject.strip_prefix(&*self.prefix).and_then(|rest| rest.strip_prefix(".att."));
+        let is_ok = rest.and_then(|rest| rest.split('.').next()) == Some(LogResult::Ok.token());
+        if is_ok { LogResult::Ok } else { LogResult::Failed }
+    }
+
     /// Subjects of the records with a result, of a site, in a bucket; of all if it is none.
     #[must_use]
     pub fn log_filter(
