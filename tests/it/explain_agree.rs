@@ -66,7 +66,8 @@ fn text<'v>(value: &'v Value, name: &str) -> &'v str {
     value[name].as_str().unwrap_or_default()
 }
 
-/// Changes a generated module so that each condition and each `onError` occurs often.
+/// Changes a generated module so that each condition and each `onError` occurs often. A new condition of
+/// triggers gets its cases here.
 fn varied(number: usize, mut data: Value) -> Value {
     let endpoint = format!("e-{number}");
     data["endpoint"] = json!(endpoint);
