@@ -232,3 +232,33 @@ fn lines(notice: &LiveEvent) -> Vec<String> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::LiveFailure;
+
+    #[test]
+    fn failed_filter_is_named_with_its_deciding_part() {
+        let failure = LiveFailure {
+            subscription: "demo/high".into(),
+            because: "event.a.b == 1 failed: event.a is null".into(),
+            delivered: false,
+        };
+        let notice = LiveEvent::Routed {
+            event_id: "e".into(),
+            event_type: "avi:jira:created:issue".into(),
+            entity: Some("XXX-1".into()),
+            matches: Vec::new(),
+            errors: vec!["demo/high".into()],
+            failures: vec![failure],
+            ignored: 0,
+            unmatched: Some("a filter failed"),
+        };
+        let lines = lines(&notice);
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].ends_with("avi:jira:created:issue  XXX-1  a filter failed"), "{lines:?}");
+        let failed = "demo/high  XXX-1  filter failed: event.a.b == 1 failed: event.a is null";
+        assert!(lines[1].ends_with(failed), "{lines:?}");
+    }
+}

@@ -138,6 +138,7 @@ async fn every_command_of_the_page_runs_and_prints_what_it_shows() {
     let folders = std::iter::once(program.into()).chain(std::env::split_paths(&path));
     let path = std::env::join_paths(folders).expect("a path");
 
+    assert!(!page.contains("`switchyard "), "commands are in blocks, which run");
     let blocks = blocks(&page);
     let (setup, questions) = blocks.split_first().expect("the page begins with its settings");
     let (exports, functions): (Vec<_>, Vec<_>) =

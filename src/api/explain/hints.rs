@@ -45,9 +45,7 @@ pub(super) async fn of_events(
         // About other events and other sites, and what the site does.
         if asked.asker.is_operator() {
             if !has_installation(state, site) {
-                hints.push(format!(
-                    "no installation is at site {site}; the ingest API refuses its webhooks"
-                ));
+                hints.push(format!("no installation is at site {site}"));
             }
             hints.extend(refusals::of_site(state, site, asked.since_ms, bounds).await);
             hints.extend(elsewhere(state, asked, site).await?);

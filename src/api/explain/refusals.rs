@@ -45,13 +45,13 @@ fn text(api: &str, refused: &RefusedSite) -> String {
     )
 }
 
-/// Says which webhooks of the site are stored without an event type that anything can subscribe to.
+/// Says which webhooks of the site are stored under their own names, since they map to no event type.
 async fn unmapped(state: &Shared, site: &CloudId, bounds: &EventBounds) -> Option<String> {
     let found = match state.unmapped_webhooks.list(site, NAMES_MAX).await {
         Ok(found) => found,
         Err(error) => {
             tracing::warn!(%site, error, "webhooks without an event type cannot be counted");
-            return None;
+            return Some("webhooks without an event type cannot be counted now".to_owned());
         }
     };
     if found.names.is_empty() && found.other == 0 {
