@@ -83,6 +83,7 @@ async fn run(plan: Plan) -> anyhow::Result<()> {
     let router = pull::Config { durable_name: Some("router".to_owned()), ..Default::default() };
     stream.create_consumer(router).await?;
     let wanted = fill(&plan, &connections, &stream).await?;
+    eprintln!("{} events stored", plan.events);
     let site = CloudId::from(SITE);
     let rig = Rig {
         filter: subjects.stored_events_of(&site),
@@ -94,6 +95,7 @@ async fn run(plan: Plan) -> anyhow::Result<()> {
     let mut tried = FILTERS.map(|_| Vec::new());
     for _ in 0..plan.rounds {
         bare.push(consume(&rig, wanted).await?);
+        eprintln!("consumed");
         for ((_, filter, current), rates) in FILTERS.iter().zip(&mut tried) {
             rates.push(try_filter(&rig, wanted, filter, *current).await?);
         }

@@ -45,7 +45,7 @@ impl World {
         let (nats, sink) = (NatsServer::start().await, Sink::start().await);
         let router = Setup::new(&nats.url(), nats.folder().join("router")).start().await;
         router.provision("app", "inst", "site-1", &sink.url("/hook")).await;
-        let module = json!({ "type": "trigger", "data": trigger(CURRENT) });
+        let module = json!({ "type": "trigger", "data": trigger(CURRENT, "IGNORE") });
         router.put("/admin/v1/installations/inst/modules/k", module).await;
         Self { nats, _sink: sink, router }
     }
@@ -110,9 +110,13 @@ impl World {
 
     /// Matches events with a trigger by `switchyard match`; returns the ids that match, and those whose
     /// filter fails.
-    async fn matched(&self, filter: &str, events: &[&Published]) -> [BTreeSet<String>; 2] {
+    async fn matched(
+        &self,
+        (filter, on_error): (&str, &str),
+        events: &[&Published],
+    ) -> [BTreeSet<String>; 2] {
         let registration = json!({ "installationId": "inst", "cloudId": "site-1", "appId": "app",
-            "licensed": true, "key": "k", "type": "trigger", "data": trigger(filter) });
+            "licensed": true, "key": "k", "type": "trigger", "data": trigger(filter, on_error) });
         let folder = tempfile::tempdir().expect("a folder");
         let (triggers, file) = (folder.path().join("triggers"), folder.path().join("events"));
         std::fs::write(&triggers, registration.to_string()).expect("written");
@@ -135,9 +139,14 @@ impl World {
     }
 }
 
-fn trigger(filter: &str) -> Value {
+fn trigger(filter: &str, on_error: &str) -> Value {
     json!({ "endpoint": "hook", "events": [UPDATED],
-        "filter": { "expression": filter, "ignoreSelf": true } })
+        "filter": { "expression": filter, "ignoreSelf": true, "onError": on_error } })
+}
+
+/// Arguments that try [`TRIED`] with these options.
+fn tried<'a>(options: &[&'a str]) -> Vec<&'a str> {
+    [&["backtest", "-e", TRIED], options].concat()
 }
 
 /// The ids of samples.
@@ -151,8 +160,8 @@ async fn figures_equal_those_of_match_on_the_same_events() {
     let world = World::start().await;
     let all = world.publish(400).await;
     let of_site: Vec<&Published> = all.iter().filter(|one| one.site == "site-1").collect();
-    let [matched, failed] = world.matched(TRIED, &of_site).await;
-    let [current, _] = world.matched(CURRENT, &of_site).await;
+    let [matched, failed] = world.matched((TRIED, "IGNORE"), &of_site).await;
+    let [current, _] = world.matched((CURRENT, "IGNORE"), &of_site).await;
     let asked = json!({ "expression": TRIED, "subscription": "inst/k", "since": "1h" });
     let found = world.ask(asked.clone()).await;
 
@@ -192,6 +201,16 @@ async fn figures_equal_those_of_match_on_the_same_events() {
     assert!(sample["because"].as_str().is_some_and(|text| text.contains("priority is null")));
     assert!(sample["span"]["offset"].is_number() && sample["time"].is_string(), "{sample}");
 
+    // With another `onError`, errors are deliveries.
+    let [received, _] = world.matched((TRIED, "RECEIVE"), &of_site).await;
+    assert!(received.len() > matched.len());
+    let mut with_errors = asked.clone();
+    with_errors["onError"] = "RECEIVE".into();
+    let found = world.ask(with_errors).await;
+    assert_eq!((&found["delivered"], &found["matched"]), (&size(&received), &size(&matched)));
+    let gained = received.difference(&current).count();
+    assert_eq!(found["difference"]["gained"], gained, "{found}");
+
     // What routing did is what a backtest of the current filter counts.
     let found = world.ask(json!({ "subscription": "inst/k", "since": "1h" })).await;
     assert_eq!((&found["delivered"], found.get("difference")), (&size(&current), None));
@@ -230,6 +249,17 @@ async fn figures_equal_those_of_match_on_the_same_events() {
     let (_, printed) =
         world.run(&["backtest", "-e", "true", "--site", "site-1", "--max-events", "70"]).await;
     assert!(printed.contains("go on with --from-sequence"), "{printed}");
+    // The other commands of docs/backtest.md.
+    for command in [
+        tried(&["--installation", "inst", "--event", CREATED]),
+        tried(&[]),
+        vec!["backtest", "--subscription", "inst/k", "--since", "7d"],
+        tried(&["--subscription", "inst/k", "--on-error", "receive", "--ignore-self", "true"]),
+    ] {
+        let (code, printed) = world.run(&command).await;
+        assert_eq!(code, Some(0), "{command:?}: {printed}");
+        assert!(printed.contains("would be delivered"), "{command:?}: {printed}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
