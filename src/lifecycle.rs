@@ -113,17 +113,7 @@ pub async fn start(
         delivery_log: delivery_log(config, &broker),
         events: Arc::clone(&routing.events),
         publisher: Arc::clone(&routing.publisher),
-        recovery: Recovery {
-            letters: Arc::clone(&routing.letters),
-            jobs: Arc::clone(&routing.jobs),
-            directory: Arc::clone(&routing.directory),
-            replay: routing.replay.clone(),
-            shadows: Arc::clone(&routing.shadows),
-            log: routing.log.clone(),
-            accountant: Arc::clone(&routing.accountant),
-            ledger_turn: Semaphore::new(1),
-            explain_turn: Semaphore::new(1),
-        },
+        recovery: recovery(&routing),
         live: live.clone(),
         shares: Arc::clone(&routing.shares),
         health: Arc::clone(&health),
@@ -146,6 +136,21 @@ pub async fn start(
     let server = broker.server.map(ManagedBroker::supervise);
     let (Background { tasks, stop }, connections) = (background, broker.connections);
     Ok(Running { address, url, managed_broker, live, tasks, stop, health, connections, server })
+}
+
+/// Returns what the APIs need for recovery.
+fn recovery(routing: &Routing) -> Recovery {
+    Recovery {
+        letters: Arc::clone(&routing.letters),
+        jobs: Arc::clone(&routing.jobs),
+        directory: Arc::clone(&routing.directory),
+        replay: routing.replay.clone(),
+        shadows: Arc::clone(&routing.shadows),
+        log: routing.log.clone(),
+        accountant: Arc::clone(&routing.accountant),
+        ledger_turn: Semaphore::new(1),
+        explain_turn: Semaphore::new(1),
+    }
 }
 
 /// Returns what reads the delivery log.

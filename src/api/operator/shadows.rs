@@ -149,6 +149,7 @@ fn insert_count(view: &mut Value, counted: &Counted) {
     for (name, count) in [("unreadable", tally.unreadable), ("uncounted", tally.uncounted)] {
         insert_some(view, name, Some(count).filter(|count| *count > 0));
     }
+    insert_some(view, "streamLost", tally.is_stream_lost.then_some(true));
     let differences = json!({
         "gained": differences_view(&tally.gained_events),
         "lost": differences_view(&tally.lost_events),
