@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use switchyard::api::{AdminTokens, ApiState, Recovery, router};
 use switchyard::bus::{
     Connections, DeadLetterReader, FailedWebhookStream, JetStreamClient, JobBucket, ManagedServer,
-    ParkingStream, ReplayStreamReader, Subjects, UnmappedWebhookCounts,
+    ParkingStream, ReplayStreamReader, ShadowTallies, Subjects, UnmappedWebhookCounts,
 };
 use switchyard::clock;
 use switchyard::config::Config;
@@ -24,6 +24,7 @@ use switchyard::matcher::{Matcher, Subscription};
 use switchyard::recovery::account::Accountant;
 use switchyard::recovery::jobs::Jobs;
 use switchyard::recovery::replay::{EventReader, NoPastSubscriptions, ReplayParts};
+use switchyard::recovery::shadow::{NoShadows, ShadowFollower};
 use switchyard::registry::{ModuleStatus, Registry, Settings, Store};
 use switchyard::store::{KvOptions, KvStore};
 use tempfile::TempDir;
@@ -68,7 +69,14 @@ fn recovery(control: &JetStreamClient, subjects: &Subjects, config: &Config) -> 
         reader: EventReader::new(Arc::default(), config.limits.event, false),
         jobs: documents.clone(),
     };
+    let shadows = ShadowFollower::new(
+        Arc::clone(&replay.streams),
+        replay.reader.clone(),
+        Arc::new(ShadowTallies::new(control(), subjects())),
+        Arc::new(NoShadows),
+    );
     Recovery {
+        shadows: Arc::new(shadows),
         explain_turn: tokio::sync::Semaphore::new(1),
         ledger_turn: tokio::sync::Semaphore::new(1),
         accountant: Arc::new(Accountant::new(None, letters.clone())),

@@ -124,8 +124,8 @@ async fn shadow_view(
         Ok(Some(counted)) => insert_count(&mut view, &counted),
         // It was removed since.
         Ok(None) => {}
-        Err(CountError::NotCompiled(reason)) => insert_some(&mut view, "problem", Some(reason)),
-        Err(error) => return Err(ApiError::Unavailable(error.to_string())),
+        Err(CountError::Unavailable(reason)) => return Err(ApiError::Unavailable(reason)),
+        Err(error) => insert_some(&mut view, "problem", Some(error.to_string())),
     }
     Ok(view)
 }
