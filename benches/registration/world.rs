@@ -24,7 +24,7 @@ use switchyard::matcher::{Matcher, Subscription};
 use switchyard::recovery::account::Accountant;
 use switchyard::recovery::jobs::Jobs;
 use switchyard::recovery::replay::{EventReader, NoPastSubscriptions, ReplayParts};
-use switchyard::recovery::shadow::{Comparison, ShadowDirectory, ShadowFollower};
+use switchyard::recovery::shadow::{NoShadows, ShadowFollower};
 use switchyard::registry::{ModuleStatus, Registry, Settings, Store};
 use switchyard::store::{KvOptions, KvStore};
 use tempfile::TempDir;
@@ -73,7 +73,7 @@ fn recovery(control: &JetStreamClient, subjects: &Subjects, config: &Config) -> 
         Arc::clone(&replay.streams),
         replay.reader.clone(),
         Arc::new(ShadowTallies::new(control(), subjects())),
-        Arc::new(NoSubscriptions),
+        Arc::new(NoShadows),
     );
     Recovery {
         shadows: Arc::new(shadows),
@@ -90,16 +90,6 @@ fn recovery(control: &JetStreamClient, subjects: &Subjects, config: &Config) -> 
 }
 
 struct NoSubscriptions;
-
-impl ShadowDirectory for NoSubscriptions {
-    fn all(&self) -> Vec<SubscriptionId> {
-        Vec::new()
-    }
-
-    fn find(&self, _: &SubscriptionId) -> Result<Option<Comparison>, String> {
-        Ok(None)
-    }
-}
 
 impl SubscriptionDirectory for NoSubscriptions {
     fn find(&self, _: &SubscriptionId) -> Option<Arc<Subscription>> {

@@ -53,6 +53,7 @@ impl ReplayStreamReader {
         let is_empty = state.messages == 0;
         let first_ms = i64::try_from(state.first_timestamp.unix_timestamp_nanos() / 1_000_000);
         Ok(EventBounds {
+            created_ms: milliseconds(stream.cached_info().created.unix_timestamp_nanos()),
             first: state.first_sequence.max(1),
             first_ms: first_ms.ok().filter(|_| !is_empty),
             last: state.last_sequence,

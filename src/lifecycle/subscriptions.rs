@@ -47,8 +47,9 @@ impl ShadowDirectory for LiveShadows {
     fn find(&self, id: &SubscriptionId) -> Result<Option<Comparison>, String> {
         let found = self.0.shadows().comparison(id)?;
         Ok(found.map(|found| {
-            let ShadowComparison { id, site, name, revision, after, filter, shadow } = found;
-            Comparison { id, site, name, revision, after, filter, shadow }
+            let ShadowComparison { id, site, name, revision, after, stream_ms, filter, shadow } =
+                found;
+            Comparison { id, site, name, revision, after, stream_ms, filter, shadow }
         }))
     }
 }

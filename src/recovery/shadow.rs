@@ -21,5 +21,5 @@ mod tests;
 
 pub use compare::Comparison;
 pub use follower::{CountError, Counted, ShadowFollower};
-pub use port::{ShadowDirectory, TallyStore, TallyStoreError};
+pub use port::{NoShadows, ShadowDirectory, TallyStore, TallyStoreError};
 pub use tally::{DIFFERENCES_KEPT, Difference, Side, Tally};

@@ -20,7 +20,7 @@ use switchyard::matcher::{Matcher, Subscription};
 use switchyard::recovery::account::Accountant;
 use switchyard::recovery::jobs::Jobs;
 use switchyard::recovery::replay::{EventReader, NoPastSubscriptions, ReplayParts};
-use switchyard::recovery::shadow::{Comparison, ShadowDirectory, ShadowFollower};
+use switchyard::recovery::shadow::{NoShadows, ShadowFollower};
 use switchyard::registry::{
     ModuleRecord, ModuleSpec, RegisterError, RegistrationApi, Registry, Settings, Store, StoreError,
 };
@@ -111,7 +111,7 @@ async fn recovery(broker: &NatsServer, config: &Config) -> Recovery {
         Arc::clone(&replay.streams),
         replay.reader.clone(),
         Arc::new(ShadowTallies::new(jet(), subjects())),
-        Arc::new(NoSubscriptions),
+        Arc::new(NoShadows),
     );
     Recovery {
         shadows: Arc::new(shadows),
@@ -132,16 +132,6 @@ struct NoSubscriptions;
 impl SubscriptionDirectory for NoSubscriptions {
     fn find(&self, _: &SubscriptionId) -> Option<Arc<Subscription>> {
         None
-    }
-}
-
-impl ShadowDirectory for NoSubscriptions {
-    fn all(&self) -> Vec<SubscriptionId> {
-        Vec::new()
-    }
-
-    fn find(&self, _: &SubscriptionId) -> Result<Option<Comparison>, String> {
-        Ok(None)
     }
 }
 

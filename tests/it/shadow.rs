@@ -122,9 +122,8 @@ fn assert_counts(shown: &Value, numbers: &[u64]) {
 
 async fn run(router: &RouterProcess, arguments: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_switchyard"))
-        .arg("subscriptions")
+        .args(["subscriptions", "--server", router.api.base()])
         .args(arguments)
-        .args(["--server", router.api.base()])
         .env("SWITCHYARD_TOKEN", ADMIN_TOKEN)
         .output()
         .await
@@ -191,6 +190,71 @@ async fn differences_are_exact_and_survive_a_kill_and_nothing_of_the_shadow_is_d
     assert_counts(&shown(&router).await, &[]);
 }
 
+/// A source that publishes events, one after the other, until it is ended.
+struct Flow {
+    next: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Flow {
+    /// Publishes from the event `first` on.
+    async fn start(nats: &NatsServer, first: u64) -> Self {
+        let (next, stop) = (Arc::new(AtomicU64::new(first)), Arc::new(AtomicBool::new(false)));
+        let (broker, at, is_ended) = (nats.client().await, Arc::clone(&next), Arc::clone(&stop));
+        let task = tokio::spawn(async move {
+            while !is_ended.load(SeqCst) {
+                publish(&broker, "site-1", UPDATED, at.load(SeqCst)).await;
+                at.fetch_add(1, SeqCst);
+            }
+        });
+        Self { next, stop, task }
+    }
+
+    /// Waits until `count` more events are stored; returns the next one.
+    async fn published(&self, count: u64) -> u64 {
+        let until = self.next.load(SeqCst) + count;
+        eventually(WAIT_MAX, "events flow", || async {
+            (self.next.load(SeqCst) >= until).then_some(())
+        })
+        .await;
+        self.next.load(SeqCst)
+    }
+
+    /// Ends; returns how many events there are.
+    async fn end(self) -> u64 {
+        self.stop.store(true, SeqCst);
+        self.task.await.expect("the publisher ends");
+        self.next.load(SeqCst)
+    }
+}
+
+/// Waits until all routers apply this revision of the module.
+async fn until_applied(routers: [&RouterProcess; 2], revision: u64) {
+    eventually(WAIT_MAX, "both replicas have the revision", || async {
+        for router in routers {
+            let found = router.get(SUBSCRIPTION).await.ok()?;
+            (found["revision"] == revision).then_some(())?;
+        }
+        Some(())
+    })
+    .await;
+}
+
+/// Waits until every event before `number` is acknowledged; returns before which one that holds by now. The
+/// sequence of an event is its number and 1.
+async fn until_handled(nats: &NatsServer, number: u64) -> u64 {
+    let context = nats.context().await;
+    eventually(WAIT_MAX, "events are acknowledged", || async {
+        let stream = context.get_stream("SW_EVENTS").await.ok()?;
+        let router: async_nats::jetstream::consumer::PullConsumer =
+            stream.get_consumer("router").await.ok()?;
+        let handled = router.cached_info().ack_floor.stream_sequence;
+        (handled >= number).then_some(handled)
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn promote_and_rollback_lose_and_double_no_delivery_while_events_flow() {
     let (nats, sink) = (NatsServer::start().await, Sink::start().await);
@@ -202,18 +266,7 @@ async fn promote_and_rollback_lose_and_double_no_delivery_while_events_flow() {
     one.provision("app", "inst", "site-1", &sink.url("/hook")).await;
     one.put(MODULE, module(FILTER)).await;
     one.put(SHADOW, json!({"filter": {"expression": OTHER}})).await;
-    let until_both_have = async |revision: u64| {
-        eventually(WAIT_MAX, "both replicas have the revision", || async {
-            for router in [&one, &other] {
-                let found = router.get(SUBSCRIPTION).await.ok()?;
-                (found["revision"] == revision).then_some(())?;
-            }
-            Some(())
-        })
-        .await;
-    };
-    until_both_have(2).await;
-
+    until_applied([&one, &other], 2).await;
     // Both count, at once, and each event counts once.
     let broker = nats.client().await;
     for number in 0..30 {
@@ -224,66 +277,38 @@ async fn promote_and_rollback_lose_and_double_no_delivery_while_events_flow() {
     assert_counts(&of_one, &numbers);
     assert_counts(&of_other, &numbers);
 
-    let (next, stop) = (Arc::new(AtomicU64::new(30)), Arc::new(AtomicBool::new(false)));
-    let publisher = {
-        let (broker, next, stop) = (nats.client().await, Arc::clone(&next), Arc::clone(&stop));
-        tokio::spawn(async move {
-            while !stop.load(SeqCst) {
-                publish(&broker, "site-1", UPDATED, next.load(SeqCst)).await;
-                next.fetch_add(1, SeqCst);
-            }
-        })
-    };
-    let published = async |count: u64| {
-        let from = next.load(SeqCst);
-        let enough = || async { (next.load(SeqCst) >= from + count).then_some(()) };
-        eventually(WAIT_MAX, "events flow", enough).await;
-        next.load(SeqCst)
-    };
-    // Every event that is handled by the time of the promotion is matched by the filter before it. Events
-    // that are stored once both replicas have the promotion are matched by the new one.
-    published(40).await;
-    let handled = eventually(WAIT_MAX, "events are handled", || async {
-        let last = received(&sink).keys().next_back().copied()?;
-        (last > 20).then_some(last)
-    })
-    .await;
+    let flow = Flow::start(&nats, 30).await;
+    let published = flow.published(60).await;
+    let before_promotion = until_handled(&nats, published).await;
     let changed = send(&other, Method::POST, &format!("{SUBSCRIPTION}/promote"), Value::Null).await;
     assert_eq!(changed["revision"], 3, "{changed}");
-    until_both_have(3).await;
-    let promoted_from = published(2).await;
-    let promoted_to = published(60).await;
-    // Those must be handled before the rollback.
-    eventually(WAIT_MAX, "events are handled", || async {
-        let last = received(&sink).keys().next_back().copied()?;
-        (last >= promoted_to.saturating_sub(10)).then_some(())
-    })
-    .await;
+    until_applied([&one, &other], 3).await;
+    let promoted = flow.published(2).await;
+    let published = flow.published(80).await;
+    let before_rollback = until_handled(&nats, published).await;
     let changed = send(&one, Method::POST, &format!("{SUBSCRIPTION}/rollback"), Value::Null).await;
     assert_eq!(changed["revision"], 4, "{changed}");
-    until_both_have(4).await;
-    let back_from = published(2).await;
-    published(40).await;
-    stop.store(true, SeqCst);
-    publisher.await.expect("the publisher ends");
+    until_applied([&one, &other], 4).await;
+    let rolled_back = flow.published(2).await;
+    flow.published(40).await;
+    let all = flow.end().await;
     until_settled(&nats).await;
 
-    let (counts, last) = (received(&sink), next.load(SeqCst));
+    let counts = received(&sink);
     assert!(counts.values().all(|count| *count == 1), "none twice: {counts:?}");
-    for number in 0..last {
+    for number in 0..all {
         let (old, new) = (is_of_filter(number), is_of_other(number));
         let delivered = counts.contains_key(&number);
         assert!(delivered || !(old && new), "{number} is lost: both filters match it");
         assert!(!delivered || old || new, "{number} is delivered: no filter matches it");
-        // The two replicas handle events side by side, so the edges are left out.
-        if number < handled.saturating_sub(20) || number >= back_from {
+        if number < before_promotion || number >= rolled_back {
             assert_eq!(delivered, old, "{number} by the filter before and after");
         }
-        if (promoted_from..promoted_to.saturating_sub(40)).contains(&number) {
+        if (promoted..before_rollback).contains(&number) {
             assert_eq!(delivered, new, "{number} by the promoted filter");
         }
     }
-    assert!(last > back_from && promoted_to > promoted_from + 40);
+    assert!(promoted + 40 < before_rollback && rolled_back + 20 < all);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -362,16 +387,13 @@ async fn every_command_of_the_page_runs() {
     let (_, json) = page.split_once("```json\n").expect("a file");
     let (json, _) = json.split_once("```").expect("its end");
     std::fs::write(nats.folder().join("shadow.json"), json).expect("the file is written");
-    let program = std::path::Path::new(env!("CARGO_BIN_EXE_switchyard"));
-    let folder = program.parent().expect("a folder").display();
-    let search = format!("{folder}:{}", std::env::var("PATH").unwrap_or_default());
     let commands: Vec<&str> =
         page.lines().filter(|line| line.starts_with("switchyard subscriptions ")).collect();
     assert_eq!(commands.len(), 6);
     for command in commands {
         let output = Command::new("sh")
-            .args(["-c", command])
-            .env("PATH", &search)
+            .args(["-c", &format!("switchyard() {{ \"$PROGRAM\" \"$@\"; }}\n{command}")])
+            .env("PROGRAM", env!("CARGO_BIN_EXE_switchyard"))
             .env("SWITCHYARD_TOKEN", ADMIN_TOKEN)
             .env("SWITCHYARD_SERVER", router.api.base())
             .current_dir(nats.folder())

@@ -124,8 +124,8 @@ async fn shadow_view(
         Ok(Some(counted)) => insert_count(&mut view, &counted),
         // It was removed since.
         Ok(None) => {}
-        Err(CountError::NotCompiled(reason)) => insert_some(&mut view, "problem", Some(reason)),
-        Err(error) => return Err(ApiError::Unavailable(error.to_string())),
+        Err(CountError::Unavailable(reason)) => return Err(ApiError::Unavailable(reason)),
+        Err(error) => insert_some(&mut view, "problem", Some(error.to_string())),
     }
     Ok(view)
 }
@@ -149,6 +149,7 @@ fn insert_count(view: &mut Value, counted: &Counted) {
     for (name, count) in [("unreadable", tally.unreadable), ("uncounted", tally.uncounted)] {
         insert_some(view, name, Some(count).filter(|count| *count > 0));
     }
+    insert_some(view, "streamLost", tally.is_stream_lost.then_some(true));
     let differences = json!({
         "gained": differences_view(&tally.gained_events),
         "lost": differences_view(&tally.lost_events),

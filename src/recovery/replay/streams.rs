@@ -23,6 +23,8 @@ pub enum StartAt {
 /// What the event stream has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct EventBounds {
+    /// When the stream was created, milliseconds since the epoch: another one has other sequences.
+    pub created_ms: i64,
     /// Sequence of its first event, or of the next one if it is empty.
     pub first: u64,
     /// When that was stored, milliseconds since the epoch; none if it is empty.

@@ -26,6 +26,8 @@ use crate::recovery::redrive::testing::MemoryLetters;
 #[derive(Default)]
 pub(crate) struct MemoryStreams {
     pub(crate) events: Mutex<BTreeMap<u64, EventMessage>>,
+    /// When the event stream was created.
+    pub(crate) created_ms: Mutex<i64>,
     /// Up to here events are acknowledged; none for all.
     pub(crate) settled: Mutex<Option<u64>>,
     /// Events before this sequence are deleted after they were read; none if none are.
@@ -112,6 +114,7 @@ impl ReplayStreams for MemoryStreams {
         let last = events.keys().next_back().copied().unwrap_or(0);
         let deleted_before = *self.deleted_before.lock().unwrap();
         let bounds = EventBounds {
+            created_ms: *self.created_ms.lock().unwrap(),
             first: deleted_before.or_else(|| events.keys().next().copied()).unwrap_or(last + 1),
             first_ms: events.values().next().map(|event| event.stored_ms),
             last,

@@ -26,6 +26,9 @@ pub struct Comparison {
     pub revision: u64,
     /// Events that are stored after this sequence are compared.
     pub after: u64,
+    /// When the stream with this sequence was created, milliseconds since the epoch: of another one all
+    /// events are compared.
+    pub stream_ms: i64,
     /// The subscription with its filter.
     pub filter: Arc<Subscription>,
     /// The subscription as it would be with the shadow.

@@ -94,12 +94,14 @@ impl ShadowFollower {
         Self { streams, reader, store, directory, turn: Mutex::default() }
     }
 
-    /// Returns the sequence of the last event that is stored: a shadow that is set now begins after it.
+    /// Returns the sequence of the last event that is stored, and when its stream was created: a shadow that
+    /// is set now begins after it.
     ///
     /// # Errors
     /// The broker does not answer.
-    pub async fn last_event(&self) -> Result<u64, ReadError> {
-        Ok(self.streams.event_bounds().await?.last)
+    pub async fn last_event(&self) -> Result<(u64, i64), ReadError> {
+        let bounds = self.streams.event_bounds().await?;
+        Ok((bounds.last, bounds.created_ms))
     }
 
     /// Counts the events of the shadow of a subscription for at most `max`; none if it has no shadow. While
@@ -171,7 +173,8 @@ impl ShadowFollower {
             if let Some(stored) = stored.as_ref().filter(|one| one.at_ms > recent_ms) {
                 return Ok(Counted { tally: stored.clone(), is_up_to_date: false });
             }
-            let new = || Tally::new(&comparison.name, comparison.after);
+            let Comparison { name, after, stream_ms, .. } = &**comparison;
+            let new = || Tally::new(name, *after, *stream_ms);
             let mut tally = stored.clone().unwrap_or_else(new);
             tally.revision = tally.revision.max(comparison.revision);
             let bounds = self.streams.event_bounds().await?;
@@ -206,7 +209,11 @@ impl ShadowFollower {
         deadline: Deadline,
     ) -> Result<bool, CountError> {
         let last = bounds.last;
-        tally.note_last(bounds.first, last);
+        tally.note_stream(bounds.created_ms);
+        if last < tally.counted {
+            // A server of the broker that does not know the last events yet.
+            return Ok(false);
+        }
         while tally.counted < last {
             let from = StartAt::Sequence(tally.counted + 1);
             let batch = self.streams.read_events(&comparison.site, from, BATCH).await?;

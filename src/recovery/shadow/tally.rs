@@ -51,6 +51,8 @@ pub struct Tally {
     pub revision: u64,
     /// Every stored event up to this sequence is counted.
     pub counted: u64,
+    /// When the stream with this sequence was created, milliseconds since the epoch.
+    pub stream_ms: i64,
     /// When it was last stored, milliseconds since the epoch.
     pub at_ms: i64,
     /// Events that at least one of both subscribes to.
@@ -71,6 +73,9 @@ pub struct Tally {
     pub unreadable: u64,
     /// Sequences, of all sites, that were deleted before they were counted.
     pub uncounted: u64,
+    /// Whether the stream was deleted and created again: what was not counted of the one before is unknown.
+    #[serde(rename = "streamLost", default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_stream_lost: bool,
     /// The last events that only the shadow delivers, the oldest first.
     pub gained_events: VecDeque<Difference>,
     /// The last events that only the filter delivers, the oldest first.
@@ -92,10 +97,11 @@ pub(super) struct Compared {
 }
 
 impl Tally {
-    /// Begins the count of a comparison with the event after `after`.
-    pub(super) fn new(comparison: &str, after: u64) -> Self {
+    /// Begins the count of a comparison with the event after `after` of the stream that was created at
+    /// `stream_ms`.
+    pub(super) fn new(comparison: &str, after: u64, stream_ms: i64) -> Self {
         let comparison = comparison.to_owned();
-        Self { format: FORMAT, comparison, counted: after, ..Self::default() }
+        Self { format: FORMAT, comparison, counted: after, stream_ms, ..Self::default() }
     }
 
     /// Parses a stored document.
@@ -118,7 +124,8 @@ impl Tally {
 
     /// Whether `next`, which goes on from this tally, says more.
     pub(super) fn differs_from(&self, next: &Self) -> bool {
-        (self.counted, self.uncounted) != (next.counted, next.uncounted)
+        let position = |tally: &Self| (tally.stream_ms, tally.counted, tally.uncounted);
+        position(self) != position(next)
     }
 
     /// Counts an event.
@@ -162,12 +169,12 @@ impl Tally {
         self.counted = self.counted.max(deleted_to);
     }
 
-    /// Begins again with the first event of a stream that was created again, and has no event as late as
-    /// the position.
-    pub(super) fn note_last(&mut self, first: u64, last: u64) {
-        if last < self.counted {
-            self.uncounted += 1;
-            self.counted = first.saturating_sub(1).min(last);
+    /// Notes when the stream was created. Of one that was created again, every event is counted.
+    pub(super) fn note_stream(&mut self, created_ms: i64) {
+        if created_ms != self.stream_ms {
+            self.is_stream_lost = true;
+            self.stream_ms = created_ms;
+            self.counted = 0;
         }
     }
 }

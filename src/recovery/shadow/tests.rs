@@ -58,6 +58,7 @@ fn comparison() -> Comparison {
         name: "first".into(),
         revision: 5,
         after: 10,
+        stream_ms: 0,
         filter: subscription(&[(TYPE, "event.a.n % 2 == 0", OnError::default())]),
         shadow: subscription(&[
             (TYPE, "event.a.n % 3 == 0", receive),
@@ -220,8 +221,11 @@ async fn events_that_were_deleted_before_they_were_counted_are_said_to_be() {
     // A stream that was created again has lower sequences.
     world.streams.events.lock().unwrap().clear();
     world.store(1..=20);
+    let behind = world.count().await.unwrap();
+    assert_eq!((behind.is_up_to_date, behind.tally), (false, tally));
+    *world.streams.created_ms.lock().unwrap() = 1;
     let tally = world.count().await.unwrap().tally;
-    assert_eq!((tally.uncounted, tally.counted), (11, 20));
+    assert_eq!((tally.uncounted, tally.counted, tally.is_stream_lost), (10, 20, true));
     assert_eq!(tally.events, both.events + expected(1..=20).events);
 }
 
@@ -246,7 +250,7 @@ async fn a_count_that_takes_too_long_goes_on_later() {
 fn stored_tallies_are_read_and_written_unchanged() {
     let difference =
         serde_json::json!({"sequence": 7, "event": "e7", "eventType": TYPE, "storedMs": 7000});
-    let stored = serde_json::json!({"v": 1, "comparison": "10-ab-cd", "revision": 5, "counted": 12,
+    let stored = serde_json::json!({"v": 1, "comparison": "10-ab-cd", "revision": 5, "counted": 12, "streamMs": 3,
         "atMs": 1, "events": 4, "filter": {"matched": 1, "errors": 0},
         "shadow": {"matched": 2, "errors": 1}, "both": 1, "gained": 1, "lost": 0, "steps": 9,
         "unreadable": 0, "uncounted": 0, "gainedEvents": [difference], "lostEvents": [],

@@ -125,7 +125,8 @@ fn outdated(message: &str, module: &ModuleRecord) -> RegisterError {
 pub(super) struct SetShadow<'a> {
     pub(super) key: &'a ModuleKey,
     pub(super) members: ModuleFields,
-    pub(super) after: u64,
+    /// The last event that is not compared: its sequence, and when its stream was created.
+    pub(super) after: (u64, i64),
     pub(super) expected: Option<u64>,
 }
 
@@ -155,7 +156,7 @@ impl Registration for SetShadow<'_> {
         }
         let known = target.installation.record.module(self.key.as_str());
         if known.is_some_and(|module| module.shadow.is_none()) {
-            check_all_shadows(context.state().counts().shadows).map_err(RegisterError::invalid)?;
+            check_all_shadows(context.state().counts().shadows).map_err(RegisterError::Invalid)?;
         }
         validate(context, target, self.key, |module| Ok(with_members(module.data.read(), members)))
     }
@@ -179,7 +180,8 @@ impl Registration for SetShadow<'_> {
         let had_one = module.shadow.is_some();
         module.shadow = Some(Box::new(ShadowFilter {
             members: self.members.clone(),
-            after: self.after,
+            after: self.after.0,
+            stream_ms: self.after.1,
             set_ms: clock::broker_now_ms(),
             against,
             unknown: UnknownMembers::default(),
@@ -187,7 +189,7 @@ impl Registration for SetShadow<'_> {
         touch(module);
         let module = module.clone();
         if !had_one {
-            check_shadows(record).map_err(RegisterError::invalid)?;
+            check_shadows(record).map_err(RegisterError::Invalid)?;
         }
         check_paths(context, record, self.key, &validated.trigger)?;
         Ok(validated.changed(module))

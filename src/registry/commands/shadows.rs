@@ -37,6 +37,8 @@ pub struct ShadowComparison {
     pub revision: u64,
     /// Events that are stored after this sequence are compared.
     pub after: u64,
+    /// When the stream with this sequence was created, milliseconds since the epoch.
+    pub stream_ms: i64,
     /// As it is, and as if it was on.
     pub filter: Arc<Subscription>,
     /// As it would be with the shadow.
@@ -49,7 +51,8 @@ impl<'a> Shadows<'a> {
     }
 
     /// Sets the shadow of the module `key`: `members` are `filter`, `events` or both. Events that are
-    /// stored after the sequence `after` are compared. `expected` is the required revision of the module.
+    /// stored after `after` are compared: a sequence, and when its stream was created, milliseconds since the
+    /// epoch. `expected` is the required revision of the module.
     /// The same members again change nothing.
     ///
     /// # Errors
@@ -60,12 +63,12 @@ impl<'a> Shadows<'a> {
         installation: &InstallationId,
         key: &ModuleKey,
         members: Map<String, Value>,
-        after: u64,
+        after: (u64, i64),
         expected: Option<u64>,
     ) -> Result<RegisteredModule, RegisterError> {
         let request = SetShadow { key, members: members.into(), after, expected };
         let registered = registration::register(self.context, installation, request).await?;
-        info!(installation = %installation, %key, after, "shadow set");
+        info!(installation = %installation, %key, after = after.0, "shadow set");
         Ok(registered)
     }
 
@@ -170,9 +173,10 @@ impl<'a> Shadows<'a> {
         Ok(Some(ShadowComparison {
             id: id.clone(),
             site: installation.record.cloud_id.clone(),
-            name: format!("{}-{}", shadow.after, digests.join("-")),
+            name: format!("{}-{}-{}", shadow.stream_ms, shadow.after, digests.join("-")),
             revision: installation.revision,
             after: shadow.after,
+            stream_ms: shadow.stream_ms,
             filter: compile(&module.data)?,
             shadow: compile(&shadowed)?,
         }))

@@ -30,6 +30,11 @@ impl ModuleFields {
         }
     }
 
+    /// Returns the text of the object.
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+
     /// Parses the object, for a reader who can do nothing about an error.
     #[must_use]
     pub fn read(&self) -> Map<String, Value> {

@@ -20,6 +20,9 @@ pub struct ShadowFilter {
     pub members: ModuleFields,
     /// Events that are stored after this sequence are compared.
     pub after: u64,
+    /// When the stream with this sequence was created, milliseconds since the epoch: of another one all
+    /// events are compared.
+    pub stream_ms: i64,
     /// When it was set, milliseconds since the epoch.
     pub set_ms: i64,
     /// [Digest](filter_digest) of the module when it was set.
@@ -76,8 +79,7 @@ pub(crate) fn filter_members(data: &ModuleFields) -> ModuleFields {
 
 /// Returns the SHA-256, in hex, of what says which events a trigger matches.
 pub(crate) fn filter_digest(data: &ModuleFields) -> String {
-    let text = serde_json::to_string(&filter_members(data)).unwrap_or_default();
-    HEXLOWER.encode(&Sha256::digest(text))
+    HEXLOWER.encode(&Sha256::digest(filter_members(data).text()))
 }
 
 #[cfg(test)]
@@ -97,6 +99,7 @@ mod tests {
         let shadow = ShadowFilter {
             members: fields(&json!({"filter": null, "events": ["a", "b"]})),
             after: 7,
+            stream_ms: 3,
             set_ms: 1,
             against: filter_digest(&data),
             unknown: UnknownMembers::default(),
@@ -120,7 +123,7 @@ mod tests {
 
     #[test]
     fn stored_members_are_read_and_written_unchanged() {
-        let shadow = json!({"members": {"filter": {"expression": "true"}}, "after": 7,
+        let shadow = json!({"members": {"filter": {"expression": "true"}}, "after": 7, "streamMs": 3,
             "setMs": 1_796_000_000_000_i64, "against": "ab", "ofALaterRelease": 1});
         let read: ShadowFilter = serde_json::from_value(shadow.clone()).unwrap();
         assert_eq!(serde_json::to_value(&read).unwrap(), shadow);

@@ -23,7 +23,7 @@ impl Replica {
         key: &ModuleKey,
         value: Value,
     ) -> Result<RegisteredModule, RegisterError> {
-        self.shadows().set(&"inst-a".into(), key, members(value), 7, None).await
+        self.shadows().set(&"inst-a".into(), key, members(value), (7, 3), None).await
     }
 
     async fn promote(
@@ -76,7 +76,7 @@ async fn shadow_is_stored_compared_and_delivers_nothing() {
     // The same again is the same shadow, with its begin.
     let id = "inst-a".into();
     let again = members(filter("2 == 2"));
-    let again = replica.shadows().set(&id, &module.key, again, 99, Some(1)).await;
+    let again = replica.shadows().set(&id, &module.key, again, (99, 3), Some(1)).await;
     let again = again.unwrap().module;
     assert_eq!((again.revision, again.shadow.unwrap().after), (2, 7));
     for _ in 0..2 {

@@ -111,27 +111,27 @@ const SHADOWS_MAX: i64 = 500;
 ///
 /// # Errors
 /// There are too many.
-pub(crate) fn check_shadows(record: &InstallationRecord) -> Result<(), Problem> {
+pub(crate) fn check_shadows(record: &InstallationRecord) -> Result<(), Vec<Problem>> {
     let used = record.modules.iter().filter(|module| module.shadow.is_some()).count();
     if used <= SHADOWS_OF_INSTALLATION_MAX {
         return Ok(());
     }
     let message = format!("limit {SHADOWS_OF_INSTALLATION_MAX} shadows per installation");
     let problem = Problem::new(code::SHADOWS_MAX, "", message);
-    Err(problem.with_help("promote or remove one to make room"))
+    Err(vec![problem.with_help("promote or remove one to make room")])
 }
 
 /// Requires a quota for one more shadow of any installation; `used` are those that this replica knows.
 ///
 /// # Errors
 /// There are too many.
-pub(crate) fn check_all_shadows(used: i64) -> Result<(), Problem> {
+pub(crate) fn check_all_shadows(used: i64) -> Result<(), Vec<Problem>> {
     if used < SHADOWS_MAX {
         return Ok(());
     }
     let message = format!("limit {SHADOWS_MAX} shadows of all installations");
     let problem = Problem::new(code::SHADOWS_MAX, "", message);
-    Err(problem.with_help("promote or remove one to make room"))
+    Err(vec![problem.with_help("promote or remove one to make room")])
 }
 
 /// Remaining dynamic webhooks of an owner.
