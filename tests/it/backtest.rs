@@ -221,6 +221,12 @@ async fn figures_equal_those_of_match_on_the_same_events() {
     })
     .await;
 
+    try_in_parts(&world, of_site.len(), &matched).await;
+    run_commands(&world, &matched).await;
+}
+
+/// Tries the filter on a few events at a time, and on those of all sites.
+async fn try_in_parts(world: &World, of_site: usize, matched: &BTreeSet<String>) {
     // In parts, each from where the one before ended.
     let (mut from, mut events, mut delivered) = (json!(0), 0, 0);
     while !from.is_null() {
@@ -231,12 +237,15 @@ async fn figures_equal_those_of_match_on_the_same_events() {
         delivered += part["delivered"].as_u64().unwrap();
         from = part["read"]["nextSequence"].clone();
     }
-    assert_eq!((events, delivered), (of_site.len() as u64, matched.len() as u64));
+    assert_eq!((events, delivered), (of_site as u64, matched.len() as u64));
 
     // Of all sites, for no app: `ignoreSelf` and the installation do not count.
     let found = world.ask(json!({ "expression": "true" })).await;
     assert_eq!((&found["delivered"], &found["matched"]), (&json!(400), &json!(400)), "{found}");
+}
 
+/// Runs the commands of `docs/backtest.md`.
+async fn run_commands(world: &World, matched: &BTreeSet<String>) {
     let command = ["backtest", "-e", TRIED, "--subscription", "inst/k", "--since", "1h"];
     let (code, printed) = world.run(&command).await;
     assert_eq!(code, Some(0), "{printed}");
@@ -245,7 +254,7 @@ async fn figures_equal_those_of_match_on_the_same_events() {
     }
     let (_, printed) = world.run(&[&command[..], &["-o", "json"]].concat()).await;
     let printed: Value = serde_json::from_str(&printed).expect("JSON");
-    assert_eq!(printed["matched"], size(&matched));
+    assert_eq!(printed["matched"], matched.len());
     let (_, printed) =
         world.run(&["backtest", "-e", "true", "--site", "site-1", "--max-events", "70"]).await;
     assert!(printed.contains("go on with --from-sequence"), "{printed}");
