@@ -145,7 +145,7 @@ async fn index(
 ) -> anyhow::Result<()> {
     let control = connections.control.clone();
     let indexer = LogIndexer::new(control.clone(), subjects.clone(), config.clone());
-    let indexer = tokio::spawn(indexer.with_stable_after(Duration::ZERO).run());
+    let indexer = tokio::spawn(indexer.without_pauses().run());
     // The last chunk is full once there is a record after it.
     let wanted = plan.records / CHUNK_RECORDS * u64::from(INDEX_BUCKETS);
     loop {

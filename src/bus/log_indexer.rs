@@ -47,6 +47,7 @@ pub struct LogIndexer {
     log: DirectReader,
     index: LogIndexReader,
     stable_after: Duration,
+    pause_factor: u32,
 }
 
 /// The parts of a chunk, with its key; none for a part without index.
@@ -75,13 +76,14 @@ impl LogIndexer {
     pub fn new(jetstream_client: JetStreamClient, subjects: Subjects, config: Config) -> Self {
         let log = DirectReader::new(jetstream_client.clone(), subjects.log_stream());
         let index = LogIndexReader::new(jetstream_client.clone(), subjects.clone());
-        Self { jetstream_client, subjects, config, log, index, stable_after: STABLE_AFTER }
+        let (stable_after, pause_factor) = (STABLE_AFTER, PAUSE_FACTOR);
+        Self { jetstream_client, subjects, config, log, index, stable_after, pause_factor }
     }
 
-    /// Sets the age from which on a record is indexed.
+    /// Indexes records of any age, and one chunk directly after the other: for tests and benches.
     #[must_use]
-    pub fn with_stable_after(self, stable_after: Duration) -> Self {
-        Self { stable_after, ..self }
+    pub fn without_pauses(self) -> Self {
+        Self { stable_after: Duration::ZERO, pause_factor: 0, ..self }
     }
 
     /// Indexes chunks until the future is dropped. Without an index questions take longer, and have the same
@@ -100,7 +102,7 @@ impl LogIndexer {
             }
             was_failing = indexed.is_err();
             match indexed {
-                Ok(true) => tokio::time::sleep(clock::since(started) * PAUSE_FACTOR).await,
+                Ok(true) => tokio::time::sleep(clock::since(started) * self.pause_factor).await,
                 Ok(false) | Err(_) => tokio::time::sleep(pause()).await,
             }
         }

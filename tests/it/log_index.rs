@@ -1,7 +1,6 @@
 //! The index of the delivery log: with it, questions have the same answers as without.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use async_nats::jetstream;
 use switchyard::bus::{Connections, DeliveryLogStreamReader, LogIndexer, Subjects, streams};
@@ -119,7 +118,7 @@ impl World {
     async fn index(&self) {
         let control = self.connections.control.clone();
         let indexer = LogIndexer::new(control, self.subjects.clone(), self.config.clone());
-        let indexer = tokio::spawn(indexer.with_stable_after(Duration::ZERO).run());
+        let indexer = tokio::spawn(indexer.without_pauses().run());
         self.until_stored("SW_ATTEMPTS_INDEX", u64::from(INDEX_BUCKETS)).await;
         indexer.abort();
     }
