@@ -25,7 +25,7 @@ const WAITING_MAX: usize = 4_096;
 const GROUP_MAX: usize = 1_024;
 /// From the beginning of one group to that of the next one, for each record of the first: so records collect
 /// only while they come faster than that. A single record delays no other.
-const PAUSE_PER_RECORD: Duration = Duration::from_millis(1);
+const PAUSE_PER_RECORD: Duration = Duration::from_millis(4);
 /// Longest time between the beginnings of two groups, unless the broker takes longer.
 const PAUSE_MAX: Duration = Duration::from_millis(20);
 /// How long confirmations are waited for if the client has no time limit.
@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn pause_grows_with_the_group_to_its_bound() {
         assert_eq!([0, 1].map(pause_after), [Duration::ZERO; 2]);
-        assert_eq!(pause_after(5), Duration::from_millis(5));
-        assert_eq!([20, 21, GROUP_MAX].map(pause_after), [PAUSE_MAX; 3]);
+        assert_eq!(pause_after(2), Duration::from_millis(8));
+        assert_eq!([5, 6, GROUP_MAX].map(pause_after), [PAUSE_MAX; 3]);
     }
 }
