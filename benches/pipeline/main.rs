@@ -5,7 +5,7 @@
 //! 2. *delivery*: a client that only posts the bodies, against the router with one subscription
 //!    to every event.
 //! 3. *log*: the router with the delivery log, against the router without it, for events with one
-//!    delivery and with ten.
+//!    delivery and with ten; the processor time is that of the router and the broker.
 //! 4. *ingest*: publishing with the memory of ids and its recorder, against publishing without.
 //! 5. *webhook*: signed webhooks over HTTP to a router with the memory of ids, against one without;
 //!    the processor time is that of the router.
@@ -25,10 +25,8 @@ mod sink;
 mod webhooks;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::Context;
-use switchyard::matcher::Subscription;
 
 use crate::report::{Contest, Report, Stopwatch};
 use crate::rig::{Rig, Wanted};
@@ -119,7 +117,10 @@ async fn delivery(rig: &Rig, plan: &Plan, report: &mut Report) -> anyhow::Result
     for _ in 0..plan.rounds {
         let bare = baseline::post(rig, &sink, plan.deliveries).await?;
         let subscriptions = [corpus::subscription_to_all(1, sink.url("/hook")?)];
-        let ours = run_with(rig, &subscriptions, plan.deliveries, false).await?;
+        let (events, subscriptions) = (plan.deliveries, &subscriptions);
+        let (has_log, counts_broker) = (false, false);
+        let wanted = Wanted { subscriptions, events, has_log, counts_broker };
+        let ours = run_with(rig, wanted).await?;
         contest.round(plan.deliveries, bare, ours);
     }
     let parked = rig.parked() - parked_before;
@@ -145,7 +146,8 @@ async fn log(
             let subscriptions = (1..=matches)
                 .map(|number| Ok(corpus::subscription_to_all(number, sink.url("/hook")?)))
                 .collect::<anyhow::Result<Vec<_>>>()?;
-            run_with(rig, &subscriptions, events, has_log).await
+            let subscriptions = &subscriptions;
+            run_with(rig, Wanted { subscriptions, events, has_log, counts_broker: true }).await
         };
         // In turns, since the second of two may find a warmer or a busier machine.
         let (off, on) = match round % 2 {
@@ -161,14 +163,8 @@ async fn log(
     sink.stop().await
 }
 
-async fn run_with(
-    rig: &Rig,
-    subscriptions: &[Arc<Subscription>],
-    events: usize,
-    has_log: bool,
-) -> anyhow::Result<Stopwatch> {
-    let matcher = corpus::matcher_of(subscriptions);
-    rig.run_router(matcher, Some(Wanted { subscriptions, events, has_log })).await
+async fn run_with(rig: &Rig, wanted: Wanted<'_>) -> anyhow::Result<Stopwatch> {
+    rig.run_router(corpus::matcher_of(wanted.subscriptions), Some(wanted)).await
 }
 
 impl Plan {

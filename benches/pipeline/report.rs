@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use switchyard::clock;
 
-/// Measures time, and processor time of one process.
+/// Measures time, and processor time of one process or of two.
 #[derive(Clone, Copy)]
 pub(crate) struct Stopwatch {
     /// `None` is this process.
     pid: Option<u32>,
+    /// Counts in addition.
+    other: Option<u32>,
     started: Instant,
     started_ticks: u64,
     ticks: u64,
@@ -19,17 +21,27 @@ pub(crate) struct Stopwatch {
 
 impl Stopwatch {
     pub(crate) fn start() -> Self {
-        Self::start_for(None)
+        Self::start_for(None, None)
+    }
+
+    /// Measures the processor time of this process and of another one together.
+    pub(crate) fn start_with(other: u32) -> Self {
+        Self::start_for(None, Some(other))
     }
 
     /// Measures the processor time of another process.
     pub(crate) fn start_of(pid: u32) -> Self {
-        Self::start_for(Some(pid))
+        Self::start_for(Some(pid), None)
     }
 
-    fn start_for(pid: Option<u32>) -> Self {
-        let started_ticks = cpu_ticks(pid);
-        Self { pid, started: clock::tick(), started_ticks, ticks: 0, took: Duration::ZERO }
+    fn start_for(pid: Option<u32>, other: Option<u32>) -> Self {
+        let (started, ticks, took) = (clock::tick(), 0, Duration::ZERO);
+        let watch = Self { pid, other, started, started_ticks: 0, ticks, took };
+        Self { started_ticks: watch.ticks_now(), ..watch }
+    }
+
+    fn ticks_now(&self) -> u64 {
+        cpu_ticks(self.pid) + self.other.map_or(0, |other| cpu_ticks(Some(other)))
     }
 
     pub(crate) fn stop(self) -> Self {
@@ -38,7 +50,7 @@ impl Stopwatch {
 
     /// Adds the processor time since the watch was stopped.
     pub(crate) fn with_processor_time_until_now(self) -> Self {
-        Self { ticks: cpu_ticks(self.pid).saturating_sub(self.started_ticks), ..self }
+        Self { ticks: self.ticks_now().saturating_sub(self.started_ticks), ..self }
     }
 }
 

@@ -58,6 +58,7 @@ mod publish_gate;
 pub mod pull_credit;
 mod pulled_message;
 mod puller;
+mod record_groups;
 mod record_numbers;
 pub mod repeats;
 pub mod replay_streams;

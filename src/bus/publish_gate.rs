@@ -83,9 +83,14 @@ impl PublishGate {
         }
     }
 
+    /// Returns whether publishes are stored, as far as is known.
+    pub(super) fn is_open(&self) -> bool {
+        !self.is_closed.load(Relaxed)
+    }
+
     /// Waits until a publish may be sent.
     pub(super) async fn pass(&self) -> Pass<'_> {
-        if !self.is_closed.load(Relaxed) {
+        if self.is_open() {
             return Pass::Open;
         }
         let mut pause = tokio::select! {
@@ -93,7 +98,7 @@ impl PublishGate {
             () = self.stream_full.notified() => return Pass::StreamFull,
             pause = self.pause.lock() => pause,
         };
-        if !self.is_closed.load(Relaxed) {
+        if self.is_open() {
             return Pass::Open;
         }
         tokio::time::sleep(with_jitter(*pause)).await;

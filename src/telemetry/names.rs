@@ -549,7 +549,7 @@ pub const FAMILIES: &[MetricFamily] = &[
     histogram(
         "switchyard_broker_publish_seconds",
         &["stream"],
-        "From a publish to the broker's confirmation.",
+        "From a publish to the broker's confirmation; for the delivery log, with the wait for its group.",
     )
     .in_seconds(),
     gauge(

@@ -15,9 +15,10 @@ const STREAM: &str = "SW_ATTEMPTS";
 /// How long something that must not happen is waited for.
 const NEVER: Duration = Duration::from_millis(500);
 
-/// A stored record and its subject.
+/// A stored record, its subject and its message id.
 struct Stored {
     subject: String,
+    id: String,
     record: Value,
 }
 
@@ -39,7 +40,8 @@ async fn records(broker: &async_nats::Client) -> Vec<Stored> {
     for sequence in 1..=last {
         let message = stream.direct_get(sequence).await.expect("a record");
         let record = serde_json::from_slice(&message.payload).expect("JSON");
-        records.push(Stored { subject: message.subject.to_string(), record });
+        let id = message.headers.get("Nats-Msg-Id").expect("a message id").to_string();
+        records.push(Stored { subject: message.subject.to_string(), id, record });
     }
     records
 }
@@ -65,7 +67,7 @@ async fn delivered_event_has_a_record_of_its_deliveries() {
     // Acknowledged, so it is there.
     let records = records(&rig.broker).await;
     assert_eq!(records.len(), 1);
-    let Stored { subject, record } = &records[0];
+    let Stored { subject, record, .. } = &records[0];
     let (prefix, bucket) = subject.rsplit_once('.').unwrap();
     assert_eq!(prefix, "sw.att.ok.site-1");
     assert!(bucket.len() == 2 && bucket.parse::<u8>().unwrap() < 64, "{bucket}");
@@ -247,6 +249,58 @@ async fn outcomes_by_event(broker: &async_nats::Client) -> BTreeMap<String, Vec<
     outcomes
 }
 
+async fn router_consumer(broker: &async_nats::Client) -> Option<jetstream::consumer::Info> {
+    let context = crate::support::jetstream(broker.clone());
+    let stream = context.get_stream("SW_EVENTS").await.ok()?;
+    let mut consumer: jetstream::consumer::PullConsumer =
+        stream.get_consumer("router").await.ok()?;
+    consumer.info().await.ok().cloned()
+}
+
+/// Waits until the router has all events and attempts the first.
+async fn until_pulled(broker: &async_nats::Client, sink: &Sink) {
+    eventually(WAIT_MAX, "the router has all events", || async {
+        let info = router_consumer(broker).await?;
+        (info.num_pending == 0 && sink.count() > 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_that_a_killed_broker_did_not_confirm_are_stored_once() {
+    const EVENTS: u64 = 60;
+    let (mut nats, sink) = (NatsServer::start().await, Sink::start().await);
+    let mut config = quick();
+    config.delivery.park_after_ms = 600_000;
+    let rig = Rig::start(&nats, &config).await;
+    rig.subscribe("inst-1", http(&sink.url("/hook")));
+    sink.hold("/hook");
+    for number in 0..EVENTS {
+        rig.publish(number).await;
+    }
+    until_pulled(&rig.broker, &sink).await;
+    // Their records are published, and the broker does not even read them.
+    nats.freeze();
+    sink.release("/hook");
+    let attempts = usize::try_from(EVENTS).unwrap();
+    eventually(WAIT_MAX, "all are attempted", || async {
+        (sink.count() >= attempts).then_some(())
+    })
+    .await;
+    nats.kill_and_restart().await;
+    rig.until_all_acknowledged().await;
+    let outcomes = outcomes_by_event(&rig.broker).await;
+    assert_eq!(outcomes.len(), attempts, "every event has a record");
+    let delivered = |(_, outcome): &(i64, String)| outcome == "delivered";
+    assert!(outcomes.values().flatten().all(delivered), "{outcomes:?}");
+    let mut ids: Vec<_> = records(&rig.broker).await.into_iter().map(|one| one.id).collect();
+    let stored = ids.len();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), stored, "a record is there twice");
+    rig.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn router_killed_between_delivery_and_acknowledgement_loses_no_record() {
     const EVENTS: u64 = 20;
@@ -262,18 +316,7 @@ async fn router_killed_between_delivery_and_acknowledgement_loses_no_record() {
     for number in 0..EVENTS {
         publish(&broker, SITE, number, "XXX").await;
     }
-    let context = crate::support::jetstream(broker.clone());
-    let router_consumer = async || {
-        let stream = context.get_stream("SW_EVENTS").await.ok()?;
-        let mut consumer: jetstream::consumer::PullConsumer =
-            stream.get_consumer("router").await.ok()?;
-        consumer.info().await.ok().cloned()
-    };
-    eventually(WAIT_MAX, "the router has all events", || async {
-        let info = router_consumer().await?;
-        (info.num_pending == 0 && sink.count() > 0).then_some(())
-    })
-    .await;
+    until_pulled(&broker, &sink).await;
     // From now on the broker confirms nothing: what is delivered cannot be acknowledged.
     nats.freeze();
     sink.release("/hook");
@@ -286,7 +329,7 @@ async fn router_killed_between_delivery_and_acknowledgement_loses_no_record() {
     nats.thaw();
     let router = setup.start().await;
     eventually(WAIT_MAX, "every event is acknowledged", || async {
-        let info = router_consumer().await?;
+        let info = router_consumer(&broker).await?;
         (info.num_pending == 0 && info.num_ack_pending == 0).then_some(())
     })
     .await;

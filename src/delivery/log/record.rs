@@ -272,7 +272,8 @@ pub(super) fn begin(event: &Event, origin: Origin, router: &str, started: Timest
         source: origin.source.label(),
         delivery_count: origin.delivery_count,
     };
-    let mut text = Vec::with_capacity(512);
+    // With one delivery, most records are smaller.
+    let mut text = Vec::with_capacity(1024);
     write_json(&mut text, &head);
     text.pop();
     text.extend_from_slice(br#","deliveries":["#);
