@@ -149,7 +149,7 @@ impl From<ApiError> for ErrorResponse {
             ApiError::Job(error) => from_jobs_error(&error),
             ApiError::Explaining(error) => explaining(error),
             ApiError::Backtesting => busy(
-                "this router runs a backtest of this site, or as many as it may",
+                "this router runs a backtest of this site, or as many as it may; try again in some seconds",
                 ACCOUNT_RETRY,
             ),
             ApiError::Account(error) => from_account_error(&error),

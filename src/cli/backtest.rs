@@ -249,6 +249,12 @@ fn print_notes(found: &Value) -> anyhow::Result<()> {
              --max-events or --max-seconds"
         ))?;
     }
+    if let Some(deleted) = read("deleted").and_then(Value::as_u64) {
+        print_row(&format!(
+            "note: {deleted} events of all sites were deleted before they were read; the figures lack those of \
+             this site"
+        ))?;
+    }
     let begins = found.pointer("/retained/since").and_then(Value::as_str);
     let since = read("since").and_then(Value::as_str);
     if let Some((begins, _)) = begins.zip(since).filter(|(begins, since)| begins > since) {

@@ -19,7 +19,7 @@ pub(super) async fn fetch(
 ) -> anyhow::Result<Value> {
     let (mut result, mut refused) = (Value::Null, None);
     let is_shown = std::io::stderr().is_terminal();
-    client
+    let read = client
         .lines(path, body, |mut line| {
             if let Some(progress) = line.get("progress").filter(|_| is_shown) {
                 show(&describe(progress));
@@ -33,10 +33,11 @@ pub(super) async fn fetch(
                 refused = Some(ErrorStatus::late(status.unwrap_or(500), error));
             }
         })
-        .await?;
+        .await;
     if is_shown {
         show("");
     }
+    read?;
     match (refused, result) {
         (Some(error), _) => Err(error.into()),
         (None, Value::Null) => anyhow::bail!("the router ended its answer early"),

@@ -38,6 +38,8 @@ pub struct BacktestReport {
     pub last: Option<(u64, i64)>,
     /// Sequence at which to go on; none if all events were decided on.
     pub next: Option<u64>,
+    /// Sequences, of all sites, that were deleted before they were read, from the one to begin at on.
+    pub deleted: u64,
     /// The broker's time when it ended, milliseconds since the epoch.
     pub now_ms: i64,
     /// How long it took.
@@ -53,6 +55,8 @@ struct ReadState {
     of: Option<u64>,
     /// Sequence from which on nothing was handed over, because there are more events than are read.
     next: Option<u64>,
+    /// Sequences that were deleted before they were read.
+    deleted: u64,
 }
 
 /// Tries a filter on stored events, oldest first, and calls `progress` several times a second. Ends with
@@ -84,7 +88,7 @@ pub async fn backtest(
         } => found?,
         () = shown => return Err(ReadError("no progress is shown any more".to_owned())),
     };
-    let ReadState { first, of, next } = *read.borrow();
+    let ReadState { first, of, next, deleted } = *read.borrow();
     // What was handed over and not decided on is to be read again.
     let after_last = found.last.map(|(last, _)| last.saturating_add(1));
     let undecided = after_last.or(first).filter(|_| found.is_late);
@@ -94,6 +98,7 @@ pub async fn backtest(
         of,
         last: found.last,
         next: undecided.or(next),
+        deleted,
         now_ms: clock::broker_now_ms(),
         took: clock::since(started),
     })
@@ -145,6 +150,17 @@ async fn read_all(
         let max = usize::try_from(left).map_or(BATCH, |left| left.min(BATCH));
         let EventBatch { mut events, after_first, has_more } =
             read(streams, query, from, max).await?;
+        if let StartAt::Sequence(from) = from {
+            // What the stream deleted since then, or while this batch was read.
+            let kept_from = if events.first().is_some_and(|one| one.sequence == from) {
+                from
+            } else {
+                streams.event_bounds().await?.first
+            };
+            let next = events.first().map_or(end.last.saturating_add(1), |one| one.sequence);
+            let deleted = kept_from.min(next).saturating_sub(from);
+            state.send_modify(|state| state.deleted += deleted);
+        }
         let sequence = |one: &EventMessage| one.sequence;
         let (first, last) = (events.first().map(sequence), events.last().map(sequence));
         let Some(last) = last else { break };
@@ -152,7 +168,7 @@ async fn read_all(
         let there = *there.get_or_insert_with(|| {
             let there = after_first.saturating_add(1).saturating_sub(end.after);
             let of = Some(there.min(query.events_max));
-            state.send_replace(ReadState { first, of, next: None });
+            state.send_modify(|state| (state.first, state.of) = (first, of));
             there
         });
         left = left.saturating_sub(u64::try_from(events.len()).unwrap_or(u64::MAX));

@@ -273,7 +273,9 @@ impl Times {
             }
         };
         if until_ms.zip(since_ms).is_some_and(|(until_ms, since_ms)| until_ms <= since_ms) {
-            return Err(form("until", "it is not after `since`"));
+            let since =
+                if body.since.is_some() { "`since`" } else { "`since`, by default 24h ago" };
+            return Err(form("until", &format!("it is not after {since}")));
         }
         Ok(Self { from, since_ms, until_ms })
     }

@@ -24,8 +24,8 @@ pub(super) struct Samples {
 }
 
 impl Samples {
-    /// Reads the samples again and decides on them, this time with reasons. One that was deleted since, or that the
-    /// time does not suffice for, has its sequence only.
+    /// Reads the samples again and decides on them, this time with reasons. One that was deleted since, that cannot
+    /// be read now, or that the time does not suffice for, has its sequence only: the counts took minutes.
     pub(super) async fn of(
         state: &Shared,
         query: &BacktestQuery,

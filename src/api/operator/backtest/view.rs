@@ -87,6 +87,7 @@ fn read(asked: &Asked, report: &BacktestReport) -> Value {
     insert_some(&mut view, "lastSequence", report.last.map(|(sequence, _)| sequence));
     insert_some(&mut view, "lastTime", report.last.and_then(|(_, stored_ms)| rfc3339(stored_ms)));
     insert_some(&mut view, "nextSequence", report.next);
+    insert_some(&mut view, "deleted", Some(report.deleted).filter(|deleted| *deleted > 0));
     view
 }
 
