@@ -269,3 +269,30 @@ async fn filter_of_the_time_of_the_event_decides_and_the_current_one_is_said() {
     assert!(text(decided, "because").contains("== 'ABC' is false"), "{decided}");
     assert_eq!(decided["revision"]["now"]["state"], "deleted", "{decided}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn event_that_cannot_be_read_is_named_with_the_reason() {
+    let world = World::start().await;
+    subscribe(&world.provision("site-1").await, trigger("true")).await;
+    let context = jetstream(world.nats.client().await);
+    let (subject, mut headers) = event_envelope("site-1", UPDATED, "event-9");
+    headers.insert("ce-subject", "ABC-9");
+    let sent = context.publish_with_headers(subject, headers, "not JSON".into()).await;
+    sent.expect("sent").await.expect("stored");
+    world.until_settled().await;
+    for asked in
+        [json!({ "entity": "ABC-9" }), json!({ "sequence": 1 }), json!({ "event": "event-9" })]
+    {
+        let mut body = json!({ "installation": "inst" });
+        body.as_object_mut().expect("members").extend(asked.as_object().expect("members").clone());
+        let found = world.ask(body).await;
+        assert_eq!(found["events"], json!([]));
+        let said = hints(&found);
+        let unreadable = "event 1 is stored but cannot be read (the body is not JSON";
+        assert!(said.contains(unreadable) && said.contains("`switchyard dlq ls`"), "{said}");
+        assert!(!said.contains("no event"), "{asked}: {said}");
+    }
+    let (code, printed) = world.run(&["--installation", "inst", "--entity", "ABC-9"]).await;
+    assert_eq!(code, Some(1), "{printed}");
+    assert!(printed.contains("note: event 1 is stored but cannot be read"), "{printed}");
+}

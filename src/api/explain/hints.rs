@@ -10,6 +10,7 @@ use crate::api::error::ApiError;
 use crate::api::json::rfc3339;
 use crate::api::state::Shared;
 use crate::domain::CloudId;
+use crate::event::UnreadableEvent;
 use crate::recovery::explain::{Deadline, EventSearch, SearchReport, find_events};
 
 /// How long other sites are searched.
@@ -18,6 +19,11 @@ const SEARCH_MAX: Duration = Duration::from_secs(5);
 const EVENTS_MAX: usize = 1_000;
 /// Other sites that are named.
 const SITES_MAX: usize = 3;
+/// Unreadable events that are named.
+const UNREADABLE_MAX: usize = 3;
+/// Where unreadable events are. One that nothing subscribes to is passed without being read.
+const LETTERS: &str =
+    "it is dead-lettered if a subscription could receive it, see `switchyard dlq ls`";
 
 /// Returns hints about the events that were found, or not.
 pub(super) async fn of_events(
@@ -30,6 +36,7 @@ pub(super) async fn of_events(
     let begins = bounds.first_ms.and_then(rfc3339);
     if let EventsAsked::Sequence(sequence) = asked.events
         && found.events.is_empty()
+        && found.unreadable.is_empty()
     {
         hints.push(match (asked.asker.is_operator(), &asked.site) {
             (false, Some(site)) => format!("no event of site {site} has sequence {sequence}"),
@@ -39,6 +46,7 @@ pub(super) async fn of_events(
             ),
         });
     }
+    hints.extend(unreadable(asked, &found.unreadable));
     let (Some(search), Some(site)) = (&found.search, &asked.site) else { return Ok(hints) };
     if search.matched == 0 {
         hints.push(nothing(asked, search, site));
@@ -56,7 +64,13 @@ pub(super) async fn of_events(
         hints.push(format!("{} events fit; the newest {kept} are explained", search.matched));
     }
     if search.unreadable > 0 {
-        hints.push(format!("{} events cannot be read", search.unreadable));
+        hints.push(match asked.asker.is_operator() {
+            true => format!(
+                "{} events cannot be read, so they may be among those that are asked about; {LETTERS}",
+                search.unreadable
+            ),
+            false => "some events cannot be read".to_owned(),
+        });
     }
     if let Some(until) = search.cut_at_ms.and_then(rfc3339) {
         hints.push(format!("searched until {until} only: give a later `since`"));
@@ -66,6 +80,24 @@ pub(super) async fn of_events(
         hints.push(format!("the retained stream begins at {begins}"));
     }
     Ok(hints)
+}
+
+/// Says which of the events that are asked about cannot be read, and why.
+fn unreadable(asked: &Asked, events: &[UnreadableEvent]) -> Vec<String> {
+    let is_operator = asked.asker.is_operator();
+    let named = events.iter().rev().take(UNREADABLE_MAX).map(|one| {
+        let (sequence, reason) = (one.sequence, &one.reason);
+        match is_operator {
+            true => format!("event {sequence} is stored but cannot be read ({reason}); {LETTERS}"),
+            false => format!("an event is stored but cannot be read ({reason})"),
+        }
+    });
+    let mut hints: Vec<String> = named.collect();
+    let others = events.len().saturating_sub(UNREADABLE_MAX);
+    if others > 0 {
+        hints.push(format!("{others} more such events cannot be read"));
+    }
+    hints
 }
 
 fn nothing(asked: &Asked, search: &SearchReport, site: &CloudId) -> String {

@@ -10,7 +10,7 @@ use crate::api::error::ApiError;
 use crate::api::json::{insert_some, rfc3339};
 use crate::api::reasons::Reasons;
 use crate::api::state::Shared;
-use crate::event::StoredEvent;
+use crate::event::{ArchivedEvent, StoredEvent};
 use crate::matcher::{EventSubscription, TriggerDecision};
 use crate::recovery::backtest::{BacktestQuery, SampledEvents};
 use crate::recovery::explain::{Deadline, DecisionQuery, decide};
@@ -24,8 +24,8 @@ pub(super) struct Samples {
 }
 
 impl Samples {
-    /// Reads the samples again and decides on them, this time with reasons. One that was deleted since, or that the
-    /// time does not suffice for, has its sequence only.
+    /// Reads the samples again and decides on them, this time with reasons. One that was deleted since or
+    /// cannot be read, or that the time does not suffice for, has its sequence only.
     pub(super) async fn of(
         state: &Shared,
         query: &BacktestQuery,
@@ -43,7 +43,7 @@ impl Samples {
                 state.events.by_sequence(sequence).await.map_err(ApiError::Unavailable)?
             };
             let mut view = json!({ "sequence": sequence });
-            if let Some(stored) = stored {
+            if let Some(stored) = stored.and_then(ArchivedEvent::readable) {
                 explain(state, query, (Arc::new(stored), deadline), &mut view).await?;
             }
             views.insert(sequence, view);
