@@ -17,8 +17,8 @@ const DECIDE_MAX: Duration = Duration::from_secs(5);
 /// How long they take for an app.
 const APP_DECIDE_MAX: Duration = Duration::from_secs(2);
 
-/// Explains events: `{"events", "hints", "retained", "searched"?}`. Calls `progress` while events are
-/// searched.
+/// Explains events: `{"events", "hints", "retained"?, "searched"?}`; both of the latter for operators only.
+/// Calls `progress` while events are searched.
 ///
 /// # Errors
 /// Another request has the turn, the broker does not answer, or there is no such subscription.
@@ -46,13 +46,13 @@ pub(in crate::api) async fn answer(
     }
     hints.extend(decisions.hints());
     let mut view = json!({ "events": events, "hints": hints });
-    let mut begins = json!({ "since": found.bounds.first_ms.and_then(rfc3339) });
-    // How many events there are is not shown to apps.
+    // How many events there are, and when those of others were stored, is not shown to apps.
     if asked.asker.is_operator() {
-        insert_some(&mut begins, "firstSequence", Some(found.bounds.first));
+        let (first, since) = (found.bounds.first, found.bounds.first_ms.and_then(rfc3339));
+        let begins = json!({ "since": since, "firstSequence": first });
+        insert_some(&mut view, "retained", Some(begins));
         insert_some(&mut view, "searched", found.search.as_ref().map(searched_view));
     }
-    insert_some(&mut view, "retained", Some(begins));
     Ok(view)
 }
 

@@ -81,7 +81,7 @@ impl<'a> Decisions<'a> {
         self.left_out += subscriptions.len().saturating_sub(room);
         subscriptions.truncate(room);
         if subscriptions.is_empty() {
-            return Ok(event_view(event, &[]));
+            return Ok(self.event_view(event, &[]));
         }
         let history = self.history(event).await;
         let mut prepared = Vec::new();
@@ -111,7 +111,7 @@ impl<'a> Decisions<'a> {
             views.push(view);
         }
         self.made += views.len();
-        Ok(event_view(event, &views))
+        Ok(self.event_view(event, &views))
     }
 
     async fn history(&mut self, event: &StoredEvent) -> Option<EventHistory> {
@@ -223,6 +223,22 @@ impl<'a> Decisions<'a> {
             None => ("matched", None, format!("{because}; the delivery log has no record of it")),
         }
     }
+
+    fn event_view(&self, stored: &StoredEvent, decisions: &[Value]) -> Value {
+        let envelope = &stored.event.envelope;
+        let mut view = json!({
+            "event": envelope.event_id,
+            "site": envelope.cloud_id,
+            "type": envelope.event_type,
+            "time": rfc3339(stored.stored_ms),
+            "decisions": decisions,
+        });
+        // Sequences count the events of all sites.
+        let sequence = self.asked.asker.is_operator().then_some(stored.event.sequence);
+        insert_some(&mut view, "sequence", sequence);
+        insert_some(&mut view, "entity", envelope.entity.as_deref());
+        view
+    }
 }
 
 /// Returns the reasons of a decision by a query.
@@ -249,19 +265,5 @@ fn now_view(reasons: &Reasons) -> Value {
     let decision = if reasons.is_match { "would be delivered" } else { "would not be delivered" };
     let mut view = json!({ "decision": decision, "because": reasons.because });
     insert_some(&mut view, "stage", (!reasons.is_match).then_some(reasons.stage));
-    view
-}
-
-fn event_view(stored: &StoredEvent, decisions: &[Value]) -> Value {
-    let envelope = &stored.event.envelope;
-    let mut view = json!({
-        "event": envelope.event_id,
-        "site": envelope.cloud_id,
-        "type": envelope.event_type,
-        "sequence": stored.event.sequence,
-        "time": rfc3339(stored.stored_ms),
-        "decisions": decisions,
-    });
-    insert_some(&mut view, "entity", envelope.entity.as_deref());
     view
 }

@@ -61,7 +61,10 @@ pub(super) async fn of_events(
     }
     let kept = found.events.len() as u64;
     if kept > 0 && search.matched > kept {
-        hints.push(format!("{} events fit; the newest {kept} are explained", search.matched));
+        hints.push(match asked.asker.is_operator() {
+            true => format!("{} events fit; the newest {kept} are explained", search.matched),
+            false => format!("more events fit; the newest {kept} are explained"),
+        });
     }
     if search.unreadable > 0 {
         hints.push(match asked.asker.is_operator() {
@@ -77,7 +80,10 @@ pub(super) async fn of_events(
     }
     let is_before = bounds.first > 1 && bounds.first_ms.is_some_and(|ms| asked.since_ms < ms);
     if let Some(begins) = begins.filter(|_| is_before) {
-        hints.push(format!("the retained stream begins at {begins}"));
+        hints.push(match asked.asker.is_operator() {
+            true => format!("the retained stream begins at {begins}"),
+            false => "events of a part of this time are not stored any more".to_owned(),
+        });
     }
     Ok(hints)
 }
