@@ -30,7 +30,9 @@ pub(in crate::api) async fn answer(
     let turns = &state.recovery.explain_turns;
     let (_turn, decide_max) = match &asked.asker {
         Asker::Operator => (turns.of_operator().await?, DECIDE_MAX),
-        Asker::App { installation, .. } => (turns.of_app(installation).await?, APP_DECIDE_MAX),
+        Asker::App { app, installation, .. } => {
+            (turns.of_app(app, installation).await?, APP_DECIDE_MAX)
+        }
     };
     if let (Asker::App { .. }, Scope::Subscription(id)) = (&asked.asker, &asked.scope)
         && !subscriptions::was_registered(state, id).await?

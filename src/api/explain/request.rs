@@ -6,7 +6,7 @@ use serde::Deserialize;
 use crate::api::error::ApiError;
 use crate::api::state::Shared;
 use crate::clock;
-use crate::domain::{CloudId, EventId, InstallationId, ModuleKey, SubscriptionId};
+use crate::domain::{AppId, CloudId, EventId, InstallationId, ModuleKey, SubscriptionId};
 use crate::event::identity;
 use crate::recovery::redrive::time_of;
 use crate::registry::{InstallationRecord, Problem, code};
@@ -65,7 +65,7 @@ pub(super) enum Asker {
     Operator,
     /// Sees events of the site of its installation that were stored since that exists, and nothing about
     /// other sites, other installations and other events.
-    App { installation: InstallationId, site: CloudId, since_ms: i64 },
+    App { app: AppId, installation: InstallationId, site: CloudId, since_ms: i64 },
 }
 
 impl Asker {
@@ -139,6 +139,7 @@ impl Asked {
         let (limit, since_ms) = (limit(question)?, since_ms(question, &events)?);
         let id = SubscriptionId { installation: installation.id.clone(), key };
         let asker = Asker::App {
+            app: installation.app.clone(),
             installation: id.installation.clone(),
             site: site.clone(),
             since_ms: created_ms,
