@@ -9,7 +9,7 @@ use super::request::{Asked, EventsAsked};
 use crate::api::error::ApiError;
 use crate::api::json::rfc3339;
 use crate::api::state::Shared;
-use crate::domain::CloudId;
+use crate::domain::{CloudId, Product};
 use crate::event::UnreadableEvent;
 use crate::recovery::explain::{Deadline, EventSearch, SearchReport, find_events};
 
@@ -128,10 +128,9 @@ fn nothing(asked: &Asked, search: &SearchReport, site: &CloudId) -> String {
     text
 }
 
+/// Whether a site has an installation, or may have one that cannot be read.
 fn has_installation(state: &Shared, site: &CloudId) -> bool {
-    let ids = state.registry.installation_ids(None, usize::MAX);
-    let mut known = ids.iter().filter_map(|id| state.registry.installation(id.as_str()));
-    known.any(|one| one.record.cloud_id == *site)
+    Product::ALL.into_iter().any(|product| state.registry.is_provisioned(product, site))
 }
 
 /// Says which other sites have such events, those without an installation included.

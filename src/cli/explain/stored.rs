@@ -110,17 +110,26 @@ fn print(explanation: &Value) -> anyhow::Result<()> {
             text(event, "time"),
         ))?;
         let decisions = list(event, "decisions");
-        if decisions.is_empty() {
-            print_row("  no subscription")?;
-            continue;
+        if !decisions.is_empty() {
+            print_columns(&rows(decisions), usize::MAX)?;
+            decisions.iter().try_for_each(print_revisions)?;
         }
-        print_columns(&rows(decisions), usize::MAX)?;
-        decisions.iter().try_for_each(print_revisions)?;
+        not_decided(event).map_or(Ok(()), |text| print_row(&format!("  {text}")))?;
     }
     for hint in list(explanation, "hints").iter().filter_map(Value::as_str) {
         print_row(&format!("note: {hint}"))?;
     }
     Ok(())
+}
+
+/// Says what an event has no decisions on.
+fn not_decided(event: &Value) -> Option<String> {
+    match event.get("leftOut").and_then(Value::as_u64) {
+        Some(1) => Some("1 subscription is left out".to_owned()),
+        Some(left_out) => Some(format!("{left_out} subscriptions are left out")),
+        None if list(event, "decisions").is_empty() => Some("no subscription".to_owned()),
+        None => None,
+    }
 }
 
 fn rows(decisions: &[Value]) -> Vec<Vec<String>> {
@@ -160,6 +169,17 @@ fn print_revisions(decision: &Value) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn subscriptions_that_were_not_looked_at_are_counted() {
+        let said = |event: Value| not_decided(&event);
+        assert_eq!(said(json!({"decisions": []})).as_deref(), Some("no subscription"));
+        assert_eq!(said(json!({"decisions": [{}]})), None);
+        let said = said(json!({"decisions": [{}], "leftOut": 3}));
+        assert_eq!(said.as_deref(), Some("3 subscriptions are left out"));
+        let one = not_decided(&json!({"decisions": [], "leftOut": 1}));
+        assert_eq!(one.as_deref(), Some("1 subscription is left out"));
+    }
 
     #[test]
     fn decisions_are_a_table_with_a_dash_for_no_stage() {
