@@ -149,6 +149,15 @@ async fn elsewhere(state: &Shared, asked: &Asked, site: &CloudId) -> Result<Vec<
     };
     let source = (&*state.recovery.replay.streams, &state.recovery.replay.reader);
     let report = find_events(source, search, Deadline::after(SEARCH_MAX), &|_| {}).await?;
+    Ok(other_sites(&report, site, |other| has_installation(state, other)))
+}
+
+/// Says what a search of all sites found at others than `site`.
+fn other_sites(
+    report: &SearchReport,
+    site: &CloudId,
+    has_installation: impl Fn(&CloudId) -> bool,
+) -> Vec<String> {
     // By site: how many, and the last one.
     let mut sites: BTreeMap<&CloudId, (u64, i64)> = BTreeMap::new();
     for one in report.found.iter().filter(|one| one.site != *site) {
@@ -159,21 +168,61 @@ async fn elsewhere(state: &Shared, asked: &Asked, site: &CloudId) -> Result<Vec<
     let mut sites: Vec<_> = sites.into_iter().collect();
     sites.sort_by_key(|(_, (_, last_ms))| std::cmp::Reverse(*last_ms));
     let others = sites.len().saturating_sub(SITES_MAX);
+    // The newest events are kept, so that of the others neither the number nor the sites are known.
+    let is_cut = report.cut_at_ms.is_some() || report.matched > report.found.len() as u64;
+    let at_least = if is_cut { "at least " } else { "" };
     let mut hints: Vec<String> = sites
         .into_iter()
         .take(SITES_MAX)
         .map(|(other, (count, last_ms))| {
             let last = rfc3339(last_ms).unwrap_or_default();
-            let unknown =
-                if has_installation(state, other) { "" } else { "; no installation is there" };
+            let unknown = if has_installation(other) { "" } else { "; no installation is there" };
             match count {
-                1 => format!("site {other} had one at {last}{unknown}"),
-                _ => format!("site {other} had {count}, the last at {last}{unknown}"),
+                1 if !is_cut => format!("site {other} had one at {last}{unknown}"),
+                _ => format!("site {other} had {at_least}{count}, the last at {last}{unknown}"),
             }
         })
         .collect();
     if others > 0 {
-        hints.push(format!("{others} more sites had such events"));
+        hints.push(format!("{at_least}{others} more sites had such events"));
     }
-    Ok(hints)
+    if let Some(until) = report.cut_at_ms.and_then(rfc3339) {
+        hints.push(format!("other sites were searched until {until} only"));
+    }
+    hints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recovery::explain::FoundEvent;
+
+    #[test]
+    fn search_of_other_sites_that_was_cut_gives_least_numbers() {
+        let one = |site: &str| FoundEvent { sequence: 1, stored_ms: 1_000, site: site.into() };
+        let mut report = SearchReport {
+            found: [one("a"), one("b"), one("b"), one("own")].into(),
+            matched: 4,
+            ..SearchReport::default()
+        };
+        let said = |report: &SearchReport| {
+            other_sites(report, &"own".into(), |site| site.as_str() == "a").join("\n")
+        };
+        let at = "1970-01-01T00:00:01Z";
+        let all = said(&report);
+        assert!(all.contains(&format!("site a had one at {at}")), "{all}");
+        assert!(
+            all.contains(&format!("site b had 2, the last at {at}; no installation is there")),
+            "{all}"
+        );
+        report.matched = 5;
+        let cut = said(&report);
+        assert!(
+            cut.contains("site a had at least 1, ") && cut.contains("b had at least 2, "),
+            "{cut}"
+        );
+        assert!(!cut.contains("searched"), "{cut}");
+        report = SearchReport { cut_at_ms: Some(1_000), ..SearchReport::default() };
+        assert_eq!(said(&report), format!("other sites were searched until {at} only"));
+    }
 }
