@@ -253,6 +253,27 @@ async fn filter_of_the_time_of_the_event_decides_and_the_current_one_is_said() {
     assert!(printed.contains("inst/k was changed since: revision"), "{printed}");
     assert!(printed.contains("inst/k now: would be delivered"), "{printed}");
 
+    // Changed after the event was stored, and before it is routed: no delivery says by which revision.
+    let pause = |until: Value| {
+        let (broker, body) = (broker.clone(), json!({ "pause_until": until }).to_string());
+        async move {
+            let sent = broker.request("$JS.API.CONSUMER.PAUSE.SW_EVENTS.router", body.into()).await;
+            let answer = String::from_utf8_lossy(&sent.expect("an answer").payload).into_owned();
+            assert!(!answer.contains("error"), "{answer}");
+        }
+    };
+    pause(json!("2100-01-01T00:00:00Z")).await;
+    publish(&broker, "site-1", 4, "XXX").await;
+    world.router.put(path, module("event.issue.fields.project.key == 'ABC'")).await;
+    pause(json!("1970-01-01T00:00:00Z")).await;
+    world.until_settled().await;
+    let found = world.ask(json!({ "subscription": "inst/k", "event": "event-4" })).await;
+    let decided = decision(&found);
+    assert_eq!(text(decided, "decision"), "matched", "{decided}");
+    let because = text(decided, "because");
+    assert!(because.contains("the event may have been routed after that"), "{because}");
+    assert_eq!(text(&decided["now"], "decision"), "would not be delivered", "{decided}");
+
     // Registered after the event.
     let late = subscribe(&app, trigger("true")).await;
     let found = world.ask(json!({ "subscription": late, "event": "event-3" })).await;

@@ -227,10 +227,11 @@ impl<'a> Decisions<'a> {
             let text = format!("{because}; the event is not acknowledged yet");
             return ("waiting", then.is_paused.then_some("paused"), text);
         }
-        match self.log_problem {
-            Some(_) => ("matched", None, because.clone()),
-            None => ("matched", None, format!("{because}; the delivery log has no record of it")),
-        }
+        let text = match self.log_problem {
+            Some(_) => because.clone(),
+            None => unrecorded(because, then.changed_ms),
+        };
+        ("matched", None, text)
     }
 
     fn event_view(&self, stored: &StoredEvent, decisions: &[Value], left_out: usize) -> Value {
@@ -274,6 +275,18 @@ fn reasons_of(
     Reasons::of(decision, event_type, types)
 }
 
+/// Says that a match has no record; `changed_ms` is when its subscription was changed after the event.
+fn unrecorded(because: &str, changed_ms: Option<i64>) -> String {
+    match changed_ms.and_then(rfc3339) {
+        // A delivery would have the revision by which the event was routed.
+        Some(at) => format!(
+            "{because}; there is no record of a delivery: the subscription was changed at {at}, and the \
+            event may have been routed after that"
+        ),
+        None => format!("{because}; the delivery log has no record of it"),
+    }
+}
+
 /// What the shadow decided.
 fn shadow_view(reasons: &Reasons) -> Value {
     let mut view = now_view(reasons);
@@ -294,6 +307,15 @@ fn now_view(reasons: &Reasons) -> Value {
 mod tests {
     use super::*;
     use crate::recovery::explain::OwnedSubscriber;
+
+    #[test]
+    fn match_without_a_record_names_a_change_after_the_event() {
+        let text = unrecorded("event.n == 1 is true", None);
+        assert_eq!(text, "event.n == 1 is true; the delivery log has no record of it");
+        let text = unrecorded("event.n == 1 is true", Some(1_000));
+        assert!(text.contains("changed at 1970-01-01T00:00:01Z"), "{text}");
+        assert!(!text.contains("the delivery log has no record"), "{text}");
+    }
 
     #[test]
     fn subscription_whose_queries_were_not_all_evaluated_is_left_out() {

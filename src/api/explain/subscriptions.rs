@@ -139,6 +139,8 @@ pub(super) struct Then {
     pub(super) shadow: Option<DecisionQuery>,
     /// The revisions, or why they are not known.
     pub(super) revision: Option<Value>,
+    /// When it was changed last, milliseconds since the epoch, if that is after the event.
+    pub(super) changed_ms: Option<i64>,
     /// Whether its events were parked.
     pub(super) is_paused: bool,
 }
@@ -220,6 +222,7 @@ fn as_now(state: &Shared, asked: &AskedSubscription, unknown: Option<&str>) -> T
         now: None,
         shadow: None,
         revision: unknown.map(|reason| json!({ "unknown": reason })),
+        changed_ms: None,
         is_paused: live.is_some_and(|one| one.owner.settings.is_paused),
     }
 }
@@ -249,7 +252,8 @@ fn as_then(
         Some(_) => None,
         None => Some(("registration", "its filter of then cannot be evaluated".to_owned())),
     });
-    Then { decided, query, now, shadow: None, revision: Some(revision), is_paused }
+    let changed_ms = current.map(|current| current.at_ms);
+    Then { decided, query, now, shadow: None, revision: Some(revision), changed_ms, is_paused }
 }
 
 /// Returns what is evaluated for a revision.
