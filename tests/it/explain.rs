@@ -316,4 +316,8 @@ async fn event_that_cannot_be_read_is_named_with_the_reason() {
     let (code, printed) = world.run(&["--installation", "inst", "--entity", "ABC-9"]).await;
     assert_eq!(code, Some(1), "{printed}");
     assert!(printed.contains("note: event 1 is stored but cannot be read"), "{printed}");
+    let arguments = ["--installation", "inst", "--entity", "ABC-9", "-o", "jsonl"];
+    let (code, printed) = world.run(&arguments).await;
+    assert_eq!(code, Some(1), "{printed}");
+    assert!(printed.contains("note: event 1 is stored but"), "on standard error: {printed}");
 }

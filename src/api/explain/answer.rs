@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::decisions::Decisions;
-use super::request::{Asked, Asker, Scope};
+use super::request::{Asked, Asker, Scope, no_subscription};
 use super::{find, hints, subscriptions};
 use crate::api::error::ApiError;
 use crate::api::json::{insert_some, rfc3339};
@@ -34,10 +34,16 @@ pub(in crate::api) async fn answer(
             (turns.of_app(app, installation).await?, APP_DECIDE_MAX)
         }
     };
-    if let (Asker::App { .. }, Scope::Subscription(id)) = (&asked.asker, &asked.scope)
-        && !subscriptions::was_registered(state, id).await?
-    {
-        return Err(ApiError::NotFound);
+    // Without an event, a mistyped name would look like an answer.
+    if let Scope::Subscription(id) = &asked.scope {
+        match (subscriptions::was_registered(state, id).await, &asked.asker) {
+            (Ok(true), _) => {}
+            (Ok(false), Asker::App { .. }) => return Err(ApiError::NotFound),
+            (Ok(false), Asker::Operator) => return Err(no_subscription(id)),
+            (Err(error), Asker::App { .. }) => return Err(error),
+            // The answer says that its revisions are not known.
+            (Err(_), Asker::Operator) => {}
+        }
     }
     let found = find::find(state, asked, progress).await?;
     let mut hints = hints::of_events(state, asked, &found).await?;

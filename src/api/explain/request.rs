@@ -103,16 +103,25 @@ impl Asked {
         if let (None, Some((of, id))) = (&site, body.event.as_deref().and_then(identity::split)) {
             (site, events) = (Some(CloudId::from(&*of)), EventsAsked::Id(id.into()));
         }
-        let installation = match &scope {
-            Scope::Subscription(id) => Some(&id.installation),
-            Scope::Installation(id) => Some(id),
-            Scope::Site => None,
+        let (named, missing) = match &scope {
+            Scope::Subscription(id) => (
+                Some(&id.installation),
+                site.is_none().then_some(
+                    "there is no such installation; if it was deleted, name the site of the events as well",
+                ),
+            ),
+            Scope::Installation(id) => (
+                Some(id),
+                Some("there is no such installation; if it was deleted, name one of its subscriptions"),
+            ),
+            Scope::Site => (None, None),
         };
-        if let (None, Some(id)) = (&site, installation) {
+        if let Some(id) = named {
             let known = state.registry.installation(id.as_str());
-            let missing = "there is no such installation; name the site of the events as well";
-            let known = known.ok_or_else(|| form("installation", missing))?;
-            site = Some(known.record.cloud_id.clone());
+            if let (None, Some(missing)) = (&known, missing) {
+                return Err(form("installation", missing));
+            }
+            site = site.or_else(|| known.map(|known| known.record.cloud_id.clone()));
         }
         if site.is_none() && !matches!(events, EventsAsked::Sequence(_)) {
             let message = "name a subscription, an installation or a site";
@@ -149,6 +158,12 @@ impl Asked {
     }
 }
 
+/// There is no subscription with this id, and none is remembered.
+pub(super) fn no_subscription(id: &SubscriptionId) -> ApiError {
+    let list = format!("`switchyard modules -i {} ls` lists those that there are", id.installation);
+    form("subscription", &format!("there is no subscription {id}, and none is remembered; {list}"))
+}
+
 fn limit(question: &Question) -> Result<usize, ApiError> {
     let limit = question.limit.unwrap_or(LIMIT_DEFAULT);
     match (1..=LIMIT_MAX).contains(&limit) {
@@ -171,6 +186,7 @@ fn scope(body: &Question) -> Result<Scope, ApiError> {
 fn events(body: &Question) -> Result<EventsAsked, ApiError> {
     let has_since = body.since.is_some();
     match (body.sequence, &body.event, &body.entity) {
+        (Some(0), None, None) => Err(form("sequence", "sequences begin at 1")),
         (Some(sequence), None, None) if !has_since => Ok(EventsAsked::Sequence(sequence)),
         (None, Some(id), None) => Ok(EventsAsked::Id(id.as_str().into())),
         (None, None, Some(entity)) => Ok(EventsAsked::Entity(Some(entity.as_str().into()))),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::client::block_on;
 use crate::cli::exit::EXIT_NEGATIVE;
-use crate::cli::io::{Output, print_columns, print_line, print_row};
+use crate::cli::io::{Output, print_columns, print_error, print_line, print_row};
 use crate::cli::progress_lines;
 use crate::cli::server_args::ServerArgs;
 
@@ -79,6 +79,7 @@ pub(super) fn run(
         Output::Json => print_line(&explanation.to_string())?,
         Output::Jsonl => {
             list(&explanation, "events").iter().try_for_each(|one| print_line(&one.to_string()))?;
+            hints(&explanation).for_each(|hint| print_error(&hint));
         }
     }
     let has_none = list(&explanation, "events").is_empty();
@@ -116,10 +117,12 @@ fn print(explanation: &Value) -> anyhow::Result<()> {
         }
         not_decided(event).map_or(Ok(()), |text| print_row(&format!("  {text}")))?;
     }
-    for hint in list(explanation, "hints").iter().filter_map(Value::as_str) {
-        print_row(&format!("note: {hint}"))?;
-    }
-    Ok(())
+    hints(explanation).try_for_each(|hint| print_row(&hint))
+}
+
+fn hints(explanation: &Value) -> impl Iterator<Item = String> {
+    let hints = list(explanation, "hints").iter().filter_map(Value::as_str);
+    hints.map(|hint| format!("note: {hint}"))
 }
 
 /// Says what an event has no decisions on.
