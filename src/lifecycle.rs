@@ -197,7 +197,7 @@ async fn run_heartbeat(
     loop {
         health.heartbeat_ms.store(clock::uptime_ms(), Relaxed);
         health.writes_blocked.store(gates.are_blocked(), Relaxed);
-        health.unreadable_documents.store(registry.unreadable_count(), Relaxed);
+        health.unreadable_documents.store(registry.unreadable_documents().len(), Relaxed);
         metrics.run_upkeep();
         tokio::time::sleep(HEARTBEAT).await;
     }

@@ -10,8 +10,7 @@ use super::headers::MessageHeaders;
 use super::repeats::Repeats;
 use super::subjects::{Subjects, subject_attributes};
 use crate::domain::{CloudId, EventId};
-use crate::event::{Attributes, Decoder, EventArchive, StoredEvent};
-use crate::event::{codec, identity};
+use crate::event::{ArchivedEvent, EventArchive, codec, identity};
 
 /// Reads the event stream.
 #[derive(Debug)]
@@ -35,7 +34,7 @@ impl EventArchiveStream {
         Self { jetstream_client, subjects, event_bytes_max, repeats }
     }
 
-    async fn read(&self, sequence: u64) -> Result<Option<StoredEvent>, String> {
+    async fn read(&self, sequence: u64) -> Result<Option<ArchivedEvent>, String> {
         let stream =
             self.jetstream_client.context.get_stream_no_info(self.subjects.events_stream());
         let stream = stream.await.map_err(|error| error.to_string())?;
@@ -46,17 +45,14 @@ impl EventArchiveStream {
         };
         let stored_ms = i64::try_from(message.time.unix_timestamp_nanos() / 1_000_000);
         let headers = MessageHeaders::new(Some(message.headers));
-        let attributes = Attributes::read(&headers, subject_attributes(&message.subject)).ok();
-        let mut decoder = Decoder::new(self.event_bytes_max, false);
-        let event = attributes.and_then(|attributes| {
-            decoder.decode(attributes, message.payload, message.sequence).ok()
-        });
-        Ok(event.map(|event| StoredEvent { event, stored_ms: stored_ms.unwrap_or(i64::MAX) }))
+        let from = (&headers, subject_attributes(&message.subject));
+        let at = (message.sequence, stored_ms.unwrap_or(i64::MAX));
+        Ok(Some(ArchivedEvent::read(from, message.payload, at, self.event_bytes_max)))
     }
 }
 
 impl EventArchive for EventArchiveStream {
-    fn by_sequence(&self, sequence: u64) -> BoxFuture<'_, Result<Option<StoredEvent>, String>> {
+    fn by_sequence(&self, sequence: u64) -> BoxFuture<'_, Result<Option<ArchivedEvent>, String>> {
         Box::pin(self.read(sequence))
     }
 

@@ -31,7 +31,7 @@ pub mod unmapped;
 pub mod view;
 pub mod webhook;
 
-pub use archive::{EventArchive, NoEventArchive, StoredEvent};
+pub use archive::{ArchivedEvent, EventArchive, NoEventArchive, StoredEvent, UnreadableEvent};
 pub use codec::{Attributes, HeaderLookup};
 pub use crash_records::{CrashRecord, CrashRecordError, CrashRecords, EventPosition};
 pub use decode::{DecodedMessage, Decoder};

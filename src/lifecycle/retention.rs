@@ -101,7 +101,7 @@ mod tests {
         let key = format!("inst.{}", InstallationId::from(INSTALLATION).token());
         let stored = store.get(&key).await.unwrap().unwrap();
         store.put(&key, "{".into(), Some(stored.revision)).await.unwrap();
-        while registry.unreadable_count() == 0 {
+        while registry.unreadable_documents().is_empty() {
             tokio::task::yield_now().await;
         }
         assert!(registry.installation(INSTALLATION).is_some());

@@ -292,12 +292,6 @@ impl Registry {
         self.context.state().unreadable().documents.clone()
     }
 
-    /// Returns the number of documents that this replica cannot read.
-    #[must_use]
-    pub fn unreadable_count(&self) -> usize {
-        self.context.state().unreadable().documents.len()
-    }
-
     /// Returns the installations for whose documents the events of a site wait.
     #[must_use]
     pub fn waiting_at(&self, site: &str) -> Vec<WaitingInstallation> {
@@ -336,6 +330,12 @@ impl Registry {
     ) -> impl Iterator<Item = Arc<AppliedInstallation>> {
         let ids = self.context.state().installations_of_client(client_key).into_iter();
         ids.filter_map(|id| self.installation(id.as_str()))
+    }
+
+    /// Returns the ids of the installations at a site, of every product and in any state, sorted.
+    #[must_use]
+    pub fn installations_at(&self, site: &CloudId) -> Vec<InstallationId> {
+        self.context.state().installations_at(site)
     }
 
     /// Whether a site of a product has an installation, in any state. True for a site whose installation
@@ -388,8 +388,7 @@ impl Registry {
 
     /// Whether a change of this installation was received and is not applied.
     pub(crate) fn has_open_change(&self, installation: &str) -> bool {
-        let key = InstallationRecord::key(installation);
-        self.context.replica.progress.is_open(&key)
+        self.context.replica.progress.is_open(&InstallationRecord::key(installation))
     }
 }
 

@@ -253,6 +253,27 @@ async fn filter_of_the_time_of_the_event_decides_and_the_current_one_is_said() {
     assert!(printed.contains("inst/k was changed since: revision"), "{printed}");
     assert!(printed.contains("inst/k now: would be delivered"), "{printed}");
 
+    // Changed after the event was stored, and before it is routed: no delivery says by which revision.
+    let pause = |until: Value| {
+        let (broker, body) = (broker.clone(), json!({ "pause_until": until }).to_string());
+        async move {
+            let sent = broker.request("$JS.API.CONSUMER.PAUSE.SW_EVENTS.router", body.into()).await;
+            let answer = String::from_utf8_lossy(&sent.expect("an answer").payload).into_owned();
+            assert!(!answer.contains("error"), "{answer}");
+        }
+    };
+    pause(json!("2100-01-01T00:00:00Z")).await;
+    publish(&broker, "site-1", 4, "XXX").await;
+    world.router.put(path, module("event.issue.fields.project.key == 'ABC'")).await;
+    pause(json!("1970-01-01T00:00:00Z")).await;
+    world.until_settled().await;
+    let found = world.ask(json!({ "subscription": "inst/k", "event": "event-4" })).await;
+    let decided = decision(&found);
+    assert_eq!(text(decided, "decision"), "matched", "{decided}");
+    let because = text(decided, "because");
+    assert!(because.contains("the event may have been routed after that"), "{because}");
+    assert_eq!(text(&decided["now"], "decision"), "would not be delivered", "{decided}");
+
     // Registered after the event.
     let late = subscribe(&app, trigger("true")).await;
     let found = world.ask(json!({ "subscription": late, "event": "event-3" })).await;
@@ -268,4 +289,35 @@ async fn filter_of_the_time_of_the_event_decides_and_the_current_one_is_said() {
     assert_eq!((text(decided, "decision"), text(decided, "stage")), ("not delivered", "filter"));
     assert!(text(decided, "because").contains("== 'ABC' is false"), "{decided}");
     assert_eq!(decided["revision"]["now"]["state"], "deleted", "{decided}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn event_that_cannot_be_read_is_named_with_the_reason() {
+    let world = World::start().await;
+    subscribe(&world.provision("site-1").await, trigger("true")).await;
+    let context = jetstream(world.nats.client().await);
+    let (subject, mut headers) = event_envelope("site-1", UPDATED, "event-9");
+    headers.insert("ce-subject", "ABC-9");
+    let sent = context.publish_with_headers(subject, headers, "not JSON".into()).await;
+    sent.expect("sent").await.expect("stored");
+    world.until_settled().await;
+    for asked in
+        [json!({ "entity": "ABC-9" }), json!({ "sequence": 1 }), json!({ "event": "event-9" })]
+    {
+        let mut body = json!({ "installation": "inst" });
+        body.as_object_mut().expect("members").extend(asked.as_object().expect("members").clone());
+        let found = world.ask(body).await;
+        assert_eq!(found["events"], json!([]));
+        let said = hints(&found);
+        let unreadable = "event 1 is stored but cannot be read (the body is not JSON";
+        assert!(said.contains(unreadable) && said.contains("`switchyard dlq ls`"), "{said}");
+        assert!(!said.contains("no event"), "{asked}: {said}");
+    }
+    let (code, printed) = world.run(&["--installation", "inst", "--entity", "ABC-9"]).await;
+    assert_eq!(code, Some(1), "{printed}");
+    assert!(printed.contains("note: event 1 is stored but cannot be read"), "{printed}");
+    let arguments = ["--installation", "inst", "--entity", "ABC-9", "-o", "jsonl"];
+    let (code, printed) = world.run(&arguments).await;
+    assert_eq!(code, Some(1), "{printed}");
+    assert!(printed.contains("note: event 1 is stored but"), "on standard error: {printed}");
 }

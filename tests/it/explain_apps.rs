@@ -53,6 +53,9 @@ async fn app_is_answered_about_its_own_modules_and_its_own_site() {
     assert_eq!(text(&decisions[0], "subscription"), format!("inst/{own}"));
     assert_eq!(text(&decisions[0], "stage"), "filter");
     assert_eq!(decisions[0]["values"]["event.issue.fields.project.key"], "XXX");
+    assert!(found["events"][0].get("sequence").is_none(), "it counts events of others: {found}");
+    let found = ask(&app, &own, "since=15m&limit=1").await.expect("an answer");
+    assert_eq!(hints(&found), "more events fit; the newest 1 are explained", "{found}");
     let found = ask(&app, &own, "event=event-5").await.expect("an answer");
     assert_eq!(text(&found["events"][0]["decisions"][0], "decision"), "delivered", "{found}");
 

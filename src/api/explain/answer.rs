@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::decisions::Decisions;
-use super::request::{Asked, Asker, Scope};
+use super::request::{Asked, Asker, Scope, no_subscription};
 use super::{find, hints, subscriptions};
 use crate::api::error::ApiError;
 use crate::api::json::{insert_some, rfc3339};
@@ -17,8 +17,8 @@ const DECIDE_MAX: Duration = Duration::from_secs(5);
 /// How long they take for an app.
 const APP_DECIDE_MAX: Duration = Duration::from_secs(2);
 
-/// Explains events: `{"events", "hints", "retained", "searched"?}`. Calls `progress` while events are
-/// searched.
+/// Explains events: `{"events", "hints", "retained"?, "searched"?}`; both of the latter for operators only.
+/// Calls `progress` while events are searched.
 ///
 /// # Errors
 /// Another request has the turn, the broker does not answer, or there is no such subscription.
@@ -30,12 +30,20 @@ pub(in crate::api) async fn answer(
     let turns = &state.recovery.explain_turns;
     let (_turn, decide_max) = match &asked.asker {
         Asker::Operator => (turns.of_operator().await?, DECIDE_MAX),
-        Asker::App { installation, .. } => (turns.of_app(installation).await?, APP_DECIDE_MAX),
+        Asker::App { app, installation, .. } => {
+            (turns.of_app(app, installation).await?, APP_DECIDE_MAX)
+        }
     };
-    if let (Asker::App { .. }, Scope::Subscription(id)) = (&asked.asker, &asked.scope)
-        && !subscriptions::was_registered(state, id).await?
-    {
-        return Err(ApiError::NotFound);
+    // Without an event, a mistyped name would look like an answer.
+    if let Scope::Subscription(id) = &asked.scope {
+        match (subscriptions::was_registered(state, id).await, &asked.asker) {
+            (Ok(true), _) => {}
+            (Ok(false), Asker::App { .. }) => return Err(ApiError::NotFound),
+            (Ok(false), Asker::Operator) => return Err(no_subscription(id)),
+            (Err(error), Asker::App { .. }) => return Err(error),
+            // The answer says that its revisions are not known.
+            (Err(_), Asker::Operator) => {}
+        }
     }
     let found = find::find(state, asked, progress).await?;
     let mut hints = hints::of_events(state, asked, &found).await?;
@@ -46,13 +54,13 @@ pub(in crate::api) async fn answer(
     }
     hints.extend(decisions.hints());
     let mut view = json!({ "events": events, "hints": hints });
-    let mut begins = json!({ "since": found.bounds.first_ms.and_then(rfc3339) });
-    // How many events there are is not shown to apps.
+    // How many events there are, and when those of others were stored, is not shown to apps.
     if asked.asker.is_operator() {
-        insert_some(&mut begins, "firstSequence", Some(found.bounds.first));
+        let (first, since) = (found.bounds.first, found.bounds.first_ms.and_then(rfc3339));
+        let begins = json!({ "since": since, "firstSequence": first });
+        insert_some(&mut view, "retained", Some(begins));
         insert_some(&mut view, "searched", found.search.as_ref().map(searched_view));
     }
-    insert_some(&mut view, "retained", Some(begins));
     Ok(view)
 }
 

@@ -1,17 +1,19 @@
 //! The decisions of one answer: evaluated, compared with the delivery log, and rendered.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::deliveries::{DeliveryFate, fate};
 use super::request::Asked;
-use super::subscriptions::{AskedSubscription, Histories, Then, of_event, then};
+use super::subscriptions::{AskedAbout, AskedSubscription, Histories, Then, of_events_at, then};
 use crate::api::error::ApiError;
 use crate::api::json::{insert_some, rfc3339};
 use crate::api::reasons::Reasons;
 use crate::api::state::Shared;
 use crate::delivery::{EventHistory, EventKey, LogReadError};
+use crate::domain::CloudId;
 use crate::event::StoredEvent;
 use crate::matcher::TriggerDecision;
 use crate::recovery::explain::{Deadline, DecisionQuery, decide};
@@ -28,6 +30,8 @@ pub(super) struct Decisions<'a> {
     deadline: Deadline,
     bounds: EventBounds,
     histories: Histories,
+    /// By the site of the events.
+    asked_about: HashMap<CloudId, Arc<AskedAbout>>,
     made: usize,
     left_out: usize,
     /// Why the delivery log was not read.
@@ -48,6 +52,7 @@ impl<'a> Decisions<'a> {
             deadline,
             bounds,
             histories: Histories::new(),
+            asked_about: HashMap::new(),
             made: 0,
             left_out: 0,
             log_problem: None,
@@ -73,45 +78,66 @@ impl<'a> Decisions<'a> {
         hints
     }
 
-    /// Returns an event with its decisions.
+    /// Returns an event with its decisions; `leftOut` counts those that were not made.
     pub(super) async fn on(&mut self, event: &Arc<StoredEvent>) -> Result<Value, ApiError> {
         let envelope = &event.event.envelope;
-        let mut subscriptions = of_event(self.state, self.asked, &envelope.cloud_id);
+        let asked_about = self.subscriptions_at(&envelope.cloud_id);
         let room = if self.deadline.is_over() { 0 } else { DECISIONS_MAX - self.made };
-        self.left_out += subscriptions.len().saturating_sub(room);
-        subscriptions.truncate(room);
-        if subscriptions.is_empty() {
-            return Ok(event_view(event, &[]));
-        }
-        let history = self.history(event).await;
-        let mut prepared = Vec::new();
-        for one in &subscriptions {
-            if self.deadline.is_over() {
-                self.left_out += subscriptions.len() - prepared.len();
-                break;
+        let mut views = Vec::new();
+        if room > 0 && asked_about.count > 0 {
+            let history = self.history(event).await;
+            let mut prepared = Vec::new();
+            for one in asked_about.first.iter().take(room) {
+                if self.deadline.is_over() {
+                    break;
+                }
+                let fate = history.as_ref().and_then(|history| fate(history, &one.id));
+                let mut then = self.prepare(event, one, fate.as_ref()).await?;
+                then.shadow = one.shadow(self.state, &event.event);
+                prepared.push((one, then, fate));
             }
-            let fate = history.as_ref().and_then(|history| fate(history, &one.id));
-            let mut then = self.prepare(event, one, fate.as_ref()).await?;
-            then.shadow = one.shadow(self.state, &event.event);
-            prepared.push((one, then, fate));
+            views = self.decide(event, prepared).await?;
         }
-        let mut evaluated = self.evaluate(event, &prepared).await?.into_iter();
+        self.made += views.len();
+        let left_out = asked_about.count - views.len();
+        self.left_out += left_out;
+        Ok(self.event_view(event, &views, left_out))
+    }
+
+    /// Returns the subscriptions that are asked about for events of a site.
+    fn subscriptions_at(&mut self, site: &CloudId) -> Arc<AskedAbout> {
+        if let Some(known) = self.asked_about.get(site) {
+            return Arc::clone(known);
+        }
+        let found = Arc::new(of_events_at(self.state, self.asked, site, DECISIONS_MAX));
+        self.asked_about.insert(site.clone(), Arc::clone(&found));
+        found
+    }
+
+    /// Returns what was decided, in order, without what the time did not suffice for.
+    async fn decide(
+        &mut self,
+        event: &Arc<StoredEvent>,
+        prepared: Vec<(&AskedSubscription, Then, Option<DeliveryFate>)>,
+    ) -> Result<Vec<Value>, ApiError> {
+        let event_type = event.event.envelope.event_type.as_str();
+        let queries =
+            prepared.iter().flat_map(|(_, then, _)| [&then.query, &then.now, &then.shadow]);
+        let queries: Vec<DecisionQuery> = queries.flatten().cloned().collect();
+        let reader = &self.state.recovery.replay.reader;
+        let decided = decide(reader, Arc::clone(event), queries, self.deadline).await?;
+        let mut decided = decided.into_iter();
         let mut views = Vec::new();
         for (one, then, fate) in prepared {
-            let mut next = |query: Option<&DecisionQuery>| query.and_then(|_| evaluated.next()?);
-            let decision = next(then.query.as_ref());
-            let now = next(then.now.as_ref());
-            let shadow = next(then.shadow.as_ref());
+            let Some([decision, now, shadow]) = take(&then, &mut decided) else { continue };
             let mut view = self.view(event, one, &then, (decision, now), fate);
             let shadow = shadow.map(|decision| {
-                let event_type = envelope.event_type.as_str();
                 shadow_view(&reasons_of(&decision, then.shadow.as_ref(), event_type))
             });
             insert_some(&mut view, "shadow", shadow);
             views.push(view);
         }
-        self.made += views.len();
-        Ok(event_view(event, &views))
+        Ok(views)
     }
 
     async fn history(&mut self, event: &StoredEvent) -> Option<EventHistory> {
@@ -155,23 +181,6 @@ impl<'a> Decisions<'a> {
         then(self.state, one, moment, event.stored_ms, &mut self.histories).await
     }
 
-    /// Evaluates what is to be evaluated, in order; none for what the time did not suffice for.
-    async fn evaluate(
-        &mut self,
-        event: &Arc<StoredEvent>,
-        prepared: &[(&AskedSubscription, Then, Option<DeliveryFate>)],
-    ) -> Result<Vec<Option<TriggerDecision>>, ApiError> {
-        let queries =
-            prepared.iter().flat_map(|(_, then, _)| [&then.query, &then.now, &then.shadow]);
-        let queries: Vec<DecisionQuery> = queries.flatten().cloned().collect();
-        let (wanted, reader) = (queries.len(), &self.state.recovery.replay.reader);
-        let decided = decide(reader, Arc::clone(event), queries, self.deadline).await?;
-        let mut decided: Vec<_> = decided.into_iter().map(Some).collect();
-        self.left_out += wanted.saturating_sub(decided.len());
-        decided.resize_with(wanted, || None);
-        Ok(decided)
-    }
-
     fn view(
         &self,
         event: &StoredEvent,
@@ -184,7 +193,7 @@ impl<'a> Decisions<'a> {
         let reasons = match (&then.decided, decision) {
             (Some((stage, because)), _) => Reasons::fixed(stage, because.clone()),
             (None, Some(decision)) => reasons_of(&decision, then.query.as_ref(), event_type),
-            (None, None) => Reasons::fixed("filter", "it was not evaluated in time".to_owned()),
+            (None, None) => Reasons::fixed("state", "it receives no events".to_owned()),
         };
         let now = now.map(|now| reasons_of(&now, then.now.as_ref(), event_type));
         let now = now.filter(|now| now.is_match != reasons.is_match);
@@ -218,11 +227,41 @@ impl<'a> Decisions<'a> {
             let text = format!("{because}; the event is not acknowledged yet");
             return ("waiting", then.is_paused.then_some("paused"), text);
         }
-        match self.log_problem {
-            Some(_) => ("matched", None, because.clone()),
-            None => ("matched", None, format!("{because}; the delivery log has no record of it")),
-        }
+        let text = match self.log_problem {
+            Some(_) => because.clone(),
+            None => unrecorded(because, then.changed_ms),
+        };
+        ("matched", None, text)
     }
+
+    fn event_view(&self, stored: &StoredEvent, decisions: &[Value], left_out: usize) -> Value {
+        let envelope = &stored.event.envelope;
+        let mut view = json!({
+            "event": envelope.event_id,
+            "site": envelope.cloud_id,
+            "type": envelope.event_type,
+            "time": rfc3339(stored.stored_ms),
+            "decisions": decisions,
+        });
+        // Sequences count the events of all sites.
+        let sequence = self.asked.asker.is_operator().then_some(stored.event.sequence);
+        insert_some(&mut view, "sequence", sequence);
+        insert_some(&mut view, "entity", envelope.entity.as_deref());
+        insert_some(&mut view, "leftOut", (left_out > 0).then_some(left_out));
+        view
+    }
+}
+
+/// Takes the decisions by the queries of a subscription, in order; none if they were not all made in time.
+fn take(
+    then: &Then,
+    decided: &mut impl Iterator<Item = TriggerDecision>,
+) -> Option<[Option<TriggerDecision>; 3]> {
+    let mut next = |query: &Option<DecisionQuery>| match query {
+        Some(_) => decided.next().map(Some),
+        None => Some(None),
+    };
+    Some([next(&then.query)?, next(&then.now)?, next(&then.shadow)?])
 }
 
 /// Returns the reasons of a decision by a query.
@@ -234,6 +273,18 @@ fn reasons_of(
     let subscribed = query.iter().flat_map(|query| &query.events);
     let types = subscribed.map(|one| one.conditions.event_type.as_str());
     Reasons::of(decision, event_type, types)
+}
+
+/// Says that a match has no record; `changed_ms` is when its subscription was changed after the event.
+fn unrecorded(because: &str, changed_ms: Option<i64>) -> String {
+    match changed_ms.and_then(rfc3339) {
+        // A delivery would have the revision by which the event was routed.
+        Some(at) => format!(
+            "{because}; there is no record of a delivery: the subscription was changed at {at}, and the \
+            event may have been routed after that"
+        ),
+        None => format!("{because}; the delivery log has no record of it"),
+    }
 }
 
 /// What the shadow decided.
@@ -252,16 +303,35 @@ fn now_view(reasons: &Reasons) -> Value {
     view
 }
 
-fn event_view(stored: &StoredEvent, decisions: &[Value]) -> Value {
-    let envelope = &stored.event.envelope;
-    let mut view = json!({
-        "event": envelope.event_id,
-        "site": envelope.cloud_id,
-        "type": envelope.event_type,
-        "sequence": stored.event.sequence,
-        "time": rfc3339(stored.stored_ms),
-        "decisions": decisions,
-    });
-    insert_some(&mut view, "entity", envelope.entity.as_deref());
-    view
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recovery::explain::OwnedSubscriber;
+
+    #[test]
+    fn match_without_a_record_names_a_change_after_the_event() {
+        let text = unrecorded("event.n == 1 is true", None);
+        assert_eq!(text, "event.n == 1 is true; the delivery log has no record of it");
+        let text = unrecorded("event.n == 1 is true", Some(1_000));
+        assert!(text.contains("changed at 1970-01-01T00:00:01Z"), "{text}");
+        assert!(!text.contains("the delivery log has no record"), "{text}");
+    }
+
+    #[test]
+    fn subscription_whose_queries_were_not_all_evaluated_is_left_out() {
+        let subscriber = OwnedSubscriber {
+            app: "app".into(),
+            app_account_id: None,
+            is_licensed: true,
+            permissions: None,
+        };
+        let query = DecisionQuery { events: Vec::new(), subscriber: Arc::new(subscriber) };
+        let both = Then { query: Some(query.clone()), now: Some(query), ..Then::default() };
+        let fixed = Then { decided: Some(("site", String::new())), ..Then::default() };
+        let mut decided = vec![TriggerDecision::NotSubscribed; 3].into_iter();
+        let found = take(&both, &mut decided).expect("two decisions");
+        assert!(found[0].is_some() && found[1].is_some() && found[2].is_none());
+        assert!(take(&both, &mut decided).is_none(), "one decision of two");
+        assert!(take(&fixed, &mut decided).is_some(), "nothing is evaluated for it");
+    }
 }

@@ -38,6 +38,7 @@ pub(super) fn fate(history: &EventHistory, id: &SubscriptionId) -> Option<Delive
         "delivered" => ("delivered", None),
         "parked" if one.why.as_deref() == Some("paused") => ("waiting", Some("paused")),
         "parked" => ("waiting", Some("endpoint")),
+        "dropped" => ("not delivered", Some("dropped")),
         "removed" => ("not delivered", Some("removed")),
         _ => ("not delivered", Some("endpoint")),
     };
@@ -142,6 +143,32 @@ mod tests {
         let found = fate(&history(&[(1, delivered), (5, failed)]), &id()).unwrap();
         assert_eq!((found.decision, found.stage), ("delivered", None));
         assert_eq!(found.because, "attempt 1 answered 204 in 83 ms");
+    }
+
+    #[test]
+    fn every_stage_of_a_delivery_is_documented() {
+        let pages = ["docs/why.md", "docs/design/explain.md"];
+        let read = |page: &str| {
+            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+            std::fs::read_to_string(path).expect("the page")
+        };
+        let stages = pages.map(|page| {
+            let text = read(page);
+            let from = text.find("All stages").or_else(|| text.find("**Stages**")).expect("stages");
+            text[from..].to_owned()
+        });
+        let ends = [
+            ("parked", "paused", "paused"),
+            ("parked", "backoff", "endpoint"),
+            ("dead", "exhausted", "endpoint"),
+            ("dropped", "share", "dropped"),
+            ("removed", "rm", "removed"),
+        ];
+        for (outcome, why, stage) in ends {
+            let found = fate(&history(&[(1, one(outcome, &json!({"why": why})))]), &id()).unwrap();
+            assert_eq!(found.stage, Some(stage), "{outcome}");
+            assert!(stages.iter().all(|text| text.contains(&format!("`{stage}`"))), "{stage}");
+        }
     }
 
     #[test]

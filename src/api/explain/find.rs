@@ -7,7 +7,7 @@ use super::request::{Asked, Asker, EventsAsked};
 use crate::api::error::ApiError;
 use crate::api::state::Shared;
 use crate::domain::{CloudId, EventId};
-use crate::event::StoredEvent;
+use crate::event::{ArchivedEvent, StoredEvent, UnreadableEvent};
 use crate::recovery::explain::{Deadline, EventSearch, SearchReport, find_events};
 use crate::recovery::replay::EventBounds;
 
@@ -20,10 +20,34 @@ const APP_SEARCH_MAX: Duration = Duration::from_secs(5);
 pub(super) struct Found {
     /// The events, oldest first.
     pub(super) events: Vec<Arc<StoredEvent>>,
+    /// Events that are asked about and cannot be read.
+    pub(super) unreadable: Vec<UnreadableEvent>,
     /// What the search read; none without one.
     pub(super) search: Option<SearchReport>,
     /// What the event stream had.
     pub(super) bounds: EventBounds,
+}
+
+impl Found {
+    /// Adds an event, if it exists for who asks.
+    fn add(&mut self, asked: &Asked, found: ArchivedEvent) {
+        match found {
+            ArchivedEvent::Readable(one) => {
+                if asked.asker.sees(&one.event.envelope.cloud_id, one.stored_ms) {
+                    self.events.push(Arc::new(one));
+                }
+            }
+            ArchivedEvent::Unreadable(one) => {
+                let is_seen = match &one.site {
+                    Some(site) => asked.asker.sees(site, one.stored_ms),
+                    None => asked.asker.is_operator(),
+                };
+                if is_seen {
+                    self.unreadable.push(one);
+                }
+            }
+        }
+    }
 }
 
 /// Finds the events that exist for who asks.
@@ -38,10 +62,16 @@ pub(super) async fn find(
         (EventsAsked::Id(id), Some(site)) => by_id(state, site, id).await?.map(Some),
         _ => None,
     };
-    if let Some(mut event) = direct {
-        event = event.filter(|one| is_visible(asked, one));
-        let bounds = parts.streams.event_bounds().await?;
-        return Ok(Found { events: event.into_iter().collect(), search: None, bounds });
+    let mut found = Found {
+        events: Vec::new(),
+        unreadable: Vec::new(),
+        search: None,
+        bounds: EventBounds::default(),
+    };
+    if let Some(event) = direct {
+        found.bounds = parts.streams.event_bounds().await?;
+        event.into_iter().for_each(|event| found.add(asked, event));
+        return Ok(found);
     }
     let (entity, event) = match &asked.events {
         EventsAsked::Id(id) => (None, Some(id.clone())),
@@ -56,22 +86,18 @@ pub(super) async fn find(
     let search = EventSearch { site, entity, event, from_ms, keep, rests };
     let source = (&*parts.streams, &parts.reader);
     let report = find_events(source, search, Deadline::after(search_max), progress).await?;
-    let mut events = Vec::new();
     for one in &report.found {
         // It may have been deleted since.
-        let found = by_sequence(state, one.sequence).await?;
-        events.extend(found.filter(|one| is_visible(asked, one)));
+        let event = by_sequence(state, one.sequence).await?;
+        event.into_iter().for_each(|event| found.add(asked, event));
     }
-    Ok(Found { events, bounds: report.bounds, search: Some(report) })
+    found.bounds = report.bounds;
+    found.search = Some(report);
+    Ok(found)
 }
 
-fn is_visible(asked: &Asked, one: &StoredEvent) -> bool {
-    asked.asker.sees(&one.event.envelope.cloud_id, one.stored_ms)
-}
-
-async fn by_sequence(state: &Shared, sequence: u64) -> Result<Option<Arc<StoredEvent>>, ApiError> {
-    let found = state.events.by_sequence(sequence).await.map_err(ApiError::Unavailable)?;
-    Ok(found.map(Arc::new))
+async fn by_sequence(state: &Shared, sequence: u64) -> Result<Option<ArchivedEvent>, ApiError> {
+    state.events.by_sequence(sequence).await.map_err(ApiError::Unavailable)
 }
 
 /// Returns the event with an id if that is remembered.
@@ -79,12 +105,17 @@ async fn by_id(
     state: &Shared,
     site: &CloudId,
     id: &EventId,
-) -> Result<Option<Arc<StoredEvent>>, ApiError> {
+) -> Result<Option<ArchivedEvent>, ApiError> {
     let Some(sequence) = state.events.sequence_of(site, id) else { return Ok(None) };
     let found = by_sequence(state, sequence).await?;
     // A stream that was created again has another event with this sequence.
-    Ok(found.filter(|found| {
-        let envelope = &found.event.envelope;
-        envelope.cloud_id == *site && envelope.event_id == *id
+    Ok(found.filter(|found| match found {
+        ArchivedEvent::Readable(one) => {
+            let envelope = &one.event.envelope;
+            envelope.cloud_id == *site && envelope.event_id == *id
+        }
+        ArchivedEvent::Unreadable(one) => {
+            one.site.as_ref() == Some(site) && one.id.as_ref() == Some(id)
+        }
     }))
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use crate::api::error::ApiError;
 use crate::api::state::Shared;
 use crate::clock;
-use crate::domain::{CloudId, EventId, InstallationId, ModuleKey, SubscriptionId};
+use crate::domain::{AppId, CloudId, EventId, InstallationId, ModuleKey, SubscriptionId};
 use crate::event::identity;
 use crate::recovery::redrive::time_of;
 use crate::registry::{InstallationRecord, Problem, code};
@@ -65,7 +65,7 @@ pub(super) enum Asker {
     Operator,
     /// Sees events of the site of its installation that were stored since that exists, and nothing about
     /// other sites, other installations and other events.
-    App { installation: InstallationId, site: CloudId, since_ms: i64 },
+    App { app: AppId, installation: InstallationId, site: CloudId, since_ms: i64 },
 }
 
 impl Asker {
@@ -103,16 +103,25 @@ impl Asked {
         if let (None, Some((of, id))) = (&site, body.event.as_deref().and_then(identity::split)) {
             (site, events) = (Some(CloudId::from(&*of)), EventsAsked::Id(id.into()));
         }
-        let installation = match &scope {
-            Scope::Subscription(id) => Some(&id.installation),
-            Scope::Installation(id) => Some(id),
-            Scope::Site => None,
+        let (named, missing) = match &scope {
+            Scope::Subscription(id) => (
+                Some(&id.installation),
+                site.is_none().then_some(
+                    "there is no such installation; if it was deleted, name the site of the events as well",
+                ),
+            ),
+            Scope::Installation(id) => (
+                Some(id),
+                Some("there is no such installation; if it was deleted, name one of its subscriptions"),
+            ),
+            Scope::Site => (None, None),
         };
-        if let (None, Some(id)) = (&site, installation) {
+        if let Some(id) = named {
             let known = state.registry.installation(id.as_str());
-            let missing = "there is no such installation; name the site of the events as well";
-            let known = known.ok_or_else(|| form("installation", missing))?;
-            site = Some(known.record.cloud_id.clone());
+            if let (None, Some(missing)) = (&known, missing) {
+                return Err(form("installation", missing));
+            }
+            site = site.or_else(|| known.map(|known| known.record.cloud_id.clone()));
         }
         if site.is_none() && !matches!(events, EventsAsked::Sequence(_)) {
             let message = "name a subscription, an installation or a site";
@@ -139,6 +148,7 @@ impl Asked {
         let (limit, since_ms) = (limit(question)?, since_ms(question, &events)?);
         let id = SubscriptionId { installation: installation.id.clone(), key };
         let asker = Asker::App {
+            app: installation.app.clone(),
             installation: id.installation.clone(),
             site: site.clone(),
             since_ms: created_ms,
@@ -146,6 +156,12 @@ impl Asked {
         let (scope, site) = (Scope::Subscription(id), Some(site));
         Ok(Self { asker, scope, events, site, since_ms: since_ms.max(created_ms), limit })
     }
+}
+
+/// There is no subscription with this id, and none is remembered.
+pub(super) fn no_subscription(id: &SubscriptionId) -> ApiError {
+    let list = format!("`switchyard modules -i {} ls` lists those that there are", id.installation);
+    form("subscription", &format!("there is no subscription {id}, and none is remembered; {list}"))
 }
 
 fn limit(question: &Question) -> Result<usize, ApiError> {
@@ -170,6 +186,7 @@ fn scope(body: &Question) -> Result<Scope, ApiError> {
 fn events(body: &Question) -> Result<EventsAsked, ApiError> {
     let has_since = body.since.is_some();
     match (body.sequence, &body.event, &body.entity) {
+        (Some(0), None, None) => Err(form("sequence", "sequences begin at 1")),
         (Some(sequence), None, None) if !has_since => Ok(EventsAsked::Sequence(sequence)),
         (None, Some(id), None) => Ok(EventsAsked::Id(id.as_str().into())),
         (None, None, Some(entity)) => Ok(EventsAsked::Entity(Some(entity.as_str().into()))),

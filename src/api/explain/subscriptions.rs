@@ -1,6 +1,6 @@
 //! The subscriptions that are asked about, and what they were at the time of an event.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use crate::api::dry_run::subscriber;
 use crate::api::error::ApiError;
 use crate::api::json::{insert_some, rfc3339};
 use crate::api::state::Shared;
-use crate::domain::{CloudId, InstallationId, SubscriptionId};
+use crate::domain::{CloudId, SubscriptionId};
 use crate::event::Event;
 use crate::matcher::EventSubscription;
 use crate::recovery::explain::DecisionQuery;
@@ -70,37 +70,44 @@ impl AskedSubscription {
     }
 }
 
-/// Returns the subscriptions that are asked about for an event of a site, in the order of their ids.
-pub(super) fn of_event(state: &Shared, asked: &Asked, site: &CloudId) -> Vec<AskedSubscription> {
-    let of = |id: &InstallationId| {
-        let known = state.registry.installation(id.as_str());
-        let modules = known.iter().flat_map(|known| known.modules.iter().map(move |m| (known, m)));
-        let receives = modules.filter(|(_, module)| is_of_events(&module.module_type));
-        let all = receives.map(|(known, module)| AskedSubscription {
-            id: module.id.clone(),
-            installation: Some(Arc::clone(known)),
-        });
-        all.collect::<Vec<_>>()
-    };
-    let mut found = match &asked.scope {
+/// The subscriptions that are asked about.
+pub(super) struct AskedAbout {
+    /// The first ones, in the order of their ids.
+    pub(super) first: Vec<AskedSubscription>,
+    /// How many there are.
+    pub(super) count: usize,
+}
+
+/// Returns the subscriptions that are asked about for events of a site, at most `max` of them.
+pub(super) fn of_events_at(
+    state: &Shared,
+    asked: &Asked,
+    site: &CloudId,
+    max: usize,
+) -> AskedAbout {
+    let installations = match &asked.scope {
         Scope::Subscription(id) => {
             let installation = state.registry.installation(id.installation.as_str());
-            vec![AskedSubscription { id: id.clone(), installation }]
+            let first = vec![AskedSubscription { id: id.clone(), installation }];
+            return AskedAbout { first, count: 1 };
         }
-        Scope::Installation(id) => of(id),
-        Scope::Site => {
-            let ids = state.registry.installation_ids(None, usize::MAX);
-            let is_at = |id: &&InstallationId| {
-                let known = state.registry.installation(id.as_str());
-                known.is_some_and(|known| known.record.cloud_id == *site)
-            };
-            ids.iter().filter(is_at).flat_map(of).collect()
-        }
+        Scope::Installation(id) => vec![id.clone()],
+        Scope::Site => state.registry.installations_at(site),
     };
-    // A static module shadows a registered one with its key.
-    found.sort_by(|one, other| one.id.cmp(&other.id));
-    found.dedup_by(|one, other| one.id == other.id);
-    found
+    let mut all = AskedAbout { first: Vec::new(), count: 0 };
+    for id in installations {
+        let Some(known) = state.registry.installation(id.as_str()) else { continue };
+        let modules = known.modules.iter().filter(|module| is_of_events(&module.module_type));
+        // A static module shadows a registered one with its key.
+        let ids: BTreeSet<&SubscriptionId> = modules.map(|module| &module.id).collect();
+        all.count += ids.len();
+        let room = max.saturating_sub(all.first.len());
+        all.first.extend(ids.into_iter().take(room).map(|id| AskedSubscription {
+            id: id.clone(),
+            installation: Some(Arc::clone(&known)),
+        }));
+    }
+    all
 }
 
 /// Whether a module is registered, or was one.
@@ -132,6 +139,8 @@ pub(super) struct Then {
     pub(super) shadow: Option<DecisionQuery>,
     /// The revisions, or why they are not known.
     pub(super) revision: Option<Value>,
+    /// When it was changed last, milliseconds since the epoch, if that is after the event.
+    pub(super) changed_ms: Option<i64>,
     /// Whether its events were parked.
     pub(super) is_paused: bool,
 }
@@ -213,6 +222,7 @@ fn as_now(state: &Shared, asked: &AskedSubscription, unknown: Option<&str>) -> T
         now: None,
         shadow: None,
         revision: unknown.map(|reason| json!({ "unknown": reason })),
+        changed_ms: None,
         is_paused: live.is_some_and(|one| one.owner.settings.is_paused),
     }
 }
@@ -242,7 +252,8 @@ fn as_then(
         Some(_) => None,
         None => Some(("registration", "its filter of then cannot be evaluated".to_owned())),
     });
-    Then { decided, query, now, shadow: None, revision: Some(revision), is_paused }
+    let changed_ms = current.map(|current| current.at_ms);
+    Then { decided, query, now, shadow: None, revision: Some(revision), changed_ms, is_paused }
 }
 
 /// Returns what is evaluated for a revision.

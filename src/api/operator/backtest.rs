@@ -70,7 +70,7 @@ async fn answer(
     let parts = &state.recovery.replay;
     let (source, deadline) = ((&*parts.streams, &parts.reader), Deadline::after(asked.max));
     let report = backtest(source, asked.query.clone(), (deadline, turn), progress).await?;
-    let samples = Samples::of(state, &asked.query, &report.counts.samples).await?;
+    let samples = Samples::of(state, &asked.query, &report.counts.samples).await;
     Ok(view::view(&asked, &report, &samples))
 }
 

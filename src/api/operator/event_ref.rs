@@ -4,9 +4,10 @@ use crate::api::error::ApiError;
 use crate::api::state::Shared;
 use crate::delivery::{EventKey, LogQuery, StoredEventHead};
 use crate::domain::{CloudId, EventId};
-use crate::event::{StoredEvent, identity};
+use crate::event::{ArchivedEvent, StoredEvent, identity};
 
-/// Returns the stored event that a reference names; none if the event stream does not have it.
+/// Returns the stored event that a reference names; none if the event stream does not have it
+/// or it cannot be read.
 pub(super) async fn stored(state: &Shared, text: &str) -> Result<Option<StoredEvent>, ApiError> {
     let sequence = match (sequence_of(text), parse(text)) {
         (Some(sequence), _) => Some(sequence),
@@ -22,7 +23,7 @@ pub(super) async fn stored(state: &Shared, text: &str) -> Result<Option<StoredEv
             sequence_of(text).is_some() || (envelope.cloud_id == site && envelope.event_id == id)
         })
     };
-    Ok(found.filter(is_it))
+    Ok(found.and_then(ArchivedEvent::readable).filter(is_it))
 }
 
 /// Returns what the log knows an event by: from the event stream, or else from its newest record. `site`
@@ -71,14 +72,15 @@ pub(super) async fn of_record(
     Ok(key)
 }
 
-/// Returns the stored event of a record; none if the event stream does not have it any more.
+/// Returns the stored event of a record; none if the event stream does not have it any more, or
+/// it cannot be read.
 pub(super) async fn stored_of_record(
     state: &Shared,
     event: &StoredEventHead,
 ) -> Result<Option<StoredEvent>, ApiError> {
     let found = state.events.by_sequence(event.sequence).await.map_err(ApiError::Unavailable)?;
     // A stream that was created again has another event with this sequence.
-    Ok(found.filter(|found| {
+    Ok(found.and_then(ArchivedEvent::readable).filter(|found| {
         let envelope = &found.event.envelope;
         envelope.cloud_id == event.site && envelope.event_id == event.id
     }))

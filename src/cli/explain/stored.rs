@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::client::block_on;
 use crate::cli::exit::EXIT_NEGATIVE;
-use crate::cli::io::{Output, print_columns, print_line, print_row};
+use crate::cli::io::{Output, print_columns, print_error, print_line, print_row};
 use crate::cli::progress_lines;
 use crate::cli::server_args::ServerArgs;
 
@@ -79,6 +79,7 @@ pub(super) fn run(
         Output::Json => print_line(&explanation.to_string())?,
         Output::Jsonl => {
             list(&explanation, "events").iter().try_for_each(|one| print_line(&one.to_string()))?;
+            hints(&explanation).for_each(|hint| print_error(&hint));
         }
     }
     let has_none = list(&explanation, "events").is_empty();
@@ -110,17 +111,28 @@ fn print(explanation: &Value) -> anyhow::Result<()> {
             text(event, "time"),
         ))?;
         let decisions = list(event, "decisions");
-        if decisions.is_empty() {
-            print_row("  no subscription")?;
-            continue;
+        if !decisions.is_empty() {
+            print_columns(&rows(decisions), usize::MAX)?;
+            decisions.iter().try_for_each(print_revisions)?;
         }
-        print_columns(&rows(decisions), usize::MAX)?;
-        decisions.iter().try_for_each(print_revisions)?;
+        not_decided(event).map_or(Ok(()), |text| print_row(&format!("  {text}")))?;
     }
-    for hint in list(explanation, "hints").iter().filter_map(Value::as_str) {
-        print_row(&format!("note: {hint}"))?;
+    hints(explanation).try_for_each(|hint| print_row(&hint))
+}
+
+fn hints(explanation: &Value) -> impl Iterator<Item = String> {
+    let hints = list(explanation, "hints").iter().filter_map(Value::as_str);
+    hints.map(|hint| format!("note: {hint}"))
+}
+
+/// Says what an event has no decisions on.
+fn not_decided(event: &Value) -> Option<String> {
+    match event.get("leftOut").and_then(Value::as_u64) {
+        Some(1) => Some("1 subscription is left out".to_owned()),
+        Some(left_out) => Some(format!("{left_out} subscriptions are left out")),
+        None if list(event, "decisions").is_empty() => Some("no subscription".to_owned()),
+        None => None,
     }
-    Ok(())
 }
 
 fn rows(decisions: &[Value]) -> Vec<Vec<String>> {
@@ -160,6 +172,17 @@ fn print_revisions(decision: &Value) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn subscriptions_that_were_not_looked_at_are_counted() {
+        let said = |event: Value| not_decided(&event);
+        assert_eq!(said(json!({"decisions": []})).as_deref(), Some("no subscription"));
+        assert_eq!(said(json!({"decisions": [{}]})), None);
+        let said = said(json!({"decisions": [{}], "leftOut": 3}));
+        assert_eq!(said.as_deref(), Some("3 subscriptions are left out"));
+        let one = not_decided(&json!({"decisions": [], "leftOut": 1}));
+        assert_eq!(one.as_deref(), Some("1 subscription is left out"));
+    }
 
     #[test]
     fn decisions_are_a_table_with_a_dash_for_no_stage() {

@@ -1,5 +1,6 @@
 //! Finds stored events by their site, entity or id.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -76,7 +77,7 @@ pub struct SearchReport {
     pub matched: u64,
     /// How many events were read.
     pub read: u64,
-    /// Events that cannot be read.
+    /// Events that cannot be read, so that it is not known whether they fit.
     pub unreadable: u64,
     /// Some entities of other events, the newest ones.
     pub other_entities: VecDeque<Box<str>>,
@@ -152,7 +153,8 @@ fn examine(message: EventMessage, decoder: &mut Decoder, search: &EventSearch) -
     let Ok(event) = event else { return Examined::Unreadable };
     let is_site = search.site.as_ref().is_none_or(|site| event.envelope.cloud_id == *site);
     let is_event = search.event.as_ref().is_none_or(|id| event.envelope.event_id == *id);
-    let is_entity = search.entity.as_deref().is_none_or(|entity| is_about(&event, entity));
+    let is_entity = search.entity.as_deref().map(|entity| is_about(&event, entity));
+    let Some(is_entity) = is_entity.unwrap_or(Some(true)) else { return Examined::Unreadable };
     if is_site && is_event && is_entity {
         let site = event.envelope.cloud_id;
         return Examined::Fits(FoundEvent { sequence, stored_ms, site });
@@ -160,15 +162,20 @@ fn examine(message: EventMessage, decoder: &mut Decoder, search: &EventSearch) -
     Examined::Other(event.envelope.entity)
 }
 
-/// Whether an event is about an entity, by its attributes or else by its body.
-fn is_about(event: &Event, entity: &str) -> bool {
+/// Whether an event is about an entity, by its attributes or else by its body; none if the body has its key
+/// and cannot be read.
+fn is_about(event: &Event, entity: &str) -> Option<bool> {
     if let Some(named) = event.envelope.entity.as_deref() {
-        return named == entity;
+        return Some(named == entity);
     }
     // Reading a body takes much longer than finding that it does not have the key.
-    let text = std::str::from_utf8(&event.body).ok().filter(|text| text.contains(entity));
-    let members = text.and_then(|text| Members::parse(text).ok());
-    members.and_then(|members| identity::entity_key(&members)).as_deref() == Some(entity)
+    let text = String::from_utf8_lossy(&event.body);
+    if !text.contains(entity) {
+        return Some(false);
+    }
+    let Cow::Borrowed(text) = text else { return None };
+    let members = Members::parse(text).ok()?;
+    Some(identity::entity_key(&members).as_deref() == Some(entity))
 }
 
 impl SearchReport {

@@ -101,6 +101,9 @@ async fn unreadable_event_is_counted_and_others_are_found() {
     let mut broken = event(41, "site-1", TYPE, "{}");
     broken.headers.push(("ce-subject".into(), "%FF".into()));
     streams.add(broken);
+    // The body names the entity, and is not JSON.
+    streams.add(event(42, "site-1", TYPE, r#"{"issue":{"key":"XXX-3"}"#));
+    streams.add(event(43, "site-1", TYPE, "{"));
     let found = search(&streams, of(Some("site-1"), Some("XXX-3")), LONG).await;
-    assert_eq!((found.matched, found.unreadable, found.read), (4, 1, 21));
+    assert_eq!((found.matched, found.unreadable, found.read), (4, 2, 23));
 }

@@ -149,6 +149,14 @@ impl ReplicaState {
         self.of_client_key.of(client_key)
     }
 
+    /// Returns the ids of the installations at a site, of every product and in any state, sorted.
+    pub(crate) fn installations_at(&self, site: &CloudId) -> Vec<InstallationId> {
+        let of = |product| self.of_site.of(&(product, site.clone()));
+        let mut ids: Vec<_> = Product::ALL.into_iter().flat_map(of).collect();
+        ids.sort_unstable();
+        ids
+    }
+
     /// Whether a site has an installation, in any state, or may have one that cannot be read.
     pub(crate) fn is_provisioned(&self, product: Product, site: &CloudId) -> bool {
         self.of_site.has(&(product, site.clone()))

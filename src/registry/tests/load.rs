@@ -29,6 +29,16 @@ async fn documents() -> (Replica, Arc<MemoryStore>, Vec<DocumentWrite>) {
 }
 
 #[tokio::test]
+async fn installations_at_a_site_are_those_of_every_product() {
+    let (replica, _store, _) = documents().await;
+    replica.install("wiki", json!({"cloudId": "cloud-3", "product": "confluence"})).await.unwrap();
+    let at = replica.installations_at(&"cloud-3".into());
+    let at: Vec<&str> = at.iter().map(|id| id.as_str()).collect();
+    assert_eq!(at, ["many-10", "many-17", "many-24", "many-3", "many-31", "many-38", "wiki"]);
+    assert!(replica.installations_at(&"nowhere".into()).is_empty());
+}
+
+#[tokio::test]
 async fn a_second_replica_loads_what_the_first_holds() {
     let (first, store, _) = documents().await;
     let second = Replica::over(&store).await;

@@ -10,7 +10,7 @@ use crate::api::error::ApiError;
 use crate::api::json::{insert_some, rfc3339};
 use crate::api::reasons::Reasons;
 use crate::api::state::Shared;
-use crate::event::StoredEvent;
+use crate::event::{ArchivedEvent, StoredEvent};
 use crate::matcher::{EventSubscription, TriggerDecision};
 use crate::recovery::backtest::{BacktestQuery, SampledEvents};
 use crate::recovery::explain::{Deadline, DecisionQuery, decide};
@@ -30,25 +30,32 @@ impl Samples {
         state: &Shared,
         query: &BacktestQuery,
         sampled: &SampledEvents,
-    ) -> Result<Self, ApiError> {
+    ) -> Self {
         let SampledEvents { matched, failed, gained, lost } = sampled;
         let all: BTreeSet<u64> =
             [matched, failed, gained, lost].into_iter().flatten().copied().collect();
         let deadline = Deadline::after(EXPLAIN_MAX);
         let mut views = BTreeMap::new();
         for sequence in all {
-            let stored = if deadline.is_over() {
-                None
-            } else {
-                state.events.by_sequence(sequence).await.map_err(ApiError::Unavailable)?
+            let stored = match deadline.is_over() {
+                true => None,
+                false => state.events.by_sequence(sequence).await.unwrap_or_else(|error| {
+                    tracing::debug!(sequence, %error, "sample of a backtest not read");
+                    None
+                }),
             };
             let mut view = json!({ "sequence": sequence });
-            if let Some(stored) = stored {
-                explain(state, query, (Arc::new(stored), deadline), &mut view).await?;
+            if let Some(stored) = stored.and_then(ArchivedEvent::readable) {
+                let mut explained = view.clone();
+                let stored = (Arc::new(stored), deadline);
+                match explain(state, query, stored, &mut explained).await {
+                    Ok(()) => view = explained,
+                    Err(_) => tracing::debug!(sequence, "sample of a backtest not explained"),
+                }
             }
             views.insert(sequence, view);
         }
-        Ok(Self { views })
+        Self { views }
     }
 
     /// Returns some samples, oldest first.
