@@ -207,7 +207,7 @@ fn print_shadow(output: Output, shadow: &Value) -> anyhow::Result<()> {
         }
     }
     if shadow.get("streamLost").is_some() {
-        print_row("the event stream was created again: what it had is not counted any more")?;
+        print_row("the event stream was lost, or its end: what it had is not counted any more")?;
     }
     if shadow.get("upToDate") == Some(&Value::Bool(false)) {
         print_row("not all events are counted yet")?;

@@ -34,6 +34,10 @@ const RENEWED_MS: i64 = 24 * 60 * 60 * 1_000;
 const LATER_MS: i64 = 60_000;
 /// How long a request waits for the count of another shadow.
 const WAIT_MAX: Duration = Duration::from_secs(5);
+/// Pause before a stream that ends before the position of a count is looked at again.
+const BEHIND_WAIT: Duration = Duration::from_millis(500);
+/// How often that is. Then the broker lost its last events.
+const BEHIND_WAITS: usize = 6;
 /// How often a count is made again because another replica stored its own first.
 const ATTEMPTS: usize = 3;
 
@@ -177,7 +181,7 @@ impl ShadowFollower {
             let new = || Tally::new(name, *after, *stream_ms);
             let mut tally = stored.clone().unwrap_or_else(new);
             tally.revision = tally.revision.max(comparison.revision);
-            let bounds = self.streams.event_bounds().await?;
+            let bounds = self.bounds(&tally).await?;
             let is_up_to_date = self.advance(comparison, &mut tally, bounds, deadline).await?;
             let is_new = stored.as_ref().is_none_or(|stored| {
                 stored.differs_from(&tally) || stored.at_ms < now_ms.saturating_sub(RENEWED_MS)
@@ -199,6 +203,19 @@ impl ShadowFollower {
         }
     }
 
+    /// Returns what the stream has; a server of the broker that does not know the last events yet has some
+    /// time to learn of them, so that none is counted twice.
+    async fn bounds(&self, tally: &Tally) -> Result<EventBounds, ReadError> {
+        let mut bounds = self.streams.event_bounds().await?;
+        let mut waits = 0;
+        while tally.is_ahead_of(&bounds) && waits < BEHIND_WAITS {
+            waits += 1;
+            tokio::time::sleep(BEHIND_WAIT).await;
+            bounds = self.streams.event_bounds().await?;
+        }
+        Ok(bounds)
+    }
+
     /// Adds the events between the position of a tally and the last one of `bounds`. Returns whether all
     /// of them are counted.
     async fn advance(
@@ -209,11 +226,7 @@ impl ShadowFollower {
         deadline: Deadline,
     ) -> Result<bool, CountError> {
         let last = bounds.last;
-        tally.note_stream(bounds.created_ms);
-        if last < tally.counted {
-            // A server of the broker that does not know the last events yet.
-            return Ok(false);
-        }
+        tally.note_stream(&bounds);
         while tally.counted < last {
             let from = StartAt::Sequence(tally.counted + 1);
             let batch = self.streams.read_events(&comparison.site, from, BATCH).await?;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::UnknownMembers;
 use crate::matcher::DecidedAgain;
+use crate::recovery::replay::EventBounds;
 
 /// Format version of the document.
 const FORMAT: u32 = 1;
@@ -73,7 +74,8 @@ pub struct Tally {
     pub unreadable: u64,
     /// Sequences, of all sites, that were deleted before they were counted.
     pub uncounted: u64,
-    /// Whether the stream was deleted and created again: what was not counted of the one before is unknown.
+    /// Whether the stream was deleted and created again, or lost its last events: what was not counted of
+    /// what it had is unknown.
     #[serde(rename = "streamLost", default, skip_serializing_if = "std::ops::Not::not")]
     pub is_stream_lost: bool,
     /// The last events that only the shadow delivers, the oldest first.
@@ -124,7 +126,8 @@ impl Tally {
 
     /// Whether `next`, which goes on from this tally, says more.
     pub(super) fn differs_from(&self, next: &Self) -> bool {
-        let position = |tally: &Self| (tally.stream_ms, tally.counted, tally.uncounted);
+        let position =
+            |tally: &Self| (tally.stream_ms, tally.counted, tally.uncounted, tally.is_stream_lost);
         position(self) != position(next)
     }
 
@@ -169,12 +172,22 @@ impl Tally {
         self.counted = self.counted.max(deleted_to);
     }
 
-    /// Notes when the stream was created. Of one that was created again, every event is counted.
-    pub(super) fn note_stream(&mut self, created_ms: i64) {
-        if created_ms != self.stream_ms {
+    /// Whether the stream that it counts ends before its position: a server of the broker is behind, or
+    /// the broker lost the last events.
+    pub(super) fn is_ahead_of(&self, bounds: &EventBounds) -> bool {
+        bounds.created_ms == self.stream_ms && bounds.last < self.counted
+    }
+
+    /// Notes what the stream has. Of one that was created again, every event is counted; of one that lost its
+    /// last events, those that are stored from now on.
+    pub(super) fn note_stream(&mut self, bounds: &EventBounds) {
+        if bounds.created_ms != self.stream_ms {
             self.is_stream_lost = true;
-            self.stream_ms = created_ms;
-            self.counted = 0;
+            self.stream_ms = bounds.created_ms;
+            self.counted = bounds.first.saturating_sub(1);
+        } else if bounds.last < self.counted {
+            self.is_stream_lost = true;
+            self.counted = bounds.last;
         }
     }
 }
