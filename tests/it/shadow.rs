@@ -356,7 +356,16 @@ async fn refusals_updates_of_the_app_and_the_commands() {
     let (status, text) = refused(&router, Method::POST, &promote, Value::Null).await;
     assert!(status == 422 && text.contains("changed since"), "{status} {text}");
     let revision = now["revision"].to_string();
-    let (code, text) = run(&router, &["promote", "inst/k", "--revision", &revision]).await;
+    let with_revision = ["promote", "inst/k", "--revision", &revision];
+    let (code, text) = run(&router, &with_revision).await;
+    assert!(code == Some(2) && text.contains("--shadow NAME"), "{code:?} {text}");
+    let named = |name| [&with_revision[..], &["--shadow", name]].concat();
+    let (code, text) = run(&router, &named("0a1b2c3d4e5f")).await;
+    assert!(code != Some(0) && text.contains("SY-2044"), "{text}");
+    let name = now["name"].as_str().expect("a name");
+    let (_, text) = run(&router, &["shadow", "show", "inst/k"]).await;
+    assert!(text.contains(&format!("shadow {name} of inst/k")), "{text}");
+    let (code, text) = run(&router, &named(name)).await;
     assert!(code == Some(0) && text.contains(OTHER), "{text}");
     let (code, text) = run(&router, &["rollback", "inst/k"]).await;
     assert!(code == Some(0) && text.contains(OTHER), "{text}");
@@ -391,8 +400,11 @@ async fn every_command_of_the_page_runs() {
         page.lines().filter(|line| line.starts_with("switchyard subscriptions ")).collect();
     assert_eq!(commands.len(), 6);
     for command in commands {
+        let shadow = router.get("/admin/v1/subscriptions/acme%2Furgent/shadow").await.ok();
+        let name = shadow.and_then(|shadow| Some(shadow["name"].as_str()?.to_owned()));
         let output = Command::new("sh")
             .args(["-c", &format!("switchyard() {{ \"$PROGRAM\" \"$@\"; }}\n{command}")])
+            .env("NAME", name.unwrap_or_default())
             .env("PROGRAM", env!("CARGO_BIN_EXE_switchyard"))
             .env("SWITCHYARD_TOKEN", ADMIN_TOKEN)
             .env("SWITCHYARD_SERVER", router.api.base())

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -16,6 +16,7 @@ use super::subscriptions::subscription_view;
 use crate::api::error::ApiError;
 use crate::api::extract::{JsonObject, PathId, expected_revision};
 use crate::api::json::{insert_some, rfc3339};
+use crate::api::query_params::QueryParams;
 use crate::api::state::{Shared, route};
 use crate::domain::SubscriptionId;
 use crate::recovery::shadow::{CountError, Counted, Difference};
@@ -64,13 +65,17 @@ async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Promotes the shadow; with `?shadow=NAME` no other one.
 async fn promote(
     State(state): State<Shared>,
     PathId(id): PathId,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
     let (id, expected) = (parse(&id)?, expected_revision(&headers)?);
-    let promoted = state.registry.shadows().promote(&id.installation, &id.key, expected).await?;
+    let (params, shadows) = (QueryParams::parse(query.as_deref()), state.registry.shadows());
+    let (name, installation) = (params.get("shadow"), &id.installation);
+    let promoted = shadows.promote(installation, &id.key, name, expected).await?;
     changed_view(&state, &id, &promoted)
 }
 
@@ -114,6 +119,7 @@ async fn shadow_view(
     let shadow = module.shadow.as_ref().ok_or(ApiError::NotFound)?;
     let mut view = json!({
         "subscription": id.to_string(),
+        "name": shadow.name(),
         "members": shadow.members,
         "after": shadow.after,
         "revision": module.revision,

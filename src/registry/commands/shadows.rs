@@ -110,19 +110,20 @@ impl<'a> Shadows<'a> {
         Ok(())
     }
 
-    /// Makes the shadow of the module `key` its filter. `expected` is the required revision of the module;
-    /// without one, the module must be as it was when the shadow was set. A promotion that is in force
-    /// already is not made again.
+    /// Makes the shadow of the module `key` its filter. `shadow` is the required name of the shadow.
+    /// `expected` is the required revision of the module; without one, the module must be as it was when the
+    /// shadow was set. A promotion that is in force already is not made again.
     ///
     /// # Errors
-    /// There is no such module or no shadow, the module changed, or it would be invalid.
+    /// There is no such module or no shadow, it is another one, the module changed, or it would be invalid.
     pub async fn promote(
         self,
         installation: &InstallationId,
         key: &ModuleKey,
+        shadow: Option<&str>,
         expected: Option<u64>,
     ) -> Result<RegisteredModule, RegisterError> {
-        let request = Promote { key, expected };
+        let request = Promote { key, shadow, expected };
         let registered = registration::register(self.context, installation, request).await?;
         let revision = registered.module.revision;
         info!(installation = %installation, %key, revision, "shadow promoted");

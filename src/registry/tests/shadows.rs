@@ -31,7 +31,16 @@ impl Replica {
         key: &ModuleKey,
         expected: Option<u64>,
     ) -> Result<ModuleRecord, RegisterError> {
-        let promoted = self.shadows().promote(&"inst-a".into(), key, expected).await;
+        let promoted = self.shadows().promote(&"inst-a".into(), key, None, expected).await;
+        promoted.map(|promoted| promoted.module)
+    }
+
+    async fn promote_named(
+        &self,
+        key: &ModuleKey,
+        name: &str,
+    ) -> Result<ModuleRecord, RegisterError> {
+        let promoted = self.shadows().promote(&"inst-a".into(), key, Some(name), None).await;
         promoted.map(|promoted| promoted.module)
     }
 
@@ -143,6 +152,36 @@ async fn promotion_and_rollback_are_made_once_each() {
         assert_eq!(replica.expression(&module).as_deref(), Some("1 == 1"));
     }
     let error = replica.promote(&module.key, None).await.unwrap_err();
+    assert_eq!(first_code(&error), code::NO_SHADOW);
+}
+
+#[tokio::test]
+async fn promotion_of_a_named_shadow_makes_no_other_one_the_filter() {
+    let (replica, _store) = Replica::provisioned().await;
+    let module = replica.add(filter("1 == 1")).await.unwrap();
+    let name = |set: RegisteredModule| set.module.shadow.unwrap().name();
+    let first = name(replica.set_shadow(&module.key, filter("2 == 2")).await.unwrap());
+    let second = name(replica.set_shadow(&module.key, filter("3 == 3")).await.unwrap());
+    // Someone else replaced it while it was looked at.
+    let error = replica.promote_named(&module.key, &first).await.unwrap_err();
+    assert_eq!(first_code(&error), code::OTHER_SHADOW);
+    assert_eq!(replica.expression(&module).as_deref(), Some("1 == 1"));
+    for _ in 0..2 {
+        let promoted = replica.promote_named(&module.key, &second).await.unwrap();
+        assert_eq!(promoted.shadow, None);
+        assert_eq!(replica.expression(&module).as_deref(), Some("3 == 3"));
+        // That another one is in force is not what was asked for.
+        let error = replica.promote_named(&module.key, &first).await.unwrap_err();
+        assert_eq!(first_code(&error), code::OTHER_SHADOW);
+    }
+    // Someone else set the next one, and the answer to the promotion was lost.
+    let third = name(replica.set_shadow(&module.key, filter("4 == 4")).await.unwrap());
+    let error = replica.promote_named(&module.key, &second).await.unwrap_err();
+    assert_eq!(first_code(&error), code::OTHER_SHADOW);
+    assert_eq!(replica.expression(&module).as_deref(), Some("3 == 3"));
+    replica.promote_named(&module.key, &third).await.unwrap();
+    replica.roll_back(&module.key).await.unwrap();
+    let error = replica.promote_named(&module.key, &third).await.unwrap_err();
     assert_eq!(first_code(&error), code::NO_SHADOW);
 }
 
