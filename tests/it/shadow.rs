@@ -372,6 +372,38 @@ async fn refusals_updates_of_the_app_and_the_commands() {
     let revisions = router.get(&format!("{SUBSCRIPTION}/revisions")).await.expect("revisions");
     assert_eq!(revisions["items"][0]["events"][0]["filter"], OTHER);
 
+    // It is set, also if it cannot be counted: here, a later release stored the count.
+    let context = nats.context().await;
+    let of_tally = "$KV.SW_STATE.shadow.inst.k";
+    let stored = context.publish(of_tally, "no tally".into()).await.expect("sent");
+    stored.await.expect("stored");
+    let set = router.put(SHADOW, json!({"filter": {"expression": FILTER}})).await;
+    assert!(set["problem"].is_string() && set["name"].is_string(), "{set}");
+    let (status, _) = refused(&router, Method::GET, SHADOW, Value::Null).await;
+    assert_eq!(status, 503);
+    let state = context.get_stream("KV_SW_STATE").await.expect("a stream");
+    state.purge().filter(of_tally).await.expect("it is removed");
+    assert_counts(&shown(&router).await, &[]);
+
+    // That of a disabled installation can be removed.
+    let installation = "/admin/v1/installations/inst";
+    router
+        .put(
+            installation,
+            json!({"app": "app", "cloudId": "site-1", "product": "jira",
+        "state": "disabled"}),
+        )
+        .await;
+    let (code, text) = run(&router, &["shadow", "rm", "inst/k"]).await;
+    assert_eq!(code, Some(0), "{text}");
+    router
+        .put(
+            installation,
+            json!({"app": "app", "cloudId": "site-1", "product": "jira",
+        "state": "enabled"}),
+        )
+        .await;
+
     // A removed module takes its shadow with it.
     router.put(SHADOW, json!({"filter": {"expression": FILTER}})).await;
     let (code, _) = run(&router, &["shadow", "rm", "inst/k"]).await;

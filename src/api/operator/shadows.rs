@@ -36,7 +36,12 @@ pub(super) fn routes() -> Router<Shared> {
 async fn show(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Value>, ApiError> {
     let id = parse(&id)?;
     let module = state.registry.forge_modules().module(&id.installation, &id.key)?;
-    Ok(Json(shadow_view(&state, &id, &module).await?))
+    let mut view = shadow_view(&id, &module)?;
+    match state.recovery.shadows.count(&id, COUNT_MAX).await {
+        Err(CountError::Unavailable(reason)) => return Err(ApiError::Unavailable(reason)),
+        counted => insert_counted(&mut view, counted),
+    }
+    Ok(Json(view))
 }
 
 /// Sets the shadow; events that are stored from now on are compared.
@@ -50,7 +55,9 @@ async fn set(
     let after = state.recovery.shadows.last_event().await?;
     let shadows = state.registry.shadows();
     let set = shadows.set(&id.installation, &id.key, members, after, expected).await?;
-    let mut view = shadow_view(&state, &id, &set.module).await?;
+    let mut view = shadow_view(&id, &set.module)?;
+    // It is set, whatever keeps it from being counted now.
+    insert_counted(&mut view, state.recovery.shadows.count(&id, COUNT_MAX).await);
     insert_warnings(&mut view, &set);
     Ok(Json(view))
 }
@@ -111,11 +118,7 @@ fn insert_warnings(view: &mut Value, module: &RegisteredModule) {
     insert_some(view, "warnings", Some(&module.warnings).filter(|found| !found.is_empty()));
 }
 
-async fn shadow_view(
-    state: &Shared,
-    id: &SubscriptionId,
-    module: &ModuleRecord,
-) -> Result<Value, ApiError> {
+fn shadow_view(id: &SubscriptionId, module: &ModuleRecord) -> Result<Value, ApiError> {
     let shadow = module.shadow.as_ref().ok_or(ApiError::NotFound)?;
     let mut view = json!({
         "subscription": id.to_string(),
@@ -126,14 +129,17 @@ async fn shadow_view(
     });
     insert_some(&mut view, "since", rfc3339(shadow.set_ms));
     insert_some(&mut view, "moduleChanged", module.is_shadow_outdated().then_some(true));
-    match state.recovery.shadows.count(id, COUNT_MAX).await {
-        Ok(Some(counted)) => insert_count(&mut view, &counted),
+    Ok(view)
+}
+
+/// Adds the count, or why there is none.
+fn insert_counted(view: &mut Value, counted: Result<Option<Counted>, CountError>) {
+    match counted {
+        Ok(Some(counted)) => insert_count(view, &counted),
         // It was removed since.
         Ok(None) => {}
-        Err(CountError::Unavailable(reason)) => return Err(ApiError::Unavailable(reason)),
-        Err(error) => insert_some(&mut view, "problem", Some(error.to_string())),
+        Err(error) => insert_some(view, "problem", Some(error.to_string())),
     }
-    Ok(view)
 }
 
 fn insert_count(view: &mut Value, counted: &Counted) {

@@ -36,6 +36,11 @@ pub struct Comparison {
 }
 
 impl Comparison {
+    /// Returns its count before the first event.
+    pub(super) fn begin(&self) -> Tally {
+        Tally::new(&self.name, self.after, self.stream_ms)
+    }
+
     fn event_types(&self) -> HashSet<&str> {
         let both = [&self.filter, &self.shadow].into_iter();
         let events = both.flat_map(|one| &one.event_subscriptions);

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use switchyard_expr::{CheckProfile, compile};
 
-use super::testing::{GivenShadows, MemoryTallies, follower};
-use super::{Comparison, CountError, Counted, DIFFERENCES_KEPT, Side, Tally};
+use super::testing::{GivenShadows, MemoryTallies, follower, follower_over};
+use super::{
+    Comparison, CountError, Counted, DIFFERENCES_KEPT, Side, Tally, TallyStore, TallyStoreError,
+};
 use crate::domain::{Handler, OnError, SubscriptionId};
 use crate::matcher::{DeliverySettings, EventConditions, EventSubscription, Owner, Subscription};
 use crate::recovery::replay::testing::{MemoryStreams, event};
@@ -321,6 +324,63 @@ async fn server_that_learns_of_the_last_events_later_makes_none_count_twice() {
     let counted = world.count().await.unwrap();
     assert_eq!(is_counted(&counted, [11..=100, 101..=120]), (120, false, 0));
     learns.await.unwrap();
+}
+
+/// A store that never answers that a tally is replaced.
+struct SlowTallies(Arc<MemoryTallies>);
+
+impl TallyStore for SlowTallies {
+    fn read<'a>(
+        &'a self,
+        id: &'a SubscriptionId,
+    ) -> BoxFuture<'a, Result<(Option<Tally>, u64), TallyStoreError>> {
+        self.0.read(id)
+    }
+
+    fn replace<'a>(
+        &'a self,
+        _: &'a SubscriptionId,
+        _: &'a Tally,
+        _: u64,
+    ) -> BoxFuture<'a, Result<(), TallyStoreError>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn request_counts_nothing_itself_while_the_router_counts_for_others() {
+    let world = World::new();
+    world.store(1..=100);
+    let slow: Arc<dyn TallyStore> = Arc::new(SlowTallies(Arc::clone(&world.tallies)));
+    let follower = Arc::new(follower_over(&world.streams, &slow, &world.shadows));
+    let busy = Arc::clone(&follower);
+    let busy = tokio::spawn(async move { busy.count(&id(), LONG).await });
+    tokio::task::yield_now().await;
+    // Nothing is stored yet.
+    let counted = follower.count(&id(), LONG).await.unwrap().unwrap();
+    assert_eq!((counted.tally, counted.is_up_to_date), (comparison().begin(), false));
+    let stored = world.count().await.unwrap().tally;
+    let counted = follower.count(&id(), LONG).await.unwrap().unwrap();
+    assert_eq!((counted.tally, counted.is_up_to_date), (stored, false));
+    busy.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn tally_of_a_shadow_that_is_not_compiled_is_stored_again_before_it_is_forgotten() {
+    let world = World::new();
+    world.store(1..=100);
+    let counted = world.count().await.unwrap().tally;
+    let follower = follower(&world.streams, &world.tallies, &world.shadows);
+    follower.renew(&id()).await.unwrap();
+    let (stored, revision) = world.tallies.read(&id()).await.unwrap();
+    assert_eq!((stored.as_ref(), revision), (Some(&counted), 1), "it is recent");
+    let old = Tally { at_ms: counted.at_ms - 25 * 60 * 60 * 1_000, ..counted.clone() };
+    world.tallies.replace(&id(), &old, revision).await.unwrap();
+    follower.renew(&id()).await.unwrap();
+    let (stored, revision) = world.tallies.read(&id()).await.unwrap();
+    let stored = stored.unwrap();
+    assert!(stored.at_ms >= counted.at_ms && revision == 3, "{revision}");
+    assert_eq!(Tally { at_ms: counted.at_ms, ..stored }, counted);
 }
 
 #[tokio::test(start_paused = true)]

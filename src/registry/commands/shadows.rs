@@ -15,7 +15,7 @@ use super::shadow_changes::{Promote, RollBack, SetShadow, module_mut, touch};
 use crate::domain::{CloudId, InstallationId, ModuleKey, SubscriptionId};
 use crate::matcher::Subscription;
 use crate::registry::error::RegisterError;
-use crate::registry::model::{ModuleFields, filter_digest};
+use crate::registry::model::{InstallationRecord, ModuleFields, filter_digest};
 use crate::registry::transaction::Mutation;
 
 /// Commands on shadows.
@@ -93,7 +93,10 @@ impl<'a> Shadows<'a> {
     ) -> Result<(), RegisterError> {
         let had_one = self
             .context
-            .update_installation(installation, |mut record| {
+            .transactions
+            .update_document(installation.as_str(), |record: Option<InstallationRecord>| {
+                // One of a disabled installation has no use, and its place is needed.
+                let mut record = Box::new(record.ok_or(RegisterError::NotFound)?);
                 let module = module_mut(&mut record, key)?;
                 if module.shadow.is_none() {
                     return Ok(Mutation::Keep(false));

@@ -258,4 +258,10 @@ async fn comparison_of_a_disabled_installation_says_why_there_is_none() {
     replica.install("inst-a", json!({"state": "disabled"})).await.unwrap();
     let reason = replica.shadows().comparison(&id_of(&module)).unwrap_err();
     assert_eq!(reason, "the installation is disabled");
+    assert_eq!(replica.counts().shadows, 1);
+    replica.shadows().remove(&"inst-a".into(), &module.key, None).await.unwrap();
+    assert_eq!(replica.counts().shadows, 0);
+    replica.shadows().remove(&"inst-a".into(), &module.key, None).await.unwrap();
+    let unknown = replica.shadows().remove(&"inst-b".into(), &module.key, None).await;
+    assert!(matches!(unknown, Err(RegisterError::NotFound)));
 }
