@@ -109,7 +109,6 @@ impl Comparison {
         Ok(Some(Compared {
             sequence,
             stored_ms,
-            event: envelope.event_id.to_string(),
             event_type: envelope.event_type.to_string(),
             filter,
             shadow,

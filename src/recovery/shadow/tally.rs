@@ -12,8 +12,6 @@ use crate::recovery::replay::EventBounds;
 const FORMAT: u32 = 1;
 /// Events of each kind of difference that are listed: the last ones.
 pub const DIFFERENCES_KEPT: usize = 50;
-/// Longest id of an event that is listed; an event with a longer one is named by its sequence alone.
-const EVENT_ID_MAX: usize = 256;
 
 /// What was counted of a filter, or of its shadow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -24,15 +22,13 @@ pub struct Side {
     pub errors: u64,
 }
 
-/// An event that one of both delivers.
+/// An event that one of both delivers. Its id may name an account, so it is not stored here: an erasure removes
+/// the event itself.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Difference {
     /// Its sequence.
     pub sequence: u64,
-    /// Its id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub event: Option<String>,
     /// Its type.
     pub event_type: String,
     /// When it was stored, milliseconds since the epoch.
@@ -92,7 +88,6 @@ pub struct Tally {
 pub(super) struct Compared {
     pub(super) sequence: u64,
     pub(super) stored_ms: i64,
-    pub(super) event: String,
     pub(super) event_type: String,
     pub(super) filter: DecidedAgain,
     pub(super) shadow: DecidedAgain,
@@ -158,7 +153,6 @@ impl Tally {
         }
         listed.push_back(Difference {
             sequence: one.sequence,
-            event: Some(one.event).filter(|id| id.len() <= EVENT_ID_MAX),
             event_type: one.event_type,
             stored_ms: one.stored_ms,
         });
