@@ -29,6 +29,8 @@ const DUE_MS: i64 = 4_500;
 const TURN_MAX: Duration = Duration::from_secs(2);
 /// A tally without news is stored again after so long, in milliseconds, since the store forgets it.
 const RENEWED_MS: i64 = 24 * 60 * 60 * 1_000;
+/// A position that only events of other sites moved is stored after so long, in milliseconds.
+const MOVED_MS: i64 = 60_000;
 /// Pause between two looks at the tallies of shadows that cannot be compiled now.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// For so long a tally of a later change of the registry is not replaced, in milliseconds: the replica that
@@ -218,11 +220,14 @@ impl ShadowFollower {
             let mut tally = stored.clone().unwrap_or_else(|| comparison.begin());
             tally.revision = tally.revision.max(comparison.revision);
             let bounds = self.bounds(&tally).await?;
-            let is_up_to_date = self.advance(comparison, &mut tally, bounds, deadline).await?;
-            let is_new = stored.as_ref().is_none_or(|stored| {
-                stored.differs_from(&tally) || stored.at_ms < now_ms.saturating_sub(RENEWED_MS)
+            let (is_up_to_date, read) =
+                self.advance(comparison, &mut tally, bounds, deadline).await?;
+            let is_stored = stored.as_ref().is_none_or(|stored| {
+                let since_ms = now_ms.saturating_sub(stored.at_ms);
+                let is_moved = stored.counted != tally.counted && since_ms > MOVED_MS;
+                read > 0 || stored.has_less_losses_than(&tally) || is_moved || since_ms > RENEWED_MS
             });
-            if !is_new {
+            if !is_stored {
                 return Ok(Counted { tally, is_up_to_date });
             }
             tally.at_ms = clock::broker_now_ms();
@@ -253,14 +258,15 @@ impl ShadowFollower {
     }
 
     /// Adds the events between the position of a tally and the last one of `bounds`. Returns whether all
-    /// of them are counted.
+    /// of them are counted, and how many of the site were read.
     async fn advance(
         &self,
         comparison: &Arc<Comparison>,
         tally: &mut Tally,
         bounds: EventBounds,
         deadline: Deadline,
-    ) -> Result<bool, CountError> {
+    ) -> Result<(bool, usize), CountError> {
+        let mut read = 0;
         let last = bounds.last;
         tally.note_stream(&bounds);
         while tally.counted < last {
@@ -274,19 +280,20 @@ impl ShadowFollower {
             let mut rest: VecDeque<EventMessage> = batch.events.into();
             let is_later = rest.back().is_some_and(|event| event.sequence > last);
             rest.retain(|event| event.sequence <= last);
+            read += rest.len();
             while !rest.is_empty() {
                 rest = self.count_some(comparison, tally, rest).await?;
                 if deadline.is_over() && !rest.is_empty() {
-                    return Ok(false);
+                    return Ok((false, read));
                 }
             }
             if read_to_end || is_later {
                 tally.counted = last;
             } else if deadline.is_over() {
-                return Ok(tally.counted >= last);
+                return Ok((tally.counted >= last, read));
             }
         }
-        Ok(true)
+        Ok((true, read))
     }
 
     /// Counts at least one message; returns the others.

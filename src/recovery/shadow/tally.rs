@@ -119,11 +119,10 @@ impl Tally {
         self.revision > revision && self.at_ms > since_ms
     }
 
-    /// Whether `next`, which goes on from this tally, says more.
-    pub(super) fn differs_from(&self, next: &Self) -> bool {
-        let position =
-            |tally: &Self| (tally.stream_ms, tally.counted, tally.uncounted, tally.is_stream_lost);
-        position(self) != position(next)
+    /// Whether `next`, which goes on from this tally, says more of what was lost.
+    pub(super) fn has_less_losses_than(&self, next: &Self) -> bool {
+        let losses = |tally: &Self| (tally.stream_ms, tally.uncounted, tally.is_stream_lost);
+        next.counted < self.counted || losses(self) != losses(next)
     }
 
     /// Counts an event.

@@ -326,6 +326,35 @@ async fn server_that_learns_of_the_last_events_later_makes_none_count_twice() {
     learns.await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn traffic_of_other_sites_stores_no_tally_at_each_look() {
+    let world = World::new();
+    let foreign = |sequence| event(sequence, "site-2", TYPE, "{}");
+    world.store(1..=100);
+    let first = world.count().await.unwrap().tally;
+    for sequence in 101..=120 {
+        world.streams.add(foreign(sequence));
+        let counted = world.count().await.unwrap();
+        assert!(counted.is_up_to_date && counted.tally.counted == sequence);
+    }
+    let (stored, revision) = world.tallies.read(&id()).await.unwrap();
+    assert_eq!((stored.as_ref(), revision), (Some(&first), 1));
+    // A position that is a minute old is stored.
+    let old = Tally { at_ms: first.at_ms - 61_000, ..first.clone() };
+    world.tallies.replace(&id(), &old, revision).await.unwrap();
+    world.count().await.unwrap();
+    let (stored, revision) = world.tallies.read(&id()).await.unwrap();
+    assert_eq!((stored.unwrap().counted, revision), (120, 3));
+    // So is every event of the site, and what was lost of any.
+    world.store(121..=121);
+    world.count().await.unwrap();
+    assert_eq!(world.tallies.read(&id()).await.unwrap().1, 4);
+    world.streams.add(foreign(130));
+    world.streams.events.lock().unwrap().retain(|sequence, _| *sequence > 129);
+    assert_eq!(world.count().await.unwrap().tally.uncounted, 8);
+    assert_eq!(world.tallies.read(&id()).await.unwrap().1, 5);
+}
+
 /// A store that never answers that a tally is replaced.
 struct SlowTallies(Arc<MemoryTallies>);
 
