@@ -508,7 +508,7 @@ pub const CODES: &[CodeEntry] = &[
     entry(
         "SY-2040",
         "no shadow, or nothing to roll back",
-        "`promote` needs a shadow filter, and `rollback` a promotion. The module has none: it was removed, was promoted already and changed since, or never existed.",
+        "`promote` needs a shadow filter, and `rollback` a promotion. The module has none: it was removed, was promoted already, or never existed; or the app has registered another filter since the promotion, which ends it.",
         "POST /admin/v1/subscriptions/acme%2Fknown/promote",
         "Set a shadow first: `switchyard subscriptions shadow set acme/known -e EXPR`. What the filter was before, `switchyard modules -i acme revisions known` lists.",
     ),

@@ -70,7 +70,7 @@ impl ValidatedShadow {
     /// Gives a module the data; returns the data before, without what is not its filter.
     fn put(&self, module: &mut ModuleRecord) -> ModuleFields {
         let before = filter_members(&module.data);
-        module.data = self.data.clone();
+        module.set_data(self.data.clone());
         touch(module);
         before
     }
@@ -102,7 +102,7 @@ pub(super) fn module_mut<'r>(
 }
 
 /// Notes that a module changes.
-pub(super) fn touch(module: &mut ModuleRecord) {
+fn touch(module: &mut ModuleRecord) {
     module.revision += 1;
     module.updated_ms = clock::now_ms();
 }
@@ -186,7 +186,8 @@ impl Registration for SetShadow<'_> {
             against,
             unknown: UnknownMembers::default(),
         }));
-        touch(module);
+        // Not a change of what it delivers, whose time dates its revisions.
+        module.revision += 1;
         let module = module.clone();
         if !had_one {
             check_shadows(record).map_err(RegisterError::Invalid)?;
@@ -299,7 +300,9 @@ impl Registration for RollBack<'_> {
         check_paths(context, record, self.key, &validated.trigger)?;
         let module = validated.module(record)?;
         let Some(made) = &module.promotion else {
-            return Err(no_shadow("no shadow of the module was promoted"));
+            return Err(no_shadow(
+                "no shadow of the module was promoted, or its filter changed since then",
+            ));
         };
         if made.made != filter_digest(&module.data) {
             return Err(outdated("the module changed since its shadow was promoted", module));

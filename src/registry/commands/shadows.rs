@@ -11,7 +11,7 @@ use super::context::Context;
 use super::forge_modules::{RegisteredModule, check_revision};
 use super::registration;
 use super::revisions::compile_now;
-use super::shadow_changes::{Promote, RollBack, SetShadow, module_mut, touch};
+use super::shadow_changes::{Promote, RollBack, SetShadow, module_mut};
 use crate::domain::{CloudId, InstallationId, ModuleKey, SubscriptionId};
 use crate::matcher::Subscription;
 use crate::registry::error::RegisterError;
@@ -103,7 +103,7 @@ impl<'a> Shadows<'a> {
                 }
                 check_revision(module, expected)?;
                 module.shadow = None;
-                touch(module);
+                module.revision += 1;
                 Ok(Mutation::Put(record, true))
             })
             .await?;

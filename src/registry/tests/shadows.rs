@@ -1,5 +1,7 @@
 //! Shadows of triggers: what is accepted, what a promotion changes, and what a rollback puts back.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use super::{EVENT, Replica, first_code, id_of, trigger};
@@ -69,8 +71,10 @@ fn expression(subscription: &Subscription) -> Option<String> {
 async fn shadow_is_stored_compared_and_delivers_nothing() {
     let (replica, store) = Replica::provisioned().await;
     let module = replica.add(filter("1 == 1")).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(5)).await;
     let set = replica.set_shadow(&module.key, filter("2 == 2")).await.unwrap();
-    assert_eq!(set.module.revision, 2);
+    // A shadow changes nothing of what is delivered.
+    assert_eq!((set.module.revision, set.module.updated_ms), (2, module.updated_ms));
     assert_eq!(set.complexity.len(), 1);
     assert_eq!(replica.expression(&module).as_deref(), Some("1 == 1"));
     assert_eq!(replica.counts().shadows, 1);
@@ -211,10 +215,18 @@ async fn what_the_app_changed_since_is_neither_promoted_over_nor_rolled_back() {
     replica.promote(&module.key, Some(changed.revision)).await.unwrap();
     assert_eq!(replica.expression(&module).as_deref(), Some("2 == 2"));
 
-    replica.replace(&module, filter("4 == 4")).await;
-    let error = replica.roll_back(&module.key).await.unwrap_err();
-    assert_eq!(first_code(&error), code::SHADOW_OUTDATED);
-    assert_eq!(replica.expression(&module).as_deref(), Some("4 == 4"));
+    // Another handler does not end the promotion; another filter does, for good.
+    let function =
+        json!({"endpoint": null, "function": "main", "filter": {"expression": "2 == 2"}});
+    assert!(replica.replace(&module, function).await.promotion.is_some());
+    for expression in ["4 == 4", "2 == 2"] {
+        replica.replace(&module, filter(expression)).await;
+        let error = replica.roll_back(&module.key).await.unwrap_err();
+        assert_eq!(first_code(&error), code::NO_SHADOW);
+        assert_eq!(replica.expression(&module).as_deref(), Some(expression));
+        let error = replica.promote(&module.key, None).await.unwrap_err();
+        assert_eq!(first_code(&error), code::NO_SHADOW);
+    }
 }
 
 #[tokio::test]
