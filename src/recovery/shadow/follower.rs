@@ -125,7 +125,6 @@ impl ShadowFollower {
         let Some(comparison) = self.directory.find(id).map_err(CountError::NotCompiled)? else {
             return Ok(None);
         };
-        let comparison = Arc::new(comparison);
         let Ok(_turn) = tokio::time::timeout(WAIT_MAX, self.turn.lock()).await else {
             let (stored, _) = self.stored(&comparison).await?;
             let tally = stored.unwrap_or_else(|| comparison.begin());
@@ -173,7 +172,7 @@ impl ShadowFollower {
                 };
                 let _turn = self.turn.lock().await;
                 let deadline = Deadline::after(TURN_MAX);
-                let counted = self.count_from(&Arc::new(comparison), deadline, DUE_MS).await;
+                let counted = self.count_from(&comparison, deadline, DUE_MS).await;
                 if let Err(failed) = counted {
                     error = Some(format!("{id}: {failed}"));
                 }

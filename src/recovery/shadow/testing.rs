@@ -58,8 +58,8 @@ impl ShadowDirectory for GivenShadows {
         self.0.lock().unwrap().iter().map(|one| one.id.clone()).collect()
     }
 
-    fn find(&self, id: &SubscriptionId) -> Result<Option<Comparison>, String> {
-        Ok(self.0.lock().unwrap().iter().find(|one| one.id == *id).cloned())
+    fn find(&self, id: &SubscriptionId) -> Result<Option<Arc<Comparison>>, String> {
+        Ok(self.0.lock().unwrap().iter().find(|one| one.id == *id).cloned().map(Arc::new))
     }
 }
 

@@ -167,6 +167,15 @@ impl<'a> Shadows<'a> {
         with_shadow.collect()
     }
 
+    /// Returns the revisions of the documents that [`Shadows::comparison`] compiles: of the installation, and of
+    /// its app. None if one of them does not exist.
+    #[must_use]
+    pub fn revisions(self, id: &SubscriptionId) -> Option<[u64; 2]> {
+        let installation = self.context.state().installation(id.installation.as_str())?;
+        let app = self.context.state().app(installation.record.app.as_str())?;
+        Some([installation.revision, app.revision])
+    }
+
     /// Returns the filter and the shadow of a subscription; none if it has no shadow.
     ///
     /// # Errors

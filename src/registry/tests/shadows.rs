@@ -103,6 +103,24 @@ async fn shadow_is_stored_compared_and_delivers_nothing() {
 }
 
 #[tokio::test]
+async fn what_is_compiled_of_a_shadow_has_the_same_revisions_until_a_document_changes() {
+    let (replica, _store) = Replica::provisioned().await;
+    let module = replica.add(filter("1 == 1")).await.unwrap();
+    let revisions = || replica.shadows().revisions(&id_of(&module)).unwrap();
+    let mut seen = vec![revisions()];
+    replica.set_shadow(&module.key, filter("2 == 2")).await.unwrap();
+    seen.push(revisions());
+    replica.replace(&module, filter("3 == 3")).await;
+    seen.push(revisions());
+    replica.put_forge(json!({"scopes": ["read:me"]})).await.unwrap();
+    seen.push(revisions());
+    replica.install("inst-a", json!({"state": "disabled"})).await.unwrap();
+    seen.push(revisions());
+    assert_eq!(revisions(), seen[4]);
+    assert!(seen.windows(2).all(|two| two[0] != two[1]), "{seen:?}");
+}
+
+#[tokio::test]
 async fn invalid_shadow_is_refused_with_its_problems() {
     let (replica, _store) = Replica::provisioned().await;
     let module = replica.add(filter("1 == 1")).await.unwrap();
