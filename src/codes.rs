@@ -537,7 +537,7 @@ pub const CODES: &[CodeEntry] = &[
         "SY-2044",
         "another shadow than the one that is named",
         "`promote` names the shadow that was compared, and the module has another one by now, or another one was promoted: someone else set it. What it gains and loses was not looked at.",
-        "POST /admin/v1/subscriptions/acme%2Fknown/promote?shadow=0a1b2c3d4e5f",
+        "",
         "Look at the shadow that there is now: `switchyard subscriptions shadow show acme/known`. Then promote it by the name that is shown.",
     ),
     entry(
