@@ -508,7 +508,7 @@ pub const CODES: &[CodeEntry] = &[
     entry(
         "SY-2040",
         "no shadow, or nothing to roll back",
-        "`promote` needs a shadow filter, and `rollback` a promotion. The module has none: it was removed, was promoted already and changed since, or never existed.",
+        "`promote` needs a shadow filter, and `rollback` a promotion. The module has none: it was removed, was promoted already, or never existed; or the app has registered another filter since the promotion, which ends it.",
         "POST /admin/v1/subscriptions/acme%2Fknown/promote",
         "Set a shadow first: `switchyard subscriptions shadow set acme/known -e EXPR`. What the filter was before, `switchyard modules -i acme revisions known` lists.",
     ),
@@ -517,7 +517,7 @@ pub const CODES: &[CodeEntry] = &[
         "the module changed since its shadow was set or promoted",
         "The filter or the events of the module are not those that the shadow was compared with, or not those that the promotion made: its app registered the module again. Promoting or rolling back would undo that change.",
         "",
-        "Look at the module and at the new comparison: `switchyard subscriptions shadow show acme/known`. To promote nevertheless, name its revision: `switchyard subscriptions promote acme/known --revision 7`. A rollback is not possible any more: register the filter that you want.",
+        "Look at the module and at the new comparison: `switchyard subscriptions shadow show acme/known`. To promote nevertheless, name its revision: `switchyard subscriptions promote acme/known --shadow NAME --revision 7`. A rollback is not possible any more: register the filter that you want.",
     ),
     entry(
         "SY-2042",
@@ -532,6 +532,13 @@ pub const CODES: &[CodeEntry] = &[
         "An installation has at most 20 shadow filters, all together have 500: each is evaluated on every stored event of its site.",
         "",
         "Promote or remove a shadow that is not needed any more: `switchyard subscriptions shadow rm acme/other`.",
+    ),
+    entry(
+        "SY-2044",
+        "another shadow than the one that is named",
+        "`promote` names the shadow that was compared, and the module has another one by now, or another one was promoted: someone else set it. What it gains and loses was not looked at.",
+        "",
+        "Look at the shadow that there is now: `switchyard subscriptions shadow show acme/known`. Then promote it by the name that is shown.",
     ),
     entry(
         "SY-4001",

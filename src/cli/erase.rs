@@ -1,6 +1,6 @@
 //! `switchyard erase`: removes what is stored of an account or a site, and reports it.
 
-use std::io::{BufRead, IsTerminal};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::client::{ApiClient, block_on};
 use super::exit::{EXIT_NEGATIVE, UsageError};
-use super::io::{Output, print_error, print_row, read_input};
+use super::io::{Output, is_confirmed, print_row, read_input};
 use super::jobs::{self, Jobs, text};
 use super::server_args::ServerArgs;
 
@@ -116,8 +116,7 @@ fn body(args: &EraseArgs) -> anyhow::Result<Value> {
 
 /// Asks whether to erase; without a terminal that is an error.
 fn confirm(body: &Value) -> anyhow::Result<()> {
-    let stdin = std::io::stdin();
-    if !stdin.is_terminal() {
+    if !std::io::stdin().is_terminal() {
         let error = "an erasure cannot be undone: --yes confirms it, --dry-run counts only";
         anyhow::bail!(UsageError(error.into()));
     }
@@ -126,10 +125,8 @@ fn confirm(body: &Value) -> anyhow::Result<()> {
         ("", site) => format!("EVERYTHING that is stored of site {site}"),
         (account, site) => format!("what is stored of account {account} at site {site}"),
     };
-    print_error(&format!("This removes {whose}. It cannot be undone. Continue? [yes/no]"));
-    let mut answer = String::new();
-    stdin.lock().read_line(&mut answer)?;
-    if answer.trim() != "yes" {
+    let question = format!("This removes {whose}. It cannot be undone. Continue? [yes/no]");
+    if !is_confirmed(&question)? {
         anyhow::bail!(UsageError("nothing was removed: not confirmed with `yes`".into()));
     }
     Ok(())

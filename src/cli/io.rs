@@ -1,6 +1,6 @@
 //! Input and output of commands: output formats, lines on stdout, files and standard input.
 
-use std::io::Write;
+use std::io::{BufRead as _, Write};
 use std::path::Path;
 
 use anyhow::Context;
@@ -62,6 +62,14 @@ fn aligned(rows: &[Vec<String>], numbers_from: usize) -> Vec<String> {
 pub fn print_error(text: &str) {
     // Without stderr there is nowhere to report to.
     let _ = writeln!(std::io::stderr().lock(), "{}", Escaped::lines(text));
+}
+
+/// Asks a question on the terminal; returns whether the answer is `yes`.
+pub(super) fn is_confirmed(question: &str) -> anyhow::Result<bool> {
+    print_error(question);
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    Ok(answer.trim() == "yes")
 }
 
 /// Reads an event, with or without an envelope, from a file or standard input.

@@ -1,5 +1,6 @@
 //! `switchyard subscriptions`: shadow filters, compared with those in force, promoted and rolled back.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,7 +10,8 @@ use hyper::Method;
 use serde_json::{Map, Value, json};
 
 use super::client::{ApiClient, block_on, path_segment};
-use super::io::{Output, print_line, print_row, read_input};
+use super::exit::UsageError;
+use super::io::{Output, is_confirmed, print_line, print_row, read_input};
 use super::server_args::ServerArgs;
 
 /// Compares another filter with the one in force on real events, then promotes it
@@ -40,7 +42,13 @@ enum Action {
         action: ShadowAction,
     },
     /// Makes the shadow the filter, in one step
-    Promote(Change),
+    Promote {
+        #[command(flatten)]
+        change: Change,
+        /// Name of the shadow, as `shadow show` prints it; without one, it is shown and you are asked
+        #[arg(long, value_name = "NAME")]
+        shadow: Option<String>,
+    },
     /// Puts the filter back that the last promotion replaced
     Rollback(Change),
 }
@@ -115,7 +123,14 @@ async fn execute(args: &SubscriptionsArgs, client: &ApiClient) -> anyhow::Result
                 print_row(&format!("{subscription} has no shadow"))
             }
         },
-        Action::Promote(change) => changed(args.output, client, change, "promote").await,
+        Action::Promote { change, shadow } => {
+            let name = match shadow {
+                Some(name) => name.clone(),
+                None => confirmed(args.output, client, &change.subscription).await?,
+            };
+            let action = format!("promote?shadow={}", path_segment(&name));
+            changed(args.output, client, change, &action).await
+        }
         Action::Rollback(change) => changed(args.output, client, change, "rollback").await,
     }
 }
@@ -135,6 +150,25 @@ async fn with_expression(
     let mut filter: Map<String, Value> = filter.cloned().unwrap_or_default();
     filter.insert("expression".to_owned(), json!(expression));
     Ok(json!({ "filter": filter }))
+}
+
+/// Shows the shadow of a subscription, and asks whether it is the one; returns its name.
+async fn confirmed(
+    output: Output,
+    client: &ApiClient,
+    subscription: &str,
+) -> anyhow::Result<String> {
+    if output != Output::Text || !std::io::stdin().is_terminal() {
+        let error = "--shadow NAME says which shadow is promoted: `shadow show` prints its name";
+        anyhow::bail!(UsageError(error.into()));
+    }
+    let path = format!("{}/shadow", path(subscription));
+    let shadow = client.send(Method::GET, &path, &[], &Value::Null).await?;
+    print_shadow(output, &shadow)?;
+    if !is_confirmed("This shadow becomes the filter. Continue? [yes/no]")? {
+        anyhow::bail!(UsageError("nothing was promoted: not confirmed with `yes`".into()));
+    }
+    Ok(text(&shadow, "name").to_owned())
 }
 
 /// Changes the filter of a subscription, and prints it.
@@ -167,8 +201,8 @@ fn print_shadow(output: Output, shadow: &Value) -> anyhow::Result<()> {
     if output != Output::Text {
         return print_line(&shadow.to_string());
     }
-    let since = text(shadow, "since");
-    print_row(&format!("shadow of {} since {since}", text(shadow, "subscription")))?;
+    let (name, since) = (text(shadow, "name"), text(shadow, "since"));
+    print_row(&format!("shadow {name} of {} since {since}", text(shadow, "subscription")))?;
     if let Some(members) = shadow.get("members") {
         print_row(&format!("{members}"))?;
     }
@@ -178,7 +212,7 @@ fn print_shadow(output: Output, shadow: &Value) -> anyhow::Result<()> {
     if shadow.get("moduleChanged").is_some() {
         let revision = shadow.get("revision").unwrap_or(&Value::Null);
         print_row(&format!(
-            "the module changed since: `promote --revision {revision}` replaces it nevertheless"
+            "the module changed since: `promote --shadow {name} --revision {revision}` replaces it nevertheless"
         ))?;
     }
     for warning in shadow.get("warnings").and_then(Value::as_array).into_iter().flatten() {
@@ -207,7 +241,7 @@ fn print_shadow(output: Output, shadow: &Value) -> anyhow::Result<()> {
         }
     }
     if shadow.get("streamLost").is_some() {
-        print_row("the event stream was created again: what it had is not counted any more")?;
+        print_row("the event stream was lost, or its end: what it had is not counted any more")?;
     }
     if shadow.get("upToDate") == Some(&Value::Bool(false)) {
         print_row("not all events are counted yet")?;

@@ -274,7 +274,7 @@ fn shadow_follower(
         Arc::clone(&replay.streams),
         replay.reader.clone(),
         Arc::new(ShadowTallies::new(control, subjects)),
-        Arc::new(LiveShadows(Arc::clone(registry))),
+        Arc::new(LiveShadows::new(Arc::clone(registry))),
     ))
 }
 

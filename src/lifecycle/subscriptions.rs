@@ -1,6 +1,7 @@
 //! Looks subscriptions up in the registry: those that exist, and what they were.
 
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
 
@@ -36,21 +37,51 @@ impl PastSubscriptions for RevisedSubscriptions {
     }
 }
 
-/// Looks the shadows of subscriptions up in the registry.
-pub(super) struct LiveShadows(pub(super) Arc<Registry>);
+/// Looks the shadows of subscriptions up in the registry, and keeps them compiled as long as the documents
+/// stay the same. It keeps no more than there are shadows.
+pub(super) struct LiveShadows {
+    registry: Arc<Registry>,
+    compiled: Mutex<CompiledShadows>,
+}
+
+/// Compiled shadows, each with the revisions of its documents.
+type CompiledShadows = HashMap<SubscriptionId, ([u64; 2], Arc<Comparison>)>;
+
+impl LiveShadows {
+    pub(super) fn new(registry: Arc<Registry>) -> Self {
+        Self { registry, compiled: Mutex::default() }
+    }
+
+    fn compiled(&self) -> MutexGuard<'_, CompiledShadows> {
+        self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl ShadowDirectory for LiveShadows {
     fn all(&self) -> Vec<SubscriptionId> {
-        self.0.shadows().all()
+        let all = self.registry.shadows().all();
+        let with_shadow: HashSet<&SubscriptionId> = all.iter().collect();
+        self.compiled().retain(|id, _| with_shadow.contains(id));
+        all
     }
 
-    fn find(&self, id: &SubscriptionId) -> Result<Option<Comparison>, String> {
-        let found = self.0.shadows().comparison(id)?;
-        Ok(found.map(|found| {
+    fn find(&self, id: &SubscriptionId) -> Result<Option<Arc<Comparison>>, String> {
+        // Taken before the documents: what is newer than that is compiled again.
+        let revisions = self.registry.shadows().revisions(id);
+        if let Some((of, known)) = self.compiled().get(id)
+            && Some(*of) == revisions
+        {
+            return Ok(Some(Arc::clone(known)));
+        }
+        let found = self.registry.shadows().comparison(id)?.map(|found| {
             let ShadowComparison { id, site, name, revision, after, stream_ms, filter, shadow } =
                 found;
-            Comparison { id, site, name, revision, after, stream_ms, filter, shadow }
-        }))
+            Arc::new(Comparison { id, site, name, revision, after, stream_ms, filter, shadow })
+        });
+        if let (Some(found), Some(revisions)) = (&found, revisions) {
+            self.compiled().insert(id.clone(), (revisions, Arc::clone(found)));
+        }
+        Ok(found)
     }
 }
 

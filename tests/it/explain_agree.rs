@@ -29,6 +29,7 @@ struct Subscribed {
     installation: String,
     key: String,
     is_paused: bool,
+    has_shadow: bool,
 }
 
 impl Subscribed {
@@ -85,7 +86,20 @@ fn varied(number: usize, mut data: Value) -> Value {
     data
 }
 
-/// Registers generated subscriptions at a site and pauses some; returns them.
+/// The shadow of some generated modules: other events, or the opposite filter.
+fn shadow_of(number: usize, data: &Value) -> Option<Value> {
+    let mut filter = data.get("filter")?.clone();
+    match number % 10 {
+        4 => Some(json!({ "events": ["avi:jira:updated:issue"] })),
+        9 => {
+            filter["expression"] = json!(format!("!({})", filter["expression"].as_str()?));
+            Some(json!({ "filter": filter }))
+        }
+        _ => None,
+    }
+}
+
+/// Registers generated subscriptions at a site, pauses some, and gives some a shadow; returns them.
 async fn subscribe(router: &RouterProcess, sink: &Sink, count: usize) -> (String, Vec<Subscribed>) {
     let jira = |one: &Value| !one["data"]["events"].to_string().contains("avi:confluence:");
     let lines = generated("gen_filters.py", count + count / 5, &[]);
@@ -113,16 +127,38 @@ async fn subscribe(router: &RouterProcess, sink: &Sink, count: usize) -> (String
             router.put(&path, spec).await;
         }
         let key = text(line, "key");
-        let module = json!({ "type": "trigger", "data": varied(number, line["data"].clone()) });
+        let data = varied(number, line["data"].clone());
+        let shadow = shadow_of(number, &data);
+        let module = json!({ "type": "trigger", "data": data });
         router.put(&format!("{path}/modules/{key}"), module).await;
         let is_paused = number % 7 == 3;
         if is_paused {
             switch(router, &format!("{installation}/{key}"), "pause").await;
         }
-        let (app, installation) = (app.to_owned(), installation.to_owned());
-        subscribed.push(Subscribed { app, installation, key: key.to_owned(), is_paused });
+        let (app, installation, has_shadow) =
+            (app.to_owned(), installation.to_owned(), shadow.is_some());
+        let one = Subscribed { app, installation, key: key.to_owned(), is_paused, has_shadow };
+        if let Some(shadow) = shadow {
+            router.put(&shadow_path(&one.id()), shadow).await;
+        }
+        subscribed.push(one);
     }
     (text(&lines[0], "cloudId").to_owned(), subscribed)
+}
+
+fn shadow_path(id: &str) -> String {
+    format!("/admin/v1/subscriptions/{}/shadow", id.replace('/', "%2F"))
+}
+
+/// What was counted of the shadow of a subscription: events that both deliver, the shadow alone, the filter alone.
+async fn counted(router: &RouterProcess, id: &str, limit: Duration) -> [u64; 3] {
+    let path = shadow_path(id);
+    eventually(limit, "every event is compared", || async {
+        let shadow = router.get(&path).await.ok()?;
+        let count = |name: &str| shadow[name].as_u64().expect("a number");
+        (shadow["upToDate"] == true).then(|| ["both", "gained", "lost"].map(count))
+    })
+    .await
 }
 
 async fn switch(router: &RouterProcess, id: &str, action: &str) {
@@ -175,6 +211,8 @@ struct Explained {
     /// How many decisions each stage made; matches by `matched`, those after an error by `received`.
     stages: BTreeMap<String, usize>,
     decisions: usize,
+    /// Of each subscription with a shadow: events that both deliver, the shadow alone, the filter alone.
+    shadows: BTreeMap<String, [u64; 3]>,
 }
 
 impl Explained {
@@ -188,6 +226,17 @@ impl Explained {
         for decision in events[0]["decisions"].as_array().expect("decisions") {
             self.decisions += 1;
             let because = text(decision, "because");
+            if let Some(shadow) = decision.get("shadow") {
+                let id = text(decision, "subscription").to_owned();
+                let is_matched = text(decision, "decision") == "matched";
+                let counts = self.shadows.entry(id).or_default();
+                match (is_matched, text(shadow, "decision") == "would be delivered") {
+                    (true, true) => counts[0] += 1,
+                    (false, true) => counts[1] += 1,
+                    (true, false) => counts[2] += 1,
+                    (false, false) => {}
+                }
+            }
             let stage = match text(decision, "decision") {
                 "matched" => {
                     let id = text(decision, "subscription").to_owned();
@@ -256,6 +305,16 @@ async fn explained_decisions_equal_routed_ones() {
     let routed = routed(&sink);
     let differences: Vec<_> = routed.symmetric_difference(&explained.matched).take(5).collect();
     assert_eq!(differences, Vec::<&Pair>::new(), "pairs that are only routed, or only explained");
+
+    // What shadows would deliver, as it is explained, is what is counted.
+    let mut sum = [0; 3];
+    for one in subscribed.iter().filter(|one| one.has_shadow) {
+        let counts = counted(&router, &one.id(), limit).await;
+        assert_eq!(explained.shadows.remove(&one.id()), Some(counts), "{}", one.id());
+        sum = std::array::from_fn(|at| sum[at] + counts[at]);
+    }
+    assert!(explained.shadows.is_empty(), "{:?}", explained.shadows);
+    assert!(sum.iter().all(|count| *count > 0), "no case of each: {sum:?}");
 
     // By the revisions of then, since these modules changed.
     let mut again = Explained::default();

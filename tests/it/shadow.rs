@@ -356,12 +356,53 @@ async fn refusals_updates_of_the_app_and_the_commands() {
     let (status, text) = refused(&router, Method::POST, &promote, Value::Null).await;
     assert!(status == 422 && text.contains("changed since"), "{status} {text}");
     let revision = now["revision"].to_string();
-    let (code, text) = run(&router, &["promote", "inst/k", "--revision", &revision]).await;
+    let with_revision = ["promote", "inst/k", "--revision", &revision];
+    let (code, text) = run(&router, &with_revision).await;
+    assert!(code == Some(2) && text.contains("--shadow NAME"), "{code:?} {text}");
+    let named = |name| [&with_revision[..], &["--shadow", name]].concat();
+    let (code, text) = run(&router, &named("0a1b2c3d4e5f")).await;
+    assert!(code != Some(0) && text.contains("another one than the one that is named"), "{text}");
+    let name = now["name"].as_str().expect("a name");
+    let (_, text) = run(&router, &["shadow", "show", "inst/k"]).await;
+    assert!(text.contains(&format!("shadow {name} of inst/k")), "{text}");
+    let (code, text) = run(&router, &named(name)).await;
     assert!(code == Some(0) && text.contains(OTHER), "{text}");
     let (code, text) = run(&router, &["rollback", "inst/k"]).await;
     assert!(code == Some(0) && text.contains(OTHER), "{text}");
     let revisions = router.get(&format!("{SUBSCRIPTION}/revisions")).await.expect("revisions");
     assert_eq!(revisions["items"][0]["events"][0]["filter"], OTHER);
+
+    // It is set, also if it cannot be counted: here, a later release stored the count.
+    let context = nats.context().await;
+    let of_tally = "$KV.SW_STATE.shadow.inst.k";
+    let stored = context.publish(of_tally, "no tally".into()).await.expect("sent");
+    stored.await.expect("stored");
+    let set = router.put(SHADOW, json!({"filter": {"expression": FILTER}})).await;
+    assert!(set["problem"].is_string() && set["name"].is_string(), "{set}");
+    let (status, _) = refused(&router, Method::GET, SHADOW, Value::Null).await;
+    assert_eq!(status, 503);
+    let state = context.get_stream("KV_SW_STATE").await.expect("a stream");
+    state.purge().filter(of_tally).await.expect("it is removed");
+    assert_counts(&shown(&router).await, &[]);
+
+    // That of a disabled installation can be removed.
+    let installation = "/admin/v1/installations/inst";
+    router
+        .put(
+            installation,
+            json!({"app": "app", "cloudId": "site-1", "product": "jira",
+        "state": "disabled"}),
+        )
+        .await;
+    let (code, text) = run(&router, &["shadow", "rm", "inst/k"]).await;
+    assert_eq!(code, Some(0), "{text}");
+    router
+        .put(
+            installation,
+            json!({"app": "app", "cloudId": "site-1", "product": "jira",
+        "state": "enabled"}),
+        )
+        .await;
 
     // A removed module takes its shadow with it.
     router.put(SHADOW, json!({"filter": {"expression": FILTER}})).await;
@@ -391,8 +432,11 @@ async fn every_command_of_the_page_runs() {
         page.lines().filter(|line| line.starts_with("switchyard subscriptions ")).collect();
     assert_eq!(commands.len(), 6);
     for command in commands {
+        let shadow = router.get("/admin/v1/subscriptions/acme%2Furgent/shadow").await.ok();
+        let name = shadow.and_then(|shadow| Some(shadow["name"].as_str()?.to_owned()));
         let output = Command::new("sh")
             .args(["-c", &format!("switchyard() {{ \"$PROGRAM\" \"$@\"; }}\n{command}")])
+            .env("NAME", name.unwrap_or_default())
             .env("PROGRAM", env!("CARGO_BIN_EXE_switchyard"))
             .env("SWITCHYARD_TOKEN", ADMIN_TOKEN)
             .env("SWITCHYARD_SERVER", router.api.base())

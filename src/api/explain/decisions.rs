@@ -93,7 +93,7 @@ impl<'a> Decisions<'a> {
                 }
                 let fate = history.as_ref().and_then(|history| fate(history, &one.id));
                 let mut then = self.prepare(event, one, fate.as_ref()).await?;
-                then.shadow = one.shadow(self.state, &event.event);
+                then.shadow = one.shadow(self.state, &event.event, &self.bounds);
                 prepared.push((one, then, fate));
             }
             views = self.decide(event, prepared).await?;

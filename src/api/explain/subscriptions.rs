@@ -14,6 +14,7 @@ use crate::domain::{CloudId, SubscriptionId};
 use crate::event::Event;
 use crate::matcher::EventSubscription;
 use crate::recovery::explain::DecisionQuery;
+use crate::recovery::replay::EventBounds;
 use crate::registry::{
     AppliedInstallation, AppliedModule, DYNAMIC_WEBHOOK, ModuleRevision, RevisedState,
     RevisionError, RevisionHistory, RevisionMoment, TRIGGER, WEBHOOKS,
@@ -46,11 +47,17 @@ impl AskedSubscription {
     }
 
     /// Returns what is evaluated for its shadow, if the event is one of those that are compared.
-    pub(super) fn shadow(&self, state: &Shared, event: &Event) -> Option<DecisionQuery> {
+    pub(super) fn shadow(
+        &self,
+        state: &Shared,
+        event: &Event,
+        bounds: &EventBounds,
+    ) -> Option<DecisionQuery> {
         let comparison = state.registry.shadows().comparison(&self.id).ok()??;
         let is_of_site = event.envelope.cloud_id == comparison.site;
+        let is_after = comparison.is_after(event.sequence, bounds.created_ms);
         let events = comparison.shadow.event_subscriptions.to_vec();
-        self.query(state, events).filter(|_| is_of_site && event.sequence > comparison.after)
+        self.query(state, events).filter(|_| is_of_site && is_after)
     }
 
     /// Whether it receives events, and neither it, its installation nor its app changed since a time,

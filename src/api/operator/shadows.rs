@@ -3,26 +3,33 @@
 //!
 //! Design: `docs/design/shadow.md`.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
 use super::subscriptions::subscription_view;
 use crate::api::error::ApiError;
 use crate::api::extract::{JsonObject, PathId, expected_revision};
 use crate::api::json::{insert_some, rfc3339};
+use crate::api::query_params::QueryParams;
 use crate::api::state::{Shared, route};
-use crate::domain::SubscriptionId;
-use crate::recovery::shadow::{CountError, Counted, Difference};
+use crate::domain::{EventId, SubscriptionId};
+use crate::event::ArchivedEvent;
+use crate::recovery::shadow::{CountError, Counted, Difference, Tally};
 use crate::registry::{ModuleRecord, RegisteredModule};
 
 /// How long events are counted for a request.
 const COUNT_MAX: Duration = Duration::from_secs(5);
+/// How long the ids of listed events are looked up.
+const IDS_MAX: Duration = Duration::from_secs(2);
+/// Ids that are looked up at once.
+const IDS_AT_ONCE: usize = 8;
 
 pub(super) fn routes() -> Router<Shared> {
     let shadow = get(show).put(set).delete(remove);
@@ -35,7 +42,12 @@ pub(super) fn routes() -> Router<Shared> {
 async fn show(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Value>, ApiError> {
     let id = parse(&id)?;
     let module = state.registry.forge_modules().module(&id.installation, &id.key)?;
-    Ok(Json(shadow_view(&state, &id, &module).await?))
+    let mut view = shadow_view(&id, &module)?;
+    match state.recovery.shadows.count(&id, COUNT_MAX).await {
+        Err(CountError::Unavailable(reason)) => return Err(ApiError::Unavailable(reason)),
+        counted => insert_counted(&state, &mut view, counted).await,
+    }
+    Ok(Json(view))
 }
 
 /// Sets the shadow; events that are stored from now on are compared.
@@ -49,7 +61,10 @@ async fn set(
     let after = state.recovery.shadows.last_event().await?;
     let shadows = state.registry.shadows();
     let set = shadows.set(&id.installation, &id.key, members, after, expected).await?;
-    let mut view = shadow_view(&state, &id, &set.module).await?;
+    let mut view = shadow_view(&id, &set.module)?;
+    // It is set, whatever keeps it from being counted now.
+    let counted = state.recovery.shadows.count(&id, COUNT_MAX).await;
+    insert_counted(&state, &mut view, counted).await;
     insert_warnings(&mut view, &set);
     Ok(Json(view))
 }
@@ -64,13 +79,17 @@ async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Promotes the shadow; with `?shadow=NAME` no other one.
 async fn promote(
     State(state): State<Shared>,
     PathId(id): PathId,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
     let (id, expected) = (parse(&id)?, expected_revision(&headers)?);
-    let promoted = state.registry.shadows().promote(&id.installation, &id.key, expected).await?;
+    let (params, shadows) = (QueryParams::parse(query.as_deref()), state.registry.shadows());
+    let (name, installation) = (params.get("shadow"), &id.installation);
+    let promoted = shadows.promote(installation, &id.key, name, expected).await?;
     changed_view(&state, &id, &promoted)
 }
 
@@ -106,31 +125,61 @@ fn insert_warnings(view: &mut Value, module: &RegisteredModule) {
     insert_some(view, "warnings", Some(&module.warnings).filter(|found| !found.is_empty()));
 }
 
-async fn shadow_view(
-    state: &Shared,
-    id: &SubscriptionId,
-    module: &ModuleRecord,
-) -> Result<Value, ApiError> {
+fn shadow_view(id: &SubscriptionId, module: &ModuleRecord) -> Result<Value, ApiError> {
     let shadow = module.shadow.as_ref().ok_or(ApiError::NotFound)?;
     let mut view = json!({
         "subscription": id.to_string(),
+        "name": shadow.name(),
         "members": shadow.members,
         "after": shadow.after,
         "revision": module.revision,
     });
     insert_some(&mut view, "since", rfc3339(shadow.set_ms));
     insert_some(&mut view, "moduleChanged", module.is_shadow_outdated().then_some(true));
-    match state.recovery.shadows.count(id, COUNT_MAX).await {
-        Ok(Some(counted)) => insert_count(&mut view, &counted),
-        // It was removed since.
-        Ok(None) => {}
-        Err(CountError::Unavailable(reason)) => return Err(ApiError::Unavailable(reason)),
-        Err(error) => insert_some(&mut view, "problem", Some(error.to_string())),
-    }
     Ok(view)
 }
 
-fn insert_count(view: &mut Value, counted: &Counted) {
+/// Adds the count, or why there is none.
+async fn insert_counted(
+    state: &Shared,
+    view: &mut Value,
+    counted: Result<Option<Counted>, CountError>,
+) {
+    match counted {
+        Ok(Some(counted)) => {
+            let ids = ids_of(state, &counted.tally).await;
+            insert_count(view, &counted, &ids);
+        }
+        // It was removed since.
+        Ok(None) => {}
+        Err(error) => insert_some(view, "problem", Some(error.to_string())),
+    }
+}
+
+/// Ids of events by sequence and time.
+type Ids = HashMap<(u64, i64), EventId>;
+
+/// Looks the ids of listed events up, of those that are still stored.
+async fn ids_of(state: &Shared, tally: &Tally) -> Ids {
+    let listed: Vec<(u64, i64)> = tally
+        .gained_events
+        .iter()
+        .chain(&tally.lost_events)
+        .map(|one| (one.sequence, one.stored_ms))
+        .collect();
+    let look_up = |(sequence, stored_ms)| async move {
+        let found = state.events.by_sequence(sequence).await.ok().flatten();
+        // A stream that was created again has another event with this sequence.
+        let found = found.and_then(ArchivedEvent::readable);
+        let found = found.filter(|found| found.stored_ms == stored_ms);
+        found.map(|found| ((sequence, stored_ms), found.event.envelope.event_id))
+    };
+    let found = futures_util::stream::iter(listed).map(look_up).buffer_unordered(IDS_AT_ONCE);
+    let found = found.take_until(tokio::time::sleep(IDS_MAX));
+    found.filter_map(std::future::ready).collect().await
+}
+
+fn insert_count(view: &mut Value, counted: &Counted, ids: &Ids) {
     let tally = &counted.tally;
     let counts = [
         ("countedTo", tally.counted),
@@ -151,17 +200,17 @@ fn insert_count(view: &mut Value, counted: &Counted) {
     }
     insert_some(view, "streamLost", tally.is_stream_lost.then_some(true));
     let differences = json!({
-        "gained": differences_view(&tally.gained_events),
-        "lost": differences_view(&tally.lost_events),
+        "gained": differences_view(&tally.gained_events, ids),
+        "lost": differences_view(&tally.lost_events, ids),
     });
     insert_some(view, "differences", Some(differences));
 }
 
 /// Lists events, the newest first.
-fn differences_view(events: &VecDeque<Difference>) -> Vec<Value> {
+fn differences_view(events: &VecDeque<Difference>, ids: &Ids) -> Vec<Value> {
     let view = |one: &Difference| {
         let mut view = json!({"sequence": one.sequence, "type": one.event_type});
-        insert_some(&mut view, "event", one.event.as_ref());
+        insert_some(&mut view, "event", ids.get(&(one.sequence, one.stored_ms)));
         insert_some(&mut view, "time", rfc3339(one.stored_ms));
         view
     };

@@ -151,7 +151,9 @@ impl Drop for AppTurn<'_> {
     fn drop(&mut self) {
         let mut shares = self.turns.lock();
         let Some(started) = self.started else {
-            self.askers.iter().for_each(|asker| drop(shares.remove(asker)));
+            for asker in &self.askers {
+                shares.remove(asker);
+            }
             return;
         };
         let since = clock::tick();

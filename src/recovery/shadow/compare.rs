@@ -36,6 +36,11 @@ pub struct Comparison {
 }
 
 impl Comparison {
+    /// Returns its count before the first event.
+    pub(super) fn begin(&self) -> Tally {
+        Tally::new(&self.name, self.after, self.stream_ms)
+    }
+
     fn event_types(&self) -> HashSet<&str> {
         let both = [&self.filter, &self.shadow].into_iter();
         let events = both.flat_map(|one| &one.event_subscriptions);
@@ -104,7 +109,6 @@ impl Comparison {
         Ok(Some(Compared {
             sequence,
             stored_ms,
-            event: envelope.event_id.to_string(),
             event_type: envelope.event_type.to_string(),
             filter,
             shadow,

@@ -29,11 +29,19 @@ const DUE_MS: i64 = 4_500;
 const TURN_MAX: Duration = Duration::from_secs(2);
 /// A tally without news is stored again after so long, in milliseconds, since the store forgets it.
 const RENEWED_MS: i64 = 24 * 60 * 60 * 1_000;
+/// A position that only events of other sites moved is stored after so long, in milliseconds.
+const MOVED_MS: i64 = 60_000;
+/// Pause between two looks at the tallies of shadows that cannot be compiled now.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// For so long a tally of a later change of the registry is not replaced, in milliseconds: the replica that
 /// stored it counts again sooner.
 const LATER_MS: i64 = 60_000;
 /// How long a request waits for the count of another shadow.
 const WAIT_MAX: Duration = Duration::from_secs(5);
+/// Pause before a stream that ends before the position of a count is looked at again.
+const BEHIND_WAIT: Duration = Duration::from_millis(500);
+/// How often that is. Then the broker lost its last events.
+const BEHIND_WAITS: usize = 6;
 /// How often a count is made again because another replica stored its own first.
 const ATTEMPTS: usize = 3;
 
@@ -117,10 +125,25 @@ impl ShadowFollower {
         let Some(comparison) = self.directory.find(id).map_err(CountError::NotCompiled)? else {
             return Ok(None);
         };
-        let comparison = Arc::new(comparison);
-        let turn = tokio::time::timeout(WAIT_MAX, self.turn.lock()).await;
-        let due_ms = if turn.is_ok() { 0 } else { i64::MAX };
-        self.count_from(&comparison, Deadline::after(max), due_ms).await.map(Some)
+        let Ok(_turn) = tokio::time::timeout(WAIT_MAX, self.turn.lock()).await else {
+            let (stored, _) = self.stored(&comparison).await?;
+            let tally = stored.unwrap_or_else(|| comparison.begin());
+            return Ok(Some(Counted { tally, is_up_to_date: false }));
+        };
+        self.count_from(&comparison, Deadline::after(max), 0).await.map(Some)
+    }
+
+    /// Reads the count of a comparison, none if there is none yet, and the revision of its document.
+    async fn stored(&self, comparison: &Comparison) -> Result<(Option<Tally>, u64), CountError> {
+        let (stored, revision) = self.store.read(&comparison.id).await?;
+        let since_ms = clock::broker_now_ms().saturating_sub(LATER_MS);
+        match stored {
+            Some(stored) if stored.comparison == comparison.name => Ok((Some(stored), revision)),
+            Some(other) if other.is_later(comparison.revision, since_ms) => {
+                Err(CountError::Outdated)
+            }
+            _ => Ok((None, revision)),
+        }
     }
 
     /// Counts in the background until the future is dropped.
@@ -128,15 +151,28 @@ impl ShadowFollower {
         let mut turns = tokio::time::interval(INTERVAL);
         turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut last_error = None;
+        let mut renewal_due = tokio::time::Instant::now();
         loop {
-            turns.tick().await;
+            let now = turns.tick().await;
             let mut error = None;
+            let is_renewal = renewal_due <= now;
+            if is_renewal {
+                renewal_due = now + RENEWAL_INTERVAL;
+            }
             for id in self.directory.all() {
-                // What cannot be compiled now is shown to who asks for it.
-                let Ok(Some(comparison)) = self.directory.find(&id) else { continue };
+                let comparison = match self.directory.find(&id) {
+                    Ok(Some(comparison)) => comparison,
+                    Ok(None) => continue,
+                    // What cannot be compiled now is shown to who asks for it.
+                    Err(_) => {
+                        let renewed = if is_renewal { self.renew(&id).await } else { Ok(()) };
+                        error = renewed.err().map(|failed| format!("{id}: {failed}")).or(error);
+                        continue;
+                    }
+                };
                 let _turn = self.turn.lock().await;
                 let deadline = Deadline::after(TURN_MAX);
-                let counted = self.count_from(&Arc::new(comparison), deadline, DUE_MS).await;
+                let counted = self.count_from(&comparison, deadline, DUE_MS).await;
                 if let Err(failed) = counted {
                     error = Some(format!("{id}: {failed}"));
                 }
@@ -151,6 +187,20 @@ impl ShadowFollower {
         }
     }
 
+    /// Stores the tally of a subscription again that is not counted now, before the store forgets it.
+    pub(super) async fn renew(&self, id: &SubscriptionId) -> Result<(), CountError> {
+        let (Some(mut tally), revision) = self.store.read(id).await? else { return Ok(()) };
+        let now_ms = clock::broker_now_ms();
+        if tally.at_ms >= now_ms.saturating_sub(RENEWED_MS) {
+            return Ok(());
+        }
+        tally.at_ms = now_ms;
+        match self.store.replace(id, &tally, revision).await {
+            Ok(()) | Err(TallyStoreError::Conflict) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Counts from where the stored tally is, unless that was stored less than `due_ms` ago.
     async fn count_from(
         &self,
@@ -160,29 +210,23 @@ impl ShadowFollower {
     ) -> Result<Counted, CountError> {
         let mut attempts = 1;
         loop {
-            let (stored, revision) = self.store.read(&comparison.id).await?;
+            let (stored, revision) = self.stored(comparison).await?;
             let now_ms = clock::broker_now_ms();
-            let stored = match stored {
-                Some(stored) if stored.comparison == comparison.name => Some(stored),
-                Some(other) if other.is_later(comparison.revision, now_ms - LATER_MS) => {
-                    return Err(CountError::Outdated);
-                }
-                _ => None,
-            };
             let recent_ms = now_ms.saturating_sub(due_ms);
             if let Some(stored) = stored.as_ref().filter(|one| one.at_ms > recent_ms) {
                 return Ok(Counted { tally: stored.clone(), is_up_to_date: false });
             }
-            let Comparison { name, after, stream_ms, .. } = &**comparison;
-            let new = || Tally::new(name, *after, *stream_ms);
-            let mut tally = stored.clone().unwrap_or_else(new);
+            let mut tally = stored.clone().unwrap_or_else(|| comparison.begin());
             tally.revision = tally.revision.max(comparison.revision);
-            let bounds = self.streams.event_bounds().await?;
-            let is_up_to_date = self.advance(comparison, &mut tally, bounds, deadline).await?;
-            let is_new = stored.as_ref().is_none_or(|stored| {
-                stored.differs_from(&tally) || stored.at_ms < now_ms.saturating_sub(RENEWED_MS)
+            let bounds = self.bounds(&tally).await?;
+            let (is_up_to_date, read) =
+                self.advance(comparison, &mut tally, bounds, deadline).await?;
+            let is_stored = stored.as_ref().is_none_or(|stored| {
+                let since_ms = now_ms.saturating_sub(stored.at_ms);
+                let is_moved = stored.counted != tally.counted && since_ms > MOVED_MS;
+                read > 0 || stored.has_less_losses_than(&tally) || is_moved || since_ms > RENEWED_MS
             });
-            if !is_new {
+            if !is_stored {
                 return Ok(Counted { tally, is_up_to_date });
             }
             tally.at_ms = clock::broker_now_ms();
@@ -199,21 +243,31 @@ impl ShadowFollower {
         }
     }
 
+    /// Returns what the stream has; a server of the broker that does not know the last events yet has some
+    /// time to learn of them, so that none is counted twice.
+    async fn bounds(&self, tally: &Tally) -> Result<EventBounds, ReadError> {
+        let mut bounds = self.streams.event_bounds().await?;
+        let mut waits = 0;
+        while tally.is_ahead_of(&bounds) && waits < BEHIND_WAITS {
+            waits += 1;
+            tokio::time::sleep(BEHIND_WAIT).await;
+            bounds = self.streams.event_bounds().await?;
+        }
+        Ok(bounds)
+    }
+
     /// Adds the events between the position of a tally and the last one of `bounds`. Returns whether all
-    /// of them are counted.
+    /// of them are counted, and how many of the site were read.
     async fn advance(
         &self,
         comparison: &Arc<Comparison>,
         tally: &mut Tally,
         bounds: EventBounds,
         deadline: Deadline,
-    ) -> Result<bool, CountError> {
+    ) -> Result<(bool, usize), CountError> {
+        let mut read = 0;
         let last = bounds.last;
-        tally.note_stream(bounds.created_ms);
-        if last < tally.counted {
-            // A server of the broker that does not know the last events yet.
-            return Ok(false);
-        }
+        tally.note_stream(&bounds);
         while tally.counted < last {
             let from = StartAt::Sequence(tally.counted + 1);
             let batch = self.streams.read_events(&comparison.site, from, BATCH).await?;
@@ -225,19 +279,20 @@ impl ShadowFollower {
             let mut rest: VecDeque<EventMessage> = batch.events.into();
             let is_later = rest.back().is_some_and(|event| event.sequence > last);
             rest.retain(|event| event.sequence <= last);
+            read += rest.len();
             while !rest.is_empty() {
                 rest = self.count_some(comparison, tally, rest).await?;
                 if deadline.is_over() && !rest.is_empty() {
-                    return Ok(false);
+                    return Ok((false, read));
                 }
             }
             if read_to_end || is_later {
                 tally.counted = last;
             } else if deadline.is_over() {
-                return Ok(tally.counted >= last);
+                return Ok((tally.counted >= last, read));
             }
         }
-        Ok(true)
+        Ok((true, read))
     }
 
     /// Counts at least one message; returns the others.

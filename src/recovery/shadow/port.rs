@@ -1,5 +1,7 @@
 //! What counting needs of the registry and of the broker; implemented in `lifecycle` and `bus`.
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 use thiserror::Error;
 
@@ -16,7 +18,7 @@ pub trait ShadowDirectory: Send + Sync {
     ///
     /// # Errors
     /// A filter cannot be compiled now; one sentence.
-    fn find(&self, id: &SubscriptionId) -> Result<Option<Comparison>, String>;
+    fn find(&self, id: &SubscriptionId) -> Result<Option<Arc<Comparison>>, String>;
 }
 
 /// A directory without shadows.
@@ -28,7 +30,7 @@ impl ShadowDirectory for NoShadows {
         Vec::new()
     }
 
-    fn find(&self, _: &SubscriptionId) -> Result<Option<Comparison>, String> {
+    fn find(&self, _: &SubscriptionId) -> Result<Option<Arc<Comparison>>, String> {
         Ok(None)
     }
 }

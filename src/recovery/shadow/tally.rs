@@ -6,13 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::UnknownMembers;
 use crate::matcher::DecidedAgain;
+use crate::recovery::replay::EventBounds;
 
 /// Format version of the document.
 const FORMAT: u32 = 1;
 /// Events of each kind of difference that are listed: the last ones.
 pub const DIFFERENCES_KEPT: usize = 50;
-/// Longest id of an event that is listed; an event with a longer one is named by its sequence alone.
-const EVENT_ID_MAX: usize = 256;
 
 /// What was counted of a filter, or of its shadow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -23,15 +22,13 @@ pub struct Side {
     pub errors: u64,
 }
 
-/// An event that one of both delivers.
+/// An event that one of both delivers. Its id may name an account, so it is not stored here: an erasure removes
+/// the event itself.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Difference {
     /// Its sequence.
     pub sequence: u64,
-    /// Its id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub event: Option<String>,
     /// Its type.
     pub event_type: String,
     /// When it was stored, milliseconds since the epoch.
@@ -73,7 +70,8 @@ pub struct Tally {
     pub unreadable: u64,
     /// Sequences, of all sites, that were deleted before they were counted.
     pub uncounted: u64,
-    /// Whether the stream was deleted and created again: what was not counted of the one before is unknown.
+    /// Whether the stream was deleted and created again, or lost its last events: what was not counted of
+    /// what it had is unknown.
     #[serde(rename = "streamLost", default, skip_serializing_if = "std::ops::Not::not")]
     pub is_stream_lost: bool,
     /// The last events that only the shadow delivers, the oldest first.
@@ -90,7 +88,6 @@ pub struct Tally {
 pub(super) struct Compared {
     pub(super) sequence: u64,
     pub(super) stored_ms: i64,
-    pub(super) event: String,
     pub(super) event_type: String,
     pub(super) filter: DecidedAgain,
     pub(super) shadow: DecidedAgain,
@@ -122,10 +119,10 @@ impl Tally {
         self.revision > revision && self.at_ms > since_ms
     }
 
-    /// Whether `next`, which goes on from this tally, says more.
-    pub(super) fn differs_from(&self, next: &Self) -> bool {
-        let position = |tally: &Self| (tally.stream_ms, tally.counted, tally.uncounted);
-        position(self) != position(next)
+    /// Whether `next`, which goes on from this tally, says more of what was lost.
+    pub(super) fn has_less_losses_than(&self, next: &Self) -> bool {
+        let losses = |tally: &Self| (tally.stream_ms, tally.uncounted, tally.is_stream_lost);
+        next.counted < self.counted || losses(self) != losses(next)
     }
 
     /// Counts an event.
@@ -155,7 +152,6 @@ impl Tally {
         }
         listed.push_back(Difference {
             sequence: one.sequence,
-            event: Some(one.event).filter(|id| id.len() <= EVENT_ID_MAX),
             event_type: one.event_type,
             stored_ms: one.stored_ms,
         });
@@ -169,12 +165,22 @@ impl Tally {
         self.counted = self.counted.max(deleted_to);
     }
 
-    /// Notes when the stream was created. Of one that was created again, every event is counted.
-    pub(super) fn note_stream(&mut self, created_ms: i64) {
-        if created_ms != self.stream_ms {
+    /// Whether the stream that it counts ends before its position: a server of the broker is behind, or
+    /// the broker lost the last events.
+    pub(super) fn is_ahead_of(&self, bounds: &EventBounds) -> bool {
+        bounds.created_ms == self.stream_ms && bounds.last < self.counted
+    }
+
+    /// Notes what the stream has. Of one that was created again, every event is counted; of one that lost its
+    /// last events, those that are stored from now on.
+    pub(super) fn note_stream(&mut self, bounds: &EventBounds) {
+        if bounds.created_ms != self.stream_ms {
             self.is_stream_lost = true;
-            self.stream_ms = created_ms;
-            self.counted = 0;
+            self.stream_ms = bounds.created_ms;
+            self.counted = bounds.first.saturating_sub(1);
+        } else if bounds.last < self.counted {
+            self.is_stream_lost = true;
+            self.counted = bounds.last;
         }
     }
 }

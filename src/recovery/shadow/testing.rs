@@ -58,8 +58,8 @@ impl ShadowDirectory for GivenShadows {
         self.0.lock().unwrap().iter().map(|one| one.id.clone()).collect()
     }
 
-    fn find(&self, id: &SubscriptionId) -> Result<Option<Comparison>, String> {
-        Ok(self.0.lock().unwrap().iter().find(|one| one.id == *id).cloned())
+    fn find(&self, id: &SubscriptionId) -> Result<Option<Arc<Comparison>>, String> {
+        Ok(self.0.lock().unwrap().iter().find(|one| one.id == *id).cloned().map(Arc::new))
     }
 }
 
@@ -69,11 +69,20 @@ pub(crate) fn follower(
     store: &Arc<MemoryTallies>,
     shadows: &Arc<GivenShadows>,
 ) -> ShadowFollower {
+    follower_over(streams, &(Arc::clone(store) as _), shadows)
+}
+
+/// As [`follower`], over any store.
+pub(crate) fn follower_over(
+    streams: &Arc<MemoryStreams>,
+    store: &Arc<dyn TallyStore>,
+    shadows: &Arc<GivenShadows>,
+) -> ShadowFollower {
     let reader = EventReader::new(Arc::new(Matcher::default()), 1 << 20, false);
     ShadowFollower::new(
         Arc::clone(streams) as _,
         reader,
-        Arc::clone(store) as _,
+        Arc::clone(store),
         Arc::clone(shadows) as _,
     )
 }

@@ -1,12 +1,17 @@
 //! Counts over streams in memory: exact, whichever replica counts, and whatever happens between two counts.
 
+mod losses;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use switchyard_expr::{CheckProfile, compile};
 
-use super::testing::{GivenShadows, MemoryTallies, follower};
-use super::{Comparison, CountError, Counted, DIFFERENCES_KEPT, Side, Tally};
+use super::testing::{GivenShadows, MemoryTallies, follower, follower_over};
+use super::{
+    Comparison, CountError, Counted, DIFFERENCES_KEPT, Side, Tally, TallyStore, TallyStoreError,
+};
 use crate::domain::{Handler, OnError, SubscriptionId};
 use crate::matcher::{DeliverySettings, EventConditions, EventSubscription, Owner, Subscription};
 use crate::recovery::replay::testing::{MemoryStreams, event};
@@ -143,7 +148,7 @@ async fn counts_equal_those_of_every_event_evaluated_alone() {
     let gained = &counted.tally.gained_events;
     assert_eq!(gained.len(), DIFFERENCES_KEPT);
     let last = gained.back().unwrap();
-    assert_eq!((last.sequence, last.event.as_deref()), (891, Some("e891")));
+    assert_eq!((last.sequence, last.stored_ms), (891, 891_000));
     assert!(
         gained.iter().zip(gained.iter().skip(1)).all(|(one, next)| one.sequence < next.sequence)
     );
@@ -205,28 +210,89 @@ async fn another_filter_is_compared_from_the_begin_and_an_old_one_by_no_replica(
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_that_were_deleted_before_they_were_counted_are_said_to_be() {
+async fn traffic_of_other_sites_stores_no_tally_at_each_look() {
     let world = World::new();
-    world.store(1..=50);
+    let foreign = |sequence| event(sequence, "site-2", TYPE, "{}");
+    world.store(1..=100);
+    let first = world.count().await.unwrap().tally;
+    for sequence in 101..=120 {
+        world.streams.add(foreign(sequence));
+        let counted = world.count().await.unwrap();
+        assert!(counted.is_up_to_date && counted.tally.counted == sequence);
+    }
+    let (stored, revision) = world.tallies.read(&id()).await.unwrap();
+    assert_eq!((stored.as_ref(), revision), (Some(&first), 1));
+    // A position that is a minute old is stored.
+    let old = Tally { at_ms: first.at_ms - 61_000, ..first.clone() };
+    world.tallies.replace(&id(), &old, revision).await.unwrap();
     world.count().await.unwrap();
-    world.store(51..=100);
-    world.streams.events.lock().unwrap().retain(|sequence, _| *sequence > 60);
-    let tally = world.count().await.unwrap().tally;
-    assert_eq!(tally.uncounted, 10);
-    let mut both = expected(11..=50);
-    let rest = expected(61..=100);
-    both.events += rest.events;
-    both.lost += rest.lost;
-    assert_eq!((tally.events, tally.lost), (both.events, both.lost));
-    // A stream that was created again has lower sequences.
-    world.streams.events.lock().unwrap().clear();
-    world.store(1..=20);
-    let behind = world.count().await.unwrap();
-    assert_eq!((behind.is_up_to_date, behind.tally), (false, tally));
-    *world.streams.created_ms.lock().unwrap() = 1;
-    let tally = world.count().await.unwrap().tally;
-    assert_eq!((tally.uncounted, tally.counted, tally.is_stream_lost), (10, 20, true));
-    assert_eq!(tally.events, both.events + expected(1..=20).events);
+    let (stored, revision) = world.tallies.read(&id()).await.unwrap();
+    assert_eq!((stored.unwrap().counted, revision), (120, 3));
+    // So is every event of the site, and what was lost of any.
+    world.store(121..=121);
+    world.count().await.unwrap();
+    assert_eq!(world.tallies.read(&id()).await.unwrap().1, 4);
+    world.streams.add(foreign(130));
+    world.streams.events.lock().unwrap().retain(|sequence, _| *sequence > 129);
+    assert_eq!(world.count().await.unwrap().tally.uncounted, 8);
+    assert_eq!(world.tallies.read(&id()).await.unwrap().1, 5);
+}
+
+/// A store that never answers that a tally is replaced.
+struct SlowTallies(Arc<MemoryTallies>);
+
+impl TallyStore for SlowTallies {
+    fn read<'a>(
+        &'a self,
+        id: &'a SubscriptionId,
+    ) -> BoxFuture<'a, Result<(Option<Tally>, u64), TallyStoreError>> {
+        self.0.read(id)
+    }
+
+    fn replace<'a>(
+        &'a self,
+        _: &'a SubscriptionId,
+        _: &'a Tally,
+        _: u64,
+    ) -> BoxFuture<'a, Result<(), TallyStoreError>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn request_counts_nothing_itself_while_the_router_counts_for_others() {
+    let world = World::new();
+    world.store(1..=100);
+    let slow: Arc<dyn TallyStore> = Arc::new(SlowTallies(Arc::clone(&world.tallies)));
+    let follower = Arc::new(follower_over(&world.streams, &slow, &world.shadows));
+    let busy = Arc::clone(&follower);
+    let busy = tokio::spawn(async move { busy.count(&id(), LONG).await });
+    tokio::task::yield_now().await;
+    // Nothing is stored yet.
+    let counted = follower.count(&id(), LONG).await.unwrap().unwrap();
+    assert_eq!((counted.tally, counted.is_up_to_date), (comparison().begin(), false));
+    let stored = world.count().await.unwrap().tally;
+    let counted = follower.count(&id(), LONG).await.unwrap().unwrap();
+    assert_eq!((counted.tally, counted.is_up_to_date), (stored, false));
+    busy.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn tally_of_a_shadow_that_is_not_compiled_is_stored_again_before_it_is_forgotten() {
+    let world = World::new();
+    world.store(1..=100);
+    let counted = world.count().await.unwrap().tally;
+    let follower = follower(&world.streams, &world.tallies, &world.shadows);
+    follower.renew(&id()).await.unwrap();
+    let (stored, revision) = world.tallies.read(&id()).await.unwrap();
+    assert_eq!((stored.as_ref(), revision), (Some(&counted), 1), "it is recent");
+    let old = Tally { at_ms: counted.at_ms - 25 * 60 * 60 * 1_000, ..counted.clone() };
+    world.tallies.replace(&id(), &old, revision).await.unwrap();
+    follower.renew(&id()).await.unwrap();
+    let (stored, revision) = world.tallies.read(&id()).await.unwrap();
+    let stored = stored.unwrap();
+    assert!(stored.at_ms >= counted.at_ms && revision == 3, "{revision}");
+    assert_eq!(Tally { at_ms: counted.at_ms, ..stored }, counted);
 }
 
 #[tokio::test(start_paused = true)]
@@ -248,8 +314,7 @@ async fn a_count_that_takes_too_long_goes_on_later() {
 
 #[test]
 fn stored_tallies_are_read_and_written_unchanged() {
-    let difference =
-        serde_json::json!({"sequence": 7, "event": "e7", "eventType": TYPE, "storedMs": 7000});
+    let difference = serde_json::json!({"sequence": 7, "eventType": TYPE, "storedMs": 7000});
     let stored = serde_json::json!({"v": 1, "comparison": "10-ab-cd", "revision": 5, "counted": 12, "streamMs": 3,
         "atMs": 1, "events": 4, "filter": {"matched": 1, "errors": 0},
         "shadow": {"matched": 2, "errors": 1}, "both": 1, "gained": 1, "lost": 0, "steps": 9,

@@ -331,7 +331,7 @@ impl Registration for Replacement<'_> {
             let problem = Problem::new(code::TYPE_CHANGED, "type", message);
             return Err(RegisterError::invalid(problem));
         }
-        module.data = data.clone();
+        module.set_data(data.clone());
         module.revision += 1;
         module.updated_ms = clock::now_ms();
         let answer = RegisteredModule::new(module.clone(), trigger);

@@ -70,7 +70,7 @@ impl ValidatedShadow {
     /// Gives a module the data; returns the data before, without what is not its filter.
     fn put(&self, module: &mut ModuleRecord) -> ModuleFields {
         let before = filter_members(&module.data);
-        module.data = self.data.clone();
+        module.set_data(self.data.clone());
         touch(module);
         before
     }
@@ -102,7 +102,7 @@ pub(super) fn module_mut<'r>(
 }
 
 /// Notes that a module changes.
-pub(super) fn touch(module: &mut ModuleRecord) {
+fn touch(module: &mut ModuleRecord) {
     module.revision += 1;
     module.updated_ms = clock::now_ms();
 }
@@ -186,7 +186,8 @@ impl Registration for SetShadow<'_> {
             against,
             unknown: UnknownMembers::default(),
         }));
-        touch(module);
+        // Not a change of what it delivers, whose time dates its revisions.
+        module.revision += 1;
         let module = module.clone();
         if !had_one {
             check_shadows(record).map_err(RegisterError::Invalid)?;
@@ -199,7 +200,22 @@ impl Registration for SetShadow<'_> {
 /// Makes the shadow the filter.
 pub(super) struct Promote<'a> {
     pub(super) key: &'a ModuleKey,
+    /// Name of the shadow; none for the one that there is.
+    pub(super) shadow: Option<&'a str>,
     pub(super) expected: Option<u64>,
+}
+
+impl Promote<'_> {
+    /// Checks that the shadow that is named, if one is, has the name `known`.
+    fn check_name(&self, known: Option<&str>, what: &str) -> Result<(), RegisterError> {
+        if self.shadow.is_none_or(|named| known == Some(named)) {
+            return Ok(());
+        }
+        let message = format!("{what} is another one than the one that is named");
+        let help = "look at it first, and name it: the answer to GET has its name";
+        let problem = Problem::new(code::OTHER_SHADOW, "shadow", message).with_help(help);
+        Err(RegisterError::invalid(problem))
+    }
 }
 
 impl Registration for Promote<'_> {
@@ -227,16 +243,18 @@ impl Registration for Promote<'_> {
     ) -> Result<RegistrationOutcome<RegisteredModule>, RegisterError> {
         check_paths(context, record, self.key, &validated.trigger)?;
         let module = validated.module(record)?;
-        if module.shadow.is_none() {
+        let Some(shadow) = module.shadow.as_deref().map(ShadowFilter::name) else {
             let digest = filter_digest(&module.data);
             let promotion = module.promotion.as_deref();
-            let is_made = promotion.is_some_and(|one| one.before.is_some() && one.made == digest);
-            if !is_made {
+            let made = promotion.filter(|one| one.before.is_some() && one.made == digest);
+            let Some(made) = made else {
                 return Err(no_shadow("the module has no shadow to promote"));
-            }
+            };
+            self.check_name(made.shadow.as_deref(), "the shadow that was promoted")?;
             let answer = RegisteredModule::new(module.clone(), &validated.trigger);
             return Ok(RegistrationOutcome::Unchanged(answer));
-        }
+        };
+        self.check_name(Some(&shadow), "the shadow of the module")?;
         check_revision(module, self.expected)?;
         if self.expected.is_none() && module.is_shadow_outdated() {
             let message = "the module changed since its shadow was set";
@@ -244,7 +262,7 @@ impl Registration for Promote<'_> {
         }
         module.shadow = None;
         let before = Some(validated.put(module));
-        module.promotion = Some(Box::new(promotion(before, module)));
+        module.promotion = Some(Box::new(promotion((before, Some(shadow)), module)));
         let module = module.clone();
         Ok(validated.changed(module))
     }
@@ -282,7 +300,9 @@ impl Registration for RollBack<'_> {
         check_paths(context, record, self.key, &validated.trigger)?;
         let module = validated.module(record)?;
         let Some(made) = &module.promotion else {
-            return Err(no_shadow("no shadow of the module was promoted"));
+            return Err(no_shadow(
+                "no shadow of the module was promoted, or its filter changed since then",
+            ));
         };
         if made.made != filter_digest(&module.data) {
             return Err(outdated("the module changed since its shadow was promoted", module));
@@ -293,16 +313,20 @@ impl Registration for RollBack<'_> {
         }
         check_revision(module, self.expected)?;
         validated.put(module);
-        module.promotion = Some(Box::new(promotion(None, module)));
+        module.promotion = Some(Box::new(promotion((None, None), module)));
         let module = module.clone();
         Ok(validated.changed(module))
     }
 }
 
-/// The record of a change that made `module` what it is.
-fn promotion(before: Option<ModuleFields>, module: &ModuleRecord) -> Promotion {
+/// The record of a change that made `module` what it is: what was replaced, and the name of the shadow.
+fn promotion(
+    (before, shadow): (Option<ModuleFields>, Option<String>),
+    module: &ModuleRecord,
+) -> Promotion {
     Promotion {
         before,
+        shadow,
         made: filter_digest(&module.data),
         at_ms: clock::broker_now_ms(),
         unknown: UnknownMembers::default(),

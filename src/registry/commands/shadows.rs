@@ -11,11 +11,11 @@ use super::context::Context;
 use super::forge_modules::{RegisteredModule, check_revision};
 use super::registration;
 use super::revisions::compile_now;
-use super::shadow_changes::{Promote, RollBack, SetShadow, module_mut, touch};
+use super::shadow_changes::{Promote, RollBack, SetShadow, module_mut};
 use crate::domain::{CloudId, InstallationId, ModuleKey, SubscriptionId};
 use crate::matcher::Subscription;
 use crate::registry::error::RegisterError;
-use crate::registry::model::{ModuleFields, filter_digest};
+use crate::registry::model::{InstallationRecord, ModuleFields, filter_digest};
 use crate::registry::transaction::Mutation;
 
 /// Commands on shadows.
@@ -43,6 +43,15 @@ pub struct ShadowComparison {
     pub filter: Arc<Subscription>,
     /// As it would be with the shadow.
     pub shadow: Arc<Subscription>,
+}
+
+impl ShadowComparison {
+    /// Whether an event with this sequence of the stream that was created at `stream_ms`, milliseconds since
+    /// the epoch, is compared if it is of the site.
+    #[must_use]
+    pub fn is_after(&self, sequence: u64, stream_ms: i64) -> bool {
+        stream_ms != self.stream_ms || sequence > self.after
+    }
 }
 
 impl<'a> Shadows<'a> {
@@ -84,14 +93,17 @@ impl<'a> Shadows<'a> {
     ) -> Result<(), RegisterError> {
         let had_one = self
             .context
-            .update_installation(installation, |mut record| {
+            .transactions
+            .update_document(installation.as_str(), |record: Option<InstallationRecord>| {
+                // One of a disabled installation has no use, and its place is needed.
+                let mut record = Box::new(record.ok_or(RegisterError::NotFound)?);
                 let module = module_mut(&mut record, key)?;
                 if module.shadow.is_none() {
                     return Ok(Mutation::Keep(false));
                 }
                 check_revision(module, expected)?;
                 module.shadow = None;
-                touch(module);
+                module.revision += 1;
                 Ok(Mutation::Put(record, true))
             })
             .await?;
@@ -101,19 +113,20 @@ impl<'a> Shadows<'a> {
         Ok(())
     }
 
-    /// Makes the shadow of the module `key` its filter. `expected` is the required revision of the module;
-    /// without one, the module must be as it was when the shadow was set. A promotion that is in force
-    /// already is not made again.
+    /// Makes the shadow of the module `key` its filter. `shadow` is the required name of the shadow.
+    /// `expected` is the required revision of the module; without one, the module must be as it was when the
+    /// shadow was set. A promotion that is in force already is not made again.
     ///
     /// # Errors
-    /// There is no such module or no shadow, the module changed, or it would be invalid.
+    /// There is no such module or no shadow, it is another one, the module changed, or it would be invalid.
     pub async fn promote(
         self,
         installation: &InstallationId,
         key: &ModuleKey,
+        shadow: Option<&str>,
         expected: Option<u64>,
     ) -> Result<RegisteredModule, RegisterError> {
-        let request = Promote { key, expected };
+        let request = Promote { key, shadow, expected };
         let registered = registration::register(self.context, installation, request).await?;
         let revision = registered.module.revision;
         info!(installation = %installation, %key, revision, "shadow promoted");
@@ -152,6 +165,15 @@ impl<'a> Shadows<'a> {
             ids.collect::<Vec<_>>()
         });
         with_shadow.collect()
+    }
+
+    /// Returns the revisions of the documents that [`Shadows::comparison`] compiles: of the installation, and of
+    /// its app. None if one of them does not exist.
+    #[must_use]
+    pub fn revisions(self, id: &SubscriptionId) -> Option<[u64; 2]> {
+        let installation = self.context.state().installation(id.installation.as_str())?;
+        let app = self.context.state().app(installation.record.app.as_str())?;
+        Some([installation.revision, app.revision])
     }
 
     /// Returns the filter and the shadow of a subscription; none if it has no shadow.

@@ -91,6 +91,16 @@ pub struct ModuleRecord {
 }
 
 impl ModuleRecord {
+    /// Gives it other data. A promotion ends with the filter that it made: one that is registered later is no
+    /// promoted one, even if it is the same.
+    pub(crate) fn set_data(&mut self, data: ModuleFields) {
+        self.data = data;
+        let made = |one: &Promotion| one.made == filter_digest(&self.data);
+        if !self.promotion.as_deref().is_some_and(made) {
+            self.promotion = None;
+        }
+    }
+
     /// Whether its filter or its events changed since its shadow was set.
     #[must_use]
     pub fn is_shadow_outdated(&self) -> bool {

@@ -192,6 +192,8 @@ pub mod code {
     pub const NOT_SHADOWED: &str = "SY-2042";
     /// There are too many shadows.
     pub const SHADOWS_MAX: &str = "SY-2043";
+    /// The shadow that is to be promoted is another one than the one that is named.
+    pub const OTHER_SHADOW: &str = "SY-2044";
 }
 
 #[cfg(test)]

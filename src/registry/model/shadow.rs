@@ -12,6 +12,9 @@ use crate::domain::UnknownMembers;
 /// The members of a trigger that a shadow may have: those that say which events match.
 pub(crate) const FILTER_MEMBERS: [&str; 2] = ["filter", "events"];
 
+/// Bytes of the name of a shadow.
+const NAME_BYTES: usize = 6;
+
 /// A filter that is compared with the filter of its module.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -41,6 +44,9 @@ pub struct Promotion {
     pub before: Option<ModuleFields>,
     /// [Digest](filter_digest) of the module that the promotion, or its rollback, made.
     pub made: String,
+    /// [Name](ShadowFilter::name) of the shadow that was promoted; none once it is rolled back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<String>,
     /// When that was, milliseconds since the epoch.
     pub at_ms: i64,
     /// Members that this release does not know.
@@ -49,6 +55,14 @@ pub struct Promotion {
 }
 
 impl ShadowFilter {
+    /// Returns its name: one that was set again, or with other members, has another.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let begin = format!("{} {} {} {}", self.set_ms, self.stream_ms, self.after, self.against);
+        let digest = Sha256::new().chain_update(begin).chain_update(self.members.text()).finalize();
+        HEXLOWER.encode(&digest[..NAME_BYTES])
+    }
+
     /// Returns the data of the module as it would be with these members.
     pub(crate) fn applied_to(&self, data: &ModuleFields) -> Map<String, Value> {
         with_members(data.read(), self.members.read())
@@ -104,6 +118,12 @@ mod tests {
             against: filter_digest(&data),
             unknown: UnknownMembers::default(),
         };
+        let others = [
+            ShadowFilter { set_ms: 2, ..shadow.clone() },
+            ShadowFilter { members: fields(&json!({"filter": null})), ..shadow.clone() },
+        ];
+        assert_eq!((shadow.name().len(), shadow.name()), (12, shadow.clone().name()));
+        assert!(others.iter().all(|other| other.name() != shadow.name()));
         let promoted = shadow.applied_to(&data);
         let expected = json!({"key": "k", "endpoint": "hook", "events": ["a", "b"]});
         assert_eq!(Value::Object(promoted.clone()), expected);
@@ -128,7 +148,7 @@ mod tests {
         let read: ShadowFilter = serde_json::from_value(shadow.clone()).unwrap();
         assert_eq!(serde_json::to_value(&read).unwrap(), shadow);
         let before = json!({"before": {"filter": null, "events": ["a"]}, "made": "cd",
-            "atMs": 1_796_000_000_000_i64, "ofALaterRelease": 1});
+            "shadow": "0a1b2c3d4e5f", "atMs": 1_796_000_000_000_i64, "ofALaterRelease": 1});
         for promotion in [before, json!({"made": "cd", "atMs": 2})] {
             let read: Promotion = serde_json::from_value(promotion.clone()).unwrap();
             assert_eq!(serde_json::to_value(&read).unwrap(), promotion);

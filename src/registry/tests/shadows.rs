@@ -1,5 +1,7 @@
 //! Shadows of triggers: what is accepted, what a promotion changes, and what a rollback puts back.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use super::{EVENT, Replica, first_code, id_of, trigger};
@@ -31,7 +33,16 @@ impl Replica {
         key: &ModuleKey,
         expected: Option<u64>,
     ) -> Result<ModuleRecord, RegisterError> {
-        let promoted = self.shadows().promote(&"inst-a".into(), key, expected).await;
+        let promoted = self.shadows().promote(&"inst-a".into(), key, None, expected).await;
+        promoted.map(|promoted| promoted.module)
+    }
+
+    async fn promote_named(
+        &self,
+        key: &ModuleKey,
+        name: &str,
+    ) -> Result<ModuleRecord, RegisterError> {
+        let promoted = self.shadows().promote(&"inst-a".into(), key, Some(name), None).await;
         promoted.map(|promoted| promoted.module)
     }
 
@@ -60,8 +71,10 @@ fn expression(subscription: &Subscription) -> Option<String> {
 async fn shadow_is_stored_compared_and_delivers_nothing() {
     let (replica, store) = Replica::provisioned().await;
     let module = replica.add(filter("1 == 1")).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(5)).await;
     let set = replica.set_shadow(&module.key, filter("2 == 2")).await.unwrap();
-    assert_eq!(set.module.revision, 2);
+    // A shadow changes nothing of what is delivered.
+    assert_eq!((set.module.revision, set.module.updated_ms), (2, module.updated_ms));
     assert_eq!(set.complexity.len(), 1);
     assert_eq!(replica.expression(&module).as_deref(), Some("1 == 1"));
     assert_eq!(replica.counts().shadows, 1);
@@ -70,6 +83,9 @@ async fn shadow_is_stored_compared_and_delivers_nothing() {
         assert_eq!(replica.shadows().all(), [id_of(&module)]);
         let found = replica.shadows().comparison(&id_of(&module)).unwrap().unwrap();
         assert_eq!((found.after, found.site.as_str()), (7, "cloud-1"));
+        // Sequences of a stream that was created again say nothing of the begin.
+        let is_after = [(7, 3), (8, 3), (1, 4), (8, 4)].map(|(at, ms)| found.is_after(at, ms));
+        assert_eq!(is_after, [false, true, true, true]);
         assert_eq!(expression(&found.filter).as_deref(), Some("1 == 1"));
         assert_eq!(expression(&found.shadow).as_deref(), Some("2 == 2"));
     }
@@ -84,6 +100,24 @@ async fn shadow_is_stored_compared_and_delivers_nothing() {
         assert_eq!(replica.counts().shadows, 0);
         assert!(replica.shadows().all().is_empty());
     }
+}
+
+#[tokio::test]
+async fn what_is_compiled_of_a_shadow_has_the_same_revisions_until_a_document_changes() {
+    let (replica, _store) = Replica::provisioned().await;
+    let module = replica.add(filter("1 == 1")).await.unwrap();
+    let revisions = || replica.shadows().revisions(&id_of(&module)).unwrap();
+    let mut seen = vec![revisions()];
+    replica.set_shadow(&module.key, filter("2 == 2")).await.unwrap();
+    seen.push(revisions());
+    replica.replace(&module, filter("3 == 3")).await;
+    seen.push(revisions());
+    replica.put_forge(json!({"scopes": ["read:me"]})).await.unwrap();
+    seen.push(revisions());
+    replica.install("inst-a", json!({"state": "disabled"})).await.unwrap();
+    seen.push(revisions());
+    assert_eq!(revisions(), seen[4]);
+    assert!(seen.windows(2).all(|two| two[0] != two[1]), "{seen:?}");
 }
 
 #[tokio::test]
@@ -144,6 +178,36 @@ async fn promotion_and_rollback_are_made_once_each() {
 }
 
 #[tokio::test]
+async fn promotion_of_a_named_shadow_makes_no_other_one_the_filter() {
+    let (replica, _store) = Replica::provisioned().await;
+    let module = replica.add(filter("1 == 1")).await.unwrap();
+    let name = |set: RegisteredModule| set.module.shadow.unwrap().name();
+    let first = name(replica.set_shadow(&module.key, filter("2 == 2")).await.unwrap());
+    let second = name(replica.set_shadow(&module.key, filter("3 == 3")).await.unwrap());
+    // Someone else replaced it while it was looked at.
+    let error = replica.promote_named(&module.key, &first).await.unwrap_err();
+    assert_eq!(first_code(&error), code::OTHER_SHADOW);
+    assert_eq!(replica.expression(&module).as_deref(), Some("1 == 1"));
+    for _ in 0..2 {
+        let promoted = replica.promote_named(&module.key, &second).await.unwrap();
+        assert_eq!(promoted.shadow, None);
+        assert_eq!(replica.expression(&module).as_deref(), Some("3 == 3"));
+        // That another one is in force is not what was asked for.
+        let error = replica.promote_named(&module.key, &first).await.unwrap_err();
+        assert_eq!(first_code(&error), code::OTHER_SHADOW);
+    }
+    // Someone else set the next one, and the answer to the promotion was lost.
+    let third = name(replica.set_shadow(&module.key, filter("4 == 4")).await.unwrap());
+    let error = replica.promote_named(&module.key, &second).await.unwrap_err();
+    assert_eq!(first_code(&error), code::OTHER_SHADOW);
+    assert_eq!(replica.expression(&module).as_deref(), Some("3 == 3"));
+    replica.promote_named(&module.key, &third).await.unwrap();
+    replica.roll_back(&module.key).await.unwrap();
+    let error = replica.promote_named(&module.key, &third).await.unwrap_err();
+    assert_eq!(first_code(&error), code::NO_SHADOW);
+}
+
+#[tokio::test]
 async fn what_the_app_changed_since_is_neither_promoted_over_nor_rolled_back() {
     let (replica, _store) = Replica::provisioned().await;
     let module = replica.add(filter("1 == 1")).await.unwrap();
@@ -169,10 +233,18 @@ async fn what_the_app_changed_since_is_neither_promoted_over_nor_rolled_back() {
     replica.promote(&module.key, Some(changed.revision)).await.unwrap();
     assert_eq!(replica.expression(&module).as_deref(), Some("2 == 2"));
 
-    replica.replace(&module, filter("4 == 4")).await;
-    let error = replica.roll_back(&module.key).await.unwrap_err();
-    assert_eq!(first_code(&error), code::SHADOW_OUTDATED);
-    assert_eq!(replica.expression(&module).as_deref(), Some("4 == 4"));
+    // Another handler does not end the promotion; another filter does, for good.
+    let function =
+        json!({"endpoint": null, "function": "main", "filter": {"expression": "2 == 2"}});
+    assert!(replica.replace(&module, function).await.promotion.is_some());
+    for expression in ["4 == 4", "2 == 2"] {
+        replica.replace(&module, filter(expression)).await;
+        let error = replica.roll_back(&module.key).await.unwrap_err();
+        assert_eq!(first_code(&error), code::NO_SHADOW);
+        assert_eq!(replica.expression(&module).as_deref(), Some(expression));
+        let error = replica.promote(&module.key, None).await.unwrap_err();
+        assert_eq!(first_code(&error), code::NO_SHADOW);
+    }
 }
 
 #[tokio::test]
@@ -216,4 +288,10 @@ async fn comparison_of_a_disabled_installation_says_why_there_is_none() {
     replica.install("inst-a", json!({"state": "disabled"})).await.unwrap();
     let reason = replica.shadows().comparison(&id_of(&module)).unwrap_err();
     assert_eq!(reason, "the installation is disabled");
+    assert_eq!(replica.counts().shadows, 1);
+    replica.shadows().remove(&"inst-a".into(), &module.key, None).await.unwrap();
+    assert_eq!(replica.counts().shadows, 0);
+    replica.shadows().remove(&"inst-a".into(), &module.key, None).await.unwrap();
+    let unknown = replica.shadows().remove(&"inst-b".into(), &module.key, None).await;
+    assert!(matches!(unknown, Err(RegisterError::NotFound)));
 }

@@ -26,11 +26,7 @@ pub(super) struct Samples {
 impl Samples {
     /// Reads the samples again and decides on them, this time with reasons. One that was deleted since, that cannot
     /// be read now, or that the time does not suffice for, has its sequence only: the counts took minutes.
-    pub(super) async fn of(
-        state: &Shared,
-        query: &BacktestQuery,
-        sampled: &SampledEvents,
-    ) -> Self {
+    pub(super) async fn of(state: &Shared, query: &BacktestQuery, sampled: &SampledEvents) -> Self {
         let SampledEvents { matched, failed, gained, lost } = sampled;
         let all: BTreeSet<u64> =
             [matched, failed, gained, lost].into_iter().flatten().copied().collect();
