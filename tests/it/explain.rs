@@ -174,6 +174,10 @@ async fn wrong_type_and_wrong_site_are_explained() {
     assert_eq!(text(decision(&found), "stage"), "site");
     let found = world.ask(json!({ "installation": "inst", "sequence": 99 })).await;
     assert!(hints(&found).contains("no event with sequence 99 is stored"), "{found}");
+    let (code, printed) =
+        world.run(&["--subscription", "inst/mistyped", "--entity", "XXX-4"]).await;
+    assert_eq!(code, Some(4), "there never was one: {printed}");
+    assert!(printed.contains("there is no subscription inst/mistyped"), "{printed}");
     let (code, printed) = world.run(&["--installation", "inst"]).await;
     assert_eq!(code, Some(4), "no events are named: {printed}");
 }

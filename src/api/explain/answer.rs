@@ -35,14 +35,17 @@ pub(in crate::api) async fn answer(
         }
     };
     // Without an event, a mistyped name would look like an answer.
+    let mut unknown = None;
     if let Scope::Subscription(id) = &asked.scope {
-        match (subscriptions::was_registered(state, id).await, &asked.asker) {
+        match (subscriptions::was_registered(state, id).await, asked.asker.is_operator()) {
             (Ok(true), _) => {}
-            (Ok(false), Asker::App { .. }) => return Err(ApiError::NotFound),
-            (Ok(false), Asker::Operator) => return Err(no_subscription(id)),
-            (Err(error), Asker::App { .. }) => return Err(error),
-            // The answer says that its revisions are not known.
-            (Err(_), Asker::Operator) => {}
+            (Ok(false), true) => return Err(no_subscription(id)),
+            (Ok(false), false) => return Err(ApiError::NotFound),
+            (Err(error), true) => {
+                unknown =
+                    Some(format!("whether there was a subscription {id} is not known: {error}"));
+            }
+            (Err(error), false) => return Err(error.into()),
         }
     }
     let found = find::find(state, asked, progress).await?;
@@ -53,6 +56,7 @@ pub(in crate::api) async fn answer(
         events.push(decisions.on(event).await?);
     }
     hints.extend(decisions.hints());
+    hints.extend(unknown);
     let mut view = json!({ "events": events, "hints": hints });
     // How many events there are, and when those of others were stored, is not shown to apps.
     if asked.asker.is_operator() {

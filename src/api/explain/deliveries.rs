@@ -161,7 +161,7 @@ mod tests {
             ("parked", "paused", "paused"),
             ("parked", "backoff", "endpoint"),
             ("dead", "exhausted", "endpoint"),
-            ("dropped", "share", "dropped"),
+            ("dropped", "share_exceeded", "dropped"),
             ("removed", "rm", "removed"),
         ];
         for (outcome, why, stage) in ends {

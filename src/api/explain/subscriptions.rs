@@ -120,8 +120,11 @@ pub(super) fn of_events_at(
 /// Whether a module is registered, or was one.
 ///
 /// # Errors
-/// The broker does not answer.
-pub(super) async fn was_registered(state: &Shared, id: &SubscriptionId) -> Result<bool, ApiError> {
+/// The broker does not answer, or no revisions are kept.
+pub(super) async fn was_registered(
+    state: &Shared,
+    id: &SubscriptionId,
+) -> Result<bool, RevisionError> {
     let installation = state.registry.installation(id.installation.as_str());
     if installation.is_some_and(|known| known.module(id.key.as_str()).is_some()) {
         return Ok(true);
