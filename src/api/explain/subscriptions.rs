@@ -53,7 +53,7 @@ impl AskedSubscription {
         event: &Event,
         bounds: &EventBounds,
     ) -> Option<DecisionQuery> {
-        let comparison = state.registry.shadows().comparison(&self.id).ok()??;
+        let comparison = state.recovery.shadows.comparison(&self.id).ok()??;
         let is_of_site = event.envelope.cloud_id == comparison.site;
         let is_after = comparison.is_after(event.sequence, bounds.created_ms);
         let events = comparison.shadow.event_subscriptions.to_vec();

@@ -41,6 +41,13 @@ impl Comparison {
         Tally::new(&self.name, self.after, self.stream_ms)
     }
 
+    /// Whether an event with this sequence of the stream that was created at `stream_ms`, milliseconds since
+    /// the epoch, is compared if it is of the site.
+    #[must_use]
+    pub fn is_after(&self, sequence: u64, stream_ms: i64) -> bool {
+        stream_ms != self.stream_ms || sequence > self.after
+    }
+
     fn event_types(&self) -> HashSet<&str> {
         let both = [&self.filter, &self.shadow].into_iter();
         let events = both.flat_map(|one| &one.event_subscriptions);

@@ -112,6 +112,14 @@ impl ShadowFollower {
         Ok((bounds.last, bounds.created_ms))
     }
 
+    /// Returns what is compared for a subscription; none if it has no shadow.
+    ///
+    /// # Errors
+    /// Its filters cannot be compiled now; one sentence.
+    pub fn comparison(&self, id: &SubscriptionId) -> Result<Option<Arc<Comparison>>, String> {
+        self.directory.find(id)
+    }
+
     /// Counts the events of the shadow of a subscription for at most `max`; none if it has no shadow. While
     /// this router counts for others, what is stored is returned.
     ///

@@ -45,15 +45,6 @@ pub struct ShadowComparison {
     pub shadow: Arc<Subscription>,
 }
 
-impl ShadowComparison {
-    /// Whether an event with this sequence of the stream that was created at `stream_ms`, milliseconds since
-    /// the epoch, is compared if it is of the site.
-    #[must_use]
-    pub fn is_after(&self, sequence: u64, stream_ms: i64) -> bool {
-        stream_ms != self.stream_ms || sequence > self.after
-    }
-}
-
 impl<'a> Shadows<'a> {
     pub(crate) fn new(context: &'a Context) -> Self {
         Self { context }

@@ -12,8 +12,8 @@ use crate::domain::UnknownMembers;
 /// The members of a trigger that a shadow may have: those that say which events match.
 pub(crate) const FILTER_MEMBERS: [&str; 2] = ["filter", "events"];
 
-/// Bytes of the name of a shadow.
-const NAME_BYTES: usize = 6;
+/// Characters of the name of a shadow.
+const NAME_CHARS: usize = 12;
 
 /// A filter that is compared with the filter of its module.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -60,7 +60,7 @@ impl ShadowFilter {
     pub fn name(&self) -> String {
         let begin = format!("{} {} {} {}", self.set_ms, self.stream_ms, self.after, self.against);
         let digest = Sha256::new().chain_update(begin).chain_update(self.members.text()).finalize();
-        HEXLOWER.encode(&digest[..NAME_BYTES])
+        HEXLOWER.encode(&digest).chars().take(NAME_CHARS).collect()
     }
 
     /// Returns the data of the module as it would be with these members.

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Counted, World, counts, expected};
+use super::{Counted, World, comparison, counts, expected};
 
 /// No sequence.
 const NONE: RangeInclusive<u64> = RangeInclusive::new(1, 0);
@@ -83,6 +83,12 @@ async fn stream_that_was_created_again_before_the_first_count_is_counted_from_it
         let counted = world.count().await.unwrap();
         assert_eq!(is_counted(&counted, [NONE, 1..=last]), (last, true, 0), "{last}");
     }
+}
+
+#[test]
+fn sequences_of_a_stream_that_was_created_again_say_nothing_of_the_begin() {
+    let is_after = |(at, created_ms)| comparison().is_after(at, created_ms);
+    assert_eq!([(10, 0), (11, 0), (1, 4), (11, 4)].map(is_after), [false, true, true, true]);
 }
 
 #[tokio::test(start_paused = true)]
