@@ -107,6 +107,18 @@ async fn run(plan: Plan) -> anyhow::Result<()> {
         let times = measure_query(&reader, &plan, &query).await?;
         report(name, &times, one.p50);
     }
+    measure_histories(&plan, &stream, &reader, one.p50).await?;
+    server.stop().await;
+    Ok(())
+}
+
+/// Asks for the histories of single events, new and old.
+async fn measure_histories(
+    plan: &Plan,
+    stream: &Stream,
+    reader: &DeliveryLogStreamReader,
+    one_ms: f64,
+) -> anyhow::Result<()> {
     for (name, age) in
         [("history of a new event", 0), ("history of an old event", plan.records / 2)]
     {
@@ -130,9 +142,8 @@ async fn run(plan: Plan) -> anyhow::Result<()> {
             Ok(history.scanned)
         })
         .await?;
-        report(name, &times, one.p50);
+        report(name, &times, one_ms);
     }
-    server.stop().await;
     Ok(())
 }
 

@@ -39,7 +39,7 @@ fn record(sequence: u64) -> Record {
         site: if sequence % 20 == 5 { "site-1".into() } else { format!("site-{}", mixed % SITES) },
         entity,
         event: format!("event-{sequence}"),
-        is_failed: sequence % 7 == 0,
+        is_failed: sequence.is_multiple_of(7),
     }
 }
 
@@ -92,7 +92,7 @@ impl World {
             let bucket = bucket(one.entity.as_deref(), &one.event);
             let subject = subjects.log_record(one.result(), &one.site.as_str().into(), bucket);
             control.client.publish(subject, one.body(sequence).into()).await.unwrap();
-            if sequence % 10_000 == 0 {
+            if sequence.is_multiple_of(10_000) {
                 control.client.flush().await.unwrap();
             }
         }

@@ -371,7 +371,15 @@ async fn refusals_updates_of_the_app_and_the_commands() {
     assert!(code == Some(0) && text.contains(OTHER), "{text}");
     let revisions = router.get(&format!("{SUBSCRIPTION}/revisions")).await.expect("revisions");
     assert_eq!(revisions["items"][0]["events"][0]["filter"], OTHER);
+}
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shadow_that_is_not_counted_can_be_set_and_removed_and_a_removed_module_takes_its_own_with_it()
+ {
+    let nats = NatsServer::start().await;
+    let router = Setup::new(&nats.url(), nats.folder().join("router")).start().await;
+    let app = router.provision("app", "inst", "site-1", "http://127.0.0.1:9/hook").await;
+    router.put(MODULE, module(FILTER)).await;
     // It is set, also if it cannot be counted: here, a later release stored the count.
     let context = nats.context().await;
     let of_tally = "$KV.SW_STATE.shadow.inst.k";
@@ -387,22 +395,12 @@ async fn refusals_updates_of_the_app_and_the_commands() {
 
     // That of a disabled installation can be removed.
     let installation = "/admin/v1/installations/inst";
-    router
-        .put(
-            installation,
-            json!({"app": "app", "cloudId": "site-1", "product": "jira",
-        "state": "disabled"}),
-        )
-        .await;
+    let state =
+        |state: &str| json!({"app": "app", "cloudId": "site-1", "product": "jira", "state": state});
+    router.put(installation, state("disabled")).await;
     let (code, text) = run(&router, &["shadow", "rm", "inst/k"]).await;
     assert_eq!(code, Some(0), "{text}");
-    router
-        .put(
-            installation,
-            json!({"app": "app", "cloudId": "site-1", "product": "jira",
-        "state": "enabled"}),
-        )
-        .await;
+    router.put(installation, state("enabled")).await;
 
     // A removed module takes its shadow with it.
     router.put(SHADOW, json!({"filter": {"expression": FILTER}})).await;
