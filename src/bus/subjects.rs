@@ -84,6 +84,10 @@ impl Subjects {
         site: Option<&CloudId>,
         bucket: Option<u8>,
     ) -> String {
+        if (result, site, bucket) == (None, None, None) {
+            // The stream has no other subjects; the broker need not compare each one.
+            return ">".to_owned();
+        }
         let result = result.map_or("*", LogResult::token);
         let site = site.map_or("*".into(), CloudId::token);
         let bucket = bucket.map_or("*".to_owned(), |bucket| format!("{bucket:02}"));
@@ -334,12 +338,6 @@ impl Subjects {
     #[must_use]
     pub fn endpoint_gone(&self) -> String {
         format!("{}.gone", self.prefix)
-    }
-
-    /// Subjects of the stored events of all sites.
-    #[must_use]
-    pub fn stored_events(&self) -> String {
-        format!("{}.ev.>", self.prefix)
     }
 
     /// Subjects of a site's stored events, to subscribe to.
