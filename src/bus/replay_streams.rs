@@ -95,7 +95,8 @@ impl ReplayStreamReader {
     async fn log_of(&self, site: &CloudId, from: StartAt) -> Result<LogBatch, ReadError> {
         let Some(log) = &self.log else { return Ok(LogBatch::default()) };
         let filter = self.subjects.log_filter(None, Some(site), None);
-        let batch = log.batch(start(from), &filter, RECORDS_MAX).await.map_err(ReadError)?;
+        // A record that is not read would make a delivery seem to be missing.
+        let batch = log.batch_to_end(start(from), &filter, RECORDS_MAX).await.map_err(ReadError)?;
         let last = batch.messages.last().map(|message| message.sequence);
         let records = batch.messages.into_iter().map(|message| message.payload).collect();
         Ok(LogBatch { records, last, has_more: batch.has_more })
