@@ -146,7 +146,8 @@ impl RevisionStream {
             DirectReader::new(self.jetstream_client.clone(), self.subjects.revisions_stream());
         let (mut found, mut next) = (Vec::new(), 1);
         for _ in 0..READS_MAX {
-            let batch = reader.batch(StartAt::Sequence(next), &subject, READ_MAX).await;
+            // A revision that is not read would make the one before it seem to be in force.
+            let batch = reader.batch_to_end(StartAt::Sequence(next), &subject, READ_MAX).await;
             let batch = batch.map_err(RevisionLogError)?;
             for message in &batch.messages {
                 found.extend(self.stored(&subject, message.sequence, &message.payload));
