@@ -142,6 +142,20 @@ pub const CODES: &[CodeEntry] = &[
         "Send webhooks and events as they are; a proxy must not compress them.",
     ),
     entry(
+        "SY-1032",
+        "an event of a site without an app",
+        "A hint at a stored event: no app is installed in its site, so no trigger matches it. An app that is installed later does not receive it, unless it is replayed.",
+        "POST /admin/v1/events?cloudId=site-2&type=avi:jira:created:issue\n\n{\"issue\": {\"key\": \"OPS-1\"}}",
+        "Compare the site with the `cloudId` of the installations, `GET /admin/v1/installations`.",
+    ),
+    entry(
+        "SY-1033",
+        "an event of an unknown type",
+        "A hint at a stored event: its type is not in the catalogue of event types, so triggers on it are refused unless `events.allow_unknown` is set.",
+        "POST /admin/v1/events?cloudId=site-1&type=avi:jira:craeted:issue\n\n{\"issue\": {\"key\": \"OPS-1\"}}",
+        "Correct the type. For types of your own set `events.allow_unknown = true`.",
+    ),
+    entry(
         "SY-1101",
         "a body is not readable",
         "The body of the request is not valid JSON, or was not received completely.",
@@ -172,8 +186,8 @@ pub const CODES: &[CodeEntry] = &[
     entry(
         "SY-1105",
         "admin token required",
-        "The operator API requires the admin token, and the header is missing or has another token.",
-        "GET /admin/v1/apps\nAuthorization: Bearer something-else",
+        "The operator API requires the admin token, and the header `Authorization` is missing or is not `Bearer <token>`.",
+        "GET /admin/v1/apps\nAuthorization: Basic b3BlcmF0b3I6",
         "Send `Authorization: Bearer <admin token>`, which `dev` prints and `SWITCHYARD_ADMIN_TOKEN` sets.",
     ),
     entry(
@@ -259,6 +273,27 @@ pub const CODES: &[CodeEntry] = &[
         "The last 16 revisions of a subscription are kept, those of a deleted one for 90 days. The one that the request asks for is older, or of a format that this release does not read.",
         "",
         "Ask for a later time: `keptSince` of `GET /admin/v1/subscriptions/{id}/revisions` says from when on revisions are known.",
+    ),
+    entry(
+        "SY-1118",
+        "an unknown query parameter",
+        "The address of a request to the operator API has a parameter that its path does not take. Without the refusal, a misspelt filter would select everything.",
+        "GET /admin/v1/subscriptions?instalation=acme",
+        "Correct the name; the message has the nearest one.",
+    ),
+    entry(
+        "SY-1119",
+        "not an admin token of this router",
+        "The operator API requires an admin token, and the one of the request is not a token that this router knows. A router that `dev` starts with a new data folder has a new token.",
+        "GET /admin/v1/apps\nAuthorization: Bearer something-else",
+        "Send the token of `SWITCHYARD_ADMIN_TOKEN`, `admin.token` or the file of `admin.token_file` of the router that you call.",
+    ),
+    entry(
+        "SY-1120",
+        "a token of another kind",
+        "The operator API requires an admin token. The token of the request is known to this router as that of an installation, an OAuth client or a Forge remote, which call the registration APIs.",
+        "",
+        "Send an admin token: commands read it from `SWITCHYARD_TOKEN` or `--token-file`.",
     ),
     entry(
         "SY-2001",
@@ -633,6 +668,15 @@ pub const CODES: &[CodeEntry] = &[
          replica lacks the key that others are encrypted with.",
         "",
         "Operators: `GET /admin/v1/problems` lists such records; the runbook says what to do.",
+    ),
+    entry(
+        "SY-5024",
+        "the broker is silent",
+        "The broker gave no answer, or confirmed no write, for four seconds while the request waited for it. A change \
+         that the request makes may have been stored.",
+        "",
+        "Read the record before you send a change again. `/healthz/ready` says what the broker does not answer; check \
+         its process, its disk and the network.",
     ),
 ];
 

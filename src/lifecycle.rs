@@ -36,7 +36,7 @@ use managed_broker::ManagedBroker;
 use routing::Routing;
 
 use crate::api::health::Health;
-use crate::api::{AdminTokens, Recovery};
+use crate::api::{AdminTokens, BrokerAnswers, Recovery};
 use crate::bus::{
     DeliveryLogStreamReader, FailedWebhookStream, LogIndexer, PublishGates, UnmappedWebhookCounts,
 };
@@ -51,6 +51,7 @@ use crate::telemetry::subscriptions::TopSubscriptions;
 use crate::telemetry::{LiveFeed, list_event_types};
 
 pub use admin_tokens::admin_tokens;
+pub use http::ListenError;
 pub use running::{ManagedAccess, Running};
 
 /// Interval of the heartbeat.
@@ -83,7 +84,8 @@ pub async fn start(
     let (address, url) = (listeners.address(), listeners.url());
     let broker = Broker::open(config).await?;
     let health = Arc::new(Health::default());
-    let monitor = BrokerMonitor::start(&broker, config, &health).await;
+    let answers = Arc::<BrokerAnswers>::default();
+    let monitor = BrokerMonitor::start(&broker, config, &health, &answers).await;
 
     let (background, live) = (Background::default(), LiveFeed::default());
     let LimitsConfig { steps, evaluation_share, .. } = config.limits;
@@ -118,6 +120,7 @@ pub async fn start(
         live: live.clone(),
         shares: Arc::clone(&routing.shares),
         health: Arc::clone(&health),
+        answers,
         metrics: metrics.clone(),
         top: top_subscriptions(config)?,
         admin_tokens: admin_tokens.clone(),

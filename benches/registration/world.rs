@@ -114,6 +114,7 @@ impl World {
         let routes = router(Arc::new(ApiState {
             registry: Arc::clone(&ours),
             matcher: Arc::clone(&matcher),
+            broker: Arc::default(),
             admin_tokens: AdminTokens::default(),
             body_max: config.limits.body,
             bodies: Arc::new(BodyIntake::new(&config.server)),

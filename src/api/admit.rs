@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, Method, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 
+use super::broker_deadline;
 use super::error::{ApiError, ClientRefusal};
 use super::metrics;
 use super::read_your_writes::{self, BufferedBody};
@@ -36,6 +37,8 @@ pub(super) struct ApiCallers {
 pub struct AuthFailure {
     /// Label of the metric; not shown to the caller.
     pub reason: &'static str,
+    /// What the log says in addition, such as whose token it is; not shown to apps.
+    pub detail: Option<String>,
     /// The response, unless the client failed too often.
     pub error: ApiError,
 }
@@ -48,6 +51,10 @@ pub(super) fn admitted(
 ) -> Router<Shared> {
     routes
         .route_layer(from_fn_with_state(Arc::clone(state), read_your_writes::serve))
+        .route_layer(from_fn_with_state(
+            (Arc::clone(state), callers.render),
+            broker_deadline::serve,
+        ))
         .route_layer(from_fn_with_state((Arc::clone(state), callers), serve))
 }
 
@@ -99,10 +106,10 @@ pub fn refused(
     state: &ApiState,
     api: &'static str,
     client: Client,
-    AuthFailure { reason, error }: AuthFailure,
+    AuthFailure { reason, detail, error }: AuthFailure,
 ) -> ApiError {
     metrics::auth_failed(api, reason);
-    state.failures.log(api, reason, client);
+    state.failures.log(api, reason, detail.as_deref(), client);
     match state.failures.record(client) {
         Some(retry_after_s) => ClientRefusal::TooManyFailures { retry_after_s }.into(),
         None => error,

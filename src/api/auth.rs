@@ -8,10 +8,10 @@ use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::admin_tokens::AdminTokens;
 use super::admit::{ApiCallers, AuthFailure, client_of, discard, refused};
 use super::error::ApiError;
 use super::state::{ApiState, Shared};
+use super::token_kind::{OperatorFault, TokenKind};
 use crate::domain::Secret;
 
 /// Callers of the operator API.
@@ -24,7 +24,7 @@ pub(super) async fn require_admin(
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let Err(failure) = operator(request.headers(), &state.admin_tokens) else {
+    let Err(failure) = operator(request.headers(), &state) else {
         return Ok(next.run(request).await);
     };
     let (parts, body) = request.into_parts();
@@ -33,17 +33,25 @@ pub(super) async fn require_admin(
 }
 
 fn check_operator(parts: &Parts, state: &ApiState) -> Result<(), AuthFailure> {
-    operator(&parts.headers, &state.admin_tokens)
+    operator(&parts.headers, state)
 }
 
 /// Checks that headers have an admin token.
-pub(super) fn operator(headers: &HeaderMap, tokens: &AdminTokens) -> Result<(), AuthFailure> {
-    let reason = match bearer(headers) {
-        Some(presented) if tokens.accepts(presented) => return Ok(()),
-        Some(_) => "unknown_token",
-        None => "no_token",
+pub(super) fn operator(headers: &HeaderMap, state: &ApiState) -> Result<(), AuthFailure> {
+    let (reason, fault) = match bearer(headers) {
+        Some(presented) if state.admin_tokens.accepts(presented) => return Ok(()),
+        Some(presented) => {
+            let kind = TokenKind::of(presented, &state.registry, &state.admin_tokens);
+            (kind.label(), OperatorFault::Wrong(kind))
+        }
+        None if headers.contains_key(header::AUTHORIZATION) => ("scheme", OperatorFault::Scheme),
+        None => ("no_token", OperatorFault::Missing),
     };
-    Err(AuthFailure { reason, error: ApiError::NotAnOperator })
+    let detail = match &fault {
+        OperatorFault::Wrong(kind) => kind.description(),
+        _ => None,
+    };
+    Err(AuthFailure { reason, detail, error: ApiError::NotAnOperator(fault) })
 }
 
 /// Whether `presented` is the token `expected`, in constant time; an empty one matches nothing.

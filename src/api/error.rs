@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::broker_answers::BrokerSilent;
+use super::token_kind::OperatorFault;
 use crate::delivery::LogReadError;
 use crate::event::{DecodeError, PublishError};
 use crate::listener::ShareLevel;
@@ -47,7 +49,7 @@ pub enum ApiError {
         ago_s: i64,
     },
     /// The admin token is missing or wrong.
-    NotAnOperator,
+    NotAnOperator(OperatorFault),
     /// The request is not signed by a Connect app.
     NotConnect,
     /// The caller is not an app that may register webhooks.
@@ -67,6 +69,8 @@ pub enum ApiError {
     NotJson,
     /// The record does not exist.
     NotFound,
+    /// A name of the path or the query does not exist.
+    NoSuchName(Problem),
     /// The record is not kept any more; one sentence.
     NotKept(String),
     /// The path does not exist.
@@ -103,6 +107,8 @@ pub enum ApiError {
     },
     /// The broker did not confirm an event, or refused it.
     Unpublished(PublishError),
+    /// The broker was silent while a request waited for it.
+    BrokerSilent(BrokerSilent),
     /// The broker did not answer a read; the detail goes to the log.
     Unavailable(String),
     /// It was not done, or is not confirmed, for a reason that is shown. A client that repeats the request
@@ -121,6 +127,10 @@ pub enum ApiError {
     /// There is no account.
     Account(AccountError),
 }
+
+/// Marks the response to [`ApiError::NotFound`], for the middleware that says what was not found.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NoSuchRecord;
 
 /// Why a webhook is refused, whatever its body says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

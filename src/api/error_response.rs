@@ -12,8 +12,12 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tracing::error;
 
-use super::error::{ApiError, BACKLOG, ClientRefusal, WebhookRefusal, publish_code, publish_retry};
+use super::broker_answers::BrokerSilent;
+use super::error::{
+    ApiError, BACKLOG, ClientRefusal, NoSuchRecord, WebhookRefusal, publish_code, publish_retry,
+};
 use super::metrics;
+use super::token_kind::OperatorFault;
 use crate::event::{DecodeError, PublishError};
 use crate::listener::ShareLevel;
 use crate::recovery::account::AccountError;
@@ -34,6 +38,8 @@ const INTERNAL: &str = "An internal error occurred";
 /// `Retry-After` when the store did not answer.
 const STORE_RETRY: Duration = Duration::from_secs(1);
 
+/// `Retry-After` while the broker is silent.
+const SILENCE_RETRY: Duration = Duration::from_secs(5);
 /// `Retry-After` while another account is computed.
 const ACCOUNT_RETRY: Duration = Duration::from_secs(5);
 /// `Retry-After` when the memory for bodies is used up.
@@ -90,11 +96,7 @@ impl From<ApiError> for ErrorResponse {
         match error {
             ApiError::Unauthorized(_) => Self::new(StatusCode::UNAUTHORIZED, AUTHORIZATION_FAILED),
             ApiError::TokenExpired { ago_s } => Self::expired(ago_s),
-            ApiError::NotAnOperator => Self::coded(
-                StatusCode::UNAUTHORIZED,
-                "SY-1105",
-                "the operator API needs the header `Authorization: Bearer <admin token>`",
-            ),
+            ApiError::NotAnOperator(fault) => not_an_operator(&fault),
             ApiError::NotConnect => Self::new(StatusCode::UNAUTHORIZED, NOT_CONNECT),
             ApiError::NotAnApp => Self::new(StatusCode::FORBIDDEN, NOT_AN_APP),
             ApiError::Malformed(reason) => Self::coded(StatusCode::BAD_REQUEST, "SY-1101", reason),
@@ -113,6 +115,10 @@ impl From<ApiError> for ErrorResponse {
             ApiError::Invalid(problems) => Self::invalid(problems),
             ApiError::NotFound => {
                 Self::coded(StatusCode::NOT_FOUND, "SY-1103", "there is no such record")
+            }
+            ApiError::NoSuchName(problem) => {
+                let message = problem.sentence();
+                Self { errors: vec![problem], ..Self::new(StatusCode::NOT_FOUND, message) }
             }
             ApiError::NotKept(reason) => Self::coded(StatusCode::GONE, "SY-1117", reason),
             ApiError::NoSuchPath => {
@@ -139,6 +145,7 @@ impl From<ApiError> for ErrorResponse {
                     .with_retry_after(Duration::from_secs(retry_after_s))
             }
             ApiError::Unpublished(error) => unpublished(&error),
+            ApiError::BrokerSilent(silent) => broker_silent(silent),
             ApiError::Unavailable(reason) => unavailable(&reason),
             ApiError::NotConfirmed(reason) => {
                 error!(reason, "request not done, or not confirmed");
@@ -174,6 +181,46 @@ fn unavailable(reason: &str) -> ErrorResponse {
     let message = "the broker does not answer in time";
     ErrorResponse::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5022", message)
         .with_retry_after(STORE_RETRY)
+}
+
+fn not_an_operator(fault: &OperatorFault) -> ErrorResponse {
+    let (code, message) = match fault {
+        OperatorFault::Missing => (
+            "SY-1105",
+            "the operator API needs the header `Authorization: Bearer <admin token>`, and the request has none".into(),
+        ),
+        OperatorFault::Scheme => (
+            "SY-1105",
+            "the operator API needs the header `Authorization: Bearer <admin token>`, and this one has another form".into(),
+        ),
+        OperatorFault::Wrong(kind) => match kind.description() {
+            Some(whose) => (
+                "SY-1120",
+                format!("this is {whose}; the operator API needs an admin token"),
+            ),
+            None => (
+                "SY-1119",
+                "this router has no such admin token: compare it with SWITCHYARD_ADMIN_TOKEN, admin.token and the file \
+                 of admin.token_file where the router runs; `dev` prints its token when it starts"
+                    .into(),
+            ),
+        },
+    };
+    ErrorResponse::coded(StatusCode::UNAUTHORIZED, code, message)
+}
+
+fn broker_silent(silent: BrokerSilent) -> ErrorResponse {
+    error!(waited_s = silent.waited.as_secs_f64(), "request ended: the broker is silent");
+    let waited = format!("{:.1} s", silent.waited.as_secs_f64());
+    let message = match silent.in_doubt {
+        true => format!(
+            "the broker confirmed nothing for {waited}, so the change may be stored or not: read the record \
+             before you send the request again"
+        ),
+        false => format!("the broker gave no answer for {waited}; send the request again"),
+    };
+    ErrorResponse::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5024", message)
+        .with_retry_after(SILENCE_RETRY)
 }
 
 fn explaining(error: TurnError) -> ErrorResponse {
@@ -416,8 +463,13 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        let is_unknown = matches!(self, Self::NotFound | Self::Register(RegisterError::NotFound));
         let response = ErrorResponse::from(self);
-        response.respond(response.status, "Bearer", &response)
+        let mut http_response = response.respond(response.status, "Bearer", &response);
+        if is_unknown {
+            http_response.extensions_mut().insert(NoSuchRecord);
+        }
+        http_response
     }
 }
 

@@ -154,7 +154,7 @@ async fn ready(State(probes): State<Probes>) -> Response {
 /// Lists every check with its state and since when, for operators.
 async fn deep(State(probes): State<Probes>, request: Request) -> Result<Json<Value>, ApiError> {
     let Probes { health, api } = &probes;
-    operator(request.headers(), &api.admin_tokens)
+    operator(request.headers(), api)
         .map_err(|failure| refused(api, "health", client_of(request.extensions()), failure))?;
     Ok(Json(health.report()))
 }

@@ -18,6 +18,8 @@
 mod admin_tokens;
 mod admit;
 mod auth;
+mod broker_answers;
+mod broker_deadline;
 mod connect;
 mod content_type;
 mod discovery_view;
@@ -40,16 +42,20 @@ mod reasons;
 mod router;
 pub mod scrape;
 mod state;
+mod suggest;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+mod token_kind;
+mod unknown_names;
 mod webhooks;
 mod well_known;
 
 pub use admin_tokens::{AdminTokens, parse_token_file};
 pub use admit::{AuthFailure, client_of, refused};
 pub use auth::is_token;
+pub use broker_answers::{BrokerAnswers, BrokerSilent};
 pub(crate) use connect::submitted as connect_modules;
 pub use error::{ApiError, ClientRefusal, WebhookRefusal};
 pub use hosts::{OwnHosts, require_own_host};
@@ -57,4 +63,5 @@ pub(crate) use module_json::ModuleBody;
 pub(crate) use operator::app_spec;
 pub use router::{event_routes, router};
 pub use state::{ApiState, Recovery, Shared};
+pub use token_kind::{OperatorFault, TokenKind};
 pub(crate) use webhooks::elements as webhook_elements;

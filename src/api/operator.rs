@@ -1,7 +1,10 @@
 //! The operator API, behind the admin token. An endpoint is one file with its own routes, listed in
 //! [`ENDPOINTS`].
 
+use std::sync::Arc;
+
 use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
 
 use super::state::Shared;
 
@@ -25,6 +28,7 @@ mod ledger;
 mod list;
 mod modules;
 mod oauth_clients;
+pub(super) mod parameters;
 mod problems;
 mod progress_lines;
 mod redrives;
@@ -38,11 +42,20 @@ mod status;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
+mod unknown_names;
 
 pub(crate) use apps::app_spec;
 
-/// The routes of every endpoint, below `/admin/v1`.
-pub(super) const ENDPOINTS: &[fn() -> Router<Shared>] = &[
+/// Returns the routes of every endpoint, below `/admin/v1`. They refuse unknown query parameters, and say which name of a
+/// path does not exist.
+pub(super) fn routes(state: &Shared) -> Router<Shared> {
+    let endpoints = ENDPOINTS.iter().fold(Router::new(), |all, endpoint| all.merge(endpoint()));
+    endpoints
+        .route_layer(from_fn_with_state(Arc::clone(state), unknown_names::explain))
+        .route_layer(from_fn(parameters::check))
+}
+
+const ENDPOINTS: &[fn() -> Router<Shared>] = &[
     account::routes,
     apps::routes,
     backtest::routes,

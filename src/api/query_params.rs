@@ -43,6 +43,15 @@ impl QueryParams {
         })
     }
 
+    /// Returns a parameter that is `true` or `false`, which it is without one.
+    pub(super) fn flag(&self, name: &str) -> Result<bool, ApiError> {
+        let Some(text) = self.get(name) else { return Ok(false) };
+        text.parse().map_err(|_| {
+            let message = format!("`{text}` is neither `true` nor `false`");
+            Problem::new(code::FORM, name, message).into()
+        })
+    }
+
     /// Decodes the cursor in parameter `name`.
     pub(super) fn cursor(&self, name: &str) -> Result<Option<String>, ApiError> {
         let Some(text) = self.get(name) else { return Ok(None) };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 
 use super::admit::admitted;
 use super::auth::{OPERATORS, require_admin};
@@ -18,15 +18,13 @@ use super::{connect, forge, operator, read_your_writes, webhooks, well_known};
 ///
 /// It sets the fallbacks of the whole listener, so routers merged with it must not set their own.
 pub fn router(state: Shared) -> Router {
-    let operator =
-        operator::ENDPOINTS.iter().fold(Router::new(), |router, endpoint| router.merge(endpoint()));
     let read = from_fn_with_state(Arc::clone(&state), read_your_writes::serve);
     Router::new()
         .merge(forge::routes(&state))
         .merge(connect::routes(&state))
         .merge(webhooks::routes(&state))
         .merge(well_known::routes().route_layer(read))
-        .nest("/admin/v1", admitted(operator, &state, OPERATORS))
+        .nest("/admin/v1", admitted(operator::routes(&state), &state, OPERATORS))
         .fallback(|| async { ApiError::NoSuchPath })
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
         .layer(DefaultBodyLimit::max(state.body_max))
@@ -37,6 +35,7 @@ pub fn router(state: Shared) -> Router {
 /// behind the admin token.
 pub fn event_routes(state: &Shared, events: EventsState, ingest: IngestState) -> Router {
     ingest::event_routes(events)
+        .route_layer(from_fn(operator::parameters::check))
         .route_layer(from_fn_with_state(Arc::clone(state), require_admin))
         .merge(ingest::webhook_routes(ingest))
 }

@@ -67,7 +67,7 @@ impl MetricsAccess {
             }
             (None, _) => "not_local",
         };
-        let failure = AuthFailure { reason, error: ClientRefusal::NoMetrics.into() };
+        let failure = AuthFailure { reason, detail: None, error: ClientRefusal::NoMetrics.into() };
         Err(refused(&self.api, "metrics", client, failure))
     }
 }

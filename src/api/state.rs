@@ -7,6 +7,7 @@ use axum::routing::MethodRouter;
 use tokio::sync::Semaphore;
 
 use super::admin_tokens::AdminTokens;
+use super::broker_answers::BrokerAnswers;
 use super::ingest::IngestRefusals;
 use crate::delivery::{
     DeliveryLog, DeliveryLogReader, EgressGuard, FailedWebhooks, SubscriptionDirectory,
@@ -29,6 +30,8 @@ pub struct ApiState {
     pub registry: Arc<Registry>,
     /// The matcher, for dry runs and per-subscription counts.
     pub matcher: Arc<Matcher>,
+    /// When the broker last answered.
+    pub broker: Arc<BrokerAnswers>,
     /// Bearer tokens of the operator API.
     pub admin_tokens: AdminTokens,
     /// Maximum request body, in bytes.

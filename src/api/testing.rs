@@ -82,6 +82,7 @@ impl TestApi {
         let state = ApiState {
             registry,
             matcher,
+            broker: Arc::default(),
             admin_tokens,
             body_max: BODY_MAX,
             bodies: Arc::new(BodyIntake::new(&config.server)),
@@ -212,6 +213,8 @@ pub(super) struct MemoryStream {
     events: Mutex<Vec<(Envelope, Bytes)>>,
     /// While set, no publish is confirmed.
     pub(super) is_down: AtomicBool,
+    /// Events from which on it does not answer; 0 = it always does.
+    pub(super) silent_from: AtomicUsize,
     /// Events that it has space for; 0 = any number.
     pub(super) events_max: AtomicUsize,
     /// Seconds for which publishing is refused; 0 = accepted.
@@ -261,6 +264,10 @@ impl Publisher for MemoryStream {
             self.running_max.fetch_max(running, SeqCst);
             tokio::task::yield_now().await;
             self.running.fetch_sub(1, SeqCst);
+            let silent_from = self.silent_from.load(SeqCst);
+            if silent_from > 0 && self.events.lock().unwrap().len() >= silent_from {
+                std::future::pending::<()>().await;
+            }
             self.store(envelope, body)
         })
     }

@@ -66,7 +66,8 @@ pub enum BrokerConnectError {
     Settings(String),
     /// The broker does not answer.
     #[error(
-        "cannot use NATS at {urls}, tried for {} s: {reason}; `switchyard dev` runs a server of its own",
+        "cannot use NATS at {urls}, tried for {} s: {reason}; start it, correct --nats-url or nats.url, or leave both out: \
+         `switchyard` then runs a server of its own",
         START_TIMEOUT.as_secs()
     )]
     Unreachable {
@@ -77,7 +78,8 @@ pub enum BrokerConnectError {
     },
     /// The broker lacks message schedules, which retries need.
     #[error(
-        "nats-server {version} is too old: retries need message schedules, which came with 2.12"
+        "nats-server {version} is too old: retries need message schedules, which came with 2.12; update it, or let \
+         `switchyard dev` run a server of its own"
     )]
     TooOld {
         /// Its version.
@@ -103,10 +105,6 @@ impl Connections {
         };
         for jetstream_client in [&connections.intake, &connections.outbound, &connections.control] {
             jetstream_client.until_ready(config, urls).await?;
-        }
-        let version = connections.control.client.server_info().version;
-        if !is_supported(&version) {
-            return Err(BrokerConnectError::TooOld { version });
         }
         Ok(connections)
     }
@@ -134,7 +132,12 @@ impl JetStreamClient {
     ) -> Result<(), BrokerConnectError> {
         let start = clock::tick();
         loop {
-            match self.context.query_account().await {
+            let answer = self.context.query_account().await;
+            let version = self.client.server_info().version;
+            match answer {
+                _ if !version.is_empty() && !is_supported(&version) => {
+                    return Err(BrokerConnectError::TooOld { version });
+                }
                 Ok(_) => return Ok(()),
                 Err(error) if clock::since(start) >= START_TIMEOUT => {
                     let reason = diagnose(config, urls).await.unwrap_or_else(|| error.to_string());
@@ -316,7 +319,7 @@ mod tests {
         assert!(reason.to_lowercase().contains("refused"), "{reason}");
         let error = BrokerConnectError::Unreachable { urls: urls.join(","), reason }.to_string();
         assert!(error.starts_with("cannot use NATS at nats://127.0.0.1:"), "{error}");
-        assert!(error.ends_with("`switchyard dev` runs a server of its own"), "{error}");
+        assert!(error.ends_with("`switchyard` then runs a server of its own"), "{error}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::client::{ApiClient, block_on};
 use super::deliveries::{query, read_time};
 use super::exit::EXIT_NEGATIVE;
-use super::io::{Output, print_columns, print_line, print_row};
+use super::io::{Output, print_columns, print_hints, print_line, print_row};
 use super::ledger::{self, LedgerScope};
 use super::progress_lines;
 use super::server_args::ServerArgs;
@@ -80,6 +80,7 @@ pub fn run(args: &AccountArgs) -> anyhow::Result<ExitCode> {
         return block_on(ledger::check(&client, args.ledger_scope()?, args.output));
     }
     let account = block_on(fetch(args, &client))?;
+    print_hints(&account);
     match args.output {
         Output::Text => print_account(&account)?,
         Output::Json | Output::Jsonl => print_line(&account.to_string())?,

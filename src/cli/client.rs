@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{self, HeaderName, HeaderValue};
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -16,8 +16,9 @@ use hyper_util::rt::TokioExecutor;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
-use thiserror::Error;
 
+use super::call::Call;
+pub use super::call::{ErrorStatus, Unreachable};
 use super::exit::UsageError;
 use crate::domain::Secret;
 
@@ -114,21 +115,19 @@ impl ApiClient {
                 .headers_mut()
                 .insert(HeaderName::from_str(name)?, HeaderValue::from_str(value)?);
         }
+        let call = Call::new(&self.base, &method, path);
         let exchange = async {
-            let unreachable = |reason: String| Unreachable { base: self.base.clone(), reason };
             let answer = self.pool.request(request).await;
-            let answer = answer.map_err(|error| unreachable(innermost(&error)))?;
-            let status = answer.status();
-            let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
-            let body = body.map_err(|error| unreachable(error.to_string()))?.to_bytes();
-            Ok::<_, Unreachable>((status, body))
+            let answer = answer.map_err(|error| call.failed(&error))?;
+            let (head, body) = answer.into_parts();
+            let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+            let body = body.map_err(|error| call.broke_off(&*error))?.to_bytes();
+            Ok::<_, Unreachable>((head, body))
         };
-        let (status, body) = tokio::time::timeout(TIMEOUT, exchange).await.map_err(|_| {
-            Unreachable { base: self.base.clone(), reason: format!("no answer within {TIMEOUT:?}") }
-        })??;
-        if !status.is_success() {
-            let text = format!("{method} {path}: {}", refusal(status, &body));
-            bail!(ErrorStatus { status: status.as_u16(), text });
+        let answered = tokio::time::timeout(TIMEOUT, exchange).await;
+        let (head, body) = answered.map_err(|_| call.unanswered(TIMEOUT))??;
+        if !head.status.is_success() {
+            bail!(call.refused(head.status, &head.headers, &body));
         }
         Ok(body)
     }
@@ -148,8 +147,8 @@ impl ApiClient {
     ) -> anyhow::Result<()> {
         let method = if body.is_some() { Method::POST } else { Method::GET };
         let body = body.map(ToString::to_string).unwrap_or_default();
-        let unreachable = |reason: String| Unreachable { base: self.base.clone(), reason };
-        let silent = |_| unreachable(format!("no answer within {TIMEOUT:?}"));
+        let call = Call::new(&self.base, &method, path);
+        let silent = |_| call.unanswered(TIMEOUT);
         let request = Request::builder()
             .method(&method)
             .uri(format!("{}{path}", self.base))
@@ -158,12 +157,12 @@ impl ApiClient {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::from(body))?;
         let answer = tokio::time::timeout(TIMEOUT, self.pool.request(request)).await;
-        let answer = answer.map_err(silent)?.map_err(|error| unreachable(innermost(&error)))?;
-        let status = answer.status();
-        let mut body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX);
+        let answer = answer.map_err(silent)?.map_err(|error| call.failed(&error))?;
+        let (head, body) = answer.into_parts();
+        let mut body = Limited::new(body, ANSWER_BYTES_MAX);
         let mut text = Vec::new();
         while let Some(frame) = tokio::time::timeout(TIMEOUT, body.frame()).await.map_err(silent)? {
-            let frame = frame.map_err(|error| unreachable(error.to_string()))?;
+            let frame = frame.map_err(|error| call.broke_off(&*error))?;
             // Trailers say nothing here.
             let Ok(data) = frame.into_data() else { continue };
             text.extend_from_slice(&data);
@@ -172,38 +171,11 @@ impl ApiClient {
                 each(serde_json::from_slice(&line).with_context(|| format!("{path}: not JSON"))?);
             }
         }
-        if status.is_success() {
+        if head.status.is_success() {
             return Ok(());
         }
-        let text = format!("{method} {path}: {}", refusal(status, &text.into()));
-        bail!(ErrorStatus { status: status.as_u16(), text })
+        bail!(call.refused(head.status, &head.headers, &text.into()))
     }
-}
-
-impl ErrorStatus {
-    /// Returns the error of an answer that began well, and ended with the error `said`.
-    #[must_use]
-    pub fn late(status: u16, said: &Value) -> Self {
-        let message = said.get("message").and_then(Value::as_str).unwrap_or("an error");
-        Self { status, text: format!("{status}: {message}") }
-    }
-}
-
-/// The router cannot be reached.
-#[derive(Debug, Error)]
-#[error("cannot reach {base}: {reason}")]
-pub struct Unreachable {
-    base: String,
-    reason: String,
-}
-
-/// The router answered with an error status.
-#[derive(Debug, Error)]
-#[error("{text}")]
-pub struct ErrorStatus {
-    /// HTTP status.
-    pub status: u16,
-    text: String,
 }
 
 /// Runs calls of a router on a current-thread runtime.
@@ -215,20 +187,6 @@ pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyh
 /// Encodes an id as one segment of a path.
 pub(super) fn path_segment(id: &str) -> String {
     utf8_percent_encode(id, SEGMENT).to_string()
-}
-
-/// Returns the text of the innermost cause, since outer errors repeat it.
-fn innermost(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), innermost)
-}
-
-fn refusal(status: StatusCode, body: &Bytes) -> String {
-    let said = serde_json::from_slice::<Value>(body).ok();
-    let message = said.as_ref().and_then(|said| said.get("message")).and_then(Value::as_str);
-    match message {
-        Some(message) => format!("{status}: {message}"),
-        None => status.to_string(),
-    }
 }
 
 #[cfg(test)]

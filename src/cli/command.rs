@@ -7,10 +7,12 @@ use clap::{Parser, Subcommand};
 use super::client::{ErrorStatus, Unreachable};
 use super::exit::{EXIT_INTERNAL, EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE, UsageError};
 use super::{
-    account, apply, backtest, check, completion, conform, deliveries, dev, diff, dlq, erase,
-    events, explain, explain_code, export, match_events, modules, nkey, replay, serve,
+    account, apply, backtest, check, completion, config, conform, deliveries, dev, diff, dlq,
+    erase, events, explain, explain_code, export, match_events, modules, nkey, replay, serve,
     subscriptions, test,
 };
+use crate::bus::{BrokerConnectError, ManagedError};
+use crate::lifecycle::ListenError;
 
 /// Routes Jira events to the apps that registered triggers for them.
 #[derive(Debug, Parser)]
@@ -21,7 +23,7 @@ pub struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 success, 1 negative result (invalid, false, failed cases), \
-    2 wrong flags, files or configuration, 3 router unreachable, 4 rejected by the router, \
+    2 wrong flags, files or configuration, 3 router or broker unreachable, 4 rejected by the router, \
     5 internal error.";
 
 // The help of a command is in its file.
@@ -34,6 +36,7 @@ enum Command {
     Test(test::TestArgs),
     Explain(explain::ExplainArgs),
     Backtest(backtest::BacktestArgs),
+    Config(config::ConfigArgs),
     Conform(conform::ConformArgs),
     Match(match_events::MatchArgs),
     Modules(modules::ModulesArgs),
@@ -64,6 +67,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Test(args) => test::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Backtest(args) => backtest::run(&args),
+        Command::Config(args) => config::run(&args),
         Command::Conform(args) => conform::run(&args),
         Command::Match(args) => match_events::run(&args),
         Command::Modules(args) => modules::run(&args),
@@ -86,8 +90,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     match () {
-        () if error.is::<UsageError>() => EXIT_USAGE,
-        () if error.is::<Unreachable>() => EXIT_UNREACHABLE,
+        () if error.is::<UsageError>() || error.is::<ListenError>() => EXIT_USAGE,
+        () if error.is::<ManagedError>() => EXIT_USAGE,
+        () if error.is::<Unreachable>() || error.is::<BrokerConnectError>() => EXIT_UNREACHABLE,
         () if error.is::<ErrorStatus>() => EXIT_REFUSED,
         () => EXIT_INTERNAL,
     }

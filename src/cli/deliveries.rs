@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::client::{ApiClient, block_on, path_segment};
 use super::exit::{EXIT_NEGATIVE, UsageError};
-use super::io::{Output, print_columns, print_error, print_line, print_row};
+use super::io::{Output, print_columns, print_error, print_hints, print_line, print_row};
 use super::server_args::ServerArgs;
 use crate::clock;
 
@@ -146,6 +146,7 @@ async fn read_pages(
             Some(Value::Array(found)) => found,
             _ => Vec::new(),
         };
+        print_hints(&page);
         empty = if found.is_empty() { empty + 1 } else { 0 };
         items.extend(found);
         let Some(next) = text(&page, "nextCursor") else { break };

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use self::filter::FilterArgs;
 use self::redrive::{JOBS, RedriveArgs};
 use super::client::{ApiClient, block_on, path_segment};
-use super::io::{Output, print_line, print_row};
+use super::io::{Output, print_hints, print_line, print_row};
 use super::jobs::print_job;
 use super::server_args::ServerArgs;
 
@@ -135,6 +135,7 @@ async fn list(
         if let Some(Value::Array(found)) = page.get_mut("items").map(Value::take) {
             items.extend(found);
         }
+        print_hints(&page);
         let Some(next) = page.get("nextCursor").and_then(Value::as_str) else { break };
         cursor = format!("&cursor={next}");
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use clap::ValueEnum;
+use serde_json::Value;
 
 use super::exit::UsageError;
 use crate::event::Sample;
@@ -62,6 +63,12 @@ fn aligned(rows: &[Vec<String>], numbers_from: usize) -> Vec<String> {
 pub fn print_error(text: &str) {
     // Without stderr there is nowhere to report to.
     let _ = writeln!(std::io::stderr().lock(), "{}", Escaped::lines(text));
+}
+
+/// Writes the `hints` of an answer to stderr, a line each.
+pub(super) fn print_hints(answer: &Value) {
+    let hints = answer.get("hints").and_then(Value::as_array).into_iter().flatten();
+    hints.filter_map(Value::as_str).for_each(|hint| print_error(&format!("hint: {hint}")));
 }
 
 /// Asks a question on the terminal; returns whether the answer is `yes`.

@@ -7,10 +7,12 @@
 pub mod account;
 pub mod apply;
 pub mod backtest;
+mod call;
 pub mod check;
 pub mod client;
 mod command;
 mod completion;
+pub mod config;
 pub mod conform;
 pub mod deliveries;
 mod demo;

@@ -60,7 +60,12 @@ fn refuse_open_plaintext(server: &ServerConfig) -> anyhow::Result<()> {
         return Ok(());
     }
     let addresses = server.listen.to_socket_addrs();
-    let mut addresses = addresses.with_context(|| format!("cannot listen on {}", server.listen))?;
+    let mut addresses = addresses.map_err(|error| {
+        let listen = &server.listen;
+        UsageError(format!(
+            "cannot listen on {listen}: {error}; --listen or server.listen is ADDR:PORT"
+        ))
+    })?;
     if addresses.all(|address| address.ip().to_canonical().is_loopback()) {
         return Ok(());
     }
@@ -89,11 +94,16 @@ pub(super) fn admin_tokens(config: &Config) -> anyhow::Result<AdminTokens> {
     lifecycle::admin_tokens(config).map_err(|error| UsageError(format!("{error:#}")).into())
 }
 
+/// Returns the configuration file to read: the given one, or the local one if it exists.
+pub(super) fn config_file(given: Option<&Path>) -> Option<&Path> {
+    let local = Path::new(CONFIG_FILE);
+    given.or(local.exists().then_some(local))
+}
+
 /// Loads the configuration, overridden by flags, and installs the logs.
 pub(super) fn configuration(args: &ServeArgs) -> anyhow::Result<Config> {
-    let local = Path::new(CONFIG_FILE);
-    let file = args.config.as_deref().or(local.exists().then_some(local));
-    let mut config = Config::load(file).map_err(|error| UsageError(error.to_string()))?;
+    let mut config = Config::load(config_file(args.config.as_deref()))
+        .map_err(|error| UsageError(error.to_string()))?;
     if let Some(listen) = &args.listen {
         config.server.listen.clone_from(listen);
     }

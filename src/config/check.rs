@@ -113,16 +113,19 @@ const RANGES: &[(&str, Range)] = &[
     ("limits.evaluation_share", Fraction),
 ];
 
-/// Refuses numbers out of their ranges. Values of another type are refused when they are
-/// deserialized.
-pub(super) fn check_ranges(settings: &Table, defaults: &Table) -> Result<(), ConfigError> {
+/// Refuses numbers out of their ranges: returns the first key with the message. Values of another type are refused when
+/// they are read.
+pub(super) fn check_ranges(
+    settings: &Table,
+    defaults: &Table,
+) -> Result<(), (&'static str, String)> {
     for (path, range) in RANGES {
         let Some(value) = value_at(settings, path) else { continue };
         if let Some(expected) = range.refuses(value) {
             let default = value_at(defaults, path).map(ToString::to_string).unwrap_or_default();
-            return Err(invalid(format!(
-                "`{path}` is {value}; it must be {expected} (the default is {default})"
-            )));
+            let message =
+                format!("`{path}` is {value}; it must be {expected} (the default is {default})");
+            return Err((path, message));
         }
     }
     Ok(())
@@ -229,7 +232,7 @@ fn value_at<'t>(table: &'t Table, path: &str) -> Option<&'t Value> {
 }
 
 fn invalid(message: String) -> ConfigError {
-    ConfigError::Invalid { origin: "configuration".into(), message }
+    ConfigError::invalid("configuration", message)
 }
 
 #[cfg(test)]
@@ -271,7 +274,7 @@ mod tests {
     fn numbers_out_of_range_are_refused_with_key_range_and_default() {
         assert_eq!(
             refused(&[("delivery.app_share", "5")]),
-            "configuration: `delivery.app_share` is 5.0; it must be from 0.0 to 1.0 (the default is 0.25)"
+            "SWITCHYARD_DELIVERY__APP_SHARE: `delivery.app_share` is 5.0; it must be from 0.0 to 1.0 (the default is 0.25)"
         );
         for (path, values) in [
             ("delivery.slow_share", ["-0.1", "1.01", "nan"]),

@@ -10,7 +10,10 @@ use crate::domain::without_value;
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read the configuration file {path}: {cause}")]
+    #[error(
+        "cannot read the configuration file {path}: {cause}; --config or SWITCHYARD_CONFIG names it, and without \
+         them ./switchyard.toml is read if it exists"
+    )]
     Read {
         /// The file.
         path: PathBuf,
@@ -30,21 +33,21 @@ pub enum ConfigError {
         help: String,
     },
     /// The file is not TOML, or a value is of the wrong type or out of its range.
-    #[error("{origin}: {message}")]
+    #[error("{origin}: {message}{excerpt}")]
     Invalid {
         /// File or variable.
         origin: String,
         /// What is wrong.
         message: String,
+        /// Excerpt of the file with the key marked; empty for a variable, and for several keys.
+        excerpt: String,
     },
 }
 
 impl ConfigError {
-    /// Adds an excerpt of `text` with the unknown key marked by carets.
-    pub(super) fn with_excerpt(self, text: &str) -> Self {
-        let Self::UnknownKey { origin, path, help, .. } = self else { return self };
-        let excerpt = key_excerpt(text, &path).unwrap_or_default();
-        Self::UnknownKey { origin, path, excerpt, help }
+    /// Returns the error of settings that are invalid.
+    pub(super) fn invalid(origin: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Invalid { origin: origin.into(), message: message.into(), excerpt: String::new() }
     }
 }
 
@@ -61,53 +64,13 @@ pub(super) fn syntax_error(origin: &str, error: &toml::de::Error) -> ConfigError
         }
     });
     let message = shown.collect::<Vec<_>>().join("\n");
-    ConfigError::Invalid { origin: origin.into(), message }
+    ConfigError::invalid(origin, message)
 }
 
-/// Returns the error of a value of the wrong type, without the value.
-pub(super) fn type_error(origin: &str, error: &toml::de::Error) -> ConfigError {
-    let message = without_value(&error.to_string());
-    ConfigError::Invalid { origin: origin.into(), message }
-}
-
-/// Replaces the texts of a line: they may be secrets.
-fn without_texts(line: &str) -> String {
-    let (mut shown, mut rest) = (String::with_capacity(line.len()), line);
-    while let Some((before, after)) = rest.split_once(['"', '\'']) {
-        let quote = rest.get(before.len()..=before.len()).unwrap_or("\"");
-        let closed = after.split_once(quote).map_or("", |(_, rest)| rest);
-        shown.extend([before, quote, "...", quote]);
-        rest = closed;
-    }
-    shown.push_str(rest);
-    shown
-}
-
-/// Renders ` --> 3:1` and the line with carets below the key, or below the section's name.
-fn key_excerpt(text: &str, path: &str) -> Option<String> {
-    let mut section = String::new();
-    for (at, line) in text.lines().enumerate() {
-        let written = line.trim();
-        let name = if let Some(header) = written.strip_prefix('[') {
-            section = header.split(']').next().unwrap_or_default().trim().to_owned();
-            (section == path).then(|| section.rsplit('.').next().unwrap_or_default().to_owned())
-        } else {
-            let key = written.split('=').next().unwrap_or_default().trim();
-            let full = if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") };
-            (full == path).then(|| key.to_owned())
-        };
-        if let Some(name) = name.filter(|name| !name.is_empty()) {
-            let before = line.get(..line.find(&name)?)?.chars().count();
-            let (number, column) = (at + 1, before + 1);
-            let gutter = " ".repeat(number.to_string().len());
-            let line = without_texts(line);
-            let (indent, carets) = (" ".repeat(before), "^".repeat(name.chars().count()));
-            return Some(format!(
-                "\n{gutter}--> {number}:{column}\n{gutter} |\n{number} | {line}\n{gutter} | {indent}{carets}\n{gutter} |"
-            ));
-        }
-    }
-    None
+/// Returns what is wrong with the value of a key, without the value.
+pub(super) fn type_message(path: &str, error: &toml::de::Error) -> String {
+    let message = without_value(error.to_string().trim_end());
+    format!("`{path}`: {message}")
 }
 
 #[cfg(test)]
@@ -127,11 +90,7 @@ mod tests {
         let table: Table = "url = \"nats://u:hidden\\\", expected@h\"".parse().unwrap();
         let error =
             table.try_into::<std::collections::BTreeMap<String, Vec<String>>>().unwrap_err();
-        let shown = type_error("file", &error).to_string();
+        let shown = type_message("url", &error);
         assert!(!shown.contains("hidden") && shown.contains("a text, expected"), "{shown}");
-        let excerpt = key_excerpt("[admin]\ntokn = \"hidden\" # 'x'\n", "admin.tokn").unwrap();
-        assert!(!excerpt.contains("hidden") && excerpt.contains("tokn = \"...\""), "{excerpt}");
-        assert_eq!(without_texts("a = \"b"), "a = \"...\"");
-        assert_eq!(without_texts("a = 1"), "a = 1");
     }
 }

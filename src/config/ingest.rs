@@ -10,25 +10,29 @@ use crate::domain::Secret;
 /// Most characters of a token in a path.
 const TOKEN_CHARS_MAX: usize = 128;
 
-/// Sets `SWITCHYARD_INGEST__<PRODUCT>__<SITE>__<KEY>`, given by its lower-case parts; returns whether
-/// they name a setting of a site.
-pub(super) fn set_site(table: &mut Table, keys: &[&str], text: &str) -> Result<bool, String> {
-    let ["ingest", product, site, key] = keys else { return Ok(false) };
+/// Sets `SWITCHYARD_INGEST__<PRODUCT>__<SITE>__<KEY>`, given by its lower-case parts; returns the value if they name a
+/// setting of a site.
+pub(super) fn set_site(
+    table: &mut Table,
+    keys: &[&str],
+    text: &str,
+) -> Result<Option<Value>, String> {
+    let ["ingest", product, site, key] = keys else { return Ok(None) };
     let value = match *key {
         "secret" | "token" | "previous_secret" | "previous_token" => Value::String(text.into()),
         "unsigned" => match text.trim().parse() {
             Ok(unsigned) => Value::Boolean(unsigned),
             Err(_) => return Err(format!("`{text}` is not a boolean")),
         },
-        _ => return Ok(false),
+        _ => return Ok(None),
     };
     let sites = table.get_mut("ingest").and_then(|ingest| ingest.get_mut(*product));
-    let Some(sites) = sites.and_then(Value::as_table_mut) else { return Ok(false) };
+    let Some(sites) = sites.and_then(Value::as_table_mut) else { return Ok(None) };
     let settings = sites.entry((*site).to_owned()).or_insert_with(|| Value::Table(Table::new()));
     if let Some(settings) = settings.as_table_mut() {
-        settings.insert((*key).to_owned(), value);
+        settings.insert((*key).to_owned(), value.clone());
     }
-    Ok(true)
+    Ok(Some(value))
 }
 
 /// Refuses a site whose webhooks anybody could send, unless its settings say so, and settings that
@@ -37,10 +41,8 @@ pub(super) fn check(config: &IngestConfig) -> Result<(), ConfigError> {
     for (product, sites) in config {
         for (site, settings) in sites {
             let path = format!("ingest.{product}.{site}");
-            check_site(&path, settings).map_err(|message| ConfigError::Invalid {
-                origin: "configuration".into(),
-                message,
-            })?;
+            check_site(&path, settings)
+                .map_err(|message| ConfigError::invalid("configuration", message))?;
         }
     }
     Ok(())

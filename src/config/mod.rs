@@ -5,19 +5,24 @@
 //! environment values are parsed. An unknown key or variable is an error.
 
 mod check;
+mod effective;
 mod environment;
 mod error;
 mod fraction;
 mod ingest;
 mod load;
+mod positions;
 mod secret_length;
 mod sections;
+mod types;
 
+pub use effective::{Origin, Setting, ShownValue};
 pub use environment::{
     broker_environment, client_token, manifest_variable, nats_server_candidates,
 };
 pub use error::ConfigError;
 pub use fraction::part_of;
+pub use load::LoadedConfig;
 pub use sections::{
     AdminConfig, Config, DeliveryConfig, EventsConfig, IngestConfig, IngestSiteConfig,
     LimitsConfig, LogConfig, LogResponses, MetricsConfig, NatsConfig, RegistryConfig,

@@ -11,7 +11,9 @@ use axum::routing::get;
 
 use super::state::{Console, Visitor};
 use super::{live, pages};
-use crate::api::{ApiError, AuthFailure, client_of, refused, require_own_host};
+use crate::api::{
+    ApiError, AuthFailure, OperatorFault, TokenKind, client_of, refused, require_own_host,
+};
 use crate::domain::Secret;
 
 /// Forbids inline scripts and resources of other origins.
@@ -58,7 +60,11 @@ async fn authorize(
         return next.run(request).await;
     }
     if request.headers().contains_key(header::AUTHORIZATION) {
-        let failure = AuthFailure { reason: "unknown_token", error: ApiError::NotAnOperator };
+        let failure = AuthFailure {
+            reason: "unknown_token",
+            detail: None,
+            error: ApiError::NotAnOperator(OperatorFault::Wrong(TokenKind::Unknown)),
+        };
         let client = client_of(request.extensions());
         let error = refused(&console.api, "console", client, failure);
         if matches!(error, ApiError::Client(_)) {

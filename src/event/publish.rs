@@ -80,7 +80,9 @@ pub struct Published {
 #[derive(Debug, Error)]
 pub enum PublishError {
     /// No confirmation within the time limit, including repeats under the same id.
-    #[error("the broker did not confirm the event within {waited_ms} ms")]
+    #[error(
+        "the broker did not confirm the event within {waited_ms} ms; it may be stored, so send it again with the same id"
+    )]
     Unconfirmed {
         /// Total wait in milliseconds.
         waited_ms: u64,

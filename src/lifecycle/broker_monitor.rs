@@ -9,6 +9,7 @@ use metrics::{counter, gauge};
 use super::broker::Broker;
 use super::readiness::{CheckState, Readiness};
 use super::skew::{SkewChange, SkewWatch};
+use crate::api::BrokerAnswers;
 use crate::api::health::{CheckView, Health};
 use crate::bus::broker_probe::{BrokerProbe, Check, Observation, ProbeRound};
 use crate::bus::{Connections, PullSubscription, Subjects, streams};
@@ -27,14 +28,20 @@ pub(super) struct BrokerMonitor {
     subjects: Subjects,
     config: Config,
     health: Arc<Health>,
+    answers: Arc<BrokerAnswers>,
     readiness: Readiness,
     skew: SkewWatch,
 }
 
 impl BrokerMonitor {
-    /// Returns a monitor that publishes to `health`, after a first round that anchors the broker's clock: nothing
-    /// may compute a due time before.
-    pub(super) async fn start(broker: &Broker, config: &Config, health: &Arc<Health>) -> Self {
+    /// Returns a monitor that publishes to `health` and `answers`, after a first round that anchors the broker's
+    /// clock: nothing may compute a due time before.
+    pub(super) async fn start(
+        broker: &Broker,
+        config: &Config,
+        health: &Arc<Health>,
+        answers: &Arc<BrokerAnswers>,
+    ) -> Self {
         let (connections, subjects) = (&broker.connections, &broker.subjects);
         let mut monitor = Self {
             probe: BrokerProbe::new(connections.clone(), subjects.clone(), config.delivery.log),
@@ -42,6 +49,7 @@ impl BrokerMonitor {
             subjects: subjects.clone(),
             config: config.clone(),
             health: Arc::clone(health),
+            answers: Arc::clone(answers),
             readiness: Readiness::new(clock::uptime_ms()),
             skew: SkewWatch::default(),
         };
@@ -64,6 +72,10 @@ impl BrokerMonitor {
         let ProbeRound { results, time } = self.probe.round().await;
         if let Some(time) = time {
             clock::anchor(&time);
+        }
+        let passed = |check| results.contains(&(check, Observation::Passed));
+        if passed(Check::Broker) {
+            self.answers.record(passed(Check::Write), passed(Check::EventWrites));
         }
         if let Some(skew) = clock::skew() {
             gauge!("switchyard_clock_skew_seconds").set(skew.as_secs_f64());

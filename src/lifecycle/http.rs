@@ -1,10 +1,12 @@
 //! The HTTP listener: APIs, probes, metrics and console on one address.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
+use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 use super::background::Background;
@@ -12,7 +14,7 @@ use super::descriptors;
 use crate::api::health::{self, Health};
 use crate::api::ingest::{EventsState, IngestRefusals, IngestState, SiteAccess, SiteRules};
 use crate::api::scrape::{self, MetricsAccess, Scrape};
-use crate::api::{self, AdminTokens, ApiState, OwnHosts, Recovery};
+use crate::api::{self, AdminTokens, ApiState, BrokerAnswers, OwnHosts, Recovery};
 use crate::config::{Config, ServerConfig};
 use crate::console::{self, Console};
 use crate::delivery::{DeliveryLogReader, EgressGuard, FailedWebhooks, Shares};
@@ -42,6 +44,7 @@ pub(super) struct HttpParts {
     pub(super) live: LiveFeed,
     pub(super) shares: Arc<Shares>,
     pub(super) health: Arc<Health>,
+    pub(super) answers: Arc<BrokerAnswers>,
     pub(super) metrics: PrometheusHandle,
     pub(super) top: Arc<TopSubscriptions>,
     pub(super) admin_tokens: AdminTokens,
@@ -66,6 +69,7 @@ impl HttpParts {
         let state = Arc::new(ApiState {
             registry: Arc::clone(&self.registry),
             matcher: Arc::clone(&self.matcher),
+            broker: Arc::clone(&self.answers),
             admin_tokens: self.admin_tokens.clone(),
             body_max: config.limits.body,
             bodies: Arc::clone(&bodies),
@@ -88,7 +92,16 @@ impl HttpParts {
             body_bytes_max: config.limits.body,
             event_bytes_max: config.limits.event,
         };
-        let events = events_state(config, &self.publisher, bodies, &refusals);
+        let events = EventsState {
+            publisher: Arc::clone(&self.publisher),
+            body_bytes_max: config.limits.body,
+            event_bytes_max: config.limits.event,
+            bodies,
+            refusals: Arc::clone(&refusals),
+            broker: self.answers,
+            directory: Arc::clone(&self.registry) as _,
+            allows_unknown_types: config.events.allow_unknown,
+        };
         let hosts = OwnHosts::new(&config.server.public_url, &config.server.hosts);
         let metrics_token = config.metrics.token.clone();
         let scrape_state = Scrape {
@@ -126,6 +139,31 @@ impl HttpParts {
     }
 }
 
+/// A listener cannot use its address.
+#[derive(Debug, Error)]
+#[error("cannot listen on {address}: {cause}; {help}")]
+pub struct ListenError {
+    address: String,
+    cause: io::Error,
+    help: String,
+}
+
+impl ListenError {
+    fn new(name: &str, address: &str, cause: io::Error) -> Self {
+        let setting = match name {
+            "main" => "--listen or server.listen",
+            _ => "metrics.listen",
+        };
+        let help = match cause.kind() {
+            io::ErrorKind::AddrInUse => format!(
+                "another program uses the port, perhaps another router: choose a port with {setting}; 0 is any free one"
+            ),
+            _ => format!("{setting} is ADDR:PORT, with an address of this machine"),
+        };
+        Self { address: address.to_owned(), cause, help }
+    }
+}
+
 /// The bound listeners.
 pub(super) struct Listeners {
     main: Listener,
@@ -137,9 +175,8 @@ impl Listeners {
     /// Binds the listeners of the configuration.
     pub(super) async fn bind(config: &Config) -> anyhow::Result<Self> {
         let bind = async |name, address: &str| {
-            Listener::bind(name, address)
-                .await
-                .with_context(|| format!("cannot listen on {address}"))
+            let bound = Listener::bind(name, address).await;
+            bound.map_err(|cause| ListenError::new(name, address, cause))
         };
         let metrics = match config.metrics.listen.as_str() {
             "" => None,
@@ -178,21 +215,6 @@ impl Listeners {
             tracing::info!(address = %metrics.address, "listening for metrics");
             spawn(metrics, routes.metrics, METRICS_CONNECTIONS_MAX);
         }
-    }
-}
-
-fn events_state(
-    config: &Config,
-    publisher: &Arc<dyn Publisher>,
-    bodies: Arc<BodyIntake>,
-    refusals: &Arc<IngestRefusals>,
-) -> EventsState {
-    EventsState {
-        publisher: Arc::clone(publisher),
-        body_bytes_max: config.limits.body,
-        event_bytes_max: config.limits.event,
-        bodies,
-        refusals: Arc::clone(refusals),
     }
 }
 

@@ -60,11 +60,18 @@ impl AuthFailures {
         }
     }
 
-    /// Logs a failure within the budget of all; the address is what an operator can block.
-    pub fn log(&self, api: &'static str, reason: &'static str, client: Client) {
+    /// Logs a failure within the budget of all, with what is known of the credentials; the address is what an operator
+    /// can block.
+    pub fn log(
+        &self,
+        api: &'static str,
+        reason: &'static str,
+        detail: Option<&str>,
+        client: Client,
+    ) {
         if let Some(suppressed) = self.log.take() {
             let address = client.limited_address().map(tracing::field::display);
-            info!(api, reason, address, suppressed, "request not authenticated");
+            info!(api, reason, detail, address, suppressed, "request not authenticated");
         }
     }
 

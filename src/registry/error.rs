@@ -83,10 +83,18 @@ impl RegisterError {
         Self::Invalid(vec![problem])
     }
 
-    /// The request names something that is not provisioned.
-    pub(crate) fn not_provisioned(what: &str, id: &str) -> Self {
+    /// The request names something that is not provisioned; `known` is what is.
+    pub(crate) fn not_provisioned<'n>(
+        what: &str,
+        id: &str,
+        known: impl Iterator<Item = &'n str>,
+    ) -> Self {
         let message = format!("there is no {what} `{id}`");
-        Self::invalid(Problem::new(code::NOT_PROVISIONED, what, message))
+        let problem = Problem::new(code::NOT_PROVISIONED, what, message);
+        Self::invalid(match switchyard_expr::nearest(id, known) {
+            Some(near) => problem.with_help(format!("did you mean `{near}`?")),
+            None => problem,
+        })
     }
 
     /// Whether the change may have been stored nevertheless.

@@ -338,6 +338,12 @@ impl Registry {
         self.context.state().installations_at(site)
     }
 
+    /// Returns the sites with an installation, of every product and in any state.
+    #[must_use]
+    pub fn sites(&self) -> Vec<CloudId> {
+        self.context.state().sites()
+    }
+
     /// Whether a site of a product has an installation, in any state. True for a site whose installation
     /// cannot be read, and for every site while the site of an unreadable installation is unknown.
     #[must_use]

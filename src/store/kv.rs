@@ -1,5 +1,7 @@
 //! Key-value operations: reads, and compare-and-set writes on the revision of a key.
 
+use std::time::Duration;
+
 use async_nats::jetstream;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::kv::{Entry, Operation};
@@ -16,6 +18,8 @@ use crate::registry::{Store, StoreError, StoredDocument, WatchEvent};
 
 /// Maximum number of sends of one write; the context's timeout limits each.
 const SENDS_MAX: usize = 3;
+/// Longest time of one write with all its sends, so that a request is answered within five seconds.
+const WRITE_MAX: Duration = Duration::from_millis(4500);
 
 /// The registry store.
 #[derive(Clone, Debug)]
@@ -69,11 +73,24 @@ impl KvStore {
         }
     }
 
+    /// As [`KvStore::publish_repeatedly`], within [`WRITE_MAX`].
+    async fn publish(
+        &self,
+        key: &str,
+        operation: Operation,
+        value: Bytes,
+        expected: u64,
+    ) -> Result<u64, StoreError> {
+        let published = self.publish_repeatedly(key, operation, value, expected);
+        let in_doubt = |_| StoreError::Unavailable(format!("not answered within {WRITE_MAX:?}"));
+        tokio::time::timeout(WRITE_MAX, published).await.unwrap_or_else(|late| Err(in_doubt(late)))
+    }
+
     /// Writes a message and returns its revision, which the client library's own methods do not for
     /// every operation; repeats an unconfirmed write. The broker rejects the repeat of a write that
     /// did succeed, since it compares revisions before message ids; then the stored value shows
     /// whose write succeeded.
-    async fn publish(
+    async fn publish_repeatedly(
         &self,
         key: &str,
         operation: Operation,

@@ -22,20 +22,32 @@ use super::escape::Escaped;
 /// # Errors
 /// The format is unknown or the filter is invalid.
 pub fn install_logs(format: &str, filter: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter).with_context(|| format!("log.filter = {filter:?}"))?;
+    let filter = check_settings(format, filter)?;
     let installed = match format {
         "json" => {
             let logs = tracing_subscriber::fmt().with_env_filter(filter);
             let logs = logs.with_writer(|| EscapedStderr).json().flatten_event(true);
             logs.finish().with(filter_fn(shows_no_secret)).try_init()
         }
-        "text" => {
+        _ => {
             let is_terminal = io::stderr().is_terminal();
             text_logs(filter, is_terminal, io::stderr).try_init()
         }
-        other => anyhow::bail!("log.format = {other:?}: expected `text` or `json`"),
     };
     installed.map_err(|error| anyhow::anyhow!("logs are set up already: {error}"))
+}
+
+/// Returns the filter, if the settings can be used.
+///
+/// # Errors
+/// As [`install_logs`].
+pub fn check_settings(format: &str, filter: &str) -> anyhow::Result<EnvFilter> {
+    if !["json", "text"].contains(&format) {
+        anyhow::bail!("log.format = {format:?}: expected `text` or `json`");
+    }
+    EnvFilter::try_new(filter).with_context(|| {
+        format!("log.filter = {filter:?}: expected a level such as `info`, or `target=level` after commas")
+    })
 }
 
 /// Returns logs as text, in which the values of all fields are escaped: strangers choose some of them.

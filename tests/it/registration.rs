@@ -60,6 +60,7 @@ impl Replica {
         let routes = router(Arc::new(ApiState {
             registry: Arc::clone(&registry),
             matcher,
+            broker: Arc::default(),
             admin_tokens: AdminTokens::new(Secret::new(ADMIN_TOKEN), Vec::new()),
             body_max: 1 << 20,
             bodies: Arc::new(BodyIntake::new(&config.server)),

@@ -404,7 +404,7 @@ async fn requests_that_cannot_be_replayed_are_refused() {
         (json!({ "installation": "inst-1" }), "either"),
         (json!({ "subscription": null }), "either"),
         (json!({ "subscription": "inst-1/unknown" }), "no live subscription"),
-        (json!({ "subscription": "inst-9/k" }), "no such installation"),
+        (json!({ "subscription": "inst-9/k" }), "no installation `inst-9`"),
         (json!({ "site": "site-2" }), "site"),
         (json!({ "rate": 0 }), "rate"),
         (json!({ "filter": "event.issue.key ==" }), "expected an expression"),

@@ -51,7 +51,7 @@ impl FromRequestParts<Shared> for ConnectCaller {
 pub(super) const CONNECT_APPS: ApiCallers = ApiCallers {
     api: "connect",
     check: |parts, state| {
-        let refused = |reason| AuthFailure { reason, error: ApiError::NotConnect };
+        let refused = |reason| AuthFailure { reason, detail: None, error: ApiError::NotConnect };
         verified(parts, &state.registry).map(drop).map_err(refused)
     },
     render: |error| ConnectError::from(error).into_response(),

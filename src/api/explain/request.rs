@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use crate::api::error::ApiError;
 use crate::api::state::Shared;
+use crate::api::unknown_names::{no_installation, no_such, wrong_member};
 use crate::clock;
 use crate::domain::{AppId, CloudId, EventId, InstallationId, ModuleKey, SubscriptionId};
 use crate::event::identity;
@@ -106,20 +107,22 @@ impl Asked {
         let (named, missing) = match &scope {
             Scope::Subscription(id) => (
                 Some(&id.installation),
-                site.is_none().then_some(
-                    "there is no such installation; if it was deleted, name the site of the events as well",
-                ),
+                site.is_none().then_some("if it was deleted, name the site of the events as well"),
             ),
-            Scope::Installation(id) => (
-                Some(id),
-                Some("there is no such installation; if it was deleted, name one of its subscriptions"),
-            ),
+            Scope::Installation(id) => {
+                (Some(id), Some("if it was deleted, name one of its subscriptions"))
+            }
             Scope::Site => (None, None),
         };
         if let Some(id) = named {
             let known = state.registry.installation(id.as_str());
-            if let (None, Some(missing)) = (&known, missing) {
-                return Err(form("installation", missing));
+            if let (None, Some(deleted)) = (&known, missing) {
+                let unknown = no_installation(state, id.as_str()).unwrap_or_else(|| {
+                    no_such(format!("there is no installation `{id}`"), String::new())
+                });
+                let help = [unknown.help.clone(), Some(deleted.to_owned())];
+                let help: Vec<String> = help.into_iter().flatten().collect();
+                return Err(wrong_member("installation", unknown.with_help(help.join("; "))));
             }
             site = site.or_else(|| known.map(|known| known.record.cloud_id.clone()));
         }

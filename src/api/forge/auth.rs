@@ -11,9 +11,10 @@ use crate::api::auth::bearer;
 use crate::api::error::ApiError;
 use crate::api::metrics;
 use crate::api::state::{ApiState, Shared};
+use crate::api::token_kind::TokenKind;
 use crate::clock;
 use crate::jwt::system::{self, SystemTokenError};
-use crate::registry::{AppliedInstallation, InstallationState, Registry, digest};
+use crate::registry::{AppliedInstallation, InstallationState, digest};
 
 /// Header that names the principal a container calls for.
 ///
@@ -31,7 +32,7 @@ impl FromRequestParts<Shared> for ForgeCaller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, ApiError> {
-        forge_caller(parts, state).map_err(|AuthFailure { reason, error }| {
+        forge_caller(parts, state).map_err(|AuthFailure { reason, error, .. }| {
             metrics::auth_failed(FORGE_APPS.api, reason);
             error
         })
@@ -47,7 +48,7 @@ pub(super) const FORGE_APPS: ApiCallers = ApiCallers {
 
 /// Returns the failure of a caller that is not given the reason.
 fn refuse(reason: &'static str) -> AuthFailure {
-    AuthFailure { reason, error: ApiError::Unauthorized(reason) }
+    AuthFailure { reason, detail: None, error: ApiError::Unauthorized(reason) }
 }
 
 /// Authenticates a Forge app. Calls through a container's proxy must name a principal; others may.
@@ -57,10 +58,11 @@ fn forge_caller(parts: &Parts, state: &ApiState) -> Result<ForgeCaller, AuthFail
     let token = bearer(headers).ok_or_else(|| refuse("no_token"))?;
     let installation = match state.registry.installation_by_token(&digest(token)) {
         Some(installation) => installation,
-        None => by_system_token(&state.registry, token)?,
+        None => by_system_token(state, token)?,
     };
     if installation.record.state != InstallationState::Enabled {
-        return Err(refuse("not_enabled"));
+        let detail = Some(format!("the token of installation `{}`", installation.record.id));
+        return Err(AuthFailure { detail, ..refuse("not_enabled") });
     }
     match headers.get(PROXY_AUTHORIZATION) {
         Some(value) => {
@@ -77,17 +79,20 @@ fn forge_caller(parts: &Parts, state: &ApiState) -> Result<ForgeCaller, AuthFail
 }
 
 /// Returns the installation named by a system token, which its remote received with an event.
-fn by_system_token(
-    registry: &Registry,
-    token: &str,
-) -> Result<Arc<AppliedInstallation>, AuthFailure> {
+fn by_system_token(state: &ApiState, token: &str) -> Result<Arc<AppliedInstallation>, AuthFailure> {
+    let registry = &state.registry;
     let now_s = clock::now_ms().div_euclid(1000);
     let named = system::verify(registry.keys(), token, now_s);
     let (app, installation) = named.map_err(|why| match why {
-        SystemTokenError::Foreign => refuse("unknown_token"),
-        SystemTokenError::Expired { ago_s } => {
-            AuthFailure { reason: "expired_token", error: ApiError::TokenExpired { ago_s } }
+        SystemTokenError::Foreign => {
+            let kind = TokenKind::of(token, registry, &state.admin_tokens);
+            AuthFailure { detail: kind.description(), ..refuse(kind.label()) }
         }
+        SystemTokenError::Expired { ago_s } => AuthFailure {
+            reason: "expired_token",
+            detail: Some(format!("expired {ago_s} s ago")),
+            error: ApiError::TokenExpired { ago_s },
+        },
     })?;
     let found = registry.installation(installation.as_str());
     found.filter(|found| found.record.app == app).ok_or_else(|| refuse("unknown_token"))

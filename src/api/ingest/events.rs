@@ -12,13 +12,17 @@
 //! A single event that the full event stream refuses, or that the broker does not confirm, is answered
 //! with 503 and `Retry-After`. A file is answered likewise if none of its lines was stored. If some
 //! were, the answer is 202 with `Retry-After`, `retryAfterS` and the other lines; the file can be sent
-//! again as a whole, because stored lines are recognised by their ids.
+//! again as a whole, because stored lines are recognised by their ids. While the broker is silent, the first
+//! line that it does not confirm ends the file, see [`BrokerAnswers`]: `unreadFromLine` says where.
+//!
+//! An event that no app can receive is stored, and the answer has [`hints`].
 
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -29,14 +33,18 @@ use axum::response::Response;
 use axum::routing::post;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, MaybeDone, maybe_done};
+use tokio::time::timeout;
 
+use self::hints::EventHints;
 use self::line_reader::{Line, LineReader};
 use self::report::{LineError, UploadReport};
 use super::body::{is_packed, read_body};
 use super::parsing;
 use super::refusals::IngestRefusals;
 use super::repeats::repeat_routes;
+use super::sites::SiteDirectory;
 use crate::api::admit::{client_of, discard};
+use crate::api::broker_answers::{BrokerAnswers, BrokerUse};
 use crate::api::content_type::is_json;
 use crate::api::error::{self, ApiError, WebhookRefusal, publish_code};
 use crate::api::query_params::QueryParams;
@@ -44,10 +52,12 @@ use crate::domain::CloudId;
 use crate::event::codec::{decoded, encoded, names};
 use crate::event::members::Members;
 use crate::event::{
-    Attributes, DecodeError, Decoder, Event, HeaderLookup, Published, Publisher, identity,
+    Attributes, DecodeError, Decoder, Event, HeaderLookup, PublishError, Published, Publisher,
+    identity,
 };
 use crate::listener::BodyIntake;
 
+mod hints;
 mod line_reader;
 mod report;
 #[cfg(test)]
@@ -59,6 +69,8 @@ const LINE_BYTES_MAX: usize = 1024 * 1024;
 const IN_FLIGHT_MAX: usize = 256;
 /// Bytes of one file that are stored concurrently.
 const IN_FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How long the rest of a file is read that is answered before its end.
+const DISCARD_MAX: Duration = Duration::from_millis(500);
 /// Longest site id whose refused events are counted, in bytes.
 const CLOUD_ID_BYTES_MAX: usize = 128;
 /// Headers of one event in a file.
@@ -88,6 +100,12 @@ pub struct EventsState {
     pub bodies: Arc<BodyIntake>,
     /// Counts refused events.
     pub refusals: Arc<IngestRefusals>,
+    /// When the broker last answered.
+    pub broker: Arc<BrokerAnswers>,
+    /// Knows which sites have installations.
+    pub directory: Arc<dyn SiteDirectory>,
+    /// Whether triggers may name event types that are not in the catalogue.
+    pub allows_unknown_types: bool,
 }
 
 impl EventsState {
@@ -96,6 +114,20 @@ impl EventsState {
         if let Some(site) = site.filter(|site| site.as_str().len() <= CLOUD_ID_BYTES_MAX) {
             self.refusals.count_event(site, code);
         }
+    }
+
+    fn hints(&self) -> EventHints<'_> {
+        EventHints::new(&*self.directory, self.allows_unknown_types)
+    }
+
+    /// Publishes an event, but waits for no broker that is silent: its sender can send it again.
+    async fn publish(&self, event: Event) -> Result<Published, PublishError> {
+        let publish = self.publisher.publish(event.envelope, event.body);
+        let published = self.broker.wait(BrokerUse::StoresEvents, publish).await;
+        published.unwrap_or_else(|silent| {
+            let waited_ms = u64::try_from(silent.waited.as_millis()).unwrap_or(u64::MAX);
+            Err(PublishError::Unconfirmed { waited_ms })
+        })
     }
 }
 
@@ -169,13 +201,16 @@ async fn store_one(
         refused(error.code());
         ApiError::NoEvent(error)
     })?;
-    let published = state.publisher.publish(event.envelope, event.body).await;
+    let mut hints = state.hints();
+    hints.add(&event.envelope);
+    let published = state.publish(event).await;
     let published = published.map_err(|error| {
         refused(publish_code(&error));
         ApiError::Unpublished(error)
     })?;
     let mut report = UploadReport::default();
     report.count(published);
+    report.hints = hints.listed().await;
     Ok(report)
 }
 
@@ -183,7 +218,7 @@ async fn store_one(
 async fn store_ndjson(state: &EventsState, body: Body) -> Result<UploadReport, ApiError> {
     let mut lines = LineReader::new(body.into_data_stream(), LINE_BYTES_MAX);
     let mut decoder = Decoder::new(state.event_bytes_max, false);
-    let mut report = UploadReport::default();
+    let (mut report, mut hints) = (UploadReport::default(), state.hints());
     let mut in_flight = VecDeque::new();
     let mut in_flight_bytes = 0;
     let mut ended = false;
@@ -193,18 +228,28 @@ async fn store_ndjson(state: &EventsState, body: Body) -> Result<UploadReport, A
             Some(stored) = next_in_order(&mut in_flight), if !in_flight.is_empty() => {
                 let LineOutcome { line, bytes, outcome } = stored;
                 in_flight_bytes -= bytes;
-                if let Err(error) = &outcome {
-                    state.count_refused(error.site.as_ref(), error.code);
+                let is_confirmed = !matches!(&outcome, Err(error) if error.is_unconfirmed);
+                record_line(state, &mut report, line, outcome);
+                if !is_confirmed {
+                    // The broker does not store the others either; their senders repeat the file.
+                    abandon(state, &mut report, in_flight).await;
+                    report.unread_from_line = (!ended).then(|| lines.number() + 1);
+                    let rest = BodyIntake::discard(Body::from_stream(lines.into_chunks()));
+                    // The response is sent all the same.
+                    let _ = timeout(DISCARD_MAX, rest).await;
+                    return report.unless_refused();
                 }
-                report.record(line, outcome);
             }
             next = lines.next(), if !ended && has_capacity => match next {
                 Ok(Some((number, line))) => {
                     let event;
                     (decoder, event) = decode_line(decoder, line).await?;
-                    let (bytes, store) = store_line(&*state.publisher, number, event);
+                    if let Ok(event) = &event {
+                        hints.add(&event.envelope);
+                    }
+                    let (bytes, store) = store_line(state, number, event);
                     in_flight_bytes += bytes;
-                    in_flight.push_back(start_store(store).await);
+                    in_flight.push_back((number, start_store(store).await));
                 }
                 Ok(None) => ended = true,
                 Err(error) => {
@@ -212,8 +257,43 @@ async fn store_ndjson(state: &EventsState, body: Body) -> Result<UploadReport, A
                     return Err(ApiError::BadEvents { code: "SY-1024", message });
                 }
             },
-            else => return report.unless_refused(),
+            else => {
+                report.hints = hints.listed().await;
+                return report.unless_refused();
+            }
         }
+    }
+}
+
+fn record_line(
+    state: &EventsState,
+    report: &mut UploadReport,
+    line: u64,
+    outcome: Result<Published, LineError>,
+) {
+    if let Err(error) = &outcome {
+        state.count_refused(error.site.as_ref(), error.code);
+    }
+    report.record(line, outcome);
+}
+
+/// Records the lines that are being stored: those that are confirmed by now, and the others as not confirmed.
+async fn abandon(
+    state: &EventsState,
+    report: &mut UploadReport,
+    in_flight: VecDeque<(u64, PendingLine<'_>)>,
+) {
+    for (line, mut storing) in in_flight {
+        poll_once(&mut storing).await;
+        let outcome = match Pin::new(&mut storing).take_output() {
+            Some(stored) => stored.outcome,
+            None => Err(LineError {
+                message: "not confirmed by the broker, which confirmed no earlier line either"
+                    .into(),
+                ..PublishError::Unconfirmed { waited_ms: 0 }.into()
+            }),
+        };
+        record_line(state, report, line, outcome);
     }
 }
 
@@ -225,18 +305,23 @@ type PendingLine<'p> = MaybeDone<BoxFuture<'p, LineOutcome>>;
 /// in any order.
 async fn start_store(store: BoxFuture<'_, LineOutcome>) -> PendingLine<'_> {
     let mut storing = maybe_done(store);
+    poll_once(&mut storing).await;
+    storing
+}
+
+async fn poll_once(storing: &mut PendingLine<'_>) {
     poll_fn(|context| {
         let _ = storing.poll_unpin(context);
         Poll::Ready(())
     })
     .await;
-    storing
 }
 
 /// Waits for the oldest pending line and removes it.
-async fn next_in_order(in_flight: &mut VecDeque<PendingLine<'_>>) -> Option<LineOutcome> {
-    in_flight.front_mut()?.await;
-    let mut storing = in_flight.pop_front()?;
+async fn next_in_order(in_flight: &mut VecDeque<(u64, PendingLine<'_>)>) -> Option<LineOutcome> {
+    let (_, storing) = in_flight.front_mut()?;
+    storing.await;
+    let (_, mut storing) = in_flight.pop_front()?;
     Pin::new(&mut storing).take_output()
 }
 
@@ -250,17 +335,18 @@ struct LineOutcome {
 /// Returns the publish of a line, and the bytes it holds until it completes. A rejected line is
 /// queued like any other, so that the report keeps the order of the file.
 fn store_line(
-    publisher: &dyn Publisher,
+    state: &EventsState,
     number: u64,
     decoded: Result<Event, LineError>,
 ) -> (usize, BoxFuture<'_, LineOutcome>) {
-    let decoded = decoded.and_then(|event| match publisher.refuse_for_s() {
+    let decoded = decoded.and_then(|event| match state.publisher.refuse_for_s() {
         None => Ok(event),
         Some(seconds) => Err(LineError {
             site: Some(event.envelope.cloud_id),
             code: error::BACKLOG,
             message: format!("the event stream is nearly full; send it again in {seconds} s"),
             retry_after_s: Some(seconds),
+            is_unconfirmed: false,
         }),
     });
     let bytes = decoded.as_ref().map_or(0, |event| event.body.len());
@@ -268,7 +354,7 @@ fn store_line(
         let outcome = match decoded {
             Ok(event) => {
                 let site = event.envelope.cloud_id.clone();
-                let published = publisher.publish(event.envelope, event.body).await;
+                let published = state.publish(event).await;
                 published.map_err(|error| LineError { site: Some(site), ..error.into() })
             }
             Err(rejection) => Err(rejection),
@@ -285,8 +371,7 @@ async fn decode_line(
 ) -> Result<(Decoder, Result<Event, LineError>), ApiError> {
     let Line::Whole(bytes) = line else {
         let message = format!("the line has more than {LINE_BYTES_MAX} bytes");
-        let error = LineError { site: None, code: "SY-1025", message, retry_after_s: None };
-        return Ok((decoder, Err(error)));
+        return Ok((decoder, Err(LineError::invalid("SY-1025", message))));
     };
     parsing::run(bytes.len(), move || {
         let event = decode_entry(&mut decoder, &bytes);

@@ -48,6 +48,9 @@ pub trait SiteDirectory: Send + Sync {
     /// Whether the site has an installation.
     fn is_provisioned(&self, product: Product, site: &CloudId) -> bool;
 
+    /// Returns the sites with an installation.
+    fn sites(&self) -> Vec<CloudId>;
+
     /// Waits until what other replicas confirmed is known here.
     fn catch_up(&self) -> BoxFuture<'_, ()>;
 }
@@ -55,6 +58,10 @@ pub trait SiteDirectory: Send + Sync {
 impl SiteDirectory for Registry {
     fn is_provisioned(&self, product: Product, site: &CloudId) -> bool {
         Registry::is_provisioned(self, product, site)
+    }
+
+    fn sites(&self) -> Vec<CloudId> {
+        Registry::sites(self)
     }
 
     fn catch_up(&self) -> BoxFuture<'_, ()> {
@@ -144,6 +151,10 @@ pub(super) struct KnownSites(pub(super) Option<Vec<CloudId>>);
 impl SiteDirectory for KnownSites {
     fn is_provisioned(&self, _: Product, site: &CloudId) -> bool {
         self.0.as_ref().is_none_or(|sites| sites.contains(site))
+    }
+
+    fn sites(&self) -> Vec<CloudId> {
+        self.0.clone().unwrap_or_default()
     }
 
     fn catch_up(&self) -> BoxFuture<'_, ()> {

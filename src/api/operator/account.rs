@@ -1,5 +1,7 @@
 //! Operator endpoint for the account: what became of every delivery of a window.
 
+use std::sync::Arc;
+
 use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
@@ -9,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::deliveries::{read_time, wrong};
 use super::progress_lines::{self, ProgressLines, accepts_lines};
+use super::unknown_names::with_hints;
 use crate::api::error::ApiError;
 use crate::api::json::{insert_some, rfc3339};
 use crate::api::query_params::QueryParams;
@@ -43,12 +46,14 @@ async fn account(
     let scope = read_scope(&state, &params)?;
     if !accepts_lines(&headers) {
         let account = state.recovery.accountant.account(scope.clone(), &|_| {}).await?;
-        return Ok(Json(account_view(&account, &scope, rows)).into_response());
+        let view = with_hints(&state, &params, account_view(&account, &scope, rows));
+        return Ok(Json(view).into_response());
     }
-    Ok(progress_lines::respond(async move |lines: ProgressLines| {
+    Ok(progress_lines::respond(Arc::clone(&state.broker), async move |lines: ProgressLines| {
         let progress = |progress: AccountProgress| lines.send(&progress_view(progress));
         let account = state.recovery.accountant.account(scope.clone(), &progress).await?;
-        Ok(json!({ "account": account_view(&account, &scope, rows) }))
+        let view = with_hints(&state, &params, account_view(&account, &scope, rows));
+        Ok(json!({ "account": view }))
     }))
 }
 

@@ -9,6 +9,7 @@ mod request;
 mod samples;
 mod view;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -46,7 +47,7 @@ async fn try_filter(
     if !accepts_lines(&headers) {
         return Ok(Json(answer(&state, request, &|_| {}).await?).into_response());
     }
-    Ok(progress_lines::respond(async move |lines: ProgressLines| {
+    Ok(progress_lines::respond(Arc::clone(&state.broker), async move |lines: ProgressLines| {
         let progress =
             |at: &BacktestProgress| lines.send(&json!({ "progress": progress_view(at) }));
         Ok(json!({ "backtest": answer(&state, request, &progress).await? }))

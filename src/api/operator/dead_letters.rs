@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::list::{LIMIT_DEFAULT, LIMIT_MAX, page_view};
+use super::unknown_names::with_hints;
 use crate::api::error::ApiError;
 use crate::api::extract::PathId;
 use crate::api::json::{insert_some, rfc3339};
@@ -63,7 +64,7 @@ async fn list(
     let next = page.before.map(|before| query_params::encode_cursor(&before.to_string()));
     let mut view = page_view(items, next);
     insert_some(&mut view, "scanned", Some(page.scanned));
-    Ok(Json(view))
+    Ok(Json(with_hints(&state, &params, view)))
 }
 
 /// Returns the error of a query that is in the member `parent` of a body, or in the address.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::delivery_view::{delivery_view, event_head_view};
 use super::event_ref;
 use super::list::{LIMIT_DEFAULT, LIMIT_MAX};
+use super::unknown_names::with_hints;
 use crate::api::error::ApiError;
 use crate::api::extract::PathId;
 use crate::api::json::{insert_some, rfc3339};
@@ -37,7 +38,8 @@ async fn list_deliveries(
     let page = match params.get("event") {
         Some(text) => {
             let Some(key) = event_ref::find(&state, text, query.site.as_ref()).await? else {
-                return Ok(Json(page_view(LogPage::default())));
+                let empty = page_view(LogPage::default());
+                return Ok(Json(with_hints(&state, &params, empty)));
             };
             query.event = Some(key.id.clone());
             let history = state.delivery_log.history(&key).await?;
@@ -45,7 +47,7 @@ async fn list_deliveries(
         }
         None => state.delivery_log.list(&query, after, limit).await?,
     };
-    Ok(Json(page_view(page)))
+    Ok(Json(with_hints(&state, &params, page_view(page))))
 }
 
 /// Shows all attempts of one delivery, oldest first.

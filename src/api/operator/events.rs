@@ -29,7 +29,7 @@ async fn get_event(
     PathId(text): PathId,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
-    let params = QueryParams::parse(query.as_deref());
+    let with_body = QueryParams::parse(query.as_deref()).flag("body")?;
     let stored = event_ref::stored(&state, &text).await?;
     let key = match event_ref::find(&state, &text, None).await {
         Ok(key) => key,
@@ -51,7 +51,7 @@ async fn get_event(
         (stored, _) => stored,
     };
     let mut view = match (&stored, newest) {
-        (Some(stored), _) => stored_view(stored, params.get("body") == Some("true")),
+        (Some(stored), _) => stored_view(stored, with_body),
         (None, Some(newest)) => event_head_view(&newest.record.event),
         (None, None) => return Err(ApiError::NotFound),
     };

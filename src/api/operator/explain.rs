@@ -1,5 +1,7 @@
 //! Operator endpoint that explains stored events.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
@@ -28,7 +30,7 @@ async fn explain(
     if !accepts_lines(&headers) {
         return Ok(Json(answer(&state, &asked, &|_| {}).await?).into_response());
     }
-    Ok(progress_lines::respond(async move |lines: ProgressLines| {
+    Ok(progress_lines::respond(Arc::clone(&state.broker), async move |lines: ProgressLines| {
         let progress = |report: &SearchReport| lines.send(&progress_view(report));
         Ok(json!({ "explanation": answer(&state, &asked, &progress).await? }))
     }))

@@ -2,6 +2,7 @@
 //! each delivery that the log does not know is listed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{RawQuery, State};
@@ -20,6 +21,7 @@ use crate::api::error::ApiError;
 use crate::api::json::{insert_some, rfc3339};
 use crate::api::query_params::QueryParams;
 use crate::api::state::{Shared, route};
+use crate::api::unknown_names::{no_installation, wrong_member};
 use crate::domain::{CloudId, InstallationId};
 use crate::recovery::account::AccountError;
 use crate::recovery::replay::{Gap, LedgerQuery, LedgerReport, WindowRequest, check_ledger};
@@ -53,7 +55,7 @@ async fn ledger(
     if !accepts_lines(&headers) {
         return Ok(Json(check(&state, &asked, &|_, _| {}).await?).into_response());
     }
-    Ok(progress_lines::respond(async move |lines: ProgressLines| {
+    Ok(progress_lines::respond(Arc::clone(&state.broker), async move |lines: ProgressLines| {
         let progress = |sites_left: usize, report: &LedgerReport| {
             lines.send(&json!({ "progress": {
                 "events": report.events,
@@ -71,8 +73,11 @@ fn read(state: &Shared, params: &QueryParams) -> Result<Asked, ApiError> {
     let sites = match (&installation, params.get("site")) {
         (Some(id), _) => {
             let known = state.registry.installation(id.as_str());
-            let known = known
-                .ok_or_else(|| wrong("installation", "there is no such installation".into()))?;
+            let unknown = || {
+                let problem = no_installation(state, id.as_str());
+                problem.map_or(ApiError::NotFound, |one| wrong_member("installation", one))
+            };
+            let known = known.ok_or_else(unknown)?;
             vec![(known.record.cloud_id.clone(), vec![id.clone()])]
         }
         (None, Some(site)) => {

@@ -42,6 +42,7 @@ async fn put_module(
     RawQuery(query): RawQuery,
     JsonObject(body): JsonObject,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let is_dry_run = QueryParams::parse(query.as_deref()).flag("dryRun")?;
     let (id, key) = (InstallationId::from(id), ModuleKey::from(key));
     let modules = state.registry.managed_modules();
     let api = modules.api(&id, &key)?;
@@ -50,7 +51,7 @@ async fn put_module(
     if let Some(module) = modules.unchanged(&id, &key, &spec)? {
         return Ok((StatusCode::OK, Json(registered_view(&module.into()))));
     }
-    if QueryParams::parse(query.as_deref()).get("dryRun") == Some("true") {
+    if is_dry_run {
         let warnings = modules.validate(&id, &key, spec)?;
         return Ok((StatusCode::OK, Json(json!({"valid": true, "warnings": warnings}))));
     }

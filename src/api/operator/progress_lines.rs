@@ -1,7 +1,7 @@
 //! Answers of requests that take long: lines of JSON with progress, and the result as the last line.
 
 use std::convert::Infallible;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -13,6 +13,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use crate::api::broker_answers::{BrokerAnswers, BrokerUse};
 use crate::api::error::ApiError;
 use crate::clock;
 
@@ -48,8 +49,8 @@ pub(super) fn accepts_lines(headers: &HeaderMap) -> bool {
 }
 
 /// Answers with the lines that `work` sends. The last one is what `work` returns, or
-/// `{"error":.., "status":..}`. Work ends when the client leaves.
-pub(super) fn respond<F, W>(work: W) -> Response
+/// `{"error":.., "status":..}`. Work ends when the client leaves, or with an error when the broker is silent.
+pub(super) fn respond<F, W>(broker: Arc<BrokerAnswers>, work: W) -> Response
 where
     F: Future<Output = Result<Value, ApiError>> + Send,
     W: FnOnce(ProgressLines) -> F + Send + 'static,
@@ -58,11 +59,11 @@ where
     tokio::spawn(async move {
         let progress = ProgressLines { sender: sender.clone(), last: Mutex::new(None) };
         let last = tokio::select! {
-            last = work(progress) => last,
+            last = broker.wait(BrokerUse::Reads, work(progress)) => last,
             // The client left.
             () = sender.closed() => return,
         };
-        let last = match last {
+        let last = match last.unwrap_or_else(|silent| Err(ApiError::BrokerSilent(silent))) {
             Ok(value) => value,
             Err(error) => error_value(error).await,
         };

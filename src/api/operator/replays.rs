@@ -14,6 +14,7 @@ use crate::api::error::ApiError;
 use crate::api::extract::{JsonObject, PathId};
 use crate::api::json::{insert_some, rfc3339};
 use crate::api::state::{Shared, route};
+use crate::api::unknown_names::{no_installation, no_subscription, wrong_member};
 use crate::clock;
 use crate::delivery::delivery_key;
 use crate::domain::{InstallationId, SubscriptionId};
@@ -152,11 +153,16 @@ async fn read_request(state: &Shared, body: &ReplayBody) -> Result<ReplayRequest
     }
     let target = body.target.as_ref().map(|target| check_target(state, target)).transpose()?;
     let Some(known) = state.registry.installation(installation.as_str()) else {
-        return Err(form(scope_member(body), "there is no such installation"));
+        let unknown = no_installation(state, installation.as_str());
+        return Err(unknown.map_or(ApiError::NotFound, |one| wrong_member(scope_member(body), one)));
     };
     let subscriptions = state.recovery.directory.subscriptions_of(&installation);
     let is_wanted = |id: SubscriptionId| subscription.as_ref().is_none_or(|wanted| *wanted == id);
     let Some(wanted) = subscriptions.iter().find(|one| is_wanted(one.id())) else {
+        let unknown = body.subscription.as_deref().and_then(|id| no_subscription(state, id));
+        if let Some(unknown) = unknown {
+            return Err(wrong_member("subscription", unknown));
+        }
         let message = "there is no live subscription: none is registered, or it receives no events";
         return Err(form(scope_member(body), message));
     };

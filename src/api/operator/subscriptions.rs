@@ -8,6 +8,7 @@ use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 
 use super::list::{LIMIT_DEFAULT, LIMIT_MAX, page_view};
+use super::unknown_names::refuse_unknown;
 use crate::api::error::ApiError;
 use crate::api::extract::PathId;
 use crate::api::json::{insert_some, rfc3339, rfc3339_unless_zero};
@@ -67,6 +68,7 @@ async fn list_subscriptions(
 ) -> Result<Json<Value>, ApiError> {
     let params = QueryParams::parse(query.as_deref());
     let limit = params.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
+    refuse_unknown(&state, &params)?;
     let query = SubscriptionQuery::read(&params)?;
     let after =
         params.cursor("cursor")?.map(|position| ListPosition::read(&position)).transpose()?;

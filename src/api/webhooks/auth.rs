@@ -15,6 +15,7 @@ use crate::api::connect::{connect_installation, verified};
 use crate::api::error::ApiError;
 use crate::api::metrics;
 use crate::api::state::{ApiState, Shared};
+use crate::api::token_kind::TokenKind;
 use crate::domain::Product;
 use crate::registry::{
     AppliedInstallation, ClientUser, InstallationState, Registry, WebhookOwner, digest,
@@ -41,8 +42,14 @@ impl FromRequestParts<Shared> for WebhookCaller {
 pub(super) const WEBHOOK_APPS: ApiCallers = ApiCallers {
     api: "webhook",
     check: |parts, state| {
-        let refused = |reason| AuthFailure { reason, error: ApiError::NotAnApp };
-        check(parts, state).map_err(refused)
+        check(parts, state).map_err(|reason| {
+            let kind = bearer(&parts.headers)
+                .filter(|_| reason == "unknown_token")
+                .map(|token| TokenKind::of(token, &state.registry, &state.admin_tokens));
+            let detail = kind.as_ref().and_then(TokenKind::description);
+            let reason = kind.map_or(reason, |kind| kind.label());
+            AuthFailure { reason, detail, error: ApiError::NotAnApp }
+        })
     },
     render: |error| WebhookError::from(error).into_response(),
 };

@@ -14,7 +14,9 @@ pub enum ManagedError {
     )]
     NotFound,
     /// The data folder cannot be used.
-    #[error("data folder {path}: {cause}")]
+    #[error(
+        "data folder {path}: {cause}; --data-dir or nats.data_dir names a folder that this user may write"
+    )]
     Folder {
         /// The folder.
         path: PathBuf,
@@ -22,7 +24,9 @@ pub enum ManagedError {
         cause: io::Error,
     },
     /// Another router uses the folder.
-    #[error("data folder {0} is in use by another switchyard")]
+    #[error(
+        "data folder {0} is in use by another switchyard; stop it, or name another folder with --data-dir"
+    )]
     InUse(PathBuf),
     /// The server did not start.
     #[error("{binary} does not start: {reason}; see {log}")]

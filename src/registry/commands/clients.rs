@@ -49,6 +49,11 @@ impl<'a> Clients<'a> {
         Self { context }
     }
 
+    fn no_installation(self, id: &str) -> RegisterError {
+        let known = self.context.state().installation_ids();
+        RegisterError::not_provisioned("installation", id, known.iter().map(|id| id.as_str()))
+    }
+
     /// Provisions an OAuth client.
     ///
     /// # Errors
@@ -57,7 +62,7 @@ impl<'a> Clients<'a> {
         let installation = spec.installation.as_str();
         let state = self.context.state();
         let found = state.installation(installation);
-        found.ok_or_else(|| RegisterError::not_provisioned("installation", installation))?;
+        found.ok_or_else(|| self.no_installation(installation))?;
         let secrets = [(Some(&spec.token), "token"), (spec.client_secret.as_ref(), "clientSecret")];
         let problems: Vec<_> = secrets
             .into_iter()
@@ -117,8 +122,7 @@ impl<'a> Clients<'a> {
         let owner = ClientUser { client: id.to_owned(), user: spec.user.clone() };
         let is_only = self.is_only_client_of(spec, id, &spec.user);
         let update = |current: Option<InstallationRecord>| {
-            let not_provisioned =
-                || RegisterError::not_provisioned("installation", spec.installation.as_str());
+            let not_provisioned = || self.no_installation(spec.installation.as_str());
             let mut record = current.ok_or_else(not_provisioned)?;
             // The client is named from now on.
             let mut is_changed = record.resume_client(id);

@@ -112,7 +112,11 @@ impl<'a> Installations<'a> {
     ) -> Result<InstallationPut, RegisterError> {
         let lifecycle = ConnectLifecycle::new(self.context);
         let app = self.context.state().app(spec.app.as_str());
-        let app = app.ok_or_else(|| RegisterError::not_provisioned("app", spec.app.as_str()))?;
+        let app = app.ok_or_else(|| {
+            let known = self.context.state().app_ids();
+            let known = known.iter().map(AppId::as_str);
+            RegisterError::not_provisioned("app", spec.app.as_str(), known)
+        })?;
         let before =
             self.context.state().installation(id.as_str()).map(|known| Arc::clone(&known.record));
         let problems = installation_problems(&app, before.as_deref(), &spec);

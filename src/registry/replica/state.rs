@@ -157,6 +157,11 @@ impl ReplicaState {
         ids
     }
 
+    /// Returns the sites with an installation, of every product and in any state.
+    pub(crate) fn sites(&self) -> Vec<CloudId> {
+        self.of_site.keys().into_iter().map(|(_, site)| site).collect()
+    }
+
     /// Whether a site has an installation, in any state, or may have one that cannot be read.
     pub(crate) fn is_provisioned(&self, product: Product, site: &CloudId) -> bool {
         self.of_site.has(&(product, site.clone()))

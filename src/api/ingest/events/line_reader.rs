@@ -62,6 +62,16 @@ where
         }
     }
 
+    /// Returns the number of the last line that was read; 0 before the first.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Returns the chunks that were not read.
+    pub(super) fn into_chunks(self) -> S {
+        self.chunks
+    }
+
     /// Removes the first complete line from the buffer.
     fn cut(&mut self) -> Option<Line> {
         let unsearched = self.buffer.iter().skip(self.searched);

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::api::error::{ApiError, publish_code, publish_retry};
 use crate::domain::CloudId;
 use crate::event::{DecodeError, PublishError, Published};
+use crate::registry::Problem;
 
 /// Rejected lines listed in a response; further ones are only counted.
 pub(super) const REJECTED_LISTED_MAX: usize = 1000;
@@ -22,18 +23,29 @@ pub(super) struct LineError {
     pub(super) message: String,
     /// For a line that can be sent again unchanged.
     pub(super) retry_after_s: Option<u64>,
+    /// Whether the broker did not confirm it in time.
+    pub(super) is_unconfirmed: bool,
+}
+
+impl LineError {
+    /// Returns the error of a line that is not an event.
+    pub(super) fn invalid(code: &'static str, message: String) -> Self {
+        Self { site: None, code, message, retry_after_s: None, is_unconfirmed: false }
+    }
 }
 
 impl From<DecodeError> for LineError {
     fn from(error: DecodeError) -> Self {
-        Self { site: None, code: error.code(), message: error.to_string(), retry_after_s: None }
+        Self::invalid(error.code(), error.to_string())
     }
 }
 
 impl From<PublishError> for LineError {
     fn from(error: PublishError) -> Self {
         let retry_after_s = publish_retry(&error).map(|delay| delay.as_secs());
-        Self { site: None, code: publish_code(&error), message: error.to_string(), retry_after_s }
+        let is_unconfirmed = matches!(error, PublishError::Unconfirmed { .. });
+        let invalid = Self::invalid(publish_code(&error), error.to_string());
+        Self { retry_after_s, is_unconfirmed, ..invalid }
     }
 }
 
@@ -54,7 +66,13 @@ pub(super) struct UploadReport {
     /// When to send the file again, if the broker did not store some of its lines and may do so later.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_s: Option<u64>,
-    /// Code and message of the first such line.
+    /// The first line that was not read, because the broker did not confirm an earlier one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) unread_from_line: Option<u64>,
+    /// Why no app can receive some of the stored events.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) hints: Vec<Problem>,
+    /// Code and message of the first line that can be sent again.
     #[serde(skip)]
     first_refused: Option<(&'static str, String)>,
 }

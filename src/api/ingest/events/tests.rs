@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::report::{REJECTED_LISTED_MAX, SEQUENCES_LISTED_MAX};
 use super::*;
+use crate::api::ingest::sites::KnownSites;
 use crate::api::testing::{MemoryStream, intake, post};
 
 const PATH: &str = "/admin/v1/events";
@@ -20,6 +21,9 @@ fn events_api(stream: &Arc<MemoryStream>) -> Router {
         event_bytes_max: 16 * 1024,
         bodies: intake(),
         refusals: Arc::default(),
+        broker: Arc::default(),
+        directory: Arc::new(KnownSites(Some(vec!["c1".into(), "c2".into()]))),
+        allows_unknown_types: false,
     })
 }
 
@@ -289,4 +293,37 @@ async fn events_without_an_id_are_one_if_their_bodies_and_times_are_equal() {
     assert!(accepted(&[], r#"{"n":1}"#).await);
     let report = upload(&stream, &[as_line.to_string()]).await;
     assert_eq!(report["duplicates"], 1, "the same through the other form");
+}
+
+#[tokio::test]
+async fn silent_broker_ends_a_file_of_which_more_is_sent() {
+    let stream = Arc::new(MemoryStream::default());
+    stream.silent_from.store(2, SeqCst);
+    let lines = ["a", "b", "c", "d"].map(line).join("\n") + "\n";
+    let sent = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from(lines))]);
+    let endless = futures_util::StreamExt::chain(sent, futures_util::stream::pending());
+    let started = crate::clock::tick();
+    let (status, headers, report) =
+        post(events_api(&stream), PATH, &[NDJSON], Body::from_stream(endless)).await;
+    assert!(crate::clock::since(started) < Duration::from_secs(5));
+    assert_eq!((status.as_u16(), &headers["retry-after"]), (202, &"5".parse().unwrap()));
+    assert_eq!((&report["accepted"], &report["retryAfterS"]), (&json!(2), &json!(5)));
+    assert_eq!(report["rejectedTotal"], 2, "{report}");
+    assert_eq!(report["rejected"][1]["code"], "SY-5011");
+    assert_eq!(report["unreadFromLine"], 5);
+}
+
+#[tokio::test]
+async fn stored_event_that_no_app_can_receive_has_hints() {
+    let stream = Arc::new(MemoryStream::default());
+    let path = "/admin/v1/events?cloudId=c3&type=avi:jira:craeted:issue";
+    let (status, _, report) = post(events_api(&stream), path, &[], "{}").await;
+    assert_eq!((status.as_u16(), &report["accepted"]), (202, &json!(1)));
+    let listed = report["hints"].as_array().unwrap();
+    let hints: Vec<_> = listed.iter().map(|hint| (&hint["code"], &hint["help"])).collect();
+    let helps = ["did you mean `avi:jira:created:issue`?", "there are `c1`, `c2`"];
+    let [type_help, site_help] = helps.map(Value::from);
+    assert_eq!(hints, [(&json!("SY-1033"), &type_help), (&json!("SY-1032"), &site_help)]);
+    let report = upload(&stream, &[line("a")]).await;
+    assert_eq!(report.get("hints"), None);
 }

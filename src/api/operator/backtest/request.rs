@@ -13,6 +13,7 @@ use crate::api::error::ApiError;
 use crate::api::extract::JsonObject;
 use crate::api::operator::filters::{diagnostics, no_app};
 use crate::api::state::Shared;
+use crate::api::unknown_names::{no_installation, no_module};
 use crate::clock;
 use crate::domain::{CloudId, EventType, OnError, SubscriptionId};
 use crate::matcher::{EventConditions, EventSubscription};
@@ -141,7 +142,9 @@ impl Subject {
                 let wrong = || form("subscription", "a subscription is <installation>/<key>");
                 let id = id.ok_or_else(wrong)?;
                 let installation = installation(state, id.installation.as_str(), site.as_ref())?;
-                let module = installation.module(id.key.as_str()).ok_or(ApiError::NotFound)?;
+                let unknown = || no_module(&installation, id.key.as_str());
+                let unknown = || unknown().map_or(ApiError::NotFound, ApiError::NoSuchName);
+                let module = installation.module(id.key.as_str()).ok_or_else(unknown)?;
                 let live = module.subscription.as_ref().ok_or_else(|| {
                     let reason = module.reason.as_deref().unwrap_or("it receives no events");
                     let message = format!(
@@ -199,6 +202,9 @@ fn installation(
     id: &str,
     site: Option<&CloudId>,
 ) -> Result<Arc<AppliedInstallation>, ApiError> {
+    if let Some(unknown) = no_installation(state, id) {
+        return Err(ApiError::NoSuchName(unknown));
+    }
     let found = state.registry.installation(id).ok_or(ApiError::NotFound)?;
     let own = &found.record.cloud_id;
     if site.is_some_and(|site| site != own) {
