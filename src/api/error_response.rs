@@ -34,6 +34,8 @@ const NOT_AN_APP: &str = "Only Connect and OAuth 2.0 apps can use this operation
 const NEARLY_FULL: &str =
     "the event stream is nearly full of events not yet handled; send it again";
 const NO_SIGNATURE: &str = "X-Hub-Signature is missing or does not match the body and the secret";
+const NO_SUCH_PATH: &str =
+    "there is no such path; `switchyard explain-code SY-1106` says where the paths are listed";
 const INTERNAL: &str = "An internal error occurred";
 /// `Retry-After` when the store did not answer.
 const STORE_RETRY: Duration = Duration::from_secs(1);
@@ -121,9 +123,7 @@ impl From<ApiError> for ErrorResponse {
                 Self { errors: vec![problem], ..Self::new(StatusCode::NOT_FOUND, message) }
             }
             ApiError::NotKept(reason) => Self::coded(StatusCode::GONE, "SY-1117", reason),
-            ApiError::NoSuchPath => {
-                Self::coded(StatusCode::NOT_FOUND, "SY-1106", "there is no such path")
-            }
+            ApiError::NoSuchPath => Self::coded(StatusCode::NOT_FOUND, "SY-1106", NO_SUCH_PATH),
             ApiError::MethodNotAllowed => Self::coded(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "SY-1104",
@@ -169,11 +169,14 @@ const LOG_OFF: &str =
     "the delivery log is off (`delivery.log`): what became of deliveries is not recorded";
 
 fn no_event(error: &DecodeError) -> ErrorResponse {
-    let status = match error {
-        DecodeError::Size { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        _ => StatusCode::BAD_REQUEST,
+    let (status, next) = match error {
+        DecodeError::Size { .. } => (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "; leave large fields out, or raise `limits.event`, `limits.body` and the broker's `max_payload`",
+        ),
+        _ => (StatusCode::BAD_REQUEST, ""),
     };
-    ErrorResponse::coded(status, error.code(), error.to_string())
+    ErrorResponse::coded(status, error.code(), format!("{error}{next}"))
 }
 
 fn unavailable(reason: &str) -> ErrorResponse {
@@ -348,7 +351,16 @@ fn unpublished(error: &PublishError) -> ErrorResponse {
         Some(_) => StatusCode::SERVICE_UNAVAILABLE,
         None => StatusCode::PAYLOAD_TOO_LARGE,
     };
-    let response = ErrorResponse::coded(status, publish_code(error), error.to_string());
+    let next = match error {
+        PublishError::Full { .. } => {
+            "; send it again later; operators add routers, raise `events.max_bytes` or give the broker more storage"
+        }
+        PublishError::Refused { .. } => {
+            "; raise the broker's `max_payload`, or send a smaller event"
+        }
+        PublishError::Unconfirmed { .. } => "",
+    };
+    let response = ErrorResponse::coded(status, publish_code(error), format!("{error}{next}"));
     ErrorResponse { retry_after, ..response }
 }
 

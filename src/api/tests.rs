@@ -10,7 +10,8 @@ use super::testing::{APP, BODY_MAX, MODULES, TestApi, message, request};
 async fn unknown_paths_and_methods_answer_in_json() {
     let api = TestApi::start().await;
     let answer = api.admin("GET", "/no/such/path", json!({})).await;
-    assert_eq!((answer.status, message(&answer)), (StatusCode::NOT_FOUND, "there is no such path"));
+    assert_eq!(answer.status, StatusCode::NOT_FOUND);
+    assert!(message(&answer).starts_with("there is no such path"));
     let answer = api.forge("PATCH", MODULES, json!({})).await;
     assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
     assert!(answer.headers.contains_key(header::ALLOW));

@@ -82,7 +82,7 @@ pub(super) fn is_confirmed(question: &str) -> anyhow::Result<bool> {
 /// Reads an event, with or without an envelope, from a file or standard input.
 pub(super) fn read_sample(path: &Path) -> anyhow::Result<Sample> {
     let value = serde_json::from_str(&read_input(path)?)
-        .context(UsageError("the event is not JSON".into()))?;
+        .with_context(|| UsageError(format!("{}: the event is not JSON", path.display())))?;
     Sample::read(value).map_err(|error| UsageError(format!("{}: {error}", path.display())).into())
 }
 

@@ -5,6 +5,8 @@ use std::fmt;
 
 use toml::{Table, Value};
 
+use super::sections::Config;
+
 /// Keys whose values are secrets, in addition to those of sites that post webhooks.
 const SECRETS: [&str; 3] = ["admin.token", "metrics.token", "secrets.key"];
 /// Ends of the keys of a site whose values are secrets.
@@ -46,6 +48,15 @@ pub struct Setting {
     pub current: ShownValue,
     /// The values that it replaces, the most recent first.
     pub replaced: Vec<ShownValue>,
+}
+
+/// A loaded configuration, with the source of every value.
+#[derive(Debug)]
+pub struct LoadedConfig {
+    /// The configuration.
+    pub config: Config,
+    /// Its settings by key, without secrets.
+    pub settings: Vec<Setting>,
 }
 
 impl fmt::Display for Origin {

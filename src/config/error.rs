@@ -69,8 +69,7 @@ pub(super) fn syntax_error(origin: &str, error: &toml::de::Error) -> ConfigError
 
 /// Returns what is wrong with the value of a key, without the value.
 pub(super) fn type_message(path: &str, error: &toml::de::Error) -> String {
-    let message = without_value(error.to_string().trim_end());
-    format!("`{path}`: {message}")
+    format!("`{path}`: {}", without_value(error.message()))
 }
 
 #[cfg(test)]

@@ -14,15 +14,15 @@ mod load;
 mod positions;
 mod secret_length;
 mod sections;
+mod sources;
 mod types;
 
-pub use effective::{Origin, Setting, ShownValue};
+pub use effective::{LoadedConfig, Origin, Setting, ShownValue};
 pub use environment::{
     broker_environment, client_token, manifest_variable, nats_server_candidates,
 };
 pub use error::ConfigError;
 pub use fraction::part_of;
-pub use load::LoadedConfig;
 pub use sections::{
     AdminConfig, Config, DeliveryConfig, EventsConfig, IngestConfig, IngestSiteConfig,
     LimitsConfig, LogConfig, LogResponses, MetricsConfig, NatsConfig, RegistryConfig,

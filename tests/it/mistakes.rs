@@ -9,9 +9,11 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::raw::exchange;
-use crate::support::{ADMIN_TOKEN, NatsServer, RouterProcess, Setup, nats};
+use crate::support::{ADMIN_TOKEN, NatsServer, RouterProcess, Setup, WAIT_MAX, eventually, nats};
 
 const EVENTS: &str = "/admin/v1/events?cloudId=site-1&type=avi:jira:created:issue";
+/// The token of a router.
+const TOKEN: (&str, &str) = ("SWITCHYARD_ADMIN_TOKEN", ADMIN_TOKEN);
 const MODULES: &str = "/forge/installation/v2/dynamic/module";
 
 /// Compares a text with its snapshot.
@@ -67,6 +69,7 @@ impl Shell {
             output.status.code().unwrap_or(-1),
             String::from_utf8(text).unwrap()
         );
+        let shown = shown.replace(ADMIN_TOKEN, "TOKEN");
         self.replaced.iter().fold(shown, |text, (from, to)| text.replace(from, to))
     }
 
@@ -92,7 +95,6 @@ fn configuration() {
         shell.check(&format!("config_check_{name}"), &[], &["config", "check", &file]);
     }
     shell.check("config_missing", &[], &["serve", "--config", "no-such.toml"]);
-    let serve = ["serve"];
     for (name, variable, value) in [
         ("variable_key", "SWITCHYARD_DELIVERY__ALOW_HTTP", "true"),
         ("variable_underscore", "SWITCHYARD_DELIVERY_ALLOW_HTTP", "true"),
@@ -103,7 +105,7 @@ fn configuration() {
         ("listen_form", "SWITCHYARD_SERVER__LISTEN", "localhost"),
         ("log_filter", "SWITCHYARD_LOG__FORMAT", "jsn"),
     ] {
-        shell.check(name, &[(variable, value)], &serve);
+        shell.check(name, &[TOKEN, (variable, value)], &["serve"]);
     }
 }
 
@@ -112,10 +114,11 @@ fn start() {
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let shell = Shell::new(&[("file", "no folder")]).replacing(&address, "ADDRESS");
-    shell.check("port_in_use", &[], &["serve", "--listen", &address]);
+    shell.check("no_admin_token", &[], &["serve"]);
+    shell.check("port_in_use", &[TOKEN], &["serve", "--listen", &address]);
     let listen = ["serve", "--listen", "127.0.0.1:0", "--data-dir"];
-    shell.check("data_dir_no_folder", &[], &[&listen[..], &["file/data"]].concat());
-    let variables = [("NATS_SERVER", "no-such-program"), ("PATH", "")];
+    shell.check("data_dir_no_folder", &[TOKEN], &[&listen[..], &["file/data"]].concat());
+    let variables = [TOKEN, ("NATS_SERVER", "no-such-program"), ("PATH", "")];
     shell.check("no_nats_server", &variables, &[&listen[..], &["data"]].concat());
 }
 
@@ -126,7 +129,7 @@ fn broker_absent() {
     let url = format!("nats://{closed}");
     let shell = Shell::new(&[]).replacing(closed, "ADDRESS");
     let arguments = ["serve", "--listen", "127.0.0.1:0", "--nats-url", &url];
-    shell.check("broker_absent", &[], &arguments);
+    shell.check("broker_absent", &[TOKEN], &arguments);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -152,7 +155,7 @@ async fn broker_too_old() {
     let url = format!("nats://{address}");
     let text = tokio::task::spawn_blocking(move || {
         let shell = Shell::new(&[]).replacing(address, "ADDRESS");
-        shell.run(&[], &["serve", "--listen", "127.0.0.1:0", "--nats-url", &url])
+        shell.run(&[TOKEN], &["serve", "--listen", "127.0.0.1:0", "--nats-url", &url])
     });
     assert_text("broker_too_old", &text.await.unwrap());
     server.abort();
@@ -164,8 +167,8 @@ fn offline_commands() {
     let token = [("SWITCHYARD_TOKEN", "t")];
     for (name, variables, arguments) in [
         ("no_token", &[][..], &["deliveries", "ls"][..]),
-        ("token_file_missing", &[], &["dlq", "ls", "--token-file", "no-such-file"]),
-        ("server_without_scheme", &token, &["deliveries", "ls", "-s", "127.0.0.1:8089"]),
+        ("token_file_missing", &[], &["dlq", "--token-file", "no-such-file", "ls"]),
+        ("server_without_scheme", &token, &["deliveries", "-s", "127.0.0.1:8089", "ls"]),
         ("since", &token, &["deliveries", "ls", "--since", "yesterday"]),
         ("no_installation", &token, &["modules", "ls"]),
         ("filter", &[], &["check", "-e", "event.issue.fields.priorty.name = 'High'"]),
@@ -267,12 +270,11 @@ async fn requests() {
             .replacing(&address, "ROUTER")
             .replacing(&broker, "BROKER");
         let token = [("SWITCHYARD_TOKEN", ADMIN_TOKEN)];
-        let shown = |text: String| text.replace(ADMIN_TOKEN, "ADMIN-TOKEN");
         let at = |server: &str, arguments: &str| {
             let server = format!("http://{server}");
             let mut arguments: Vec<&str> = arguments.split(' ').collect();
             arguments.splice(1..1, ["-s", &server]);
-            shown(shell.run(&token, &arguments))
+            shell.run(&token, &arguments)
         };
         for (name, server, arguments) in [
             ("cli_no_router", &*closed.to_string(), "deliveries ls"),
@@ -283,7 +285,11 @@ async fn requests() {
             ("cli_no_shadow", &address, "subscriptions shadow show first/urgent"),
             ("cli_deliveries_of", &address, "deliveries ls -i frist"),
             ("cli_dead_letters_of", &address, "dlq ls --site site-9"),
-            ("cli_replay_of", &address, "replay start --installation frist --from 1h --yes"),
+            (
+                "cli_replay_of",
+                &address,
+                "replay start --installation frist --from 1h --mode failed",
+            ),
             ("cli_backtest_of", &address, "backtest --subscription first/urgnet"),
             ("cli_explain_of", &address, "explain --subscription first/urgnet --since 1h"),
         ] {
@@ -291,12 +297,19 @@ async fn requests() {
         }
         let wrong = [("SWITCHYARD_TOKEN", "something-else")];
         let server = format!("http://{address}");
-        assert_text("cli_token_wrong", &shell.run(&wrong, &["dlq", "ls", "-s", &server]));
+        assert_text("cli_token_wrong", &shell.run(&wrong, &["dlq", "-s", &server, "ls"]));
     })
     .await
     .unwrap();
-    let logged = std::fs::read_to_string(&log).unwrap();
-    assert!(logged.contains("request not authenticated"), "{logged}");
+    // The log has a budget: one failure a second.
+    eventually(WAIT_MAX, "the log says what was sent", || async {
+        exchange(setup.port, &format!("GET {MODULES} HTTP/1.1\r\nAuthorization: {}", admin?.1), "")
+            .await;
+        let logged = std::fs::read_to_string(&log).unwrap();
+        (logged.contains("reason=\"admin_token\"") && logged.contains("an admin token"))
+            .then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -39,7 +39,7 @@ pub(in crate::api) async fn answer(
     if let Scope::Subscription(id) = &asked.scope {
         match (subscriptions::was_registered(state, id).await, asked.asker.is_operator()) {
             (Ok(true), _) => {}
-            (Ok(false), true) => return Err(no_subscription(id)),
+            (Ok(false), true) => return Err(no_subscription(state, id)),
             (Ok(false), false) => return Err(ApiError::NotFound),
             (Err(error), true) => {
                 unknown =

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::api::error::ApiError;
 use crate::api::state::Shared;
-use crate::api::unknown_names::{no_installation, no_such, wrong_member};
+use crate::api::unknown_names::{self, no_installation, no_such, wrong_member};
 use crate::clock;
 use crate::domain::{AppId, CloudId, EventId, InstallationId, ModuleKey, SubscriptionId};
 use crate::event::identity;
@@ -162,9 +162,12 @@ impl Asked {
 }
 
 /// There is no subscription with this id, and none is remembered.
-pub(super) fn no_subscription(id: &SubscriptionId) -> ApiError {
+pub(super) fn no_subscription(state: &Shared, id: &SubscriptionId) -> ApiError {
+    let message = format!("there is no subscription {id}, and none is remembered");
+    let near = unknown_names::no_subscription(state, &id.to_string()).and_then(|one| one.help);
     let list = format!("`switchyard modules -i {} ls` lists those that there are", id.installation);
-    form("subscription", &format!("there is no subscription {id}, and none is remembered; {list}"))
+    let problem = Problem::new(code::FORM, "subscription", message);
+    problem.with_help(near.unwrap_or(list)).into()
 }
 
 fn limit(question: &Question) -> Result<usize, ApiError> {
