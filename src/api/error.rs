@@ -70,7 +70,7 @@ pub enum ApiError {
     /// The record does not exist.
     NotFound,
     /// A name of the path or the query does not exist.
-    NoSuchName(Problem),
+    NoSuchName(Box<Problem>),
     /// The record is not kept any more; one sentence.
     NotKept(String),
     /// The path does not exist.
@@ -177,6 +177,13 @@ pub enum ClientRefusal {
     ForeignOrigin,
     /// Metrics are asked for from another machine, or with a wrong token.
     NoMetrics,
+}
+
+impl ApiError {
+    /// Returns the error of a name that does not exist.
+    pub(super) fn no_such_name(problem: Problem) -> Self {
+        Self::NoSuchName(Box::new(problem))
+    }
 }
 
 impl From<WebhookRefusal> for ApiError {

@@ -120,7 +120,7 @@ impl From<ApiError> for ErrorResponse {
             }
             ApiError::NoSuchName(problem) => {
                 let message = problem.sentence();
-                Self { errors: vec![problem], ..Self::new(StatusCode::NOT_FOUND, message) }
+                Self { errors: vec![*problem], ..Self::new(StatusCode::NOT_FOUND, message) }
             }
             ApiError::NotKept(reason) => Self::coded(StatusCode::GONE, "SY-1117", reason),
             ApiError::NoSuchPath => Self::coded(StatusCode::NOT_FOUND, "SY-1106", NO_SUCH_PATH),

@@ -50,7 +50,12 @@ impl ApiClient {
         let tls = match base.split_once("://") {
             Some(("http", _)) => tls.with_root_certificates(RootCertStore::empty()),
             Some(("https", _)) => tls.with_native_roots().context("root certificates")?,
-            _ => bail!(UsageError(format!("`{base}` does not start with http:// or https://"))),
+            Some(_) => {
+                bail!(UsageError(format!("`{base}` does not start with http:// or https://")))
+            }
+            None => bail!(UsageError(format!(
+                "`{base}` does not start with http:// or https://: write http://{base}"
+            ))),
         };
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls.with_no_client_auth())

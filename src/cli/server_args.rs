@@ -33,7 +33,7 @@ impl ServerArgs {
     pub fn client(&self) -> anyhow::Result<ApiClient> {
         let token = match &self.token_file {
             Some(file) => std::fs::read_to_string(file)
-                .with_context(|| format!("cannot read {}", file.display()))?,
+                .with_context(|| UsageError(format!("cannot read {}", file.display())))?,
             None => crate::config::client_token().ok_or_else(|| {
                 UsageError("no operator token: set SWITCHYARD_TOKEN, or give --token-file".into())
             })?,

@@ -163,10 +163,8 @@ fn nearest_key(known: &Table, path: &str) -> String {
 
 /// Returns all keys of the defaults with their sections.
 fn default_keys() -> Vec<String> {
-    let defaults = DEFAULTS.parse::<Table>().unwrap_or_default();
-    let mut layers = Layers::default();
-    layers.add_all(&defaults, &|_| Origin::Default);
-    layers.settings().into_iter().map(|setting| setting.path).collect()
+    let Ok(sources) = Sources::new() else { return Vec::new() };
+    sources.layers.settings().into_iter().map(|setting| setting.path).collect()
 }
 
 /// Returns the error of a variable that sets no key, with the nearest variable as help.

@@ -61,11 +61,30 @@ pub(super) struct Routes {
 }
 
 impl HttpParts {
+    fn events_state(
+        &self,
+        config: &Config,
+        bodies: Arc<BodyIntake>,
+        refusals: &Arc<IngestRefusals>,
+    ) -> EventsState {
+        EventsState {
+            publisher: Arc::clone(&self.publisher),
+            body_bytes_max: config.limits.body,
+            event_bytes_max: config.limits.event,
+            bodies,
+            refusals: Arc::clone(refusals),
+            broker: Arc::clone(&self.answers),
+            directory: Arc::clone(&self.registry) as _,
+            allows_unknown_types: config.events.allow_unknown,
+        }
+    }
+
     /// Returns the routes; `stop` ends live feeds.
     pub(super) fn routes(self, config: &Config, stop: &CancellationToken) -> Routes {
         let bodies = Arc::new(BodyIntake::new(&config.server));
         let failures = Arc::new(AuthFailures::new(config.server.auth_failures_per_minute));
         let refusals = Arc::<IngestRefusals>::default();
+        let events = self.events_state(config, Arc::clone(&bodies), &refusals);
         let state = Arc::new(ApiState {
             registry: Arc::clone(&self.registry),
             matcher: Arc::clone(&self.matcher),
@@ -86,21 +105,11 @@ impl HttpParts {
             publisher: Arc::clone(&self.publisher),
             directory: Arc::clone(&self.registry) as _,
             rules: Arc::new(site_rules(config, !self.asks_token)),
-            bodies: Arc::clone(&bodies),
+            bodies,
             failures,
             refusals: Arc::clone(&refusals),
             body_bytes_max: config.limits.body,
             event_bytes_max: config.limits.event,
-        };
-        let events = EventsState {
-            publisher: Arc::clone(&self.publisher),
-            body_bytes_max: config.limits.body,
-            event_bytes_max: config.limits.event,
-            bodies,
-            refusals: Arc::clone(&refusals),
-            broker: self.answers,
-            directory: Arc::clone(&self.registry) as _,
-            allows_unknown_types: config.events.allow_unknown,
         };
         let hosts = OwnHosts::new(&config.server.public_url, &config.server.hosts);
         let metrics_token = config.metrics.token.clone();

@@ -224,3 +224,51 @@ fn text_of_a_file_controls_no_terminal() {
         assert!(text.contains("\\u"), "{arguments:?}: {text}");
     }
 }
+
+#[test]
+fn effective_settings_are_shown_with_their_origins_and_without_secrets() {
+    let file = "[limits]\nsteps = 9\n[nats]\nurl = [\"nats://u:hidden@broker\"]\n";
+    let folder = folder(&[("switchyard.toml", file), ("bad.toml", "[limits]\nstepz = 1\n")]);
+    let show = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_switchyard"))
+            .args(arguments)
+            .current_dir(folder.path())
+            .env_clear()
+            .env("SWITCHYARD_ADMIN_TOKEN", "hidden")
+            .env("SWITCHYARD_DELIVERY__TIMEOUT_MS", "2000")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(!text.contains("hidden"), "{text}");
+        text
+    };
+    let text = show(&["config", "show"]);
+    for line in ["limits.steps = 9", "admin.token = \"***\"", "nats.prefix = \"sw\""] {
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
+    let text = show(&["config", "show", "--origin"]);
+    let row = |start: &str| {
+        let row = text.lines().find(|line| line.starts_with(start)).unwrap();
+        row.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(
+        row("delivery.timeout_ms"),
+        "delivery.timeout_ms 2000 SWITCHYARD_DELIVERY__TIMEOUT_MS 15000 (default)"
+    );
+    assert_eq!(row("limits.steps"), "limits.steps 9 switchyard.toml:2 50000 (default)");
+    assert_eq!(row("nats.url"), "nats.url [\"nats://***@broker\"] switchyard.toml:4 [] (default)");
+    let all: Value = serde_json::from_str(&show(&["config", "show", "-o", "json"])).unwrap();
+    let steps = all.as_array().unwrap().iter().find(|one| one["setting"] == "limits.steps");
+    let expected = json!({"setting": "limits.steps", "value": 9,
+        "origin": {"kind": "file", "path": "switchyard.toml", "line": 2},
+        "replaced": [{"value": 50_000, "origin": {"kind": "default"}}]});
+    assert_eq!(*steps.unwrap(), expected);
+    let (status, text) = run(folder.path(), &["config", "check", "switchyard.toml"]);
+    assert_eq!((status, &*text), (0, "switchyard.toml: valid, 2 settings\n"));
+    let (status, text) = run(folder.path(), &["config", "check", "bad.toml", "-o", "json"]);
+    let found: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((status, &found["valid"]), (1, &json!(false)));
+    assert!(found["error"].as_str().unwrap().contains("did you mean `steps`?"), "{found}");
+    assert_eq!(run(folder.path(), &["config", "check", "no-such.toml"]).0, 2);
+}

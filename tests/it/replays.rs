@@ -403,7 +403,7 @@ async fn requests_that_cannot_be_replayed_are_refused() {
         (json!({ "sequences": { "from": 1, "to": 2 } }), "sequences"),
         (json!({ "installation": "inst-1" }), "either"),
         (json!({ "subscription": null }), "either"),
-        (json!({ "subscription": "inst-1/unknown" }), "no live subscription"),
+        (json!({ "subscription": "inst-1/unknown" }), "has no module `unknown`"),
         (json!({ "subscription": "inst-9/k" }), "no installation `inst-9`"),
         (json!({ "site": "site-2" }), "site"),
         (json!({ "rate": 0 }), "rate"),

@@ -38,7 +38,7 @@ pub(super) async fn explain(
     };
     let named: Vec<&str> = params.iter().map(|(_, value)| value).collect();
     match problem(&state, path.as_str(), &named) {
-        Some(problem) => Err(ApiError::NoSuchName(problem)),
+        Some(problem) => Err(ApiError::no_such_name(problem)),
         None => Ok(response),
     }
 }
@@ -107,7 +107,7 @@ pub(super) fn refuse_unknown(state: &ApiState, params: &QueryParams) -> Result<(
         params.get(name).and_then(|id| find(state, id)).map(|problem| problem.inside(name))
     };
     let unknown = unknown("installation", no_installation).or_else(|| unknown("app", no_app));
-    unknown.map_or(Ok(()), |problem| Err(ApiError::NoSuchName(problem)))
+    unknown.map_or(Ok(()), |problem| Err(ApiError::no_such_name(problem)))
 }
 
 /// Adds `hints` to a view of what happened that has nothing. It is no error that a filter names what is not

@@ -143,7 +143,7 @@ impl Subject {
                 let id = id.ok_or_else(wrong)?;
                 let installation = installation(state, id.installation.as_str(), site.as_ref())?;
                 let unknown = || no_module(&installation, id.key.as_str());
-                let unknown = || unknown().map_or(ApiError::NotFound, ApiError::NoSuchName);
+                let unknown = || unknown().map_or(ApiError::NotFound, ApiError::no_such_name);
                 let module = installation.module(id.key.as_str()).ok_or_else(unknown)?;
                 let live = module.subscription.as_ref().ok_or_else(|| {
                     let reason = module.reason.as_deref().unwrap_or("it receives no events");
@@ -203,7 +203,7 @@ fn installation(
     site: Option<&CloudId>,
 ) -> Result<Arc<AppliedInstallation>, ApiError> {
     if let Some(unknown) = no_installation(state, id) {
-        return Err(ApiError::NoSuchName(unknown));
+        return Err(ApiError::no_such_name(unknown));
     }
     let found = state.registry.installation(id).ok_or(ApiError::NotFound)?;
     let own = &found.record.cloud_id;
