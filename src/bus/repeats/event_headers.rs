@@ -18,7 +18,7 @@ use crate::event::identity;
 /// Most sequences of one block.
 pub(super) const BLOCK_SEQUENCES: usize = 4_096;
 /// Messages of one request. Their headers are read within milliseconds, which live events wait for.
-const MESSAGES_AT_ONCE: usize = 128;
+const MESSAGES_AT_ONCE: usize = 64;
 /// Rest after each request, as a multiple of the time that it took.
 const REST_FACTOR: u32 = 2;
 /// Reads without a message after which the sequences of a range count as deleted. A single one may
