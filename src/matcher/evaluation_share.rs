@@ -46,6 +46,7 @@ pub type Charges = Vec<(Arc<Owner>, u64)>;
 pub struct EvaluationShares {
     ledger: Mutex<Ledger>,
     is_any_left_out: AtomicBool,
+    has_live_events: AtomicBool,
     left_out: ArcSwap<LeftOut>,
     reports: Mutex<Reports>,
     log: LogBudget,
@@ -77,6 +78,7 @@ impl EvaluationShares {
         Self {
             ledger: Mutex::new(Ledger::new(share)),
             is_any_left_out: AtomicBool::new(false),
+            has_live_events: AtomicBool::new(false),
             left_out: ArcSwap::default(),
             reports: Mutex::default(),
             log: LogBudget::default(),
@@ -155,8 +157,15 @@ impl EvaluationShares {
         self.lock().set_contended(true);
     }
 
-    /// Called several times a second, with whether others wait.
-    pub fn tick(&self, is_contended: bool) {
+    /// Whether events were routed within the last seconds: then what else uses processors goes slowly.
+    #[must_use]
+    pub fn has_live_events(&self) -> bool {
+        self.has_live_events.load(Relaxed)
+    }
+
+    /// Called several times a second, with whether others wait and whether events are routed.
+    pub fn tick(&self, is_contended: bool, has_live_events: bool) {
+        self.has_live_events.store(has_live_events, Relaxed);
         self.change(|ledger, now_ms| {
             ledger.set_contended(is_contended);
             let readmitted = ledger.tick(now_ms);

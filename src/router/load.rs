@@ -13,6 +13,8 @@ use crate::matcher::EvaluationShares;
 
 /// Interval of the readings.
 const INTERVAL: Duration = Duration::from_millis(200);
+/// How long after an event the next one is expected.
+const FLOW_MEMORY: Duration = Duration::from_secs(2);
 /// Part of the time that a worker waits for events; below it, events wait for the worker.
 const IDLE_MIN: f64 = 0.5;
 
@@ -22,9 +24,11 @@ pub(super) struct WorkerLoads {
     workers: Vec<WorkerLoad>,
 }
 
-/// One worker. Written by it alone.
+/// One worker. Written by that worker alone.
 #[derive(Default)]
 struct WorkerLoad {
+    /// Times that it asked for an event.
+    asked: AtomicU64,
     idle_us: AtomicU64,
     /// Since when it waits, in microseconds plus one; 0 while it works.
     waits_since_us: AtomicU64,
@@ -40,6 +44,9 @@ impl WorkerLoads {
     /// Measures how long a worker waits for its next event, which is `next`. An event that is there
     /// already costs nothing.
     pub(super) async fn waiting<T>(&self, worker: usize, next: impl Future<Output = T>) -> T {
+        if let Some(worker) = self.workers.get(worker) {
+            worker.asked.store(worker.asked.load(Relaxed) + 1, Relaxed);
+        }
         let mut next = pin!(next);
         if let Poll::Ready(event) = poll!(&mut next) {
             return event;
@@ -54,10 +61,11 @@ impl WorkerLoads {
         event
     }
 
-    /// Reports several times a second whether others wait, until the future is dropped.
+    /// Reports several times a second whether events flow and whether others wait, until the future is dropped.
     pub(super) async fn watch(&self, shares: &EvaluationShares, lane: &SlowLane) {
         let mut before: Vec<u64> = self.workers.iter().map(|_| 0).collect();
         let mut read = self.started;
+        let (mut asked_before, mut flowed) = (self.asked(), None);
         loop {
             tokio::time::sleep(INTERVAL).await;
             let took = clock::since(read);
@@ -70,8 +78,18 @@ impl WorkerLoads {
                 is_busy |= idle.as_secs_f64() < took.as_secs_f64() * IDLE_MIN;
                 *before_us = idle_us;
             }
-            shares.tick(is_busy || lane.is_contended());
+            let asked = self.asked();
+            if asked != std::mem::replace(&mut asked_before, asked) {
+                flowed = Some(read);
+            }
+            let flows = flowed.is_some_and(|flowed| clock::since(flowed) < FLOW_MEMORY);
+            shares.tick(is_busy || lane.is_contended(), flows);
         }
+    }
+
+    /// Times that workers asked for an event: a worker that got one asks for the next.
+    fn asked(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.asked.load(Relaxed)).sum()
     }
 
     fn now_us(&self) -> u64 {

@@ -17,8 +17,6 @@ use crate::recovery::replay::{
     EventBatch, EventBounds, EventMessage, EventReader, ReplayStreams, StartAt,
 };
 
-/// Events of one read.
-const BATCH: usize = 1_000;
 /// Batches that wait for the thread, in addition to the one that it has and the one that is read.
 const BATCHES_WAITING: usize = 1;
 /// Pause between two looks at how far it is.
@@ -79,7 +77,7 @@ pub async fn backtest(
     let finished =
         start(Worker::new(reader.clone(), Arc::clone(&query), deadline, status), batches, turn)?;
     let (state, read) = watch::channel(ReadState::default());
-    let all_read = read_all(streams, &query, &bounds, (sender, state));
+    let all_read = read_all((streams, reader), &query, &bounds, (sender, state));
     let shown = show(started, (&seen, &read), progress);
     let found = tokio::select! {
         found = async {
@@ -137,9 +135,9 @@ async fn show(
     }
 }
 
-/// Reads all events and hands them over.
+/// Reads all events and hands them over, in small parts while live events are routed.
 async fn read_all(
-    streams: &dyn ReplayStreams,
+    (streams, reader): (&dyn ReplayStreams, &EventReader),
     query: &BacktestQuery,
     bounds: &EventBounds,
     (batches, state): (mpsc::Sender<Vec<EventMessage>>, watch::Sender<ReadState>),
@@ -147,7 +145,8 @@ async fn read_all(
     let end = End::find(streams, query, bounds).await?;
     let (mut from, mut left, mut there) = (query.from, query.events_max, None);
     while left > 0 {
-        let max = usize::try_from(left).map_or(BATCH, |left| left.min(BATCH));
+        let (started, max) = (clock::tick(), reader.scan_batch());
+        let max = usize::try_from(left).map_or(max, |left| left.min(max));
         let EventBatch { mut events, after_first, has_more } =
             read(streams, query, from, max).await?;
         if let StartAt::Sequence(from) = from {
@@ -179,6 +178,7 @@ async fn read_all(
         if !has_more || last >= end.last {
             break;
         }
+        reader.rest_for_live_events(started).await;
         let next = last.saturating_add(1);
         from = StartAt::Sequence(next);
         if left == 0 && there > query.events_max {

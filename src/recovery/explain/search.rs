@@ -16,6 +16,8 @@ use crate::recovery::replay::{
 
 /// Events of one read.
 const BATCH: usize = 1_000;
+/// Events that a search reads before it makes way for live ones.
+const QUICK_READS: u64 = 4_000;
 /// Entities of other events that are named.
 const OTHERS_MAX: usize = 3;
 
@@ -103,17 +105,21 @@ pub async fn find_events(
     let search = Arc::new(search);
     let mut from = StartAt::Time(search.from_ms);
     loop {
+        let reading = clock::tick();
+        // A question about few events is answered at once.
+        let is_long = report.read >= QUICK_READS;
+        let max = if is_long { reader.scan_batch() } else { BATCH };
         let batch = match &search.site {
-            Some(site) => streams.read_events(site, from, BATCH).await?,
-            None => streams.read_events_of_all(from, BATCH).await?,
+            Some(site) => streams.read_events(site, from, max).await?,
+            None => streams.read_events_of_all(from, max).await?,
         };
         let (last, has_more) = (report.bounds.last, batch.has_more);
         let Some(at) = batch.events.last().map(|one| (one.sequence, one.stored_ms)) else { break };
-        let (reader, wanted) = (reader.clone(), Arc::clone(&search));
+        let (examiner, wanted) = (reader.clone(), Arc::clone(&search));
         let events = batch.events.into_iter().take_while(move |one| one.sequence <= last);
         let started = clock::tick();
         let examined = tokio::task::spawn_blocking(move || {
-            let mut decoder = reader.decoder();
+            let mut decoder = examiner.decoder();
             events.map(|message| examine(message, &mut decoder, &wanted)).collect::<Vec<_>>()
         });
         for one in examined.await.map_err(|error| ReadError(error.to_string()))? {
@@ -128,8 +134,10 @@ pub async fn find_events(
             break;
         }
         from = StartAt::Sequence(at.0.saturating_add(1));
-        if search.rests {
-            rest_after(started).await;
+        match search.rests {
+            true => rest_after(started).await,
+            false if is_long => reader.rest_for_live_events(reading).await,
+            false => {}
         }
     }
     Ok(report)

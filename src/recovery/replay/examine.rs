@@ -22,6 +22,11 @@ const REST_FACTOR: u32 = 2;
 /// Longest such rest.
 const REST_MAX: Duration = Duration::from_millis(500);
 
+/// Events of one read of a scan while live events are routed: a millisecond of this process and the broker.
+const LIVE_BATCH: usize = 64;
+/// The same while none are.
+const IDLE_BATCH: usize = 1_000;
+
 /// Reads events as the router does.
 #[derive(Clone, Debug)]
 pub struct EventReader {
@@ -77,6 +82,21 @@ impl EventReader {
     #[must_use]
     pub fn decoder(&self) -> Decoder {
         Decoder::new(self.event_bytes_max, self.trust_body_self)
+    }
+
+    /// Returns how many events a scan of the stream reads at once: few while live events are routed, which wait
+    /// for the processor meanwhile.
+    #[must_use]
+    pub fn scan_batch(&self) -> usize {
+        if self.matcher.shares().has_live_events() { LIVE_BATCH } else { IDLE_BATCH }
+    }
+
+    /// Leaves the processors to live events, if some are routed, for twice as long as work took that began at
+    /// `started`.
+    pub async fn rest_for_live_events(&self, started: Instant) {
+        if self.matcher.shares().has_live_events() {
+            rest_after(started).await;
+        }
     }
 
     /// Returns the matcher.

@@ -12,8 +12,8 @@ use super::streams::{EventBounds, EventMessage, ReplayStreams, StartAt};
 use crate::domain::{CloudId, InstallationId};
 use crate::recovery::redrive::{DeadLetters, ReadError};
 
-/// Events of one read.
-const BATCH: usize = 256;
+/// Events of one read: a millisecond of this process and the broker, which live events wait for.
+const BATCH: usize = 64;
 
 /// A walk through the events of a site.
 #[derive(Debug)]
