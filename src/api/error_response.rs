@@ -152,6 +152,12 @@ impl From<ApiError> for ErrorResponse {
                 "this router runs a backtest of this site, or as many as it may; try again in some seconds",
                 ACCOUNT_RETRY,
             ),
+            ApiError::TooManyFeeds => {
+                busy("this router has as many live feeds as it may; end one of them", ACCOUNT_RETRY)
+            }
+            ApiError::TooManyPings { retry_after } => {
+                busy("endpoints are tested too often; try again in some seconds", retry_after)
+            }
             ApiError::Account(error) => from_account_error(&error),
         }
     }

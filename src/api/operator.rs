@@ -12,8 +12,11 @@ mod dead_letters;
 mod deliveries;
 mod delivery_view;
 mod discovery;
+mod doctor;
 mod dry_run;
 mod encryption;
+mod endpoint_view;
+mod endpoints;
 mod erasures;
 mod event_ref;
 mod events;
@@ -21,14 +24,18 @@ mod explain;
 mod filters;
 mod installations;
 mod jobs;
+mod known_endpoints;
 mod ledger;
 mod list;
+mod live;
 mod modules;
 mod oauth_clients;
 mod problems;
 mod progress_lines;
+mod redeliveries;
 mod redrives;
 mod replays;
+mod replica_view;
 mod revisions;
 mod secrets;
 mod shadows;
@@ -38,6 +45,7 @@ mod status;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
+mod top;
 
 pub(crate) use apps::app_spec;
 
@@ -49,17 +57,21 @@ pub(super) const ENDPOINTS: &[fn() -> Router<Shared>] = &[
     dead_letters::routes,
     deliveries::routes,
     discovery::routes,
+    doctor::routes,
     dry_run::routes,
     encryption::routes,
+    endpoints::routes,
     erasures::routes,
     events::routes,
     explain::routes,
     filters::routes,
     installations::routes,
     ledger::routes,
+    live::routes,
     modules::routes,
     oauth_clients::routes,
     problems::routes,
+    redeliveries::routes,
     redrives::routes,
     replays::routes,
     revisions::routes,
@@ -68,4 +80,5 @@ pub(super) const ENDPOINTS: &[fn() -> Router<Shared>] = &[
     signing_keys::routes,
     sites::routes,
     subscriptions::routes,
+    top::routes,
 ];

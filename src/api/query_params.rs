@@ -43,6 +43,18 @@ impl QueryParams {
         })
     }
 
+    /// Returns whether a parameter is `true`; false without it.
+    pub(super) fn flag(&self, name: &str) -> Result<bool, ApiError> {
+        match self.get(name) {
+            None | Some("false") => Ok(false),
+            Some("true" | "") => Ok(true),
+            Some(text) => {
+                let message = format!("`{text}` is neither `true` nor `false`");
+                Err(Problem::new(code::FORM, name, message).into())
+            }
+        }
+    }
+
     /// Decodes the cursor in parameter `name`.
     pub(super) fn cursor(&self, name: &str) -> Result<Option<String>, ApiError> {
         let Some(text) = self.get(name) else { return Ok(None) };

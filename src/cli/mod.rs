@@ -26,6 +26,7 @@ pub mod export;
 mod io;
 mod jobs;
 mod ledger;
+mod live_lines;
 mod manifest;
 pub mod match_events;
 pub mod modules;

@@ -42,6 +42,7 @@ pub(super) struct Routing {
     pub(super) publisher: Arc<dyn Publisher>,
     pub(super) events: Arc<dyn EventArchive>,
     pub(super) shares: Arc<Shares>,
+    pub(super) dispatcher: Arc<Dispatcher>,
     pub(super) gates: Arc<PublishGates>,
     pub(super) letters: Arc<dyn DeadLetters>,
     pub(super) jobs: Arc<Jobs>,
@@ -106,10 +107,12 @@ impl Routing {
         let (jobs, job_runner) = jobs(broker, &replay);
         let sweeper = sweeper(registry, &letters, &ports);
         let random = Random::from_system();
+        let dispatcher =
+            Arc::new(Dispatcher::new(&config.delivery, sender, ports, random, live.clone()));
         let router = Router::new(
             config,
             Arc::clone(matcher),
-            Arc::new(Dispatcher::new(&config.delivery, sender, ports, random, live.clone())),
+            Arc::clone(&dispatcher),
             Arc::clone(&directory),
             Arc::new(CrashRecordBucket::new(&broker.connections, subjects)),
             live.clone(),
@@ -122,6 +125,7 @@ impl Routing {
             publisher,
             events,
             shares,
+            dispatcher,
             gates,
             letters,
             jobs,
