@@ -9,7 +9,7 @@ use super::exit::{EXIT_INTERNAL, EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE, Usa
 use super::{
     account, apply, backtest, check, completion, conform, deliveries, dev, diff, dlq, erase,
     events, explain, explain_code, export, match_events, modules, nkey, replay, serve,
-    subscriptions, test,
+    subscriptions, test, verify,
 };
 
 /// Routes Jira events to the apps that registered triggers for them.
@@ -47,6 +47,7 @@ enum Command {
     Dlq(dlq::DlqArgs),
     Erase(erase::EraseArgs),
     Replay(replay::ReplayArgs),
+    Verify(verify::VerifyArgs),
     Nkey(nkey::NkeyArgs),
     Completion(completion::CompletionArgs),
 }
@@ -77,6 +78,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Dlq(args) => dlq::run(&args),
         Command::Erase(args) => erase::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Nkey(args) => nkey::run(&args),
         Command::Completion(args) => completion::run::<Cli>(&args),
     }

@@ -39,6 +39,7 @@ pub mod serve;
 pub mod server_args;
 pub mod subscriptions;
 pub mod test;
+pub mod verify;
 
 pub use command::{Cli, exit_code, run};
 pub use exit::{
