@@ -35,6 +35,7 @@ mod fuzzed;
 mod handlers;
 mod health;
 mod ingest;
+mod inspection;
 mod installs;
 mod isolation;
 mod late_repeats;
