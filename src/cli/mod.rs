@@ -20,6 +20,7 @@ pub mod dlq;
 pub mod doctor;
 pub mod endpoints;
 pub mod erase;
+mod event_types;
 pub mod events;
 mod exit;
 pub mod explain;
