@@ -37,6 +37,7 @@ pub mod modules;
 pub mod nkey;
 mod pages;
 mod plan;
+mod progress;
 mod progress_lines;
 pub mod redeliver;
 mod relative_time;
