@@ -106,9 +106,7 @@ impl Routing {
         let shadows = shadow_follower(broker, &replay, registry);
         let (jobs, job_runner) = jobs(broker, &replay);
         let sweeper = sweeper(registry, &letters, &ports);
-        let random = Random::from_system();
-        let dispatcher =
-            Arc::new(Dispatcher::new(&config.delivery, sender, ports, random, live.clone()));
+        let dispatcher = dispatcher(config, sender, ports, live);
         let router = Router::new(
             config,
             Arc::clone(matcher),
@@ -120,7 +118,6 @@ impl Routing {
         );
         let log_off_mark = log_off_mark(config, broker).await?;
         let (pulls, due) = consumers(config, broker).await?;
-        let router = Arc::new(router);
         Ok(Self {
             publisher,
             events,
@@ -139,7 +136,7 @@ impl Routing {
             account_keeper,
             job_runner,
             sweeper,
-            router,
+            router: Arc::new(router),
             pulls,
             due,
             stream_monitor,
@@ -188,6 +185,17 @@ impl Routing {
         // Ends by itself, after what is running.
         background.tasks.spawn(router.run(pulls, due));
     }
+}
+
+/// Returns what brings deliveries to their outcome.
+fn dispatcher(
+    config: &Config,
+    sender: HttpSender,
+    ports: Ports,
+    live: &LiveFeed,
+) -> Arc<Dispatcher> {
+    let random = Random::from_system();
+    Arc::new(Dispatcher::new(&config.delivery, sender, ports, random, live.clone()))
 }
 
 /// Returns what records the ids of stored events, once those of earlier ones are remembered.

@@ -40,12 +40,11 @@ async fn list(
     let wanted = Wanted::read(&params)?;
     let after = params.cursor("cursor")?.map(|text| read_position(&text)).transpose()?;
     let (mut items, mut last) = (Vec::new(), None);
-    let mut looked_at = 0;
-    for id in installations(&state, wanted.installation, after.as_ref()) {
+    let ids = installations(&state, wanted.installation, after.as_ref());
+    for (looked_at, id) in ids.into_iter().enumerate() {
         if looked_at >= INSTALLATIONS_MAX {
             return Ok(Json(page(&state, items, last)));
         }
-        looked_at += 1;
         let Some(installation) = state.registry.installation(id.as_str()) else { continue };
         if wanted.app.is_some_and(|app| installation.record.app.as_str() != app) {
             continue;

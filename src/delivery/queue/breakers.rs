@@ -146,7 +146,8 @@ impl EndpointBreakers {
 
     /// Admits a probe at once; returns whether a breaker was open.
     pub fn admit_probe_now(&self) -> bool {
-        self.all().into_iter().fold(false, |any, breaker| breaker.admit_probe_now() || any)
+        // All of them, not only the first that is open.
+        self.all().into_iter().filter(|breaker| breaker.admit_probe_now()).count() > 0
     }
 
     fn all(&self) -> [&Breaker; 3] {
