@@ -598,8 +598,8 @@ pub const CODES: &[CodeEntry] = &[
     ),
     entry(
         "SY-4004",
-        "an account, an explanation or a backtest is being computed",
-        "A router computes one account of deliveries at a time, one explanation of stored events for operators and one for apps, and two backtests of filters, one of each site, since each reads streams and holds what it knows of them in memory. After a question, an installation asks none for three times as long as the answer took.",
+        "as many of these requests run as may",
+        "A router computes one account of deliveries at a time, one explanation of stored events for operators and one for apps, and two backtests of filters, one of each site, since each reads streams and holds what it knows of them in memory. After a question, an installation asks none for three times as long as the answer took. A router also has at most 32 live feeds, and sends at most 30 tests of endpoints in a minute.",
         "",
         "Send the request again after `Retry-After`, or to another router.",
     ),

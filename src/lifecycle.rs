@@ -6,6 +6,7 @@ mod background;
 mod broker;
 mod broker_monitor;
 mod descriptors;
+mod doctor;
 mod encryption;
 mod endpoint_gone;
 mod http;
@@ -36,9 +37,10 @@ use managed_broker::ManagedBroker;
 use routing::Routing;
 
 use crate::api::health::Health;
-use crate::api::{AdminTokens, BrokerAnswers, Recovery};
+use crate::api::{AdminTokens, BrokerAnswers, Operations, PingLimit, Recovery};
 use crate::bus::{
-    DeliveryLogStreamReader, FailedWebhookStream, LogIndexer, PublishGates, UnmappedWebhookCounts,
+    DeliveryLogStreamReader, FailedWebhookStream, LogIndexer, PublishGates, StreamInspector,
+    UnmappedWebhookCounts,
 };
 use crate::clock;
 use crate::config::{Config, LimitsConfig};
@@ -117,9 +119,7 @@ pub async fn start(
         events: Arc::clone(&routing.events),
         publisher: Arc::clone(&routing.publisher),
         recovery: recovery(&routing),
-        live: live.clone(),
-        shares: Arc::clone(&routing.shares),
-        health: Arc::clone(&health),
+        operations: operations(config, mode, &broker, (&routing, &live, &health), &background),
         answers,
         metrics: metrics.clone(),
         top: top_subscriptions(config)?,
@@ -144,6 +144,29 @@ pub async fn start(
     let server = broker.server.map(ManagedBroker::supervise);
     let (Background { tasks, stop }, connections) = (background, broker.connections);
     Ok(Running { address, url, managed_broker, live, tasks, stop, health, connections, server })
+}
+
+/// Returns what operators inspect of this replica.
+fn operations(
+    config: &Config,
+    mode: Mode,
+    broker: &Broker,
+    (routing, live, health): (&Routing, &LiveFeed, &Arc<Health>),
+    background: &Background,
+) -> Operations {
+    let (control, subjects) = (broker.connections.control.clone(), broker.subjects.clone());
+    Operations {
+        replica: doctor::replica(),
+        health: Arc::clone(health),
+        live: live.clone(),
+        dispatcher: Arc::clone(&routing.dispatcher),
+        shares: Arc::clone(&routing.shares),
+        publisher: Arc::clone(&routing.publisher),
+        broker: Arc::new(StreamInspector::new(control, subjects, config.delivery.log)),
+        configuration: doctor::of_configuration(config, mode == Mode::Dev),
+        pings: PingLimit::default(),
+        stop: background.stop.clone(),
+    }
 }
 
 /// Returns what the APIs on deliveries that failed, and on stored events, need.

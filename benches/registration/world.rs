@@ -9,14 +9,19 @@ use anyhow::{Context, ensure};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
-use switchyard::api::{AdminTokens, ApiState, Recovery, router};
+use switchyard::api::{self, AdminTokens, ApiState, Operations, PingLimit, Recovery, router};
 use switchyard::bus::{
-    Connections, DeadLetterReader, FailedWebhookStream, JetStreamClient, JobBucket, ManagedServer,
-    ParkingStream, ReplayStreamReader, ShadowTallies, Subjects, UnmappedWebhookCounts,
+    Connections, DeadLetterReader, DeadLetterStream, EventPublisher, FailedWebhookStream,
+    FunctionClient, JetStreamClient, JobBucket, JobOutcomeCounter, ManagedServer, ParkingStream,
+    PublishGates, ReplayStreamReader, ShadowTallies, StreamInspector, Subjects,
+    UnmappedWebhookCounts,
 };
 use switchyard::clock;
 use switchyard::config::Config;
-use switchyard::delivery::{EgressGuard, NoDeliveryLog, Shares, SubscriptionDirectory};
+use switchyard::delivery::{
+    ChannelPorts, Dispatcher, EgressGuard, HttpSender, NoDeliveryLog, Ports, Random, Shares,
+    SubscriptionDirectory,
+};
 use switchyard::domain::{AppId, InstallationId, ModuleKey, SubscriptionId};
 use switchyard::event::NoEventArchive;
 use switchyard::listener::{AuthFailures, BodyIntake};
@@ -27,9 +32,11 @@ use switchyard::recovery::replay::{EventReader, NoPastSubscriptions, ReplayParts
 use switchyard::recovery::shadow::{NoShadows, ShadowFollower};
 use switchyard::registry::{ModuleStatus, Registry, Settings, Store};
 use switchyard::store::{KvOptions, KvStore};
+use switchyard::telemetry::LiveFeed;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::CLIENTS;
 use crate::forge_client::{ForgeClient, module};
@@ -89,6 +96,44 @@ fn recovery(control: &JetStreamClient, subjects: &Subjects, config: &Config) -> 
     }
 }
 
+/// What operators inspect, which this bench does not use.
+fn operations(
+    jet: &JetStreamClient,
+    subjects: &Subjects,
+    config: &Config,
+) -> anyhow::Result<Operations> {
+    let (shares, gates) = (Arc::new(Shares::new(&config.delivery)), Arc::<PublishGates>::default());
+    let (jet, subjects) = (|| jet.clone(), || subjects.clone());
+    let letters = Arc::new(DeadLetterReader::new(jet(), subjects(), Arc::clone(&shares)));
+    let ports = Ports {
+        channels: ChannelPorts {
+            functions: Arc::new(FunctionClient::new(jet().client)),
+            keys: Arc::default(),
+        },
+        parking: Arc::new(ParkingStream::new(jet(), subjects(), shares.clone(), gates.clone())),
+        dead_letters: Arc::new(DeadLetterStream::new(jet(), subjects(), shares.clone(), gates)),
+        jobs: Arc::new(JobOutcomeCounter::new(jet(), subjects(), letters)),
+        endpoint_reports: tokio::sync::mpsc::channel(1).0,
+        log: None,
+    };
+    let guard = Arc::new(EgressGuard::new(&config.delivery)?);
+    let sender = HttpSender::new(&config.delivery, guard)?;
+    let (random, live) = (Random::from_system(), LiveFeed::default());
+    let dispatcher = Dispatcher::new(&config.delivery, sender, ports, random, live.clone());
+    Ok(Operations {
+        replica: api::Replica { name: "bench".into(), started_ms: 0 },
+        health: Arc::default(),
+        live,
+        dispatcher: Arc::new(dispatcher),
+        shares,
+        publisher: Arc::new(EventPublisher::new(jet(), subjects(), Arc::default())),
+        broker: Arc::new(StreamInspector::new(jet(), subjects(), false)),
+        configuration: Vec::new(),
+        pings: PingLimit::default(),
+        stop: CancellationToken::new(),
+    })
+}
+
 struct NoSubscriptions;
 
 impl SubscriptionDirectory for NoSubscriptions {
@@ -125,6 +170,7 @@ impl World {
             )),
             refusals: Arc::default(),
             recovery: recovery(&connections.control, &subjects, &config),
+            operations: operations(&connections.control, &subjects, &config)?,
             unmapped_webhooks: Arc::new(UnmappedWebhookCounts::new(connections.control, subjects)),
             delivery_log: Arc::new(NoDeliveryLog),
             events: Arc::new(NoEventArchive),

@@ -39,6 +39,7 @@ mod env;
 mod eval;
 pub mod explain;
 mod fault;
+pub mod fields;
 mod frontend;
 pub mod jql;
 mod lex;

@@ -12,7 +12,9 @@ mod jira;
 mod nearest;
 mod shape;
 
-pub(crate) use event::{body_of, change_title, is_top_level, missing_field_hint, product_of};
+pub(crate) use event::{
+    body_of, change_title, is_known, is_top_level, missing_field_hint, product_of,
+};
 pub use nearest::nearest;
 pub(crate) use shape::{FieldLookup, MapShape, Shape, UnlistedMembers};
 

@@ -124,6 +124,13 @@ pub enum ApiError {
     Explaining(TurnError),
     /// This router runs as many backtests as it may, or one of the same site.
     Backtesting,
+    /// This router has as many live feeds as it may.
+    TooManyFeeds,
+    /// Endpoints are tested too often.
+    TooManyPings {
+        /// Time until the next test is accepted.
+        retry_after: Duration,
+    },
     /// There is no account.
     Account(AccountError),
 }

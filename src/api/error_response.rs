@@ -159,11 +159,17 @@ impl From<ApiError> for ErrorResponse {
                 "this router runs a backtest of this site, or as many as it may; try again in some seconds",
                 ACCOUNT_RETRY,
             ),
+            ApiError::TooManyFeeds => busy(TOO_MANY_FEEDS, ACCOUNT_RETRY),
+            ApiError::TooManyPings { retry_after } => busy(TOO_MANY_PINGS, retry_after),
             ApiError::Account(error) => from_account_error(&error),
         }
     }
 }
 
+/// Message while there are as many live feeds as there may be.
+const TOO_MANY_FEEDS: &str = "this router has as many live feeds as it may; end one of them";
+/// Message after too many tests of endpoints.
+const TOO_MANY_PINGS: &str = "endpoints are tested too often; try again in some seconds";
 /// Message while the delivery log is off.
 const LOG_OFF: &str =
     "the delivery log is off (`delivery.log`): what became of deliveries is not recorded";

@@ -15,8 +15,11 @@ mod dead_letters;
 mod deliveries;
 mod delivery_view;
 mod discovery;
+mod doctor;
 mod dry_run;
 mod encryption;
+mod endpoint_view;
+mod endpoints;
 mod erasures;
 mod event_ref;
 mod events;
@@ -24,15 +27,19 @@ mod explain;
 mod filters;
 mod installations;
 mod jobs;
+mod known_endpoints;
 mod ledger;
 mod list;
+mod live;
 mod modules;
 mod oauth_clients;
 pub(super) mod parameters;
 mod problems;
 mod progress_lines;
+mod redeliveries;
 mod redrives;
 mod replays;
+mod replica_view;
 mod revisions;
 mod secrets;
 mod shadows;
@@ -42,6 +49,7 @@ mod status;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
+mod top;
 mod unknown_names;
 
 pub(crate) use apps::app_spec;
@@ -62,17 +70,21 @@ const ENDPOINTS: &[fn() -> Router<Shared>] = &[
     dead_letters::routes,
     deliveries::routes,
     discovery::routes,
+    doctor::routes,
     dry_run::routes,
     encryption::routes,
+    endpoints::routes,
     erasures::routes,
     events::routes,
     explain::routes,
     filters::routes,
     installations::routes,
     ledger::routes,
+    live::routes,
     modules::routes,
     oauth_clients::routes,
     problems::routes,
+    redeliveries::routes,
     redrives::routes,
     replays::routes,
     revisions::routes,
@@ -81,4 +93,5 @@ const ENDPOINTS: &[fn() -> Router<Shared>] = &[
     signing_keys::routes,
     sites::routes,
     subscriptions::routes,
+    top::routes,
 ];

@@ -43,13 +43,16 @@ impl QueryParams {
         })
     }
 
-    /// Returns a parameter that is `true` or `false`, which it is without one.
+    /// Returns whether a parameter is `true`; false without it.
     pub(super) fn flag(&self, name: &str) -> Result<bool, ApiError> {
-        let Some(text) = self.get(name) else { return Ok(false) };
-        text.parse().map_err(|_| {
-            let message = format!("`{text}` is neither `true` nor `false`");
-            Problem::new(code::FORM, name, message).into()
-        })
+        match self.get(name) {
+            None | Some("false") => Ok(false),
+            Some("true" | "") => Ok(true),
+            Some(text) => {
+                let message = format!("`{text}` is neither `true` nor `false`");
+                Err(Problem::new(code::FORM, name, message).into())
+            }
+        }
     }
 
     /// Decodes the cursor in parameter `name`.

@@ -5,24 +5,30 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::MethodRouter;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::admin_tokens::AdminTokens;
 use super::broker_answers::BrokerAnswers;
+use super::health_state::Health;
 use super::ingest::IngestRefusals;
+use super::ping_limit::PingLimit;
 use crate::delivery::{
-    DeliveryLog, DeliveryLogReader, EgressGuard, FailedWebhooks, SubscriptionDirectory,
+    DeliveryLog, DeliveryLogReader, Dispatcher, EgressGuard, FailedWebhooks, Shares,
+    SubscriptionDirectory,
 };
-use crate::event::{EventArchive, UnmappedWebhooks};
+use crate::event::{EventArchive, Publisher, UnmappedWebhooks};
 use crate::listener::{AuthFailures, BodyIntake};
 use crate::matcher::Matcher;
 use crate::recovery::account::Accountant;
 use crate::recovery::backtest::BacktestTurns;
+use crate::recovery::doctor::{BrokerInspector, Finding};
 use crate::recovery::explain::ExplainTurns;
 use crate::recovery::jobs::Jobs;
 use crate::recovery::redrive::DeadLetters;
 use crate::recovery::replay::ReplayParts;
 use crate::recovery::shadow::ShadowFollower;
 use crate::registry::Registry;
+use crate::telemetry::LiveFeed;
 
 /// State shared by all request handlers.
 pub struct ApiState {
@@ -54,6 +60,41 @@ pub struct ApiState {
     pub guard: Arc<EgressGuard>,
     /// Dead letters, and jobs on deliveries that failed.
     pub recovery: Recovery,
+    /// What operators inspect of this replica.
+    pub operations: Operations,
+}
+
+/// What operators inspect of this replica.
+pub struct Operations {
+    /// Which replica this is.
+    pub replica: Replica,
+    /// The checks of the broker.
+    pub health: Arc<Health>,
+    /// Routed events and deliveries as they happen.
+    pub live: LiveFeed,
+    /// Endpoints and their breakers.
+    pub dispatcher: Arc<Dispatcher>,
+    /// Parked deliveries by owner.
+    pub shares: Arc<Shares>,
+    /// How far the router is behind the event stream.
+    pub publisher: Arc<dyn Publisher>,
+    /// What the broker says of itself.
+    pub broker: Arc<dyn BrokerInspector>,
+    /// Findings about the configuration, made at the start.
+    pub configuration: Vec<Finding>,
+    /// Bounds the tests of endpoints.
+    pub pings: PingLimit,
+    /// Ends live feeds when the router stops.
+    pub stop: CancellationToken,
+}
+
+/// One replica.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Replica {
+    /// Name of its machine, with the id of its process.
+    pub name: String,
+    /// When it started, milliseconds since the epoch: its counters begin then.
+    pub started_ms: i64,
 }
 
 /// What recovery needs.

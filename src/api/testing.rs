@@ -14,12 +14,14 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::{AdminTokens, ApiState, Recovery, router};
+use super::{AdminTokens, ApiState, Operations, PingLimit, Recovery, Replica, router};
 use crate::config::Config;
+use crate::delivery::testing::memory_dispatcher;
 use crate::delivery::{
-    EgressGuard, FailedWebhook, FailedWebhooks, NoDeliveryLog, SubscriptionDirectory,
+    EgressGuard, FailedWebhook, FailedWebhooks, NoDeliveryLog, Shares, SubscriptionDirectory,
 };
 use crate::domain::Secret;
 use crate::domain::{AppId, CloudId, InstallationId, SubscriptionId};
@@ -29,6 +31,7 @@ use crate::event::{
 use crate::listener::{AuthFailures, BodyIntake};
 use crate::matcher::{Matcher, Subscription};
 use crate::recovery::account::Accountant;
+use crate::recovery::doctor::{BrokerFacts, BrokerInspector};
 use crate::recovery::explain::ExplainTurns;
 use crate::recovery::jobs::Jobs;
 use crate::recovery::jobs::testing::MemoryJobs;
@@ -37,6 +40,7 @@ use crate::recovery::replay::testing::MemoryStreams;
 use crate::recovery::shadow::testing::follower;
 use crate::registry::testing::MemoryStore;
 use crate::registry::{Registry, Settings};
+use crate::telemetry::LiveFeed;
 
 pub(super) const ADMIN: &str = "admin-token";
 pub(super) const APP: &str = "/admin/v1/apps/ari%3Acloud%3Aecosystem%3A%3Aapp%2F1";
@@ -94,6 +98,7 @@ impl TestApi {
             events: Arc::new(NoEventArchive),
             guard,
             recovery: no_recovery(),
+            operations: operations(),
         };
         let mut api = Self { router: router(Arc::new(state)), token: String::new(), _run: run };
         api.admin("PUT", APP, app(json!({}))).await;
@@ -150,6 +155,32 @@ pub(super) fn trigger() -> Value {
 
 pub(super) fn message(answer: &Answer) -> &str {
     answer.body["message"].as_str().unwrap()
+}
+
+/// What operators inspect of a replica without a broker.
+pub(super) fn operations() -> Operations {
+    let config = Config::defaults().unwrap();
+    Operations {
+        replica: Replica { name: "test/1".into(), started_ms: 1_000 },
+        health: Arc::default(),
+        live: LiveFeed::default(),
+        dispatcher: memory_dispatcher(),
+        shares: Arc::new(Shares::new(&config.delivery)),
+        publisher: Arc::new(MemoryStream::default()),
+        broker: Arc::new(NoBroker),
+        configuration: Vec::new(),
+        pings: PingLimit::default(),
+        stop: CancellationToken::new(),
+    }
+}
+
+/// A broker that does not answer.
+struct NoBroker;
+
+impl BrokerInspector for NoBroker {
+    fn facts(&self) -> BoxFuture<'_, Result<BrokerFacts, String>> {
+        Box::pin(async { Err("timed out".to_owned()) })
+    }
 }
 
 /// Recovery without dead letters and subscriptions.

@@ -1,7 +1,7 @@
 //! Publishes events to the event stream.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::jetstream::context;
@@ -20,7 +20,7 @@ use super::{headers, metrics};
 use crate::clock;
 use crate::domain::CloudId;
 use crate::event::codec;
-use crate::event::{Envelope, PublishError, Published, Publisher, RepeatStatus};
+use crate::event::{Envelope, InputBacklog, PublishError, Published, Publisher, RepeatStatus};
 
 /// How long an API call waits for the confirmation of an event, including repeats.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -40,20 +40,34 @@ pub struct EventPublisher {
     unmapped: Arc<UnmappedSubjects>,
 }
 
-/// Whether the APIs refuse new events early; set by the stream monitor.
+/// Whether the APIs refuse new events early, and how far routers are behind; set by the stream monitor.
 #[derive(Debug, Default)]
-pub struct BackpressureGate(AtomicU64);
+pub struct BackpressureGate {
+    refuse_for_s: AtomicU64,
+    backlog: Mutex<Option<InputBacklog>>,
+}
 
 impl BackpressureGate {
     /// Makes the APIs refuse events and report `seconds` as `Retry-After`; 0 accepts events again.
     pub fn set_refuse_for_s(&self, seconds: u64) {
-        self.0.store(seconds, Relaxed);
+        self.refuse_for_s.store(seconds, Relaxed);
     }
 
     /// Returns the `Retry-After` seconds while events are refused.
     #[must_use]
     pub fn refuse_for_s(&self) -> Option<u64> {
-        Some(self.0.load(Relaxed)).filter(|seconds| *seconds > 0)
+        Some(self.refuse_for_s.load(Relaxed)).filter(|seconds| *seconds > 0)
+    }
+
+    /// Stores how far routers are behind.
+    pub fn set_backlog(&self, backlog: InputBacklog) {
+        *self.backlog.lock().unwrap_or_else(PoisonError::into_inner) = Some(backlog);
+    }
+
+    /// Returns how far routers were behind at the last measurement.
+    #[must_use]
+    pub fn backlog(&self) -> Option<InputBacklog> {
+        *self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -193,6 +207,10 @@ impl Publisher for EventPublisher {
 
     fn refuse_for_s(&self) -> Option<u64> {
         self.gate.refuse_for_s().inspect(|_| metrics::refused("backlog"))
+    }
+
+    fn backlog(&self) -> Option<InputBacklog> {
+        self.gate.backlog()
     }
 
     fn repeats(&self) -> Option<RepeatStatus> {

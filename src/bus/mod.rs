@@ -23,6 +23,7 @@ mod account_document;
 mod account_streams;
 pub mod acks;
 mod batched_get;
+mod broker_inspector;
 pub mod broker_probe;
 mod confirmed_publish;
 pub mod connect;
@@ -79,6 +80,7 @@ mod write_outcomes;
 
 pub use account_document::AccountDocument;
 pub use account_streams::AccountStreamReader;
+pub use broker_inspector::StreamInspector;
 pub use broker_probe::BrokerProbe;
 pub use connect::{BrokerConnectError, Connections, JetStreamClient};
 pub use consume::PullSubscription;

@@ -13,6 +13,7 @@ use super::subjects::{ROUTER_CONSUMER, Subjects};
 use super::trimmer::probe;
 use crate::clock;
 use crate::config;
+use crate::event::InputBacklog;
 
 /// Interval of the checks; stream and consumer info is never requested while an event is processed.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -87,6 +88,17 @@ impl StreamMonitor {
             lag_s,
             share,
         );
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "whole seconds, not negative, below 2^31"
+        )]
+        self.gate.set_backlog(InputBacklog {
+            pending: info.num_pending,
+            unacknowledged: u64::try_from(info.num_ack_pending).unwrap_or(u64::MAX),
+            lag_s: lag_s as u64,
+            measured_ms: clock::uptime_ms(),
+        });
         let age_share = if self.age_max_s == 0 { 0.0 } else { lag_s / as_f64(self.age_max_s) };
         self.update_gate(share, age_share);
         Ok(())

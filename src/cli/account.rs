@@ -6,10 +6,11 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use super::client::{ApiClient, block_on};
-use super::deliveries::{query, read_time};
+use super::deliveries::read_time;
 use super::exit::EXIT_NEGATIVE;
 use super::io::{Output, print_columns, print_hints, print_line, print_row};
 use super::ledger::{self, LedgerScope};
+use super::pages::query;
 use super::progress_lines;
 use super::server_args::ServerArgs;
 

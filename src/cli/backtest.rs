@@ -140,9 +140,7 @@ fn progress_line(progress: &Value) -> String {
     let number = |name: &str| progress.get(name).and_then(Value::as_u64);
     let count = |name: &str| number(name).unwrap_or(0);
     let of = number("of").map(|of| format!(" of {of}")).unwrap_or_default();
-    let left = progress.get("remainingSeconds").and_then(Value::as_f64);
-    let left = left.map(|left| format!(", {left:.0} s left")).unwrap_or_default();
-    format!("{}{of} events read, {} would be delivered{left}", count("events"), count("delivered"))
+    format!("{}{of} events read, {} would be delivered", count("events"), count("delivered"))
 }
 
 fn print(found: &Value, is_valid: bool) -> anyhow::Result<()> {
@@ -289,9 +287,9 @@ mod tests {
     }
 
     #[test]
-    fn progress_says_how_long_it_still_takes() {
+    fn progress_says_how_much_was_read() {
         let progress = json!({"events": 5, "of": 10, "delivered": 2, "remainingSeconds": 3.4});
-        assert_eq!(progress_line(&progress), "5 of 10 events read, 2 would be delivered, 3 s left");
+        assert_eq!(progress_line(&progress), "5 of 10 events read, 2 would be delivered");
         assert_eq!(progress_line(&json!({"events": 5})), "5 events read, 0 would be delivered");
     }
 }

@@ -1,5 +1,7 @@
 //! HTTP client of the operator API, for commands that call a running router.
 
+mod stream;
+
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;

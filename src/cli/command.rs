@@ -7,9 +7,9 @@ use clap::{Parser, Subcommand};
 use super::client::{ErrorStatus, Unreachable};
 use super::exit::{EXIT_INTERNAL, EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE, UsageError};
 use super::{
-    account, apply, backtest, check, completion, config, conform, deliveries, dev, diff, dlq,
-    erase, events, explain, explain_code, export, match_events, modules, nkey, replay, serve,
-    subscriptions, test,
+    account, apply, backtest, check, completion, config, conform, deliveries, dev, diff, dlq, doctor,
+    endpoints, erase, events, explain, explain_code, export, health, match_events, modules, nkey,
+    redeliver, replay, serve, subscriptions, tail, test, top, verify,
 };
 use crate::bus::{BrokerConnectError, ManagedError};
 use crate::lifecycle::ListenError;
@@ -41,8 +41,12 @@ enum Command {
     Match(match_events::MatchArgs),
     Modules(modules::ModulesArgs),
     Subscriptions(subscriptions::SubscriptionsArgs),
+    Endpoints(endpoints::EndpointsArgs),
+    Tail(tail::TailArgs),
+    Top(top::TopArgs),
     Account(account::AccountArgs),
     Deliveries(deliveries::DeliveriesArgs),
+    Redeliver(redeliver::RedeliverArgs),
     Events(events::EventsArgs),
     Apply(apply::ApplyArgs),
     Diff(diff::DiffArgs),
@@ -50,6 +54,9 @@ enum Command {
     Dlq(dlq::DlqArgs),
     Erase(erase::EraseArgs),
     Replay(replay::ReplayArgs),
+    Doctor(doctor::DoctorArgs),
+    Health(health::HealthArgs),
+    Verify(verify::VerifyArgs),
     Nkey(nkey::NkeyArgs),
     Completion(completion::CompletionArgs),
 }
@@ -72,8 +79,12 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Match(args) => match_events::run(&args),
         Command::Modules(args) => modules::run(&args),
         Command::Subscriptions(args) => subscriptions::run(&args),
+        Command::Endpoints(args) => endpoints::run(&args),
+        Command::Tail(args) => tail::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Account(args) => account::run(&args),
         Command::Deliveries(args) => deliveries::run(&args),
+        Command::Redeliver(args) => redeliver::run(&args),
         Command::Events(args) => events::run(&args),
         Command::Apply(args) => apply::run(&args),
         Command::Diff(args) => diff::run(&args),
@@ -81,6 +92,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Dlq(args) => dlq::run(&args),
         Command::Erase(args) => erase::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Health(args) => health::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Nkey(args) => nkey::run(&args),
         Command::Completion(args) => completion::run::<Cli>(&args),
     }

@@ -9,14 +9,10 @@ use serde_json::{Value, json};
 
 use super::client::{ApiClient, block_on, path_segment};
 use super::exit::{EXIT_NEGATIVE, UsageError};
-use super::io::{Output, print_columns, print_error, print_hints, print_line, print_row};
+use super::io::{Output, print_columns, print_line, print_row};
+use super::pages::{EMPTY_PAGES_MAX, PAGE_MAX, query, read_pages};
 use super::server_args::ServerArgs;
 use crate::clock;
-
-/// Most items of one page.
-const PAGE_MAX: usize = 500;
-/// Most pages without an item in a row; each takes seconds of reading.
-const EMPTY_PAGES_MAX: usize = 100;
 
 /// Lists deliveries and shows what became of them
 #[derive(Debug, Args)]
@@ -123,39 +119,6 @@ async fn list_all(output: Output, client: &ApiClient, list: &ListArgs) -> anyhow
         Output::Text => print_table(&items)?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Reads pages until `limit`, called with the number of items so far, is 0 or there are no more. A page
-/// may be empty because the time of its request was used up.
-async fn read_pages(
-    client: &ApiClient,
-    path: &str,
-    parameters: &[(&str, Option<String>)],
-    limit: impl Fn(usize) -> usize,
-) -> anyhow::Result<Vec<Value>> {
-    let mut items = Vec::new();
-    let mut cursor = None;
-    let mut empty = 0;
-    while limit(items.len()) > 0 && empty < EMPTY_PAGES_MAX {
-        let mut all = parameters.to_vec();
-        all.push(("limit", Some(limit(items.len()).to_string())));
-        all.push(("cursor", cursor.take()));
-        let path = format!("{path}{}", query(&all));
-        let mut page = client.send(Method::GET, &path, &[], &Value::Null).await?;
-        let found = match page.get_mut("items").map(Value::take) {
-            Some(Value::Array(found)) => found,
-            _ => Vec::new(),
-        };
-        print_hints(&page);
-        empty = if found.is_empty() { empty + 1 } else { 0 };
-        items.extend(found);
-        let Some(next) = text(&page, "nextCursor") else { break };
-        if let Some(until) = text(&page, "examinedUntil").filter(|_| empty > 0) {
-            print_error(&format!("nothing found back to {until}; reading on"));
-        }
-        cursor = Some(next.to_owned());
-    }
-    Ok(items)
 }
 
 async fn show(
@@ -270,16 +233,6 @@ fn scope_parameters(scope: &ScopeArgs) -> Vec<(&'static str, Option<String>)> {
     ]
 }
 
-/// Returns a query with the parameters that have a value.
-pub(super) fn query(parameters: &[(&str, Option<String>)]) -> String {
-    let set = parameters.iter().filter_map(|(name, value)| {
-        let value = path_segment(value.as_deref()?);
-        Some(format!("{name}={value}"))
-    });
-    let text = set.collect::<Vec<_>>().join("&");
-    if text.is_empty() { text } else { format!("?{text}") }
-}
-
 fn text<'v>(value: &'v Value, name: &str) -> Option<&'v str> {
     value.get(name).and_then(Value::as_str)
 }
@@ -327,13 +280,5 @@ mod tests {
         for wrong in ["", "h", "1w", "soon", "1.5h", "é"] {
             assert!(read_time(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn only_set_parameters_are_sent_and_encoded() {
-        let parameters =
-            [("site", Some("a/b".to_owned())), ("entity", None), ("limit", Some("1".into()))];
-        assert_eq!(query(&parameters), "?site=a%2Fb&limit=1");
-        assert_eq!(query(&[]), "");
     }
 }

@@ -22,8 +22,9 @@ use tokio_util::task::TaskTracker;
 
 use super::client::ApiClient;
 use super::io::print_row;
+use super::live_lines;
 use crate::clock;
-use crate::telemetry::{LiveEvent, LiveFeed};
+use crate::telemetry::LiveFeed;
 
 const APP: &str = "auto-assign";
 const INSTALLATION: &str = "demo";
@@ -191,7 +192,11 @@ async fn print_live_feed(live: LiveFeed, stop: CancellationToken) {
     let mut subscriber = live.subscribe();
     while let Some(received) = stop.run_until_cancelled(subscriber.recv()).await {
         let printed = match received {
-            Ok(notice) => lines(&notice).iter().try_for_each(|line| print_row(line)),
+            Ok(notice) => {
+                let time = clock::now().strftime("%H:%M:%S").to_string();
+                let lines = live_lines::lines(&time, &json!(*notice));
+                lines.iter().try_for_each(|line| print_row(line))
+            }
             Err(RecvError::Lagged(missed)) => print_row(&format!("({missed} lines skipped)")),
             Err(RecvError::Closed) => break,
         };
@@ -199,66 +204,5 @@ async fn print_live_feed(live: LiveFeed, stop: CancellationToken) {
             tracing::warn!(%error, "standard output is closed; the demo runs on without it");
             break;
         }
-    }
-}
-
-fn lines(notice: &LiveEvent) -> Vec<String> {
-    let time = clock::now().strftime("%H:%M:%S");
-    match notice {
-        LiveEvent::Routed {
-            event_id, event_type, entity, matches, failures, unmatched, ..
-        } => {
-            let what = entity.as_deref().unwrap_or(event_id);
-            let mut text = format!("{time}  {event_type}  {what}");
-            if let Some(why) = unmatched {
-                text.push_str("  ");
-                text.push_str(why);
-            }
-            if !matches.is_empty() {
-                text.push_str("  -> ");
-                text.push_str(&matches.join(", "));
-            }
-            let failed = failures.iter().map(|failure| {
-                let anyway = if failure.delivered { " (delivered nevertheless)" } else { "" };
-                let (id, because) = (&failure.subscription, &failure.because);
-                format!("{time}    {id}  {what}  filter failed{anyway}: {because}")
-            });
-            std::iter::once(text).chain(failed).collect()
-        }
-        LiveEvent::Delivery { subscription, entity, attempt, outcome, ms, .. } => {
-            let what = entity.as_deref().unwrap_or("-");
-            let took = ms.map(|ms| format!(" in {ms} ms")).unwrap_or_default();
-            vec![format!("{time}    {subscription}  {what}  attempt {attempt}: {outcome}{took}")]
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::telemetry::LiveFailure;
-
-    #[test]
-    fn failed_filter_is_named_with_its_deciding_part() {
-        let failure = LiveFailure {
-            subscription: "demo/high".into(),
-            because: "event.a.b == 1 failed: event.a is null".into(),
-            delivered: false,
-        };
-        let notice = LiveEvent::Routed {
-            event_id: "e".into(),
-            event_type: "avi:jira:created:issue".into(),
-            entity: Some("XXX-1".into()),
-            matches: Vec::new(),
-            errors: vec!["demo/high".into()],
-            failures: vec![failure],
-            ignored: 0,
-            unmatched: Some("a filter failed"),
-        };
-        let lines = lines(&notice);
-        assert_eq!(lines.len(), 2, "{lines:?}");
-        assert!(lines[0].ends_with("avi:jira:created:issue  XXX-1  a filter failed"), "{lines:?}");
-        let failed = "demo/high  XXX-1  filter failed: event.a.b == 1 failed: event.a is null";
-        assert!(lines[1].ends_with(failed), "{lines:?}");
     }
 }

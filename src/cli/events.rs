@@ -1,4 +1,4 @@
-//! `switchyard events`: shows an event and what became of its deliveries.
+//! `switchyard events`: event types with their fields; a stored event and what became of its deliveries.
 
 use std::process::ExitCode;
 
@@ -7,32 +7,45 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::client::{ApiClient, block_on, path_segment};
+use super::event_types::{self, TypeFilter};
 use super::io::{Output, print_line, print_row};
 use super::server_args::ServerArgs;
+use super::table::ListFlags;
+use crate::registry::catalog;
 
-/// Shows events and what became of their deliveries
+/// Lists event types and their fields; shows a stored event and what became of its deliveries
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  switchyard events show 1e2d.../evt-7\n  \
-    switchyard events show 4711 --body -o json")]
+#[command(
+    alias = "event",
+    after_help = "A type, such as avi:jira:created:issue, is shown offline; a reference, `<cloudId>/<event id>` or a \
+    sequence, asks the router. No text is both: a type has no `/` and is no number.\n\n\
+    Examples:\n  \
+    switchyard events ls issue\n  \
+    switchyard events show avi:jira:created:issue\n  \
+    switchyard events show 1e2d.../evt-7\n  \
+    switchyard events show 4711 --body -o json"
+)]
 pub struct EventsArgs {
     #[command(flatten)]
     server: ServerArgs,
-    /// Output format
-    #[arg(short, long, value_enum, default_value_t, global = true)]
-    output: Output,
+    #[command(flatten)]
+    flags: ListFlags,
     #[command(subcommand)]
     action: Action,
 }
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Shows one event and its deliveries
-    #[command(alias = "get")]
+    /// Lists the known event types; offline
+    #[command(alias = "list")]
+    Ls(TypeFilter),
+    /// Shows an event type with its fields, or a stored event with its deliveries
+    #[command(aliases = ["get", "info"])]
     Show {
-        /// `<cloudId>/<event id>`, or its sequence in the event stream
-        #[arg(value_name = "REF")]
+        /// An event type; or `<cloudId>/<event id>`, or the sequence of an event in the event stream
+        #[arg(value_name = "TYPE|REF")]
         reference: String,
-        /// Shows the body, too
+        /// Shows the body of a stored event, too
         #[arg(long)]
         body: bool,
     },
@@ -43,10 +56,25 @@ enum Action {
 /// # Errors
 /// The router does not answer or rejects the request.
 pub fn run(args: &EventsArgs) -> anyhow::Result<ExitCode> {
-    let client = args.server.client()?;
-    let Action::Show { reference, body } = &args.action;
-    block_on(show(args.output, &client, reference, *body))?;
+    match &args.action {
+        Action::Ls(filter) => event_types::list(args.flags, filter)?,
+        Action::Show { reference, body } => match catalog::find(reference) {
+            Some(known) => event_types::show(args.flags, reference, known)?,
+            None if is_like_a_type(reference) => {
+                anyhow::bail!(event_types::unknown_type(reference))
+            }
+            None => {
+                let client = args.server.client()?;
+                block_on(show(args.flags.output.plain(), &client, reference, *body))?;
+            }
+        },
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a text that is no known type was meant to be one: no reference is like it.
+fn is_like_a_type(text: &str) -> bool {
+    text.parse::<u64>().is_err() && !text.contains('/')
 }
 
 async fn show(

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::client::{ApiClient, path_segment};
 use super::io::{Output, print_error, print_line, print_row};
+use super::progress::Progress;
 
 /// Interval at which a job is asked for its progress.
 const POLL: Duration = Duration::from_secs(1);
@@ -57,14 +58,20 @@ impl Jobs {
         print_job(output, &self.act(client, job, action).await?)
     }
 
-    /// Waits until a job ends or is paused; prints each change of its progress to stderr.
+    /// Waits until a job ends or is paused; shows its progress on a terminal, else prints each change of it to
+    /// stderr.
     pub(super) async fn follow(self, client: &ApiClient, mut job: Value) -> anyhow::Result<Value> {
         let (id, mut printed) = (id(&job).to_owned(), String::new());
+        let mut progress = Progress::new();
         loop {
             let line = summary(&job);
-            if line != printed {
+            if progress.is_hidden() && line != printed {
                 print_error(&line);
                 printed = line;
+            } else {
+                let fraction = job.get("progress").and_then(Value::as_f64);
+                let eta_s = job.get("etaSeconds").and_then(Value::as_u64);
+                progress.show(fraction, eta_s, &line);
             }
             if text(&job, "state") != "running" {
                 return Ok(job);

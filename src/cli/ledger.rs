@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 use super::client::ApiClient;
-use super::deliveries::query;
 use super::exit::EXIT_NEGATIVE;
 use super::io::{Output, print_line, print_row};
 use super::jobs::text;
+use super::pages::query;
 use super::progress_lines;
 
 /// Which events are matched again.

@@ -4,7 +4,21 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::client::{ApiClient, path_segment};
+use super::exit::UsageError;
 use super::io::{Output, print_line, print_row};
+
+/// Returns the id of the newest revision of those at `path`.
+///
+/// # Errors
+/// There is none, or the router does not answer.
+pub(super) async fn newest(client: &ApiClient, path: &str) -> anyhow::Result<String> {
+    let found = client.send(Method::GET, path, &[], &Value::Null).await?;
+    let newest = found.pointer("/items/0/id").map(|id| match id.as_str() {
+        Some(id) => id.to_owned(),
+        None => id.to_string(),
+    });
+    newest.ok_or_else(|| UsageError("no revision is stored yet".into()).into())
+}
 
 /// Prints how the revision `id` of those at `path` differs from the one before it.
 pub(super) async fn show_diff(

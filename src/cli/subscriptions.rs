@@ -1,4 +1,5 @@
-//! `switchyard subscriptions`: shadow filters, compared with those in force, promoted and rolled back.
+//! `switchyard subscriptions`: lists, shows, pauses and compares subscriptions; shadow filters, promoted and
+//! rolled back.
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -12,13 +13,20 @@ use serde_json::{Map, Value, json};
 use super::client::{ApiClient, block_on, path_segment};
 use super::exit::UsageError;
 use super::io::{Output, is_confirmed, print_line, print_row, read_input};
+use super::revisions;
 use super::server_args::ServerArgs;
+use super::subscription_list::{self, SubscriptionFilter};
+use super::table::ListFlags;
 
-/// Compares another filter with the one in force on real events, then promotes it
+/// Lists, shows, pauses and resumes subscriptions; compares another filter with the one in force
 #[derive(Debug, Args)]
 #[command(
-    alias = "sub",
+    aliases = ["sub", "subscription"],
     after_help = "Examples:\n  \
+    switchyard subscriptions ls --failing\n  \
+    switchyard subscriptions ls -i first -o wide\n  \
+    switchyard subscriptions show first/urgent\n  \
+    switchyard subscriptions diff first/urgent\n  \
     switchyard subscriptions shadow set first/urgent -e 'event.issue.fields.priority.name == \"High\"'\n  \
     switchyard subscriptions shadow show first/urgent\n  \
     switchyard subscriptions promote first/urgent\n  \
@@ -27,15 +35,46 @@ use super::server_args::ServerArgs;
 pub struct SubscriptionsArgs {
     #[command(flatten)]
     server: ServerArgs,
-    /// Output format
-    #[arg(short, long, value_enum, default_value_t, global = true)]
-    output: Output,
+    #[command(flatten)]
+    flags: ListFlags,
     #[command(subcommand)]
     action: Action,
 }
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    /// Lists subscriptions with their state, counts and last failure
+    #[command(alias = "list")]
+    Ls(SubscriptionFilter),
+    /// Shows one subscription
+    #[command(aliases = ["get", "info"])]
+    Show {
+        /// The subscription: INSTALLATION/KEY
+        subscription: String,
+    },
+    /// Shows how a revision differs from the one before it
+    Diff {
+        /// The subscription: INSTALLATION/KEY
+        subscription: String,
+        /// The revision [default: the newest]
+        #[arg(long, value_name = "ID")]
+        revision: Option<String>,
+    },
+    /// Parks the events of a subscription until it is resumed
+    Pause {
+        /// The subscription: INSTALLATION/KEY
+        subscription: String,
+    },
+    /// Delivers the events of a subscription again, parked ones first
+    Resume {
+        /// The subscription: INSTALLATION/KEY
+        subscription: String,
+    },
+    /// Switches a subscription off: it receives no events until it is resumed
+    Disable {
+        /// The subscription: INSTALLATION/KEY
+        subscription: String,
+    },
     /// A filter that is evaluated and counted, and delivers nothing
     Shadow {
         #[command(subcommand)]
@@ -100,7 +139,23 @@ pub fn run(args: &SubscriptionsArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn execute(args: &SubscriptionsArgs, client: &ApiClient) -> anyhow::Result<()> {
+    let output = args.flags.output.plain();
     match &args.action {
+        Action::Ls(filter) => subscription_list::list(args.flags, client, filter).await,
+        Action::Show { subscription } => {
+            subscription_list::show(output, client, subscription).await
+        }
+        Action::Diff { subscription, revision } => {
+            let path = format!("{}/revisions", path(subscription));
+            let id = match revision {
+                Some(id) => id.clone(),
+                None => revisions::newest(client, &path).await?,
+            };
+            revisions::show_diff(output, client, &path, &id).await
+        }
+        Action::Pause { subscription } => set(output, client, subscription, "pause").await,
+        Action::Resume { subscription } => set(output, client, subscription, "resume").await,
+        Action::Disable { subscription } => set(output, client, subscription, "disable").await,
         Action::Shadow { action } => match action {
             ShadowAction::Set { subscription, expression, file } => {
                 let members = match file {
@@ -110,12 +165,12 @@ async fn execute(args: &SubscriptionsArgs, client: &ApiClient) -> anyhow::Result
                 };
                 let path = format!("{}/shadow", path(subscription));
                 let set = client.send(Method::PUT, &path, &[], &members).await?;
-                print_shadow(args.output, &set)
+                print_shadow(output, &set)
             }
             ShadowAction::Show { subscription } => {
                 let path = format!("{}/shadow", path(subscription));
                 let found = client.send(Method::GET, &path, &[], &Value::Null).await?;
-                print_shadow(args.output, &found)
+                print_shadow(output, &found)
             }
             ShadowAction::Rm { subscription } => {
                 let path = format!("{}/shadow", path(subscription));
@@ -126,12 +181,27 @@ async fn execute(args: &SubscriptionsArgs, client: &ApiClient) -> anyhow::Result
         Action::Promote { change, shadow } => {
             let name = match shadow {
                 Some(name) => name.clone(),
-                None => confirmed(args.output, client, &change.subscription).await?,
+                None => confirmed(output, client, &change.subscription).await?,
             };
             let action = format!("promote?shadow={}", path_segment(&name));
-            changed(args.output, client, change, &action).await
+            changed(output, client, change, &action).await
         }
-        Action::Rollback(change) => changed(args.output, client, change, "rollback").await,
+        Action::Rollback(change) => changed(output, client, change, "rollback").await,
+    }
+}
+
+/// Changes the status of a subscription, and prints it.
+async fn set(
+    output: Output,
+    client: &ApiClient,
+    subscription: &str,
+    action: &str,
+) -> anyhow::Result<()> {
+    let path = format!("{}/{action}", path(subscription));
+    let now = client.send(Method::POST, &path, &[], &Value::Null).await?;
+    match output {
+        Output::Text => print_row(&format!("{subscription} {}", text(&now, "state"))),
+        Output::Json | Output::Jsonl => print_line(&now.to_string()),
     }
 }
 

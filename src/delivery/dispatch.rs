@@ -333,6 +333,8 @@ impl Dispatcher {
             lane.record_attempt(took);
         }
         lane.breakers().record(outcome.class, clock::uptime_ms(), self.random.unit());
+        let failure = (!outcome.is_done()).then(|| (outcome.class.label(), &*outcome.detail));
+        lane.record_result(failure, clock::now_ms());
         metrics.attempted(&outcome, took);
         outcome
     }
@@ -500,6 +502,8 @@ fn live_event(delivery: &Delivery, outcome: &DeliveryOutcome, took: Option<Durat
     LiveEvent::Delivery {
         delivery_id: delivery.id.to_string(),
         subscription: delivery.subscription.id().to_string(),
+        site: delivery.prepared.event.envelope.cloud_id.to_string(),
+        event_type: delivery.prepared.event.envelope.event_type.to_string(),
         entity: delivery.prepared.event.envelope.entity.as_deref().map(str::to_owned),
         attempt: delivery.progress.attempt,
         outcome: match outcome {
@@ -516,8 +520,9 @@ fn live_event(delivery: &Delivery, outcome: &DeliveryOutcome, took: Option<Durat
 fn record_failure(delivery: &Delivery, outcome: &AttemptOutcome) {
     if delivery.target.is_none() {
         let reason = format!("{}: {}", outcome.class.label(), outcome.detail);
+        let now_ms = clock::now_ms();
         for subscription in delivery.subscriptions() {
-            subscription.stats.count_failed_attempt(&reason);
+            subscription.stats.count_failed_attempt(&reason, now_ms);
         }
     }
     tracing::debug!(
@@ -532,7 +537,10 @@ fn record_failure(delivery: &Delivery, outcome: &AttemptOutcome) {
     );
 }
 
+mod endpoints;
 mod waiting;
+
+pub use endpoints::{EndpointKey, PingReport};
 
 #[cfg(test)]
 mod tests;

@@ -47,7 +47,7 @@ mod queue;
 mod shares;
 mod signature;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use channel::{
     Attempt, Channel, ChannelPorts, CoalesceKey, FunctionCaller, FunctionError, FunctionReply,
@@ -56,7 +56,7 @@ pub use channel::{
 pub use dead_letter::{
     DeadLetter, DeadLetterBox, DeadLetterCause, DeadLetterKind, DeadLetterStored,
 };
-pub use dispatch::{Dispatcher, EndpointGoneReport, Ports};
+pub use dispatch::{Dispatcher, EndpointGoneReport, EndpointKey, PingReport, Ports};
 pub use failed_webhooks::{FailedWebhook, FailedWebhooks};
 pub use guard::{BadPort, EgressGuard, EgressRefusal};
 pub use http_client::{HttpClient, HttpSender, SocketBudget};
@@ -81,7 +81,9 @@ pub use parking::{
 };
 pub use pause::{BEAT_INTERVAL_MAX, CURRENT_GAP_MAX, Gap, Gaps, PauseDetector, PauseGate};
 pub use plan::{PlannedDelivery, coalesce, delivery_key};
-pub use queue::{EventShare, Random};
+pub use queue::{
+    BreakerReport, BreakerScope, BreakerState, EventShare, LaneFailure, LaneStatus, Random,
+};
 pub use shares::{
     Amount, Change, Changes, ChangesDocument, DriftDetector, DropsByOwner, Fractions, Pool,
     PoolLimits, ReplicaChanges, ShareLevel, ShareOwner, Shares,

@@ -180,6 +180,19 @@ impl Shares {
         self.ledger().parking().attributed().messages
     }
 
+    /// Returns how many deliveries to the endpoint of `owner` are parked, over all replicas.
+    #[must_use]
+    pub fn parked_at(&self, owner: &ShareOwner) -> u64 {
+        self.ledger().parking().used_at_endpoint(owner).messages
+    }
+
+    /// Returns how many deliveries are parked, and how many dead letters are stored, of all owners.
+    #[must_use]
+    pub fn stored(&self) -> (u64, u64) {
+        let ledger = self.ledger();
+        (ledger.parking().used().messages, ledger.dead_letters().used().messages)
+    }
+
     /// Returns what this replica changed in the parking stream since its start.
     #[must_use]
     pub fn own_changes(&self) -> Changes {

@@ -12,16 +12,34 @@ use tokio::sync::Notify;
 use super::parking::{ParkError, ParkedRecord};
 use super::plan::PlannedDelivery;
 use super::{
-    DeadLetter, DeadLetterBox, DeadLetterStored, Delivery, FunctionCaller, FunctionError,
-    FunctionReply, JobOrigin, JobOutcome, JobOutcomes, ParkingLot, PreparedEvent, ShareLevel,
-    ShareOwner,
+    ChannelPorts, DeadLetter, DeadLetterBox, DeadLetterStored, Delivery, Dispatcher, EgressGuard,
+    FunctionCaller, FunctionError, FunctionReply, HttpSender, JobOrigin, JobOutcome, JobOutcomes,
+    ParkingLot, Ports, PreparedEvent, Random, ShareLevel, ShareOwner,
 };
 use crate::clock;
+use crate::config::Config;
 use crate::domain::Handler;
 use crate::event::codec::HeaderList;
 use crate::event::{Envelope, Event};
 use crate::matcher::{DeliverySettings, Match, Owner, Subscription};
-use crate::telemetry::SubscriptionStats;
+use crate::telemetry::{LiveFeed, SubscriptionStats};
+
+/// Creates a dispatcher whose ports keep everything in memory.
+pub(crate) fn memory_dispatcher() -> Arc<Dispatcher> {
+    let config = Config::defaults().unwrap().delivery;
+    let guard = Arc::new(EgressGuard::new(&config).unwrap());
+    let sender = HttpSender::new(&config, guard).unwrap();
+    let edge = Arc::new(MemoryPorts::default());
+    let ports = Ports {
+        channels: ChannelPorts { functions: edge.clone(), keys: Arc::default() },
+        parking: edge.clone(),
+        dead_letters: edge.clone(),
+        jobs: edge,
+        endpoint_reports: tokio::sync::mpsc::channel(1).0,
+        log: None,
+    };
+    Arc::new(Dispatcher::new(&config, sender, ports, Random::seeded(1), LiveFeed::default()))
+}
 
 /// Creates a function handler.
 pub(super) fn function(subject: &str) -> Handler {
@@ -67,7 +85,7 @@ pub(super) fn delivery_to(installation: &str, handler: Handler, event: &str) -> 
 
 /// Ports in memory.
 #[derive(Default)]
-pub(super) struct MemoryPorts {
+pub(crate) struct MemoryPorts {
     /// Replies of functions, in order; then success.
     pub(super) answers: Mutex<VecDeque<Result<FunctionReply, FunctionError>>>,
     /// Functions reply only once this is notified.

@@ -39,7 +39,7 @@ pub use decode_error::DecodeError;
 pub use envelope::{Envelope, Event, RoutingKey};
 pub use message::{Message, MessageStream};
 pub use permissions::Permissions;
-pub use publish::{PublishError, Published, Publisher, RepeatStatus, SiteRepeats};
+pub use publish::{InputBacklog, PublishError, Published, Publisher, RepeatStatus, SiteRepeats};
 pub use sample::Sample;
 pub use unmapped::{UnmappedNames, UnmappedWebhooks};
 pub use view::{AppValues, EventView};

@@ -30,11 +30,30 @@ pub trait Publisher: Send + Sync {
     /// broker refuses what it cannot store in any case.
     fn refuse_for_s(&self) -> Option<u64>;
 
+    /// Returns how far the router is behind the event stream, as measured last; none before the first
+    /// measurement.
+    fn backlog(&self) -> Option<InputBacklog> {
+        None
+    }
+
     /// Returns what is remembered of stored events, so that late repetitions are recognised; `None`
     /// if nothing is.
     fn repeats(&self) -> Option<RepeatStatus> {
         None
     }
+}
+
+/// How far routers are behind the event stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct InputBacklog {
+    /// Events that no router received yet.
+    pub pending: u64,
+    /// Events that a router received and did not acknowledge yet.
+    pub unacknowledged: u64,
+    /// Age of the oldest event that is not acknowledged, in seconds.
+    pub lag_s: u64,
+    /// When it was measured, milliseconds of monotonic time.
+    pub measured_ms: i64,
 }
 
 /// The remembered ids of stored events.

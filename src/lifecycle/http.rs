@@ -11,20 +11,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::background::Background;
 use super::descriptors;
-use crate::api::health::{self, Health};
+use crate::api::health;
 use crate::api::ingest::{EventsState, IngestRefusals, IngestState, SiteAccess, SiteRules};
 use crate::api::scrape::{self, MetricsAccess, Scrape};
-use crate::api::{self, AdminTokens, ApiState, BrokerAnswers, OwnHosts, Recovery};
+use crate::api::{self, AdminTokens, ApiState, BrokerAnswers, Operations, OwnHosts, Recovery};
 use crate::config::{Config, ServerConfig};
 use crate::console::{self, Console};
-use crate::delivery::{DeliveryLogReader, EgressGuard, FailedWebhooks, Shares};
+use crate::delivery::{DeliveryLogReader, EgressGuard, FailedWebhooks};
 use crate::domain::Secret;
 use crate::event::sources::SOURCES;
 use crate::event::{EventArchive, Publisher, UnmappedWebhooks};
 use crate::listener::{self, AuthFailures, BodyIntake, Listener};
 use crate::matcher::Matcher;
 use crate::registry::Registry;
-use crate::telemetry::LiveFeed;
 use crate::telemetry::subscriptions::TopSubscriptions;
 
 /// Connections of the listener for metrics and probes.
@@ -41,9 +40,7 @@ pub(super) struct HttpParts {
     pub(super) events: Arc<dyn EventArchive>,
     pub(super) publisher: Arc<dyn Publisher>,
     pub(super) recovery: Recovery,
-    pub(super) live: LiveFeed,
-    pub(super) shares: Arc<Shares>,
-    pub(super) health: Arc<Health>,
+    pub(super) operations: Operations,
     pub(super) answers: Arc<BrokerAnswers>,
     pub(super) metrics: PrometheusHandle,
     pub(super) top: Arc<TopSubscriptions>,
@@ -81,6 +78,8 @@ impl HttpParts {
 
     /// Returns the routes; `stop` ends live feeds.
     pub(super) fn routes(self, config: &Config, stop: &CancellationToken) -> Routes {
+        let (live, shares) = (self.operations.live.clone(), Arc::clone(&self.operations.shares));
+        let health = Arc::clone(&self.operations.health);
         let bodies = Arc::new(BodyIntake::new(&config.server));
         let failures = Arc::new(AuthFailures::new(config.server.auth_failures_per_minute));
         let refusals = Arc::<IngestRefusals>::default();
@@ -100,6 +99,7 @@ impl HttpParts {
             events: self.events,
             guard: self.guard,
             recovery: self.recovery,
+            operations: self.operations,
         });
         let ingest = IngestState {
             publisher: Arc::clone(&self.publisher),
@@ -118,7 +118,7 @@ impl HttpParts {
             top: self.top,
             registry: Arc::clone(&self.registry),
             matcher: Arc::clone(&self.matcher),
-            shares: self.shares,
+            shares,
             refusals,
             access: MetricsAccess {
                 token: (!metrics_token.is_empty()).then_some(metrics_token),
@@ -130,7 +130,7 @@ impl HttpParts {
         let pages = Console {
             registry: self.registry,
             matcher: self.matcher,
-            live: self.live,
+            live,
             tokens: self.asks_token.then_some(self.admin_tokens),
             hosts,
             api: Arc::clone(&state),
@@ -138,7 +138,7 @@ impl HttpParts {
         };
         let mut own_scrape = scrape_state.clone();
         own_scrape.access.is_open = true;
-        let probes = health::probes(self.health, Arc::clone(&state));
+        let probes = health::probes(health, Arc::clone(&state));
         let all = api::router(Arc::clone(&state))
             .merge(api::event_routes(&state, events, ingest))
             .merge(probes.clone())

@@ -42,6 +42,7 @@ pub(super) struct Routing {
     pub(super) publisher: Arc<dyn Publisher>,
     pub(super) events: Arc<dyn EventArchive>,
     pub(super) shares: Arc<Shares>,
+    pub(super) dispatcher: Arc<Dispatcher>,
     pub(super) gates: Arc<PublishGates>,
     pub(super) letters: Arc<dyn DeadLetters>,
     pub(super) jobs: Arc<Jobs>,
@@ -105,11 +106,11 @@ impl Routing {
         let shadows = shadow_follower(broker, &replay, registry);
         let (jobs, job_runner) = jobs(broker, &replay);
         let sweeper = sweeper(registry, &letters, &ports);
-        let random = Random::from_system();
+        let dispatcher = dispatcher(config, sender, ports, live);
         let router = Router::new(
             config,
             Arc::clone(matcher),
-            Arc::new(Dispatcher::new(&config.delivery, sender, ports, random, live.clone())),
+            Arc::clone(&dispatcher),
             Arc::clone(&directory),
             Arc::new(CrashRecordBucket::new(&broker.connections, subjects)),
             live.clone(),
@@ -117,11 +118,11 @@ impl Routing {
         );
         let log_off_mark = log_off_mark(config, broker).await?;
         let (pulls, due) = consumers(config, broker).await?;
-        let router = Arc::new(router);
         Ok(Self {
             publisher,
             events,
             shares,
+            dispatcher,
             gates,
             letters,
             jobs,
@@ -135,7 +136,7 @@ impl Routing {
             account_keeper,
             job_runner,
             sweeper,
-            router,
+            router: Arc::new(router),
             pulls,
             due,
             stream_monitor,
@@ -184,6 +185,17 @@ impl Routing {
         // Ends by itself, after what is running.
         background.tasks.spawn(router.run(pulls, due));
     }
+}
+
+/// Returns what brings deliveries to their outcome.
+fn dispatcher(
+    config: &Config,
+    sender: HttpSender,
+    ports: Ports,
+    live: &LiveFeed,
+) -> Arc<Dispatcher> {
+    let random = Random::from_system();
+    Arc::new(Dispatcher::new(&config.delivery, sender, ports, random, live.clone()))
 }
 
 /// Returns what records the ids of stored events, once those of earlier ones are remembered.

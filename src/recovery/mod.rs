@@ -10,6 +10,7 @@
 //! - `explain/`: why stored events reached subscriptions, or not.
 //! - `backtest/`: what a filter would have done on stored events.
 //! - `shadow/`: what shadow filters would deliver, counted over the stored events.
+//! - `doctor`: what is wrong with the broker or may go wrong, and what to do about it.
 //! - `erase/`: removes what is stored of an account or a site.
 //! - `retention`: deletes dead letters whose bodies may not be kept any longer.
 //!
@@ -22,6 +23,7 @@
 
 pub mod account;
 pub mod backtest;
+pub mod doctor;
 pub mod erase;
 pub mod explain;
 pub mod jobs;

@@ -43,6 +43,7 @@ impl LiveEvents {
             let id = |failure: &FilterFailure| failure.subscription.id().to_string();
             let failures = outcome.failures.iter().take(FAILURES_MAX);
             LiveEvent::Routed {
+                site: event.envelope.cloud_id.to_string(),
                 event_id: event.envelope.event_id.to_string(),
                 event_type: event.envelope.event_type.to_string(),
                 entity: event.envelope.entity.as_deref().map(str::to_owned),

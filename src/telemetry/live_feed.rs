@@ -18,6 +18,8 @@ pub struct LiveFeed(broadcast::Sender<Arc<LiveEvent>>);
 pub enum LiveEvent {
     /// An event was matched.
     Routed {
+        /// Its site.
+        site: String,
         /// Id of the event.
         event_id: String,
         /// Its type.
@@ -41,6 +43,10 @@ pub enum LiveEvent {
         delivery_id: String,
         /// Its subscription, `<installation>/<key>`.
         subscription: String,
+        /// Site of the event.
+        site: String,
+        /// Type of the event.
+        event_type: String,
         /// Key of the entity the event is about.
         entity: Option<String>,
         /// Number of the attempt, from 1.
@@ -85,6 +91,12 @@ impl LiveFeed {
         self.0.receiver_count() > 0
     }
 
+    /// Returns how many subscribers there are.
+    #[must_use]
+    pub fn subscribers(&self) -> usize {
+        self.0.receiver_count()
+    }
+
     /// Subscribes to every event from now on.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<LiveEvent>> {
@@ -98,6 +110,7 @@ mod tests {
 
     fn live_event(id: &str) -> LiveEvent {
         LiveEvent::Routed {
+            site: "site-1".into(),
             event_id: id.into(),
             event_type: "avi:jira:created:issue".into(),
             entity: None,

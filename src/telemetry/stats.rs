@@ -85,6 +85,10 @@ pub struct SubscriptionCounters {
     pub last_match_ms: AtomicI64,
     /// When a delivery last succeeded, milliseconds since the epoch; 0 = never.
     pub last_delivered_ms: AtomicI64,
+    /// When an evaluation last failed, milliseconds since the epoch; 0 = never.
+    pub last_error_ms: AtomicI64,
+    /// When an attempt last failed, milliseconds since the epoch; 0 = never.
+    pub last_failure_ms: AtomicI64,
     /// Consecutive answers with HTTP 410.
     endpoint_gone_streak: AtomicU32,
     is_removed: AtomicBool,
@@ -105,6 +109,8 @@ impl SubscriptionCounters {
             steps: AtomicU64::new(0),
             last_match_ms: AtomicI64::new(0),
             last_delivered_ms: AtomicI64::new(0),
+            last_error_ms: AtomicI64::new(0),
+            last_failure_ms: AtomicI64::new(0),
             endpoint_gone_streak: AtomicU32::new(0),
             is_removed: AtomicBool::new(false),
             last_error: ArcSwapOption::const_empty(),
@@ -118,9 +124,10 @@ impl SubscriptionCounters {
         self.last_match_ms.store(now_ms, Relaxed);
     }
 
-    /// Counts a failed evaluation and stores its message.
-    pub fn count_error(&self, message: &str) {
+    /// Counts an evaluation that failed at `now_ms`, and stores its message.
+    pub fn count_error(&self, message: &str, now_ms: i64) {
         self.errors.fetch_add(1, Relaxed);
+        self.last_error_ms.store(now_ms, Relaxed);
         self.last_error.store(Some(Arc::new(message.to_owned())));
     }
 
@@ -146,9 +153,10 @@ impl SubscriptionCounters {
         self.endpoint_gone_streak.load(Relaxed)
     }
 
-    /// Counts a failed attempt and stores its reason.
-    pub fn count_failed_attempt(&self, reason: &str) {
+    /// Counts an attempt that failed at `now_ms`, and stores its reason.
+    pub fn count_failed_attempt(&self, reason: &str, now_ms: i64) {
         self.failed_attempts.fetch_add(1, Relaxed);
+        self.last_failure_ms.store(now_ms, Relaxed);
         replace_text(&self.last_failure, reason);
     }
 

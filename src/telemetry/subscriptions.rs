@@ -190,7 +190,7 @@ mod tests {
             (0..3).map(|_| SubscriptionCounters::default()).collect();
         stats[0].matched.store(100, Relaxed);
         stats[1].matched.store(50, Relaxed);
-        stats[2].count_error("boom");
+        stats[2].count_error("boom", 1);
         let text = render(&TopSubscriptions::new(2, HashSet::new()), &ids, &stats);
         assert!(text.contains("key=\"k2\"") && text.contains("key=\"k0\""), "{text}");
         assert!(!text.contains("key=\"k1\""), "{text}");

@@ -272,3 +272,23 @@ fn effective_settings_are_shown_with_their_origins_and_without_secrets() {
     assert!(found["error"].as_str().unwrap().contains("did you mean `steps`?"), "{found}");
     assert_eq!(run(folder.path(), &["config", "check", "no-such.toml"]).0, 2);
 }
+
+#[test]
+fn event_types_are_listed_and_shown_with_their_fields_offline() {
+    let folder = folder(&[]);
+    let (code, names) = run(folder.path(), &["events", "ls", "worklog", "-o", "name"]);
+    let expected = "avi:jira:created:worklog\navi:jira:updated:worklog\navi:jira:deleted:worklog\n";
+    assert_eq!((code, names.as_str()), (0, expected));
+    let (code, table) = run(folder.path(), &["events", "ls"]);
+    assert_eq!(code, 0);
+    assert!(table.starts_with("TYPE") && table.contains(CREATED), "{table}");
+    let (code, shown) = run(folder.path(), &["events", "show", CREATED, "-o", "json"]);
+    assert_eq!(code, 0, "{shown}");
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    let fields = shown["fields"].as_array().unwrap();
+    let key = fields.iter().find(|field| field["path"] == "event.issue.key").unwrap();
+    assert_eq!(key["type"], "String");
+    let (code, error) = run(folder.path(), &["events", "show", "avi:jira:create:issue"]);
+    assert_eq!(code, 2);
+    assert!(error.contains("did you mean `avi:jira:created:issue`?"), "{error}");
+}

@@ -36,6 +36,7 @@ mod fuzzed;
 mod handlers;
 mod health;
 mod ingest;
+mod inspection;
 mod installs;
 mod isolation;
 mod late_repeats;

@@ -6,13 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use switchyard::api::{AdminTokens, ApiState, Recovery, router};
+use switchyard::api::{self, AdminTokens, ApiState, Operations, PingLimit, Recovery, router};
 use switchyard::bus::{
-    Connections, DeadLetterReader, FailedWebhookStream, JobBucket, ParkingStream,
-    ReplayStreamReader, ShadowTallies, Subjects, UnmappedWebhookCounts, streams,
+    Connections, DeadLetterReader, DeadLetterStream, EventPublisher, FailedWebhookStream,
+    FunctionClient, JetStreamClient, JobBucket, JobOutcomeCounter, ParkingStream, PublishGates,
+    ReplayStreamReader, ShadowTallies, StreamInspector, Subjects, UnmappedWebhookCounts, streams,
 };
 use switchyard::config::Config;
-use switchyard::delivery::{EgressGuard, NoDeliveryLog, Shares, SubscriptionDirectory};
+use switchyard::delivery::{
+    ChannelPorts, Dispatcher, EgressGuard, HttpSender, NoDeliveryLog, Ports, Random, Shares,
+    SubscriptionDirectory,
+};
 use switchyard::domain::{ModuleKey, Secret, SubscriptionId};
 use switchyard::event::NoEventArchive;
 use switchyard::listener::{AuthFailures, BodyIntake};
@@ -25,9 +29,11 @@ use switchyard::registry::{
     ModuleRecord, ModuleSpec, RegisterError, RegistrationApi, Registry, Settings, Store, StoreError,
 };
 use switchyard::store::{KvOptions, KvStore};
+use switchyard::telemetry::LiveFeed;
 use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::WAIT_MAX;
 use crate::support::nats::NatsServer;
@@ -72,6 +78,7 @@ impl Replica {
             events: Arc::new(NoEventArchive),
             guard: Arc::new(EgressGuard::new(&config.delivery).expect("valid rules")),
             recovery: recovery(broker, &config).await,
+            operations: operations(&control(broker).await, &Subjects::new("sw"), &config),
         }));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let base = format!("http://{}", listener.local_addr().expect("an address"));
@@ -87,6 +94,46 @@ async fn unmapped_webhooks(broker: &NatsServer) -> Arc<UnmappedWebhookCounts> {
     let opened = Connections::open(&config.nats, &[broker.url()]).await;
     let jet = opened.expect("connections").control;
     Arc::new(UnmappedWebhookCounts::new(jet, Subjects::new(&config.nats.prefix)))
+}
+
+/// What operators inspect, over the broker.
+fn operations(jet: &JetStreamClient, subjects: &Subjects, config: &Config) -> Operations {
+    let (shares, gates) = (Arc::new(Shares::new(&config.delivery)), Arc::<PublishGates>::default());
+    let (jet, subjects) = (|| jet.clone(), || subjects.clone());
+    let letters = Arc::new(DeadLetterReader::new(jet(), subjects(), Arc::clone(&shares)));
+    let ports = Ports {
+        channels: ChannelPorts {
+            functions: Arc::new(FunctionClient::new(jet().client)),
+            keys: Arc::default(),
+        },
+        parking: Arc::new(ParkingStream::new(jet(), subjects(), shares.clone(), gates.clone())),
+        dead_letters: Arc::new(DeadLetterStream::new(jet(), subjects(), shares.clone(), gates)),
+        jobs: Arc::new(JobOutcomeCounter::new(jet(), subjects(), letters)),
+        endpoint_reports: tokio::sync::mpsc::channel(1).0,
+        log: None,
+    };
+    let guard = Arc::new(EgressGuard::new(&config.delivery).expect("valid rules"));
+    let sender = HttpSender::new(&config.delivery, guard).expect("a sender");
+    let (random, live) = (Random::from_system(), LiveFeed::default());
+    let dispatcher = Dispatcher::new(&config.delivery, sender, ports, random, live.clone());
+    Operations {
+        replica: api::Replica { name: "test".into(), started_ms: 0 },
+        health: Arc::default(),
+        live,
+        dispatcher: Arc::new(dispatcher),
+        shares,
+        publisher: Arc::new(EventPublisher::new(jet(), subjects(), Arc::default())),
+        broker: Arc::new(StreamInspector::new(jet(), subjects(), false)),
+        configuration: Vec::new(),
+        pings: PingLimit::default(),
+        stop: CancellationToken::new(),
+    }
+}
+
+async fn control(broker: &NatsServer) -> JetStreamClient {
+    let config = Config::defaults().expect("the defaults");
+    let opened = Connections::open(&config.nats, &[broker.url()]).await;
+    opened.expect("connections").control
 }
 
 /// Recovery over the broker; no subscription is known.

@@ -10,6 +10,12 @@ pub(crate) fn body_of(event_type: &str) -> &'static MapShape {
     named.next().map_or(&ANY_EVENT, |(_, members)| members)
 }
 
+/// Whether there is a schema of an event type.
+pub(crate) fn is_known(event_type: &str) -> bool {
+    let mut families = jira::BODIES.iter().chain(confluence::BODIES);
+    families.any(|(pattern, _)| is_like(event_type, pattern))
+}
+
 /// Returns the other product whose events have a member of that name.
 pub(crate) fn product_of(member: &str, event_type: &str) -> Option<&'static str> {
     let here = event_type.starts_with("avi:confluence:");

@@ -57,35 +57,12 @@ async fn get_delivery(
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
     let params = QueryParams::parse(query.as_deref());
-    let after = params.cursor("cursor")?.map(|text| read_position(&text)).transpose()?;
     let id = DeliveryId::from_record(&id);
-    let key = match params.get("event") {
-        Some(text) => event_ref::find(&state, text, None).await?,
-        None => None,
+    let history = match look_up(&state, &params, &id).await? {
+        Lookup::Found(history) => history,
+        Lookup::Later(answer) => return Ok(Json(answer)),
     };
-    let key = match key {
-        Some(key) => key,
-        None => {
-            let query = LogQuery { delivery: Some(id.clone()), ..read_query(&state, &params)? };
-            let page = state.delivery_log.list(&query, after, 1).await?;
-            match (page.items.first(), page.next) {
-                (Some(found), _) => event_ref::of_record(&state, &found.record.event).await?,
-                (None, None) => return Err(ApiError::NotFound),
-                // Not found in the time of one request: the caller continues at the cursor.
-                (None, Some(_)) => {
-                    let mut answer = page_view(page);
-                    insert_some(&mut answer, "id", Some(id.to_string()));
-                    return Ok(Json(answer));
-                }
-            }
-        }
-    };
-    let history = state.delivery_log.history(&key).await?;
-    let is_it = |item: &&LoggedDelivery| {
-        let found = item.delivery().map(|one| one.delivery_id(&item.record.event));
-        found.as_ref() == Some(&id)
-    };
-    let attempts: Vec<&LoggedDelivery> = history.items.iter().filter(is_it).collect();
+    let attempts = attempts_of(&history, &id);
     let Some(last) = attempts.last() else { return Err(ApiError::NotFound) };
     let mut answer = json!({
         "id": id.as_str(),
@@ -101,6 +78,60 @@ async fn get_delivery(
         last.delivery().map(|one| one.subscription().to_string()),
     );
     Ok(Json(answer))
+}
+
+/// What a search for a delivery found.
+pub(super) enum Lookup {
+    /// All deliveries of its event.
+    Found(EventHistory),
+    /// Nothing in the time of one request; the answer has the cursor to continue at.
+    Later(Value),
+}
+
+/// Finds a delivery in the log, where `params` say: `event`, `site` or `installation`, and `cursor`.
+///
+/// # Errors
+/// There is no such delivery, or the broker does not answer.
+pub(super) async fn look_up(
+    state: &Shared,
+    params: &QueryParams,
+    id: &DeliveryId,
+) -> Result<Lookup, ApiError> {
+    let after = params.cursor("cursor")?.map(|text| read_position(&text)).transpose()?;
+    let key = match params.get("event") {
+        Some(text) => event_ref::find(state, text, None).await?,
+        None => None,
+    };
+    let key = match key {
+        Some(key) => key,
+        None => {
+            let query = LogQuery { delivery: Some(id.clone()), ..read_query(state, params)? };
+            let page = state.delivery_log.list(&query, after, 1).await?;
+            match (page.items.first(), page.next) {
+                (Some(found), _) => event_ref::of_record(state, &found.record.event).await?,
+                (None, None) => return Err(ApiError::NotFound),
+                // Not found in the time of one request: the caller continues at the cursor.
+                (None, Some(_)) => {
+                    let mut answer = page_view(page);
+                    insert_some(&mut answer, "id", Some(id.to_string()));
+                    return Ok(Lookup::Later(answer));
+                }
+            }
+        }
+    };
+    Ok(Lookup::Found(state.delivery_log.history(&key).await?))
+}
+
+/// Returns the records of one delivery, oldest first.
+pub(super) fn attempts_of<'h>(
+    history: &'h EventHistory,
+    id: &DeliveryId,
+) -> Vec<&'h LoggedDelivery> {
+    let is_it = |item: &&LoggedDelivery| {
+        let found = item.delivery().map(|one| one.delivery_id(&item.record.event));
+        found.as_ref() == Some(id)
+    };
+    history.items.iter().filter(is_it).collect()
 }
 
 fn page_view(page: LogPage) -> Value {

@@ -117,8 +117,41 @@ async fn create(
     body: JsonObject,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let body: ReplayBody = body.read()?;
+    let (job, retained) = start(&state, &body).await?;
+    let status = if body.dry_run { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok((status, Json(replay_view(&retained, &job, None))))
+}
+
+/// Replays one event for one subscription, whatever became of it; returns the job.
+///
+/// # Errors
+/// There is no such subscription, or no job can be created.
+pub(super) async fn replay_one(
+    state: &Shared,
+    subscription: &SubscriptionId,
+    sequence: u64,
+) -> Result<Value, ApiError> {
+    let body = ReplayBody {
+        subscription: Some(subscription.to_string()),
+        installation: None,
+        from: None,
+        to: None,
+        sequences: Some(SequencesBody { from: sequence, to: sequence }),
+        mode: ReplayMode::All,
+        as_of: None,
+        filter: None,
+        target: None,
+        rate: None,
+        dry_run: false,
+    };
+    let (job, retained) = start(state, &body).await?;
+    Ok(replay_view(&retained, &job, None))
+}
+
+/// Creates the job of a request.
+async fn start(state: &Shared, body: &ReplayBody) -> Result<(Job, Retained), ApiError> {
     let rate = read_rate(body.rate)?;
-    let mut request = read_request(&state, &body).await?;
+    let mut request = read_request(state, body).await?;
     let counted = match body.dry_run {
         true => Some(plan(&state.recovery.replay, &request).await.map_err(not_planned)?),
         false => None,
@@ -136,8 +169,7 @@ async fn create(
         has_target = request.target.is_some(),
         "replay requested"
     );
-    let status = if body.dry_run { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok((status, Json(replay_view(&retained, &job, None))))
+    Ok((job, retained))
 }
 
 /// Checks a request and finds the events that it is about.

@@ -8,17 +8,19 @@ use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 
 use super::list::{LIMIT_DEFAULT, LIMIT_MAX, page_view};
+use super::replica_view::replica_view;
 use super::unknown_names::refuse_unknown;
 use crate::api::error::ApiError;
 use crate::api::extract::PathId;
 use crate::api::json::{insert_some, rfc3339, rfc3339_unless_zero};
 use crate::api::query_params::{self, QueryParams};
 use crate::api::state::{Shared, route};
-use crate::delivery;
+use crate::delivery::{self, Dispatcher};
 use crate::domain::SubscriptionId;
 use crate::matcher::Subscription;
 use crate::registry::{
-    AppliedInstallation, AppliedModule, ModuleStatus, Problem, TRIGGER, Trigger, TriggerEvent, code,
+    AppliedInstallation, AppliedModule, EffectiveStatus, ModuleStatus, Problem, TRIGGER, Trigger,
+    TriggerEvent, code,
 };
 
 pub(super) fn routes() -> Router<Shared> {
@@ -91,7 +93,7 @@ async fn list_subscriptions(
             }
             if items.len() == limit {
                 let next = last.map(|last| query_params::encode_cursor(&last.write()));
-                return Ok(Json(page_view(items, next)));
+                return Ok(Json(page(&state, items, next)));
             }
             items.push(subscription_view(&state, &installation, module));
             last = Some(position);
@@ -100,7 +102,13 @@ async fn list_subscriptions(
             tokio::task::yield_now().await;
         }
     }
-    Ok(Json(page_view(items, None)))
+    Ok(Json(page(&state, items, None)))
+}
+
+fn page(state: &Shared, items: Vec<Value>, next: Option<String>) -> Value {
+    let mut page = page_view(items, next);
+    insert_some(&mut page, "replica", Some(replica_view(state)));
+    page
 }
 
 /// A position in the list. A dynamic and a static module may share an id.
@@ -133,27 +141,31 @@ impl ListPosition {
 
 /// The query parameters that select subscriptions.
 struct SubscriptionQuery<'q> {
+    site: Option<&'q str>,
     installation: Option<&'q str>,
     app: Option<&'q str>,
     event: Option<&'q str>,
     state: Option<&'q str>,
     text: Option<&'q str>,
+    is_failing: bool,
 }
 
 impl<'q> SubscriptionQuery<'q> {
     fn read(params: &'q QueryParams) -> Result<Self, ApiError> {
         let state = params.get("state");
-        let known = crate::registry::EffectiveStatus::ALL.map(|state| state.as_str());
+        let known = EffectiveStatus::ALL.map(|state| state.as_str());
         if state.is_some_and(|state| !known.contains(&state)) {
             let message = format!("a state is one of {}", known.join(", "));
             return Err(Problem::new(code::FORM, "state", message).into());
         }
         Ok(Self {
+            site: params.get("site"),
             installation: params.get("installation"),
             app: params.get("app"),
             event: params.get("event"),
             state,
             text: params.get("q"),
+            is_failing: params.flag("failing")?,
         })
     }
 
@@ -163,6 +175,8 @@ impl<'q> SubscriptionQuery<'q> {
 
     fn module(&self, installation: &AppliedInstallation, module: &AppliedModule) -> bool {
         self.app.is_none_or(|app| installation.record.app.as_str() == app)
+            && self.site.is_none_or(|site| installation.record.cloud_id.as_str() == site)
+            && (!self.is_failing || failure(module).is_some())
             && self.state.is_none_or(|state| module.effective_status.as_str() == state)
             && self.event.is_none_or(|event| subscribes_to(module, event))
             && self.text.is_none_or(|text| contains_text(module, text))
@@ -194,6 +208,33 @@ fn value_contains(value: &Value, text: &str) -> bool {
         Value::Array(items) => items.iter().any(|item| value_contains(item, text)),
         Value::Object(members) => members.values().any(|item| value_contains(item, text)),
         Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// Says in a few words why a subscription fails now; none if it does not. An attempt or an evaluation counts
+/// until a later one succeeds.
+fn failure(module: &AppliedModule) -> Option<&'static str> {
+    let stats = module.stats().peek();
+    let [error, failure, matched, delivered] = [
+        &stats.last_error_ms,
+        &stats.last_failure_ms,
+        &stats.last_match_ms,
+        &stats.last_delivered_ms,
+    ]
+    .map(|time| time.load(Relaxed));
+    match module.effective_status {
+        EffectiveStatus::Undelivered => return Some("it is never delivered"),
+        _ if module.status == ModuleStatus::EndpointGone => {
+            return Some("its endpoint answered HTTP 410");
+        }
+        _ => {}
+    }
+    if failure > delivered {
+        Some("its handler fails")
+    } else if error > matched {
+        Some("its filter fails")
+    } else {
+        None
     }
 }
 
@@ -230,6 +271,7 @@ pub(super) fn subscription_view(
     }
     insert_some(&mut view, "title", title(state, installation, &data));
     insert_some(&mut view, "reason", module.reason.as_ref());
+    insert_some(&mut view, "failing", failure(module));
     insert_some(
         &mut view,
         "handler",
@@ -301,6 +343,16 @@ fn stats_view(state: &Shared, module: &AppliedModule) -> Value {
     insert_some(&mut view, "notMatched", live.and_then(|_| state.matcher.not_matched(&module.id)));
     insert_some(&mut view, "lastError", stats.last_error());
     insert_some(&mut view, "lastFailure", stats.last_failure());
+    if let Some(live) = live {
+        let owner = Dispatcher::owner_of(live);
+        insert_some(&mut view, "parked", Some(state.operations.shares.parked_at(&owner)));
+    }
+    insert_some(&mut view, "lastErrorAt", rfc3339_unless_zero(stats.last_error_ms.load(Relaxed)));
+    insert_some(
+        &mut view,
+        "lastFailureAt",
+        rfc3339_unless_zero(stats.last_failure_ms.load(Relaxed)),
+    );
     insert_some(&mut view, "lastMatch", rfc3339_unless_zero(stats.last_match_ms.load(Relaxed)));
     insert_some(
         &mut view,

@@ -240,3 +240,89 @@ async fn problems_are_paged_through_installations() {
     }
     assert_eq!(ids, ["inst-a", "inst-b", "inst-c"]);
 }
+
+#[tokio::test]
+async fn endpoints_are_paged_and_belong_to_their_subscriptions() {
+    let api = TestApi::start().await;
+    let second = json!({"key": "second", "url": "https://app.example.com/second"});
+    let hook = json!({"key": "hook", "url": "https://app.example.com/"});
+    api.admin("PUT", APP, app(json!({"endpoints": [hook, second]}))).await;
+    api.register().await;
+    api.register().await;
+    let mut other = trigger();
+    other["data"]["endpoint"] = json!("second");
+    api.forge("POST", MODULES, other).await;
+    let (mut seen, mut path) = (Vec::new(), "/admin/v1/endpoints?limit=1".to_owned());
+    loop {
+        let page = api.admin("GET", &path, json!({})).await.body;
+        seen.extend(page["items"].as_array().unwrap().iter().cloned());
+        assert_eq!(page["replica"]["name"], "test/1");
+        let Some(next) = page["nextCursor"].as_str() else { break };
+        path = format!("/admin/v1/endpoints?limit=1&cursor={next}");
+    }
+    assert_eq!(seen.len(), 2, "{seen:#?}");
+    let of = |url: &str| seen.iter().find(|one| one["address"] == url).unwrap();
+    assert_eq!(of("https://app.example.com/")["subscriptions"], 2);
+    assert_eq!(of("https://app.example.com/second")["state"], "idle");
+    let id = of("https://app.example.com/second")["id"].as_str().unwrap().replace('/', "%2F");
+    let shown = api.admin("GET", &format!("/admin/v1/endpoints/{id}"), json!({})).await;
+    assert_eq!(shown.body["host"], "https://app.example.com");
+    for (query, count) in [
+        ("state=open", Some(0)),
+        ("failing=true", Some(0)),
+        ("app=x", Some(0)),
+        ("installation=inst-a", Some(2)),
+        ("state=broken", None),
+        ("failing=maybe", None),
+    ] {
+        let answer = api.admin("GET", &format!("/admin/v1/endpoints?{query}"), json!({})).await;
+        assert_eq!(answer.body["items"].as_array().map(Vec::len), count, "{query}");
+    }
+    let unknown = api.admin("GET", "/admin/v1/endpoints/inst-a%2Fep_x", json!({})).await;
+    assert_eq!(unknown.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn tests_and_resets_of_endpoints_are_bounded() {
+    let api = TestApi::start().await;
+    api.register().await;
+    let list = api.admin("GET", "/admin/v1/endpoints", json!({})).await.body;
+    let id = list["items"][0]["id"].as_str().unwrap().replace('/', "%2F");
+    let path = format!("/admin/v1/endpoints/{id}/reset-breaker");
+    let mut statuses = Vec::new();
+    for _ in 0..8 {
+        statuses.push(api.admin("POST", &path, json!({})).await.status);
+    }
+    assert_eq!(statuses[0], StatusCode::OK);
+    assert_eq!(statuses[7], StatusCode::TOO_MANY_REQUESTS);
+}
+
+#[tokio::test]
+async fn doctor_and_top_answer_without_a_broker() {
+    let api = TestApi::start().await;
+    api.register().await;
+    let found = api.admin("GET", "/admin/v1/doctor", json!({})).await.body;
+    assert_eq!(found["status"], "critical");
+    assert_eq!(found["findings"][0]["check"], "broker");
+    assert!(found.get("broker").is_none());
+    let top = api.admin("GET", "/admin/v1/top?by=volume&limit=1", json!({})).await.body;
+    assert_eq!((&top["subscriptions"], &top["items"]), (&json!(1), &json!([])));
+    assert_eq!(top["ready"], false);
+    for wrong in ["top?by=luck", "top?limit=0", "live?decision=maybe"] {
+        let refused = api.admin("GET", &format!("/admin/v1/{wrong}"), json!({})).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn subscriptions_are_selected_by_site_and_by_failure() {
+    let api = TestApi::start().await;
+    api.register().await;
+    for (query, count) in
+        [("site=c", 1), ("site=other", 0), ("failing=true", 0), ("failing=false", 1)]
+    {
+        let path = format!("/admin/v1/subscriptions?{query}");
+        let found = api.admin("GET", &path, json!({})).await.body;
+        assert_eq!(found["items"].as_array().map(Vec::len), Some(count), "{query}");
+    }
+}

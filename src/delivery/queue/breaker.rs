@@ -164,6 +164,25 @@ impl Breaker {
         }
     }
 
+    /// Returns when the next attempt is admitted, milliseconds of monotonic time: none if attempts are
+    /// admitted now.
+    #[must_use]
+    pub fn next_attempt_ms(&self, now_ms: i64) -> Option<i64> {
+        match self.peek(now_ms) {
+            Admission::Allow => None,
+            Admission::RetryAfter(moment_ms) => Some(moment_ms),
+        }
+    }
+
+    /// Admits a probe at once instead of after the time that the breaker is open; returns whether it was
+    /// open. The attempt decides whether it closes.
+    pub fn admit_probe_now(&self) -> bool {
+        let mut state = self.lock();
+        let State::Open { trips, .. } = *state else { return false };
+        *state = State::HalfOpen { probing_since_ms: None, successes: 0, trips };
+        true
+    }
+
     fn open(&self, now_ms: i64, trips: u32, random: f64) -> State {
         let planned = OPEN_MS.saturating_mul(1_i64.checked_shl(trips).unwrap_or(i64::MAX));
         let planned = planned.clamp(OPEN_MS, self.open_ms_max);

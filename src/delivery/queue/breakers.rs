@@ -32,6 +32,28 @@ pub struct EndpointBreakers {
     host: Arc<Breaker>,
 }
 
+/// What an open breaker protects.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BreakerScope {
+    /// The endpoint of one installation.
+    Endpoint,
+    /// All endpoints of an app at a host.
+    AppAtHost,
+    /// A host, for every app.
+    Host,
+}
+
+/// What the breakers of an endpoint decide now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BreakerReport {
+    /// State of the breaker that restricts attempts most.
+    pub state: BreakerState,
+    /// What that breaker protects; of the endpoint if all are closed.
+    pub scope: BreakerScope,
+    /// When the next attempt is admitted, milliseconds of monotonic time; none if one is admitted now.
+    pub next_attempt_ms: Option<i64>,
+}
+
 /// The breaker of one app at one host.
 #[derive(Debug)]
 pub struct AppHostBreaker {
@@ -99,6 +121,33 @@ impl EndpointBreakers {
     #[must_use]
     pub fn state(&self) -> BreakerState {
         self.all().map(Breaker::state).into_iter().max().unwrap_or(BreakerState::Closed)
+    }
+
+    /// Returns what the breaker that restricts attempts most decides at `now_ms`.
+    #[must_use]
+    pub fn report(&self, now_ms: i64) -> BreakerReport {
+        let scopes = [BreakerScope::Endpoint, BreakerScope::AppAtHost, BreakerScope::Host];
+        let own = BreakerReport {
+            state: BreakerState::Closed,
+            scope: BreakerScope::Endpoint,
+            next_attempt_ms: None,
+        };
+        self.all().into_iter().zip(scopes).fold(own, |worst, (breaker, scope)| {
+            let (state, next_attempt_ms) = (breaker.state(), breaker.next_attempt_ms(now_ms));
+            // Of several that opened together, the one that most endpoints share.
+            let is_worse = (state, next_attempt_ms) >= (worst.state, worst.next_attempt_ms);
+            if is_worse && state != BreakerState::Closed {
+                BreakerReport { state, scope, next_attempt_ms }
+            } else {
+                worst
+            }
+        })
+    }
+
+    /// Admits a probe at once; returns whether a breaker was open.
+    pub fn admit_probe_now(&self) -> bool {
+        // All of them, not only the first that is open.
+        self.all().into_iter().filter(|breaker| breaker.admit_probe_now()).count() > 0
     }
 
     fn all(&self) -> [&Breaker; 3] {
@@ -263,6 +312,25 @@ mod tests {
             fail(&one, class);
             assert_eq!(host.state(), BreakerState::Closed, "{class:?}");
         }
+    }
+
+    #[test]
+    fn report_names_the_breaker_that_is_open_and_a_reset_admits_a_probe_at_once() {
+        let ([one, other], _) = endpoints(["1", "2"]);
+        assert_eq!(one.report(1_001).state, BreakerState::Closed);
+        assert!(!one.admit_probe_now(), "a closed breaker has nothing to reset");
+        fail(&one, AttemptClass::ServerError);
+        let own = one.report(1_001);
+        assert_eq!((own.state, own.scope), (BreakerState::Open, BreakerScope::Endpoint));
+        assert!(own.next_attempt_ms.is_some_and(|moment_ms| moment_ms > 20_000));
+        assert_eq!(other.report(1_001).state, BreakerState::Closed);
+        assert!(one.admit_probe_now());
+        let reset = one.report(1_001);
+        assert_eq!((reset.state, reset.next_attempt_ms), (BreakerState::HalfOpen, None));
+        assert_eq!(one.admit(1_001), Admission::Allow);
+        assert!(one.report(1_002).next_attempt_ms.is_some(), "one probe at a time");
+        fail(&other, AttemptClass::Dns);
+        assert_eq!(other.report(1_001).scope, BreakerScope::Host, "for every app at the host");
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! Lane: speed, backlog, breakers and connection of one endpoint.
 
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::backlog::Backlog;
-use super::breakers::EndpointBreakers;
+use super::breakers::{BreakerReport, EndpointBreakers};
 use super::fair::EndpointId;
 use super::latency::{AverageDuration, MinLatencyWindow, micros};
 
@@ -16,6 +17,48 @@ const ATTEMPT_GUESS: Duration = Duration::from_millis(100);
 const IDLE_MS_MAX: i64 = 60_000;
 /// A lane whose breaker is not closed is kept for this much longer.
 const IDLE_OPEN_MS_MAX: i64 = 60 * 60_000;
+
+/// Longest stored text about a failed attempt, in characters.
+const DETAIL_CHARS_MAX: usize = 200;
+
+/// What operators see of a lane.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LaneStatus {
+    /// The breaker that restricts attempts most.
+    pub breaker: BreakerReport,
+    /// Average duration of recent attempts, in microseconds; none before the first.
+    pub average_us: Option<u64>,
+    /// Shortest recent attempt, in microseconds; none before the first.
+    pub shortest_us: Option<u64>,
+    /// Attempts since the lane exists.
+    pub attempts: u64,
+    /// Attempts among them that failed.
+    pub failed: u64,
+    /// The last failed attempt.
+    pub last_failure: Option<LaneFailure>,
+    /// When an attempt last succeeded, milliseconds since the epoch.
+    pub last_success_ms: Option<i64>,
+}
+
+/// A failed attempt.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LaneFailure {
+    /// Label of its class, such as `timeout`.
+    pub class: &'static str,
+    /// One sentence about it.
+    pub detail: String,
+    /// When it ended, milliseconds since the epoch.
+    pub at_ms: i64,
+}
+
+/// Counts of the attempts of a lane.
+#[derive(Debug, Default)]
+struct LaneCounts {
+    attempts: AtomicU64,
+    failed: AtomicU64,
+    last_success_ms: AtomicI64,
+    last_failure: Mutex<Option<LaneFailure>>,
+}
 
 /// State of one endpoint. `C` is its connection.
 #[derive(Debug)]
@@ -28,6 +71,7 @@ pub struct Lane<C> {
     /// Of the deliveries of replays, so that no live delivery is due after them.
     replay_backlog: Backlog,
     used_ms: AtomicI64,
+    counts: LaneCounts,
     breakers: EndpointBreakers,
     connection: C,
 }
@@ -49,6 +93,7 @@ impl<C> Lane<C> {
             backlog: Backlog::default(),
             replay_backlog: Backlog::default(),
             used_ms: AtomicI64::new(0),
+            counts: LaneCounts::default(),
             breakers,
             connection,
         }
@@ -71,6 +116,34 @@ impl<C> Lane<C> {
         let took_us = micros(took).max(1);
         self.average.record(took_us);
         self.min_latency.record(took_us);
+    }
+
+    /// Counts an attempt that ended at `now_ms`; `failure` is the class and the detail of a failed one.
+    pub fn record_result(&self, failure: Option<(&'static str, &str)>, now_ms: i64) {
+        self.counts.attempts.fetch_add(1, Relaxed);
+        let Some((class, detail)) = failure else {
+            return self.counts.last_success_ms.store(now_ms, Relaxed);
+        };
+        self.counts.failed.fetch_add(1, Relaxed);
+        let detail = detail.chars().take(DETAIL_CHARS_MAX).collect();
+        let last = LaneFailure { class, detail, at_ms: now_ms };
+        *self.counts.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
+    }
+
+    /// Returns what operators see of this lane; `now_ms` is monotonic time.
+    #[must_use]
+    pub fn status(&self, now_ms: i64) -> LaneStatus {
+        let counts = &self.counts;
+        let last_failure = counts.last_failure.lock().unwrap_or_else(PoisonError::into_inner);
+        LaneStatus {
+            breaker: self.breakers.report(now_ms),
+            average_us: self.average.average_us(),
+            shortest_us: Some(self.min_latency.min_us()).filter(|us| *us > 0),
+            attempts: counts.attempts.load(Relaxed),
+            failed: counts.failed.load(Relaxed),
+            last_failure: last_failure.clone(),
+            last_success_ms: Some(counts.last_success_ms.load(Relaxed)).filter(|ms| *ms > 0),
+        }
     }
 
     /// Returns when a delivery that finds the queue full is due: after the backlog parked before

@@ -75,6 +75,30 @@ impl<C> Lanes<C> {
         Arc::new(Lane::new(endpoint, self.concurrency, breakers, (self.connect)()))
     }
 
+    /// Returns the lane of an endpoint of an installation, if it was used lately.
+    #[must_use]
+    pub(crate) fn find(
+        &self,
+        installation: &InstallationId,
+        endpoint: &str,
+    ) -> Option<Arc<Lane<C>>> {
+        let key = LaneKey { installation: installation.clone(), endpoint: endpoint.into() };
+        self.lanes.get(&key).map(|lane| Arc::clone(&lane))
+    }
+
+    /// Returns at most `limit` endpoints whose breaker is open, with their installation, sorted.
+    #[must_use]
+    pub(crate) fn open_breakers(&self, limit: usize) -> Vec<(InstallationId, String)> {
+        let is_open = |lane: &Lane<C>| lane.breakers().state() == BreakerState::Open;
+        let open = self.lanes.iter().filter(|entry| is_open(entry.value()));
+        let mut open: Vec<_> = open
+            .map(|entry| (entry.key().installation.clone(), entry.key().endpoint.to_string()))
+            .collect();
+        open.sort_unstable();
+        open.truncate(limit);
+        open
+    }
+
     /// Reserves a share of the permits for the deliveries of one event.
     #[must_use]
     pub(crate) fn event_share(&self) -> EventShare<'_> {

@@ -17,12 +17,12 @@ mod random;
 mod retry;
 
 pub use breaker::{Admission, Breaker, BreakerState};
-pub use breakers::{AppHostBreaker, EndpointBreakers, host_breaker};
+pub use breakers::{AppHostBreaker, BreakerReport, BreakerScope, EndpointBreakers, host_breaker};
 pub use fair::{
     EndpointId, EndpointOwners, EventShareId, FairLimits, FairQueue, Patience, PermitUse,
     RequestId, Response, WaitingLimit,
 };
-pub use lane::Lane;
+pub use lane::{Lane, LaneFailure, LaneStatus};
 pub(super) use lanes::Lanes;
 pub(super) use permits::AdmissionError;
 pub use permits::EventShare;

@@ -291,6 +291,15 @@ impl Pool {
         installation.map_or(Amount::default(), |installation| installation.used)
     }
 
+    /// Returns what the endpoint of `owner` uses.
+    #[must_use]
+    pub fn used_at_endpoint(&self, owner: &ShareOwner) -> Amount {
+        let app = self.apps.get(&owner.app);
+        let installation = app.and_then(|app| app.installations.get(&owner.installation));
+        let endpoint = installation.and_then(|of| of.endpoints.get(&owner.endpoint));
+        endpoint.copied().unwrap_or_default()
+    }
+
     /// Returns the limits.
     #[must_use]
     pub fn limits(&self) -> &PoolLimits {

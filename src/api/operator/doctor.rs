@@ -1,0 +1,62 @@
+//! Operator endpoint of the doctor: what is wrong with the broker and this replica, and what to do about it.
+
+use axum::extract::State;
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+use super::replica_view::replica_view;
+use crate::api::json::insert_some;
+use crate::api::state::{Shared, route};
+use crate::clock;
+use crate::recovery::doctor::{CHECKS, Finding, RouterFacts, Severity, examine};
+
+/// Endpoints with an open breaker that are named.
+const ENDPOINTS_MAX: usize = 10;
+
+pub(super) fn routes() -> Router<Shared> {
+    route(Router::new(), "/doctor", &get(run))
+}
+
+/// Examines the broker and this replica; the answer has every check with its worst finding.
+async fn run(State(state): State<Shared>) -> Json<Value> {
+    let broker = state.operations.broker.facts().await;
+    let findings = examine(&broker, &router_facts(&state));
+    let worst = findings.iter().map(|one| one.severity).max();
+    let mut answer = json!({
+        "status": status(worst),
+        "checks": CHECKS.map(|check| check_view(check, &findings)),
+        "findings": findings,
+        "replica": replica_view(&state),
+    });
+    insert_some(&mut answer, "broker", broker.ok());
+    Json(answer)
+}
+
+fn check_view(check: &str, findings: &[Finding]) -> Value {
+    let worst = findings.iter().filter(|one| one.check == check).map(|one| one.severity).max();
+    json!({ "check": check, "status": status(worst) })
+}
+
+/// Notes are advice: with notes alone the status is `ok`.
+fn status(worst: Option<Severity>) -> &'static str {
+    match worst {
+        None | Some(Severity::Note) => "ok",
+        Some(Severity::Warning) => "warning",
+        Some(Severity::Critical) => "critical",
+    }
+}
+
+fn router_facts(state: &Shared) -> RouterFacts {
+    let operations = &state.operations;
+    let skew_ms = clock::skew().map(|skew| skew.unsigned_abs().as_millis());
+    RouterFacts {
+        failing: operations.health.failing(),
+        degraded: operations.health.degraded(),
+        skew_ms: skew_ms.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
+        lag_s: operations.publisher.backlog().map(|backlog| backlog.lag_s),
+        dead_letters: operations.shares.stored().1,
+        open_endpoints: operations.dispatcher.open_endpoints(ENDPOINTS_MAX),
+        configuration: operations.configuration.clone(),
+    }
+}

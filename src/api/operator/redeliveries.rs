@@ -1,0 +1,49 @@
+//! Operator endpoint that sends one delivery again: a replay of its event for its subscription.
+
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+use super::deliveries::{Lookup, attempts_of, look_up};
+use super::replays::replay_one;
+use crate::api::error::ApiError;
+use crate::api::extract::PathId;
+use crate::api::query_params::QueryParams;
+use crate::api::state::{Shared, route};
+use crate::domain::DeliveryId;
+
+pub(super) fn routes() -> Router<Shared> {
+    route(Router::new(), "/deliveries/{id}/redeliver", &post(redeliver))
+}
+
+/// Sends a delivery again under its id, by a replay job of one event. The subscription is matched again, as the
+/// filter is now. A delivery that waits for its next attempt is left (`skipped_pending`).
+///
+/// Without `event`, `site` or `installation` the whole log is searched, and the answer may have a cursor to
+/// continue at instead of a job.
+async fn redeliver(
+    State(state): State<Shared>,
+    PathId(id): PathId,
+    RawQuery(query): RawQuery,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let params = QueryParams::parse(query.as_deref());
+    let id = DeliveryId::from_record(&id);
+    let history = match look_up(&state, &params, &id).await? {
+        Lookup::Found(history) => history,
+        Lookup::Later(answer) => return Ok((StatusCode::OK, Json(answer))),
+    };
+    let attempts = attempts_of(&history, &id);
+    let last = attempts.last().ok_or(ApiError::NotFound)?;
+    let delivery = last.delivery().ok_or(ApiError::NotFound)?;
+    let subscription = delivery.subscription();
+    let job = replay_one(&state, &subscription, last.record.event.sequence).await?;
+    let answer = json!({
+        "id": id.as_str(),
+        "subscription": subscription.to_string(),
+        "outcome": delivery.outcome,
+        "job": job,
+    });
+    Ok((StatusCode::ACCEPTED, Json(answer)))
+}

@@ -1,0 +1,83 @@
+//! Answers without an end: one JSON object a line, for as long as the router sends them.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::{Method, Request, header};
+use serde_json::Value;
+
+use super::{ANSWER_BYTES_MAX, ApiClient, ErrorStatus, TIMEOUT, Unreachable, innermost, refusal};
+
+/// Longest line.
+const LINE_BYTES_MAX: usize = 1 << 20;
+/// Longest pause between two lines: an idle feed of the router sends one every five seconds.
+const SILENCE_MAX: Duration = Duration::from_secs(20);
+
+/// The lines of an answer.
+#[derive(Debug)]
+pub(in crate::cli) struct LineStream {
+    base: String,
+    path: String,
+    body: Incoming,
+    /// What was read of the next line.
+    text: Vec<u8>,
+}
+
+impl ApiClient {
+    /// Opens an answer without an end, whose lines come as things happen.
+    ///
+    /// # Errors
+    /// No answer in time, or a status other than 2xx.
+    pub(in crate::cli) async fn follow(&self, path: &str) -> anyhow::Result<LineStream> {
+        let unreachable = |reason: String| Unreachable { base: self.base.clone(), reason };
+        let request = Request::builder()
+            .method(Method::GET)
+            .uri(format!("{}{path}", self.base))
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token.reveal()))
+            .header(header::ACCEPT, "application/x-ndjson")
+            .body(Full::<Bytes>::default())?;
+        let answer = tokio::time::timeout(TIMEOUT, self.pool.request(request)).await;
+        let answer = answer.map_err(|_| unreachable(format!("no answer within {TIMEOUT:?}")))?;
+        let answer = answer.map_err(|error| unreachable(innermost(&error)))?;
+        let status = answer.status();
+        if !status.is_success() {
+            let said = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+            let said = said.map_err(|error| unreachable(error.to_string()))?.to_bytes();
+            let text = format!("GET {path}: {}", refusal(status, &said));
+            bail!(ErrorStatus { status: status.as_u16(), text });
+        }
+        let (base, path) = (self.base.clone(), path.to_owned());
+        Ok(LineStream { base, path, body: answer.into_body(), text: Vec::new() })
+    }
+}
+
+impl LineStream {
+    /// Returns the next line; none if the router ended its answer.
+    ///
+    /// # Errors
+    /// The connection is lost, nothing came for long, or the line is not JSON.
+    pub(in crate::cli) async fn next(&mut self) -> anyhow::Result<Option<Value>> {
+        let unreachable = |reason: String| Unreachable { base: self.base.clone(), reason };
+        loop {
+            if let Some(end) = self.text.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.text.drain(..=end).collect();
+                let line = serde_json::from_slice(&line);
+                return Ok(Some(line.with_context(|| format!("{}: not JSON", self.path))?));
+            }
+            if self.text.len() > LINE_BYTES_MAX {
+                bail!(unreachable(format!("a line of more than {LINE_BYTES_MAX} bytes")));
+            }
+            let frame = tokio::time::timeout(SILENCE_MAX, self.body.frame()).await;
+            let frame = frame.map_err(|_| unreachable(format!("silent for {SILENCE_MAX:?}")))?;
+            let Some(frame) = frame else { return Ok(None) };
+            let frame = frame.map_err(|error| unreachable(innermost(&error)))?;
+            // Trailers say nothing here.
+            if let Ok(data) = frame.into_data() {
+                self.text.extend_from_slice(&data);
+            }
+        }
+    }
+}
