@@ -47,7 +47,7 @@ use crate::delivery::{
 };
 use crate::event::{CrashRecords, Message, MessageStream};
 use crate::matcher::Matcher;
-use crate::telemetry::LiveFeed;
+use crate::telemetry::{LiveFeed, LogBudget};
 
 /// How long running attempts may continue after the router was stopped.
 const DRAIN_MAX: Duration = Duration::from_secs(25);
@@ -92,6 +92,7 @@ pub struct Router {
     parked_in_flight: InFlightLimit,
     stop: CancellationToken,
     tasks: TaskTracker,
+    dead_letter_log: LogBudget,
 }
 
 impl Router {
@@ -155,6 +156,7 @@ impl Router {
             parked_in_flight: InFlightLimit::new(share(messages), share(bytes)),
             stop,
             tasks: TaskTracker::new(),
+            dead_letter_log: LogBudget::default(),
         }
     }
 
@@ -496,7 +498,10 @@ impl Router {
         let body = message.payload();
         let position = StreamPosition::of(message);
         let letter = DeadLetter::of_event(subject, headers, body, position, &cause);
-        tracing::warn!(sequence = message.sequence(), reason = %reason.text(), error, "event dead-lettered");
+        if let Some(suppressed) = self.dead_letter_log.take() {
+            let sequence = message.sequence();
+            tracing::warn!(sequence, reason = %reason.text(), error, suppressed, "event dead-lettered");
+        }
         self.dispatcher.store_dead_letter(letter, reason).await;
     }
 

@@ -53,6 +53,7 @@ pub use auth::is_token;
 pub(crate) use connect::submitted as connect_modules;
 pub use error::{ApiError, ClientRefusal, WebhookRefusal};
 pub use hosts::{OwnHosts, require_own_host};
+pub use metrics::begin_auth_failures;
 pub(crate) use module_json::ModuleBody;
 pub(crate) use operator::app_spec;
 pub use router::{event_routes, router};

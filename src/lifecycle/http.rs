@@ -15,7 +15,7 @@ use crate::api::scrape::{self, MetricsAccess, Scrape};
 use crate::api::{self, AdminTokens, ApiState, OwnHosts, Recovery};
 use crate::config::{Config, ServerConfig};
 use crate::console::{self, Console};
-use crate::delivery::{DeliveryLogReader, EgressGuard, FailedWebhooks, Shares};
+use crate::delivery::{DeliveryLogReader, Dispatcher, EgressGuard, FailedWebhooks, Shares};
 use crate::domain::Secret;
 use crate::event::sources::SOURCES;
 use crate::event::{EventArchive, Publisher, UnmappedWebhooks};
@@ -41,6 +41,7 @@ pub(super) struct HttpParts {
     pub(super) recovery: Recovery,
     pub(super) live: LiveFeed,
     pub(super) shares: Arc<Shares>,
+    pub(super) dispatcher: Arc<Dispatcher>,
     pub(super) health: Arc<Health>,
     pub(super) metrics: PrometheusHandle,
     pub(super) top: Arc<TopSubscriptions>,
@@ -60,6 +61,7 @@ pub(super) struct Routes {
 impl HttpParts {
     /// Returns the routes; `stop` ends live feeds.
     pub(super) fn routes(self, config: &Config, stop: &CancellationToken) -> Routes {
+        api::begin_auth_failures();
         let bodies = Arc::new(BodyIntake::new(&config.server));
         let failures = Arc::new(AuthFailures::new(config.server.auth_failures_per_minute));
         let refusals = Arc::<IngestRefusals>::default();
@@ -97,6 +99,7 @@ impl HttpParts {
             registry: Arc::clone(&self.registry),
             matcher: Arc::clone(&self.matcher),
             shares: self.shares,
+            dispatcher: self.dispatcher,
             refusals,
             access: MetricsAccess {
                 token: (!metrics_token.is_empty()).then_some(metrics_token),

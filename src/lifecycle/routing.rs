@@ -43,6 +43,7 @@ pub(super) struct Routing {
     pub(super) events: Arc<dyn EventArchive>,
     pub(super) shares: Arc<Shares>,
     pub(super) gates: Arc<PublishGates>,
+    pub(super) dispatcher: Arc<Dispatcher>,
     pub(super) letters: Arc<dyn DeadLetters>,
     pub(super) jobs: Arc<Jobs>,
     pub(super) directory: Arc<dyn SubscriptionDirectory>,
@@ -106,10 +107,12 @@ impl Routing {
         let (jobs, job_runner) = jobs(broker, &replay);
         let sweeper = sweeper(registry, &letters, &ports);
         let random = Random::from_system();
+        let dispatcher = Dispatcher::new(&config.delivery, sender, ports, random, live.clone());
+        let dispatcher = Arc::new(dispatcher);
         let router = Router::new(
             config,
             Arc::clone(matcher),
-            Arc::new(Dispatcher::new(&config.delivery, sender, ports, random, live.clone())),
+            Arc::clone(&dispatcher),
             Arc::clone(&directory),
             Arc::new(CrashRecordBucket::new(&broker.connections, subjects)),
             live.clone(),
@@ -123,6 +126,7 @@ impl Routing {
             events,
             shares,
             gates,
+            dispatcher,
             letters,
             jobs,
             directory,
@@ -179,7 +183,7 @@ impl Routing {
         background.spawn(job_runner.run());
         background.spawn(shadows.run());
         background.spawn(sweeper.run());
-        background.spawn(async move { stream_monitor.run().await });
+        background.spawn(stream_monitor.run());
         background.spawn(async move { trimmer.run().await });
         // Ends by itself, after what is running.
         background.tasks.spawn(router.run(pulls, due));

@@ -1,6 +1,7 @@
 //! Sets up the metrics recorder of the process.
 
 use anyhow::Context;
+use metrics::gauge;
 use metrics_exporter_prometheus::{Matcher as Names, PrometheusBuilder, PrometheusHandle};
 
 use super::names;
@@ -42,6 +43,7 @@ pub fn install_metrics() -> anyhow::Result<PrometheusHandle> {
         builder = builder.set_buckets_for_metric(Names::Full(name.into()), bounds)?;
     }
     let handle = builder.install_recorder().context("a metrics recorder is installed already")?;
-    names::describe_all();
+    names::describe_and_begin();
+    gauge!("switchyard_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
 }

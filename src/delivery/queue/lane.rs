@@ -9,6 +9,7 @@ use super::backlog::Backlog;
 use super::breakers::EndpointBreakers;
 use super::fair::EndpointId;
 use super::latency::{AverageDuration, MinLatencyWindow, micros};
+use crate::telemetry::LogBudget;
 
 /// Assumed duration of an attempt before one was measured.
 const ATTEMPT_GUESS: Duration = Duration::from_millis(100);
@@ -29,6 +30,8 @@ pub struct Lane<C> {
     replay_backlog: Backlog,
     used_ms: AtomicI64,
     breakers: EndpointBreakers,
+    /// Limits the log lines about failed attempts.
+    failure_log: LogBudget,
     connection: C,
 }
 
@@ -50,6 +53,7 @@ impl<C> Lane<C> {
             replay_backlog: Backlog::default(),
             used_ms: AtomicI64::new(0),
             breakers,
+            failure_log: LogBudget::one_a_minute(),
             connection,
         }
     }
@@ -64,6 +68,12 @@ impl<C> Lane<C> {
     #[must_use]
     pub fn breakers(&self) -> &EndpointBreakers {
         &self.breakers
+    }
+
+    /// Returns the limit of the log lines about failed attempts.
+    #[must_use]
+    pub fn failure_log(&self) -> &LogBudget {
+        &self.failure_log
     }
 
     /// Records how long an attempt took.
