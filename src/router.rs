@@ -507,8 +507,9 @@ impl Router {
 
     async fn evict_idle_lanes(self: Arc<Self>) {
         while !self.stop.is_cancelled() {
+            self.dispatcher.evict_idle_lanes();
             tokio::select! {
-                () = tokio::time::sleep(EVICTION_INTERVAL) => self.dispatcher.evict_idle_lanes(),
+                () = tokio::time::sleep(EVICTION_INTERVAL) => {}
                 () = self.stop.cancelled() => {}
             }
         }

@@ -323,7 +323,7 @@ impl Examiner {
         let not_matched = self.matcher.not_matched(&subscription.id()).unwrap_or_default();
         let FilterOutcomes { events, errors } = stats.outcomes_since(not_matched);
         let what = match (FilterOutcomes { events, errors }).mostly_fail() {
-            true => "filter fails for more than half of its events",
+            true => "filter fails for half of its events or more",
             false => "filter evaluation failed",
         };
         tracing::warn!(

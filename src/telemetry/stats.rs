@@ -124,10 +124,11 @@ pub struct FilterOutcomes {
 }
 
 impl FilterOutcomes {
-    /// Returns whether more than half failed.
+    /// Returns whether half failed, or more. An event that another worker is deciding on counts as
+    /// one that did not fail.
     #[must_use]
     pub fn mostly_fail(self) -> bool {
-        self.errors.saturating_mul(2) > self.events
+        self.errors.saturating_mul(2) >= self.events
     }
 }
 

@@ -13,6 +13,7 @@ log has a line that names the culprit and not thousands. At last, a flood of inv
 stays below 2,000. Needs a nats-server (`NATS_SERVER`, or the one of `make tools`). Exit status 0 if all holds.
 """
 import argparse
+import collections
 import contextlib
 import http.client
 import json
@@ -46,7 +47,6 @@ ALERT_S = 90
 SETTINGS = {
     "LOG__FILTER": "info",
     "LOG__FORMAT": "json",
-    "METRICS__SUBSCRIPTIONS": "top:100",
     "EVENTS__ALLOW_UNKNOWN": "true",
     "DELIVERY__TIMEOUT_MS": 1000,
     "DELIVERY__ENDPOINT_CONCURRENCY": 2,
@@ -270,8 +270,9 @@ class World:
         known = series_of(self.table)
         for name, family in self.table.items():
             if name not in types:
-                is_open = None in family.labels.values()
-                self.check(name in NOT_HERE or (is_open and not is_complete), f"no series of {name}")
+                # Gauges exist once they are known.
+                is_known = is_complete or (family.kind != "gauge" and None not in family.labels.values())
+                self.check(name in NOT_HERE or not is_known, f"no series of {name}")
                 continue
             self.check(name not in NOT_HERE, f"{name} has series: remove it from NOT_HERE")
             self.check(helps.get(name) == family.help, f"help of {name}: {helps.get(name)!r} is not {family.help!r}")
@@ -354,7 +355,7 @@ class World:
         until(lambda: self.prometheus.query("switchyard_build_info"), "the first scrape")
         build = self.prometheus.query("switchyard_build_info")[0]
         self.check((build["metric"]["version"], build["value"][1]) == (version, "1"), f"build info: {build}")
-        self.subscribe("counted", "event.issue.fields.summary.toLowerCase().endsWith('0')", COUNTED_SITE)
+        self.subscribe("counted", "event.issue.fields.summary.toLowerCase().includes('0')", COUNTED_SITE)
         self.subscribe("sound", "event.issue.fields.project.key == 'SOUND'")
         self.subscribe("hangs", "event.issue.fields.project.key == 'HANG'")
         self.subscribe("rejects", "event.issue.fields.project.key == 'REJECT'")
@@ -382,7 +383,7 @@ class World:
             self.prometheus.until_firing("FilterFailing", **self.owner("misspelt"))
             time.sleep(3)
         lines = [line for line in self.log_lines() if line.get("installation") == "inst-misspelt"]
-        mostly = [line for line in lines if line["message"] == "filter fails for more than half of its events"]
+        mostly = [line for line in lines if line["message"] == "filter fails for half of its events or more"]
         self.check(1 <= len(lines) <= 3, f"{len(lines)} lines about one filter: {lines[:3]}")
         self.check(bool(mostly), f"no line says that it mostly fails: {lines}")
 
@@ -487,20 +488,23 @@ class World:
         for number in range(options.names):
             connection.request("POST", f"/ingest/jira/invented-{number}", b"{}", {"content-type": "application/json"})
             connection.getresponse().read()
-        # Failing subscriptions on 100 sites.
+        # Matches, and breakers that open, on some of their sites.
         for number in range(0, options.subscriptions // 100, 10):
             self.send("X", 1, f"site-many-{number}")
         received = "sum(switchyard_events_received_total)"
         until(lambda: (self.prometheus.value(received) or 0) >= options.names, "all events are pulled", 300)
         until(lambda: self.prometheus.value("switchyard_subscriptions{state=\"active\"}") >= options.subscriptions,
               "all subscriptions are registered")
-        until(lambda: self.prometheus.value("count(switchyard_subscription_matched_total)") == 100,
-              "100 subscriptions have series")
+        until(lambda: self.prometheus.value("count(switchyard_subscription_matched_total)") == options.named,
+              f"{options.named} subscriptions have series")
 
     def end(self):
+        # Prometheus has the metadata of the last scrape.
+        time.sleep(3)
         text = self.scrape()
         count = self.check_scrape(text, True)
-        print(f"{count} series", flush=True)
+        by_family = collections.Counter(re.match(r"\w+", line)[0] for line in text.splitlines() if re.match(r"\w", line))
+        print(f"{count} series; {by_family.most_common(12)}", flush=True)
         self.check(count <= SERIES_MAX, f"{count} series, more than {SERIES_MAX}")
         self.check_promtool(text)
         self.check_rules()
@@ -535,6 +539,7 @@ def main():
     parser.add_argument("--promtool", required=True)
     parser.add_argument("--subscriptions", type=int, default=10_000)
     parser.add_argument("--names", type=int, default=10_000)
+    parser.add_argument("--named", type=int, default=60, help="subscriptions with series, by default")
     parser.add_argument("--flood", type=int, default=15_000)
     options = parser.parse_args()
     for tool in (options.prometheus, options.promtool):

@@ -672,8 +672,8 @@ pub const FAMILIES: &[MetricFamily] = &[
 
 /// Owners of dropped dead letters with a series of their own.
 pub const OWNERS_MAX: usize = 20;
-/// Most subscriptions with series of their own, in addition to those of `metrics.pinned`.
-const SUBSCRIPTIONS_MAX: usize = 100;
+/// Most subscriptions with series of their own, with the default of `metrics.subscriptions`.
+const SUBSCRIPTIONS_MAX: usize = 60;
 /// Endpoints with an open breaker that have a series of their own.
 pub const OPEN_BREAKERS_MAX: usize = 100;
 /// Sites with a series of their own.
