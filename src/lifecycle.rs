@@ -117,7 +117,7 @@ pub async fn start(
         recovery: recovery(&routing),
         live: live.clone(),
         shares: Arc::clone(&routing.shares),
-        dispatcher: Arc::clone(&routing.dispatcher),
+        dispatcher: Arc::clone(routing.dispatcher()),
         health: Arc::clone(&health),
         metrics: metrics.clone(),
         top: top_subscriptions(config)?,

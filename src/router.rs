@@ -160,6 +160,12 @@ impl Router {
         }
     }
 
+    /// Returns what attempts the deliveries.
+    #[must_use]
+    pub fn dispatcher(&self) -> &Arc<Dispatcher> {
+        &self.dispatcher
+    }
+
     /// Processes `events`, one worker per source, and parked deliveries as they fire, until the
     /// router is stopped; then waits up to `DRAIN_MAX` for running tasks. The broker redelivers
     /// what is unfinished by then.

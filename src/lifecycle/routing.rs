@@ -43,7 +43,6 @@ pub(super) struct Routing {
     pub(super) events: Arc<dyn EventArchive>,
     pub(super) shares: Arc<Shares>,
     pub(super) gates: Arc<PublishGates>,
-    pub(super) dispatcher: Arc<Dispatcher>,
     pub(super) letters: Arc<dyn DeadLetters>,
     pub(super) jobs: Arc<Jobs>,
     pub(super) directory: Arc<dyn SubscriptionDirectory>,
@@ -107,12 +106,10 @@ impl Routing {
         let (jobs, job_runner) = jobs(broker, &replay);
         let sweeper = sweeper(registry, &letters, &ports);
         let random = Random::from_system();
-        let dispatcher = Dispatcher::new(&config.delivery, sender, ports, random, live.clone());
-        let dispatcher = Arc::new(dispatcher);
         let router = Router::new(
             config,
             Arc::clone(matcher),
-            Arc::clone(&dispatcher),
+            Arc::new(Dispatcher::new(&config.delivery, sender, ports, random, live.clone())),
             Arc::clone(&directory),
             Arc::new(CrashRecordBucket::new(&broker.connections, subjects)),
             live.clone(),
@@ -126,7 +123,6 @@ impl Routing {
             events,
             shares,
             gates,
-            dispatcher,
             letters,
             jobs,
             directory,
@@ -147,6 +143,11 @@ impl Routing {
             repeat_recorder,
             share_counter,
         })
+    }
+
+    /// Returns what attempts deliveries.
+    pub(super) fn dispatcher(&self) -> &Arc<Dispatcher> {
+        self.router.dispatcher()
     }
 
     /// Starts to route events.
