@@ -22,7 +22,7 @@ AUDITABLE := .tools/cargo-auditable-$(AUDITABLE_VERSION).stamp
 DENY := .tools/cargo-deny-$(DENY_VERSION).stamp
 check = PYTHONPATH=.tools/check .tools/check/bin/$(1)
 
-.PHONY: account account-small help tools build release run test test-all lint unit wild wild-slow oracle agree explain-agree bench bench-worst search-worst bench-peers bench-expr-peers check-deploy check-dependencies check-rules check-clients check-workspaces soak-ingest soak-ingest-small fuzz sim sim-mutants bounds attack clean
+.PHONY: account account-small help tools build release run test test-all lint unit wild wild-slow oracle agree explain-agree bench bench-worst search-worst bench-peers bench-expr-peers check-deploy check-dependencies check-metrics check-rules check-clients check-workspaces soak-ingest soak-ingest-small fuzz sim sim-mutants bounds attack clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -44,7 +44,7 @@ run: cargo tools ## Build, then run the demo: broker, app, triggers and live mat
 
 test: lint unit wild check-deploy ## Format, lints, all tests, deploy files (needs Rust and Python 3.11)
 
-test-all: test check-workspaces check-rules check-clients wild-slow soak-ingest-small account-small ## Also real clients (needs Node 20) and Prometheus's own tools
+test-all: test check-workspaces check-rules check-metrics check-clients wild-slow soak-ingest-small account-small ## Also real clients (needs Node 20) and Prometheus's own tools
 
 lint: cargo
 	cargo fmt --all --check
@@ -156,10 +156,15 @@ check-dependencies: cargo $(DENY) ## Check licenses, sources and advisories of a
 	  echo "advisories are not checked: the database cannot be fetched from github.com/RustSec/advisory-db"; \
 	fi
 
-check-rules: .tools/promtool
+check-rules: .tools/prometheus
 	.tools/promtool check config --syntax-only deploy/prometheus/prometheus.yml
 	.tools/promtool check rules deploy/prometheus/rules.yml
 	.tools/promtool test rules deploy/prometheus/rules.test.yml
+
+check-metrics: cargo tools .tools/prometheus ## Scrape a router with Prometheus through incidents; minutes
+	cargo build --locked
+	python3 tests/tools/metrics.py --binary $(TARGET)/debug/switchyard --prometheus .tools/prometheus \
+	  --promtool .tools/promtool
 
 # Seconds per target. Sanitizers are not stable, hence the bootstrap flag.
 FUZZ_SECONDS := 60
@@ -244,9 +249,9 @@ tests/clients/node_modules: tests/clients/package-lock.json
 	npm ci --prefix tests/clients --no-audit --no-fund --ignore-scripts
 	@touch $@
 
-.tools/promtool:
+.tools/prometheus:
 	@mkdir -p .tools
-	tools/promtool .tools
+	tools/prometheus .tools
 
 .PHONY: cargo
 cargo:

@@ -2,8 +2,9 @@
 """Checks the files under deploy/ against the router.
 
 - every expression in rules and dashboards is PromQL;
-- every metric and every label in them is defined in src/telemetry/names.rs;
-- every alert has a section in docs/runbook.md;
+- every metric, label and label value in them is defined in src/telemetry/names/families.rs;
+- every alert has a section in docs/runbook.md, and every other section there says that it is no alert;
+- the runbook names only metrics, reasons and other label values of that table, other documents only its metrics;
 - every SWITCHYARD_* variable in deploy/ sets a key of switchyard.default.toml.
 
 Offline; run by `make check-deploy`.
@@ -17,6 +18,8 @@ from pathlib import Path
 import promql_parser
 from ruamel.yaml import YAML
 
+from metric_table import families, series_of
+
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"
 # Labels that every target has, or that a histogram's series have.
@@ -27,19 +30,19 @@ EXCEPTIONS = {"SWITCHYARD_ADMIN_TOKEN", "SWITCHYARD_SECTION__KEY"}
 problems = []
 
 
-def families():
-    """Metric name -> its labels, from the table in names.rs, with the series of histograms."""
-    source = (ROOT / "src/telemetry/names.rs").read_text()
-    subscription = re.search(r"const SUBSCRIPTION: .*?=\s*&\[(.*?)\]", source)[1]
-    known = {}
-    row = r'\b(counter|gauge|histogram)\(\s*"(switchyard_\w+)",\s*(?:&\[(.*?)\]|SUBSCRIPTION),'
-    for kind, name, labels in re.findall(row, source):
-        if name.startswith("switchyard_subscription_"):
-            labels = subscription
-        names = set(re.findall(r'"(\w+)"', labels))
-        suffixes = ("_bucket", "_sum", "_count") if kind == "histogram" else ("",)
-        known.update({name + suffix: names for suffix in suffixes})
-    return known
+def check_matcher(where, name, labels, matcher):
+    label, operator, text = matcher
+    if label in COMMON_LABELS:
+        return
+    if label not in labels:
+        problems.append(f"{where}: {name} has no label {label}")
+        return
+    values = labels[label]
+    # Variables of dashboards, and patterns, are no values.
+    chosen = text.split("|") if "~" in operator else [text]
+    for value in chosen:
+        if values is not None and re.fullmatch(r"\w+", value) and value not in values:
+            problems.append(f"{where}: nothing sets {label}={value} of {name}")
 
 
 def check_expression(where, expression, known):
@@ -55,9 +58,8 @@ def check_expression(where, expression, known):
         if name not in known:
             problems.append(f"{where}: no metric {name}")
             continue
-        for label in re.findall(r'(\w+)\s*[=!]~?\s*"', matchers):
-            if known[name] is not None and label not in known[name] | COMMON_LABELS:
-                problems.append(f"{where}: {name} has no label {label}")
+        for matcher in re.findall(r'(\w+)\s*(=~|!~|!=|=)\s*"(.*?)"', matchers):
+            check_matcher(where, name, known[name], matcher)
     labels = {label for name in re.findall(selector, expression) for label in known.get(name[0]) or ()}
     for group in re.findall(r"\b(?:by|without)\s*\((.*?)\)", expression):
         for label in filter(None, re.split(r"[\s,]+", group)):
@@ -68,16 +70,59 @@ def check_expression(where, expression, known):
 def check_rules(known):
     groups = YAML(typ="safe").load(DEPLOY / "prometheus/rules.yml")["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
-    known = known | {rule["record"]: None for rule in rules if "record" in rule}
+    known = known | {rule["record"]: {} for rule in rules if "record" in rule}
     runbook = (ROOT / "docs/runbook.md").read_text()
+    sections = dict(re.findall(r"^## (\w+)\n\n(.*?)(?=^## |\Z)", runbook, re.M | re.S))
     for rule in rules:
         name = rule.get("alert") or rule["record"]
         check_expression(f"rules.yml, {name}", rule["expr"], known)
         if "alert" in rule:
-            if f"\n## {name}\n" not in runbook:
+            if name not in sections:
                 problems.append(f"docs/runbook.md: no section for the alert {name}")
             if rule["annotations"]["runbook"] != f"docs/runbook.md#{name.lower()}":
                 problems.append(f"rules.yml, {name}: the runbook link leads elsewhere")
+    alerts = {rule["alert"]: rule["expr"] for rule in rules if "alert" in rule}
+    for name, text in sections.items():
+        if name not in alerts and not text.startswith("Not an alert"):
+            problems.append(f"docs/runbook.md, {name}: no such alert; such a section begins with: Not an alert")
+        check_section(name, text, alerts.get(name, ""), known)
+
+
+def check_section(section, text, expression, known):
+    """Metrics that a section names exist, and so do the values of their labels."""
+    where = f"docs/runbook.md, {section}"
+    named = set(re.findall(r"\bswitchyard_\w+", text + expression))
+    for name in sorted(named - known.keys()):
+        if f"{name}_count" not in known:
+            problems.append(f"{where}: no metric {name}")
+    labels = {}
+    for name in named & known.keys():
+        for label, values in known[name].items():
+            if values is not None:
+                labels.setdefault(label, set()).update(values)
+    every = set().union(*labels.values())
+    if expression and every:
+        # "`timeout`: the broker is overloaded": what the alert names, and what to do.
+        for value in re.findall(r"`([a-z0-9_]+)`:", text):
+            if value not in every and value not in labels and value not in named:
+                problems.append(f"{where}: no label of the metrics named here has the value {value}")
+    for head, rows in re.findall(r"^\|([^|]*)\|.*\n\|[-|]+\|\n((?:\|.*\n)+)", text, re.M):
+        label = re.match(r"\s*`?(\w+)`?", head)
+        if not label or label[1] not in labels:
+            continue
+        for row in rows.splitlines():
+            for value in re.findall(r"`([\w*]+)`", row.split("|")[1]):
+                pattern = re.compile(re.escape(value).replace(r"\*", r"\w+"))
+                if not any(pattern.fullmatch(known_value) for known_value in labels[label[1]]):
+                    problems.append(f"{where}: nothing sets {label[1]}={value}")
+
+
+def check_documents(known):
+    """Metrics that a document names exist."""
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(DEPLOY.rglob("*.md"))]:
+        for name in sorted(set(re.findall(r"`(switchyard_\w+)", path.read_text()))):
+            if name not in known and f"{name}_count" not in known:
+                problems.append(f"{path.relative_to(ROOT)}: no metric {name}")
 
 
 def check_dashboards(known):
@@ -109,9 +154,10 @@ def check_variables():
 
 
 def main():
-    known = families()
+    known = series_of(families())
     check_rules(known)
     check_dashboards(known)
+    check_documents(known)
     check_variables()
     for problem in problems:
         print(problem, file=sys.stderr)

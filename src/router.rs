@@ -47,7 +47,7 @@ use crate::delivery::{
 };
 use crate::event::{CrashRecords, Message, MessageStream};
 use crate::matcher::Matcher;
-use crate::telemetry::LiveFeed;
+use crate::telemetry::{LiveFeed, LogBudget};
 
 /// How long running attempts may continue after the router was stopped.
 const DRAIN_MAX: Duration = Duration::from_secs(25);
@@ -92,6 +92,7 @@ pub struct Router {
     parked_in_flight: InFlightLimit,
     stop: CancellationToken,
     tasks: TaskTracker,
+    dead_letter_log: LogBudget,
 }
 
 impl Router {
@@ -155,7 +156,14 @@ impl Router {
             parked_in_flight: InFlightLimit::new(share(messages), share(bytes)),
             stop,
             tasks: TaskTracker::new(),
+            dead_letter_log: LogBudget::default(),
         }
+    }
+
+    /// Returns what attempts the deliveries.
+    #[must_use]
+    pub fn dispatcher(&self) -> &Arc<Dispatcher> {
+        &self.dispatcher
     }
 
     /// Processes `events`, one worker per source, and parked deliveries as they fire, until the
@@ -496,14 +504,18 @@ impl Router {
         let body = message.payload();
         let position = StreamPosition::of(message);
         let letter = DeadLetter::of_event(subject, headers, body, position, &cause);
-        tracing::warn!(sequence = message.sequence(), reason = %reason.text(), error, "event dead-lettered");
+        if let Some(suppressed) = self.dead_letter_log.take() {
+            let sequence = message.sequence();
+            tracing::warn!(sequence, reason = %reason.text(), error, suppressed, "event dead-lettered");
+        }
         self.dispatcher.store_dead_letter(letter, reason).await;
     }
 
     async fn evict_idle_lanes(self: Arc<Self>) {
         while !self.stop.is_cancelled() {
+            self.dispatcher.evict_idle_lanes();
             tokio::select! {
-                () = tokio::time::sleep(EVICTION_INTERVAL) => self.dispatcher.evict_idle_lanes(),
+                () = tokio::time::sleep(EVICTION_INTERVAL) => {}
                 () = self.stop.cancelled() => {}
             }
         }

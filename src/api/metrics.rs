@@ -9,6 +9,57 @@ use metrics::counter;
 const REGISTRATIONS: &str = "switchyard_registrations_total";
 const AUTH_FAILURES: &str = "switchyard_auth_failures_total";
 
+/// Why a request with the token of a Connect app fails.
+const CONNECT: &[&str] = &[
+    "no_token",
+    "scheme",
+    "two_tokens",
+    "own",
+    "signature",
+    "malformed",
+    "algorithm",
+    "header_parameter",
+    "claims",
+    "expired",
+    "early",
+    "long_lived",
+    "qsh",
+    "no_installation",
+    "ambiguous_tenant",
+    "replay",
+];
+/// The reasons of each API, as metric labels.
+const FAILURES: &[(&str, &[&str])] = &[
+    ("operator", &["no_token", "unknown_token"]),
+    ("health", &["no_token", "unknown_token"]),
+    ("console", &["unknown_token"]),
+    ("metrics", &["no_token", "unknown_token", "not_local"]),
+    (
+        "forge",
+        &[
+            "no_token",
+            "unknown_token",
+            "expired_token",
+            "not_enabled",
+            "bad_proxy_header",
+            "no_proxy_header",
+            "as_user",
+        ],
+    ),
+    ("connect", CONNECT),
+    ("webhook", CONNECT),
+    ("webhook", &["unknown_token", "site", "not_enabled"]),
+];
+
+/// Begins the series of failed authentications at 0.
+pub fn begin_auth_failures() {
+    for (api, reasons) in FAILURES {
+        for reason in *reasons {
+            counter!(AUTH_FAILURES, "api" => *api, "reason" => *reason).increment(0);
+        }
+    }
+}
+
 /// Counts a failed authentication at an API.
 pub(super) fn auth_failed(api: &'static str, reason: &'static str) {
     counter!(AUTH_FAILURES, "api" => api, "reason" => reason).increment(1);
@@ -37,5 +88,24 @@ fn result(status: StatusCode) -> &'static str {
         status if status.is_success() => "ok",
         status if status.is_client_error() => "rejected",
         _ => "error",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::names::values_of;
+
+    #[test]
+    fn reasons_of_failed_authentications_are_those_of_the_table() {
+        for (api, reasons) in FAILURES {
+            assert!(values_of(AUTH_FAILURES, "api").contains(api), "{api}");
+            for reason in *reasons {
+                assert!(values_of(AUTH_FAILURES, "reason").contains(reason), "{reason}");
+            }
+        }
+        for reason in values_of(AUTH_FAILURES, "reason") {
+            assert!(FAILURES.iter().any(|(_, reasons)| reasons.contains(reason)), "{reason}");
+        }
     }
 }

@@ -61,6 +61,7 @@ pub use broker_answers::{BrokerAnswers, BrokerSilent};
 pub(crate) use connect::submitted as connect_modules;
 pub use error::{ApiError, ClientRefusal, WebhookRefusal};
 pub use hosts::{OwnHosts, require_own_host};
+pub use metrics::begin_auth_failures;
 pub(crate) use module_json::ModuleBody;
 pub(crate) use operator::app_spec;
 pub use ping_limit::PingLimit;

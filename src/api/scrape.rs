@@ -15,10 +15,11 @@ use super::error::{ApiError, ClientRefusal};
 use super::hosts::OwnHosts;
 use super::ingest::IngestRefusals;
 use super::state::Shared;
-use crate::delivery::Shares;
+use crate::delivery::{Dispatcher, Shares};
 use crate::domain::{Secret, SubscriptionId};
-use crate::matcher::Matcher;
+use crate::matcher::{Matcher, render_sites};
 use crate::registry::Registry;
+use crate::telemetry::names;
 use crate::telemetry::subscriptions::{SubscriptionSample, TopSubscriptions};
 
 /// The sources of the metrics endpoint.
@@ -34,6 +35,8 @@ pub struct Scrape {
     pub matcher: Arc<Matcher>,
     /// Drops by owner.
     pub shares: Arc<Shares>,
+    /// Endpoints whose breaker is open.
+    pub dispatcher: Arc<Dispatcher>,
     /// Refused webhooks by site.
     pub refusals: Arc<IngestRefusals>,
     /// Who may read them.
@@ -81,6 +84,8 @@ async fn render(State(scrape): State<Scrape>, request: Request) -> Result<Respon
     scrape.access.check(&request)?;
     let mut text = scrape.process.render();
     text.push_str(&scrape.subscriptions());
+    text.push_str(&scrape.dispatcher.render_open_endpoints());
+    text.push_str(&render_sites(scrape.matcher.busiest_sites(names::SITES_MAX)));
     text.push_str(&scrape.shares.drops().render());
     text.push_str(&scrape.refusals.render());
     let content_type = "text/plain; version=0.0.4; charset=utf-8";
@@ -93,8 +98,11 @@ impl Scrape {
         let installations: Vec<_> =
             ids.iter().filter_map(|id| self.registry.installation(id.as_str())).collect();
         let samples = installations.iter().flat_map(|installation| {
-            let active = installation.modules.iter().filter(|m| m.subscription.is_some());
-            active.map(|module| SubscriptionSample {
+            // What an inactive one left behind is to be seen as long as it is counted.
+            let shown = installation.modules.iter().filter(|module| {
+                module.subscription.is_some() || module.stats().peek().has_parked_or_dead()
+            });
+            shown.map(|module| SubscriptionSample {
                 id: &module.id,
                 app: installation.record.app.as_str(),
                 stats: module.stats().peek(),

@@ -77,8 +77,13 @@ pub(super) fn stalled(reason: &'static str) {
 pub(super) fn input(pending: f64, ack_pending: f64, lag_s: f64, backlog_ratio: f64) {
     gauge!("switchyard_input_pending").set(pending);
     gauge!("switchyard_input_ack_pending").set(ack_pending);
-    gauge!("switchyard_input_lag_seconds").set(lag_s);
+    input_lag(lag_s);
     gauge!("switchyard_input_backlog_ratio").set(backlog_ratio);
+}
+
+/// Sets the age of the oldest unacknowledged event.
+pub(super) fn input_lag(lag_s: f64) {
+    gauge!("switchyard_input_lag_seconds").set(lag_s);
 }
 
 /// Sets the number of messages of the parking stream and of the dead-letter stream.

@@ -53,6 +53,7 @@ mod log_records;
 mod log_windows;
 pub mod managed;
 pub mod metrics;
+mod parked_growth;
 pub mod parking;
 mod prefetch;
 mod publish_gate;

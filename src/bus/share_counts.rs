@@ -17,6 +17,7 @@ use futures_util::StreamExt;
 use super::connect::JetStreamClient;
 use super::headers::{self, MessageHeaders};
 use super::metrics;
+use super::parked_growth::ParkedGrowth;
 use super::subjects::Subjects;
 use crate::clock;
 use crate::delivery::{
@@ -60,6 +61,7 @@ pub struct ShareCounter {
     stored: Option<StoredDocument>,
     dead_letters_seen: Option<(u64, u64)>,
     drift: DriftDetector,
+    growth: ParkedGrowth,
     /// When the next recount may start, and why one is needed.
     recount_after: Instant,
     recount: Option<&'static str>,
@@ -99,6 +101,7 @@ impl ShareCounter {
             stored: None,
             dead_letters_seen: None,
             drift: DriftDetector::default(),
+            growth: ParkedGrowth::default(),
             recount_after: clock::tick(),
             recount: Some("start"),
         }
@@ -134,6 +137,17 @@ impl ShareCounter {
             self.recount = Some("drift");
         }
         self.shares.publish_gauges();
+        if let Some(grown) = self.growth.step(parked.messages, clock::uptime_ms()) {
+            let (owner, most) = self.shares.most_parked().unwrap_or_default();
+            let (parked, installation) = (parked.messages, owner);
+            tracing::warn!(
+                parked,
+                grown,
+                installation,
+                of_installation = most,
+                "more deliveries are parked than a minute ago; the installation has most of them"
+            );
+        }
         self.recount_if_needed().await;
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! One call of a router, and the errors that say what was called, how long it took and what to do next.
 
 use std::error::Error as StdError;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -48,6 +49,13 @@ pub(super) struct Call {
     /// Method and path.
     name: String,
     started: Instant,
+}
+
+/// Writes method and path.
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
 }
 
 impl Call {

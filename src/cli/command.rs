@@ -7,9 +7,9 @@ use clap::{Parser, Subcommand};
 use super::client::{ErrorStatus, Unreachable};
 use super::exit::{EXIT_INTERNAL, EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE, UsageError};
 use super::{
-    account, apply, backtest, check, completion, config, conform, deliveries, dev, diff, dlq, doctor,
-    endpoints, erase, events, explain, explain_code, export, health, match_events, modules, nkey,
-    redeliver, replay, serve, subscriptions, tail, test, top, verify,
+    account, apply, backtest, check, completion, config, conform, deliveries, dev, diff, dlq,
+    doctor, endpoints, erase, events, explain, explain_code, export, health, match_events, modules,
+    nkey, redeliver, replay, serve, subscriptions, tail, test, top, verify,
 };
 use crate::bus::{BrokerConnectError, ManagedError};
 use crate::lifecycle::ListenError;

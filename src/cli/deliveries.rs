@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::client::{ApiClient, block_on, path_segment};
 use super::exit::{EXIT_NEGATIVE, UsageError};
-use super::io::{Output, print_columns, print_line, print_row};
+use super::io::{Output, print_columns, print_error, print_line, print_row};
 use super::pages::{EMPTY_PAGES_MAX, PAGE_MAX, query, read_pages};
 use super::server_args::ServerArgs;
 use crate::clock;

@@ -96,10 +96,39 @@ fn line(row: &TableRow) -> Markup {
             td class={ "state " (row.state) } { (row.state) }
             td.number data-count="matched" { (row.matched) }
             td.number { (row.not_matched) }
-            td.number class=[(row.errors > 0).then_some("bad")] { (row.errors) }
+            td.number.bad[row.errors > 0] data-count="errors" { (row.errors) }
             td.number data-count="delivered" { (row.delivered) }
-            td.number class=[(row.failed > 0).then_some("bad")] { (row.failed) }
+            td.number.bad[row.failed > 0] data-count="failed" { (row.failed) }
             td { (row.last_match.as_deref().unwrap_or("never")) }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_marked_by_the_one_class_attribute_of_their_cell() {
+        let row = TableRow {
+            id: "i/k".into(),
+            app: "app".into(),
+            events: Vec::new(),
+            filters: Vec::new(),
+            handler: "https://h/".into(),
+            state: "active",
+            matched: 1,
+            not_matched: 0,
+            errors: 10_219,
+            delivered: 1,
+            failed: 0,
+            last_match: None,
+        };
+        let text = line(&row).into_string();
+        assert!(
+            text.contains(r#"<td class="number bad" data-count="errors">10219</td>"#),
+            "{text}"
+        );
+        assert!(text.contains(r#"<td class="number" data-count="failed">0</td>"#), "{text}");
     }
 }

@@ -1,8 +1,10 @@
 //! Brings each delivery to its outcome: attempts it, and parks or dead-letters it when that fails.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use failure_logs::FailureLogs;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
@@ -25,7 +27,7 @@ use super::queue::{
 };
 use super::shares::ShareOwner;
 use crate::domain::SubscriptionId;
-use crate::telemetry::{LiveEvent, LiveFeed, LogBudget};
+use crate::telemetry::{LiveEvent, LiveFeed, LogBudget, names};
 use crate::{clock, config};
 
 /// Shortest delay of a delivery for whose attempt this machine had no means.
@@ -86,6 +88,7 @@ pub struct Dispatcher {
     pause: OnceLock<Arc<PauseGate>>,
     sockets: SocketBudget,
     local_failure_log: LogBudget,
+    logs: FailureLogs,
 }
 
 impl Dispatcher {
@@ -118,7 +121,8 @@ impl Dispatcher {
             live,
             pause: OnceLock::new(),
             sockets,
-            local_failure_log: LogBudget::default(),
+            local_failure_log: LogBudget::one_a_minute(),
+            logs: FailureLogs::default(),
         }
     }
 
@@ -172,6 +176,12 @@ impl Dispatcher {
         metrics::permits(&permits);
         metrics::sockets(self.sockets.max(), self.sockets.open(), self.sockets.idle());
         metrics::breakers(self.lanes.breaker_states());
+    }
+
+    /// Renders the series of the endpoints with an open breaker in the Prometheus text format.
+    #[must_use]
+    pub fn render_open_endpoints(&self) -> String {
+        metrics::render_open_endpoints(&self.lanes.open_endpoints(names::OPEN_BREAKERS_MAX))
     }
 
     /// Reserves a share of the permits for an event with many deliveries.
@@ -259,6 +269,9 @@ impl Dispatcher {
             },
             Err(AdmissionError::Full(share)) => {
                 metrics::share_exceeded(share.label());
+                for subscription in delivery.subscriptions() {
+                    subscription.stats.over_share.fetch_add(1, Relaxed);
+                }
                 self.park_backlog(delivery, &lane, ParkReason::Full).await
             }
             Err(AdmissionError::Late) => self.park_backlog(delivery, &lane, ParkReason::Late).await,
@@ -317,8 +330,9 @@ impl Dispatcher {
         let body = channel.body(delivery);
         if body.len() > self.payload_bytes_max {
             let detail = format!("{} bytes, the limit is {}", body.len(), self.payload_bytes_max);
-            lane.breakers().record(AttemptClass::TooLarge, clock::uptime_ms(), 0.0);
-            return AttemptOutcome::failed(AttemptClass::TooLarge, detail);
+            let outcome = AttemptOutcome::failed(AttemptClass::TooLarge, detail);
+            self.record_health(delivery, lane, &outcome);
+            return outcome;
         }
         let (started, now) = (clock::tick(), clock::now());
         let metrics = self.metrics.transport(channel.transport());
@@ -332,11 +346,27 @@ impl Dispatcher {
         if outcome.class.is_attempt() {
             lane.record_attempt(took);
         }
-        lane.breakers().record(outcome.class, clock::uptime_ms(), self.random.unit());
+        self.record_health(delivery, lane, &outcome);
         let failure = (!outcome.is_done()).then(|| (outcome.class.label(), &*outcome.detail));
         lane.record_result(failure, clock::now_ms());
         metrics.attempted(&outcome, took);
         outcome
+    }
+
+    /// Reports to the breakers of a lane how an attempt ended, and logs its failure and what it changed.
+    fn record_health(
+        &self,
+        delivery: &Delivery,
+        lane: &Lane<HttpClient>,
+        outcome: &AttemptOutcome,
+    ) {
+        if outcome.class != AttemptClass::Local && !outcome.is_done() {
+            self.logs.attempt_failed(delivery, outcome, lane.failure_log());
+        }
+        let random = self.random.unit();
+        for (scope, change) in lane.breakers().record(outcome.class, clock::uptime_ms(), random) {
+            self.logs.breaker_changed(delivery, (scope, change), &outcome.detail);
+        }
     }
 
     async fn settle(&self, delivery: &mut Delivery, attempted: &AttemptOutcome) -> Settled {
@@ -460,6 +490,11 @@ impl Dispatcher {
         match self.ports.parking.park(ParkedRecord::of(delivery, due, reason)).await {
             Ok(()) => {
                 metrics::parked(reason);
+                if delivery.progress.job.is_none() {
+                    for subscription in delivery.subscriptions() {
+                        subscription.stats.parked.fetch_add(1, Relaxed);
+                    }
+                }
                 Settled { outcome: DeliveryOutcome::Parked(reason), due: Some(due) }
             }
             Err(error) => {
@@ -487,6 +522,7 @@ impl Dispatcher {
         for subscription in delivery.subscriptions() {
             subscription.stats.count_dead_letter();
         }
+        self.logs.dead_lettered(delivery, &reason, error);
         metrics::dead(delivery.lane_label(), &reason);
         DeliveryOutcome::DeadLettered(reason)
     }
@@ -518,26 +554,18 @@ fn live_event(delivery: &Delivery, outcome: &DeliveryOutcome, took: Option<Durat
 }
 
 fn record_failure(delivery: &Delivery, outcome: &AttemptOutcome) {
-    if delivery.target.is_none() {
-        let reason = format!("{}: {}", outcome.class.label(), outcome.detail);
-        let now_ms = clock::now_ms();
-        for subscription in delivery.subscriptions() {
-            subscription.stats.count_failed_attempt(&reason, now_ms);
-        }
+    if delivery.target.is_some() {
+        return;
     }
-    tracing::debug!(
-        delivery_id = %delivery.id,
-        installation = %delivery.subscription.owner.id,
-        key = %delivery.subscription.key,
-        attempt = delivery.progress.attempt,
-        class = outcome.class.label(),
-        blame = outcome.class.blame(),
-        detail = %outcome.detail,
-        "attempt failed"
-    );
+    let reason = format!("{}: {}", outcome.class.label(), outcome.detail);
+    let now_ms = clock::now_ms();
+    for subscription in delivery.subscriptions() {
+        subscription.stats.count_failed_attempt(&reason, now_ms);
+    }
 }
 
 mod endpoints;
+mod failure_logs;
 mod waiting;
 
 pub use endpoints::{EndpointKey, PingReport};

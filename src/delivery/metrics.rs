@@ -4,11 +4,13 @@
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use metrics_exporter_prometheus::PrometheusBuilder;
 
 use super::guard::EgressRefusal;
 use super::model::{AttemptClass, AttemptOutcome, DeadLetterReason, ParkReason, Transport};
-use super::queue::PermitUse;
+use super::queue::{OpenEndpoint, PermitUse};
 use super::shares::{Amount, ShareLevel};
+use crate::telemetry::names;
 
 /// Origin of a delivery as label: `live`, `retry` or `replay`.
 pub(super) type LaneLabel = &'static str;
@@ -35,10 +37,10 @@ struct LaneMetrics {
 
 /// Attempts over one transport.
 pub(super) struct TransportMetrics {
-    target: Target,
     running: Gauge,
     seconds: Histogram,
-    succeeded: Counter,
+    /// In the order of the classes.
+    attempts: [Counter; AttemptClass::ALL.len()],
 }
 
 impl Default for DeliveryMetrics {
@@ -94,10 +96,9 @@ impl LaneMetrics {
 impl TransportMetrics {
     fn of(target: Target) -> Self {
         Self {
-            target,
             running: gauge!("switchyard_deliveries_inflight", "target" => target),
             seconds: histogram!("switchyard_delivery_attempt_seconds", "target" => target),
-            succeeded: attempts(target, AttemptClass::Success),
+            attempts: AttemptClass::ALL.map(|class| attempts(target, class)),
         }
     }
 
@@ -109,9 +110,10 @@ impl TransportMetrics {
 
     /// Records a finished attempt.
     pub(super) fn attempted(&self, outcome: &AttemptOutcome, took: Duration) {
-        match outcome.class {
-            AttemptClass::Success => self.succeeded.increment(1),
-            class => attempts(self.target, class).increment(1),
+        let counted = self.attempts.get(outcome.class as usize);
+        debug_assert!(counted.is_some(), "the classes are in the order of their declaration");
+        if let Some(counter) = counted {
+            counter.increment(1);
         }
         self.seconds.record(took);
     }
@@ -218,8 +220,10 @@ pub(super) fn sockets_evicted(count: usize) {
     counter!("switchyard_delivery_sockets_evicted_total").increment(count);
 }
 
-pub(super) fn dialled() {
-    counter!("switchyard_http_connections_total", "reused" => "false").increment(1);
+/// Counts a request that got a response, by whether its connection was open before.
+pub(super) fn connection_used(is_reused: bool) {
+    let reused = if is_reused { "true" } else { "false" };
+    counter!("switchyard_http_connections_total", "reused" => reused).increment(1);
 }
 
 /// Sets the number of endpoints by breaker state: closed, half open, open.
@@ -228,6 +232,30 @@ pub(super) fn breakers(counts: [usize; 3]) {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         gauge!("switchyard_endpoint_breakers", "state" => state).set(count);
     }
+}
+
+/// Renders the series of endpoints with an open breaker in the Prometheus text format; nothing if there
+/// is none.
+pub(super) fn render_open_endpoints(open: &[OpenEndpoint]) -> String {
+    if open.is_empty() {
+        return String::new();
+    }
+    // A new recorder, so that an endpoint whose breaker closed leaves no stale series.
+    let recorder = PrometheusBuilder::new().build_recorder();
+    metrics::with_local_recorder(&recorder, || {
+        names::describe_families(names::ENDPOINT_FAMILIES);
+        for one in open {
+            let labels = [
+                ("app", one.app.to_string()),
+                ("installation", one.installation.to_string()),
+                ("endpoint", one.endpoint.clone()),
+                ("scope", one.scope.label().to_owned()),
+                ("cause", one.tripped.cause.label().to_owned()),
+            ];
+            gauge!("switchyard_endpoint_breaker_open", &labels).set(1.0);
+        }
+    });
+    recorder.handle().render()
 }
 
 pub(super) fn pending(deliveries: usize) {
@@ -241,5 +269,25 @@ pub(super) struct RunningAttempt<'a>(&'a Gauge);
 impl Drop for RunningAttempt<'_> {
     fn drop(&mut self) {
         self.0.decrement(1.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::names::values_of;
+
+    #[test]
+    fn labels_are_those_of_the_table() {
+        let classes = AttemptClass::ALL.map(AttemptClass::label);
+        assert_eq!(classes, values_of("switchyard_delivery_attempts_total", "class"));
+        for (number, class) in AttemptClass::ALL.into_iter().enumerate() {
+            assert_eq!(class as usize, number);
+            let blames = values_of("switchyard_delivery_attempts_total", "blame");
+            assert!(blames.contains(&class.blame()), "{class:?}");
+        }
+        assert_eq!(DeadLetterReason::LABELS, values_of("switchyard_dlq_total", "reason"));
+        let parked = ParkReason::ALL.map(ParkReason::label);
+        assert_eq!(parked, values_of("switchyard_parkings_total", "reason"));
     }
 }

@@ -96,9 +96,10 @@ pub use signature::{BadSecret, sign, sign_with_all};
 pub mod state_machines {
     pub use super::decision::{Decision, after_attempt};
     pub use super::queue::{
-        Admission, AppHostBreaker, Breaker, BreakerState, EndpointBreakers, EndpointId,
-        EndpointOwners, EventShareId, FairLimits, FairQueue, Lane, Patience, PermitUse, RequestId,
-        Response, RetryDelay, RetrySchedule, WaitingLimit, host_breaker,
+        Admission, AppHostBreaker, Breaker, BreakerChange, BreakerScope, BreakerState,
+        EndpointBreakers, EndpointId, EndpointOwners, EventShareId, FairLimits, FairQueue, Lane,
+        Patience, PermitUse, RequestId, Response, RetryDelay, RetrySchedule, Tripped, WaitingLimit,
+        host_breaker,
     };
     pub use super::shares::ShareLedger;
 }

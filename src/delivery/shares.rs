@@ -24,7 +24,6 @@ pub use pool::{Fractions, Pool, PoolLimits, ShareLevel};
 
 use super::metrics;
 use crate::config;
-use crate::telemetry::LogBudget;
 
 /// Bytes of a stored message in addition to its body: subject, headers and the broker's own.
 const OVERHEAD_BYTES: usize = 1024;
@@ -34,7 +33,6 @@ const OVERHEAD_BYTES: usize = 1024;
 pub struct Shares {
     ledger: Mutex<ShareLedger>,
     drops: DropsByOwner,
-    drop_log: LogBudget,
 }
 
 /// A place in a stream, taken before the message is stored. Dropping it gives the place back.
@@ -77,7 +75,6 @@ impl Shares {
                 dead_letter_limits(config),
             )),
             drops: DropsByOwner::default(),
-            drop_log: LogBudget::default(),
         }
     }
 
@@ -146,8 +143,7 @@ impl Shares {
 
     /// Counts and logs a dead letter that was dropped.
     pub fn record_drop(&self, app: &str, installation: &str, level: ShareLevel) {
-        self.drops.count(app, installation);
-        if let Some(suppressed) = self.drop_log.take() {
+        if let Some(suppressed) = self.drops.count(app, installation) {
             tracing::warn!(
                 app,
                 installation,
@@ -191,6 +187,12 @@ impl Shares {
     pub fn stored(&self) -> (u64, u64) {
         let ledger = self.ledger();
         (ledger.parking().used().messages, ledger.dead_letters().used().messages)
+    }
+
+    /// Returns the token of the installation with most parked deliveries, and their number.
+    #[must_use]
+    pub fn most_parked(&self) -> Option<(String, u64)> {
+        self.ledger().parking().largest_installation()
     }
 
     /// Returns what this replica changed in the parking stream since its start.

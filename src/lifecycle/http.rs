@@ -78,8 +78,10 @@ impl HttpParts {
 
     /// Returns the routes; `stop` ends live feeds.
     pub(super) fn routes(self, config: &Config, stop: &CancellationToken) -> Routes {
+        api::begin_auth_failures();
         let (live, shares) = (self.operations.live.clone(), Arc::clone(&self.operations.shares));
-        let health = Arc::clone(&self.operations.health);
+        let (health, dispatcher) =
+            (Arc::clone(&self.operations.health), Arc::clone(&self.operations.dispatcher));
         let bodies = Arc::new(BodyIntake::new(&config.server));
         let failures = Arc::new(AuthFailures::new(config.server.auth_failures_per_minute));
         let refusals = Arc::<IngestRefusals>::default();
@@ -119,6 +121,7 @@ impl HttpParts {
             registry: Arc::clone(&self.registry),
             matcher: Arc::clone(&self.matcher),
             shares,
+            dispatcher,
             refusals,
             access: MetricsAccess {
                 token: (!metrics_token.is_empty()).then_some(metrics_token),

@@ -180,7 +180,7 @@ impl Routing {
         background.spawn(job_runner.run());
         background.spawn(shadows.run());
         background.spawn(sweeper.run());
-        background.spawn(async move { stream_monitor.run().await });
+        background.spawn(stream_monitor.run());
         background.spawn(async move { trimmer.run().await });
         // Ends by itself, after what is running.
         background.tasks.spawn(router.run(pulls, due));

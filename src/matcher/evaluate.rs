@@ -287,6 +287,7 @@ fn evaluate(
     }
     outcome.ignored += ignored;
     if holds.is_some() {
+        outcome.steps_of_each.push(scratch.steps());
         let steps = u64::from(scratch.steps());
         outcome.steps += steps;
         if steps >= CHARGED_MIN {

@@ -1,9 +1,27 @@
-//! Metrics of building indexes.
+//! Metrics of building indexes, and of the sites that they are for.
 
 use metrics::{counter, gauge};
+use metrics_exporter_prometheus::PrometheusBuilder;
 
 use super::Subscription;
 use super::index::exceeds_bounds;
+use crate::domain::CloudId;
+use crate::telemetry::names;
+
+/// Renders the series of sites, each with its number of events, in the Prometheus text format.
+#[must_use]
+pub fn render_sites(sites: Vec<(CloudId, u64)>) -> String {
+    // A new recorder, so that a site that is no longer among them leaves no stale series.
+    let recorder = PrometheusBuilder::new().build_recorder();
+    metrics::with_local_recorder(&recorder, || {
+        names::describe_families(names::SITE_EVENT_FAMILIES);
+        for (site, events) in sites {
+            let site = site.to_string();
+            counter!("switchyard_site_events_total", "site" => site).absolute(events);
+        }
+    });
+    recorder.handle().render()
+}
 
 /// Counts a build of so many index entries.
 pub(super) fn index_built(entries: usize) {

@@ -62,6 +62,8 @@ pub struct Matches {
     pub evaluated: EvaluationCounts,
     /// Steps of all evaluations.
     pub steps: u64,
+    /// Steps of each evaluation.
+    pub(super) steps_of_each: Vec<u32>,
     /// Number of filters that are not evaluated yet, because the limit on steps was reached;
     /// [`Matcher::resume`](super::Matcher::resume) evaluates them.
     pub unfinished: usize,
@@ -178,6 +180,7 @@ impl Matches {
         (self.ignored, self.candidates, self.index_errors) = (0, 0, 0);
         self.evaluated = EvaluationCounts::default();
         (self.steps, self.unfinished) = (0, 0);
+        self.steps_of_each.clear();
         self.postponed.clear();
         self.costs.clear();
     }

@@ -17,6 +17,7 @@ pub struct MatchMetrics {
     evaluated_true: Counter,
     evaluated_false: Counter,
     evaluated_error: Counter,
+    steps: Histogram,
     index_errors: Counter,
     matches: EventTypeCounters,
     /// By reason and action.
@@ -34,6 +35,7 @@ impl Default for MatchMetrics {
             evaluated_true: evaluated("true"),
             evaluated_false: evaluated("false"),
             evaluated_error: evaluated("error"),
+            steps: histogram!("switchyard_filter_steps"),
             index_errors: counter!("switchyard_index_errors_total"),
             matches: EventTypeCounters::new("switchyard_matches_total"),
             filter_errors: HashMap::new(),
@@ -54,6 +56,7 @@ impl MatchMetrics {
         self.seconds.record(took);
         self.candidates.record(count(outcome.candidates));
         self.count_evaluations(outcome.evaluated);
+        outcome.steps_of_each.iter().for_each(|steps| self.steps.record(*steps));
         self.index_errors.increment(u64::from(count(outcome.index_errors)));
         if is_repeated {
             return;
@@ -68,6 +71,7 @@ impl MatchMetrics {
     /// Counts the outcome of matching an event that waited for an installation.
     pub fn count_late(&mut self, event_type: &str, late: &LateMatches) {
         self.count_evaluations(late.evaluated);
+        late.steps_of_each.iter().for_each(|steps| self.steps.record(*steps));
         late.failures.iter().for_each(|failure| self.count_failure(failure));
         if !late.matches.is_empty() {
             self.matches.increment(event_type, u64::from(count(late.matches.len())));

@@ -27,6 +27,7 @@ pub use conditions::{Subscriber, UnmetCondition};
 pub use dry_run::TriggerDecision;
 pub use evaluate::{MatchLimits, Scratch};
 pub use evaluation_share::{EvaluationShares, ExceededShare, LeftOut};
+pub use index_metrics::render_sites;
 pub use low_priority::lower_priority;
 pub use matches::{EvaluationCounts, FilterFailure, Match, Matches};
 pub use one_by_one::{DecidedAgain, LateMatches, MatchAgain, MatchedAgain};

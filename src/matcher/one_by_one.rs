@@ -30,6 +30,8 @@ pub struct LateMatches {
     pub evaluated: EvaluationCounts,
     /// Steps of all evaluations.
     pub steps: u64,
+    /// Steps of each evaluation.
+    pub(super) steps_of_each: Vec<u32>,
 }
 
 /// How an event is matched again.
@@ -103,16 +105,22 @@ impl Matcher {
             let decision = context.decide(events, subscriber, &mut scratch, &mut steps);
             subscription.stats.steps.fetch_add(steps, Relaxed);
             late.steps += steps;
+            if let Decision::Evaluated { verdict, .. } = &decision {
+                late.steps_of_each.push(u32::try_from(steps).unwrap_or(u32::MAX));
+                let evaluated = &mut late.evaluated;
+                *match verdict {
+                    Verdict::Match => &mut evaluated.matched,
+                    Verdict::NoMatch => &mut evaluated.not_matched,
+                    Verdict::Failed(_) => &mut evaluated.failed,
+                } += 1;
+            }
             match decision {
-                Decision::NotSubscribed => {}
+                Decision::NotSubscribed | Decision::Evaluated { verdict: Verdict::NoMatch, .. } => {
+                }
                 Decision::Ignored(_) => {
                     subscription.stats.ignored.fetch_add(1, Relaxed);
                 }
-                Decision::Evaluated { verdict: Verdict::NoMatch, .. } => {
-                    late.evaluated.not_matched += 1;
-                }
                 Decision::NoExpression | Decision::Evaluated { verdict: Verdict::Match, .. } => {
-                    late.evaluated.matched += 1;
                     subscription.stats.count_match(clock::now_ms());
                     late.matches.push(matched(&context, subscription, None));
                 }

@@ -396,6 +396,22 @@ impl Matcher {
         seen.sum()
     }
 
+    /// Returns the sites with most events of types that have subscriptions, at most `most`, each with
+    /// its number of events since its subscriptions were loaded.
+    #[must_use]
+    pub fn busiest_sites(&self, most: usize) -> Vec<(CloudId, u64)> {
+        let mut sites = Vec::new();
+        for shard in &self.shards {
+            sites.extend(shard.tenants.load().iter().map(|(site, tenant)| {
+                let seen = tenant.iter().map(|(_, partition)| partition.seen.load(Relaxed));
+                (site.clone(), seen.sum::<u64>())
+            }));
+        }
+        sites.sort_by(|(one, events), (other, others)| others.cmp(events).then(one.cmp(other)));
+        sites.truncate(most);
+        sites
+    }
+
     /// Returns the bytes of all indexes, without what they share with the registry.
     #[must_use]
     pub fn index_bytes(&self) -> usize {

@@ -18,7 +18,7 @@ use crate::matcher::metrics::MatchMetrics;
 use crate::matcher::{
     FilterFailure, LeftOut, Match, MatchLimits, Matcher, Matches, Owner, Scratch,
 };
-use crate::telemetry::{LiveFeed, LogBudget};
+use crate::telemetry::{FilterOutcomes, LiveFeed, LogBudget};
 
 /// Steps of one event after which a worker starts no further evaluation: with the last one, at most a
 /// millisecond and a half.
@@ -310,21 +310,35 @@ impl Examiner {
         }
     }
 
+    /// Logs a failed filter, a line a minute for each subscription.
     fn record_failure(&self, event: &Event, failure: &FilterFailure) {
         let (subscription, error) = (&failure.subscription, &failure.error);
-        let logs = failure.on_error.logs();
-        if let Some(suppressed) = logs.then(|| self.failure_log.take()).flatten() {
-            tracing::warn!(
-                installation = %subscription.owner.id,
-                key = %subscription.key,
-                event_id = %event.envelope.event_id,
-                kind = error.kind,
-                error = error.message,
-                delivered = failure.on_error.delivers(),
-                suppressed,
-                "filter evaluation failed"
-            );
+        if !failure.on_error.logs() {
+            return;
         }
+        let stats = &subscription.stats;
+        let Some(suppressed) = stats.log_limits().filter.take_of(&self.failure_log) else {
+            return;
+        };
+        let not_matched = self.matcher.not_matched(&subscription.id()).unwrap_or_default();
+        let FilterOutcomes { events, errors } = stats.outcomes_since(not_matched);
+        let what = match (FilterOutcomes { events, errors }).mostly_fail() {
+            true => "filter fails for half of its events or more",
+            false => "filter evaluation failed",
+        };
+        tracing::warn!(
+            app = %subscription.owner.app,
+            installation = %subscription.owner.id,
+            key = %subscription.key,
+            event_id = %event.envelope.event_id,
+            kind = error.kind,
+            error = error.message,
+            delivered = failure.on_error.delivers(),
+            events,
+            errors,
+            suppressed,
+            "{what}"
+        );
     }
 }
 

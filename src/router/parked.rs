@@ -3,6 +3,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use futures_util::FutureExt;
 
@@ -162,6 +163,11 @@ impl ParkedDeliveries {
             Some(subscription) => {
                 let coalesced_with = live.collect();
                 let delivery = parked.resume(subscription, coalesced_with)?;
+                if delivery.progress.job.is_none() {
+                    for subscription in delivery.subscriptions() {
+                        subscription.stats.resumed.fetch_add(1, Relaxed);
+                    }
+                }
                 Ok(Next::Attempt(Box::new(delivery)))
             }
             None => Ok(Next::Drop(Box::new(parked))),

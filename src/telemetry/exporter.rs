@@ -1,6 +1,7 @@
 //! Sets up the metrics recorder of the process.
 
 use anyhow::Context;
+use metrics::gauge;
 use metrics_exporter_prometheus::{Matcher as Names, PrometheusBuilder, PrometheusHandle};
 
 use super::names;
@@ -10,7 +11,7 @@ const MATCH_SECONDS: &[f64] =
     &[1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 5e-3, 2.5e-2, 0.1];
 /// Buckets for one attempt or publish, in seconds.
 const ATTEMPT_SECONDS: &[f64] =
-    &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 15.0, 30.0];
+    &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0];
 /// Buckets from an event's publication to its delivery: milliseconds to a day, in seconds.
 const END_TO_END_SECONDS: &[f64] =
     &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0];
@@ -42,6 +43,7 @@ pub fn install_metrics() -> anyhow::Result<PrometheusHandle> {
         builder = builder.set_buckets_for_metric(Names::Full(name.into()), bounds)?;
     }
     let handle = builder.install_recorder().context("a metrics recorder is installed already")?;
-    names::describe_all();
+    names::describe_and_begin();
+    gauge!("switchyard_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
 }

@@ -14,4 +14,4 @@ pub use escape::Escaped;
 pub use event_types::{EventTypeCounters, list_event_types};
 pub use live_feed::{LiveEvent, LiveFailure, LiveFeed};
 pub use log_budget::LogBudget;
-pub use stats::{SubscriptionCounters, SubscriptionStats};
+pub use stats::{FilterOutcomes, SubscriptionCounters, SubscriptionStats};

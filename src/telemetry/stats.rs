@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwapOption;
 
+use super::LogBudget;
+
 /// Handle to the counters of one subscription, allocated on first use: most of a million
 /// subscriptions never match.
 #[derive(Debug, Default)]
@@ -79,6 +81,12 @@ pub struct SubscriptionCounters {
     pub failed_attempts: AtomicU64,
     /// Deliveries that ended as dead letters.
     pub dead: AtomicU64,
+    /// Times that deliveries were parked.
+    pub parked: AtomicU64,
+    /// Times that parked deliveries were due.
+    pub resumed: AtomicU64,
+    /// Deliveries that were parked at once because a share of the waiting places was used up.
+    pub over_share: AtomicU64,
     /// Steps used by evaluations.
     pub steps: AtomicU64,
     /// When an event last matched, milliseconds since the epoch; 0 = never.
@@ -91,10 +99,41 @@ pub struct SubscriptionCounters {
     pub last_failure_ms: AtomicI64,
     /// Consecutive answers with HTTP 410.
     endpoint_gone_streak: AtomicU32,
+    /// Allocated on the first failure: most subscriptions have none.
+    log_limits: OnceLock<Box<SubscriptionLogLimits>>,
     is_removed: AtomicBool,
     /// Replaced without a lock, because matching counts errors.
     last_error: ArcSwapOption<String>,
     last_failure: Mutex<Option<String>>,
+}
+
+/// Limits of the log lines about one subscription.
+#[derive(Debug)]
+pub struct SubscriptionLogLimits {
+    /// Of those about its filter.
+    pub filter: LogBudget,
+    /// Of those about its dead letters.
+    pub dead_letters: LogBudget,
+    /// Outcomes of its filter when the last line about it was written.
+    logged: Mutex<FilterOutcomes>,
+}
+
+/// How often a filter was decided on, and how often that failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct FilterOutcomes {
+    /// Events of its types, without those that its conditions exclude.
+    pub events: u64,
+    /// Those for which it failed.
+    pub errors: u64,
+}
+
+impl FilterOutcomes {
+    /// Returns whether half failed, or more. An event that another worker is deciding on counts as
+    /// one that did not fail.
+    #[must_use]
+    pub fn mostly_fail(self) -> bool {
+        self.errors.saturating_mul(2) >= self.events
+    }
 }
 
 impl SubscriptionCounters {
@@ -106,12 +145,16 @@ impl SubscriptionCounters {
             delivered: AtomicU64::new(0),
             failed_attempts: AtomicU64::new(0),
             dead: AtomicU64::new(0),
+            parked: AtomicU64::new(0),
+            resumed: AtomicU64::new(0),
+            over_share: AtomicU64::new(0),
             steps: AtomicU64::new(0),
             last_match_ms: AtomicI64::new(0),
             last_delivered_ms: AtomicI64::new(0),
             last_error_ms: AtomicI64::new(0),
             last_failure_ms: AtomicI64::new(0),
             endpoint_gone_streak: AtomicU32::new(0),
+            log_limits: OnceLock::new(),
             is_removed: AtomicBool::new(false),
             last_error: ArcSwapOption::const_empty(),
             last_failure: Mutex::new(None),
@@ -160,6 +203,38 @@ impl SubscriptionCounters {
         replace_text(&self.last_failure, reason);
     }
 
+    /// Returns the limits of the log lines about it.
+    pub fn log_limits(&self) -> &SubscriptionLogLimits {
+        self.log_limits.get_or_init(|| {
+            Box::new(SubscriptionLogLimits {
+                filter: LogBudget::one_a_minute(),
+                dead_letters: LogBudget::one_a_minute(),
+                logged: Mutex::default(),
+            })
+        })
+    }
+
+    /// Returns the outcomes of its filter since the last call; `not_matched` is the number of events
+    /// that it has not matched so far.
+    pub fn outcomes_since(&self, not_matched: u64) -> FilterOutcomes {
+        let errors = self.errors.load(Relaxed);
+        let events = self.matched.load(Relaxed).saturating_add(errors).saturating_add(not_matched);
+        let now = FilterOutcomes { events, errors };
+        let logged = &self.log_limits().logged;
+        let before =
+            std::mem::replace(&mut *logged.lock().unwrap_or_else(PoisonError::into_inner), now);
+        FilterOutcomes {
+            events: now.events.saturating_sub(before.events),
+            errors: now.errors.saturating_sub(before.errors),
+        }
+    }
+
+    /// Returns whether deliveries of it were parked or dead-lettered.
+    #[must_use]
+    pub fn has_parked_or_dead(&self) -> bool {
+        self.dead.load(Relaxed) > 0 || self.parked.load(Relaxed) > 0
+    }
+
     /// Counts a delivery that was dead-lettered.
     pub fn count_dead_letter(&self) {
         self.dead.fetch_add(1, Relaxed);
@@ -186,5 +261,24 @@ fn replace_text(slot: &Mutex<Option<String>>, text: &str) {
             kept.push_str(text);
         }
         None => *slot = Some(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_are_those_since_the_last_line() {
+        let counters = SubscriptionCounters::new();
+        counters.count_error("no such field", 7);
+        let first = counters.outcomes_since(0);
+        assert_eq!(first, FilterOutcomes { events: 1, errors: 1 });
+        assert!(first.mostly_fail());
+        counters.count_error("no such field", 7);
+        counters.count_match(1);
+        let second = counters.outcomes_since(5);
+        assert_eq!(second, FilterOutcomes { events: 7, errors: 1 });
+        assert!(!second.mostly_fail());
     }
 }

@@ -32,6 +32,7 @@ impl SubscriptionSample<'_> {
         self.stats.errors.load(Relaxed)
             + self.stats.failed_attempts.load(Relaxed)
             + self.stats.dead.load(Relaxed)
+            + self.stats.over_share.load(Relaxed)
     }
 }
 
@@ -90,7 +91,7 @@ impl TopSubscriptions {
         let recorder = PrometheusBuilder::new().build_recorder();
         let handle = recorder.handle();
         metrics::with_local_recorder(&recorder, || {
-            names::describe_subscriptions();
+            names::describe_families(names::SUBSCRIPTION_FAMILIES);
             for sample in &samples {
                 record(sample, not_matched(sample.id));
             }
@@ -99,11 +100,11 @@ impl TopSubscriptions {
     }
 
     /// Retains the samples that have series: pinned ones, members that still rank high enough, and
-    /// then the others by rank, failing ones before busy ones.
+    /// then the others by rank: those that fail most, then the busy ones.
     fn choose(&self, samples: &mut Vec<SubscriptionSample<'_>>) {
         samples.sort_by_cached_key(|sample| {
             let matched = sample.stats.matched.load(Relaxed);
-            std::cmp::Reverse((sample.failures() > 0, matched, sample.failures()))
+            std::cmp::Reverse((sample.failures(), matched))
         });
         #[expect(
             clippy::cast_possible_truncation,
@@ -141,6 +142,9 @@ fn record(sample: &SubscriptionSample<'_>, not_matched: Option<u64>) {
     let counts = [
         ("switchyard_subscription_matched_total", stats.matched.load(Relaxed)),
         ("switchyard_subscription_errors_total", stats.errors.load(Relaxed)),
+        ("switchyard_subscription_parked_total", stats.parked.load(Relaxed)),
+        ("switchyard_subscription_resumed_total", stats.resumed.load(Relaxed)),
+        ("switchyard_subscription_over_share_total", stats.over_share.load(Relaxed)),
         ("switchyard_subscription_delivered_total", stats.delivered.load(Relaxed)),
         ("switchyard_subscription_failed_total", stats.failed_attempts.load(Relaxed)),
         ("switchyard_subscription_dead_total", stats.dead.load(Relaxed)),
@@ -195,6 +199,20 @@ mod tests {
         assert!(text.contains("key=\"k2\"") && text.contains("key=\"k0\""), "{text}");
         assert!(!text.contains("key=\"k1\""), "{text}");
         assert!(text.contains("switchyard_subscription_not_matched_total"), "{text}");
+    }
+
+    #[test]
+    fn subscription_that_fails_and_matches_nothing_has_series_before_busy_ones_that_fail_seldom() {
+        let ids: Vec<_> = (0..200).map(id).collect();
+        let stats: Vec<SubscriptionCounters> =
+            (0..200).map(|_| SubscriptionCounters::default()).collect();
+        for stats in &stats[1..] {
+            stats.matched.store(1_000_000, Relaxed);
+            stats.failed_attempts.store(1, Relaxed);
+        }
+        stats[0].errors.store(9, Relaxed);
+        let text = render(&TopSubscriptions::new(100, HashSet::new()), &ids, &stats);
+        assert!(text.contains("key=\"k0\""), "{text}");
     }
 
     #[test]

@@ -605,7 +605,7 @@ async fn ingest_rejects_events_while_the_backlog_fills_the_stream() {
     config.events.max_bytes = 64 * 1024;
     config.delivery.timeout_ms = 60_000;
     config.delivery.park_after_ms = 60_000;
-    let rig = Rig::start(&nats, &config).await;
+    let mut rig = Rig::start(&nats, &config).await;
     rig.watch.check_once().await.unwrap();
     assert_eq!(rig.gate.refuse_for_s(), None);
     sink.answer("/hook", NEVER, None);

@@ -250,7 +250,7 @@ impl World<'_> {
         if outcome.class.is_attempt() {
             lane.record_attempt(took);
         }
-        lane.breakers().record(outcome.class, epoch_ms(now), random);
+        let _changes = lane.breakers().record(outcome.class, epoch_ms(now), random);
         if !(is_leaky && outcome.class == AttemptClass::Timeout) {
             self.finish(replica, request, outcome.class.is_attempt());
         }

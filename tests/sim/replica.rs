@@ -257,14 +257,15 @@ fn lanes(scenario: &Scenario, queue: &mut FairQueue, concurrency: usize) -> Vec<
     let lane = |number: usize| {
         let (app, host) = (scenario.app(number), scenario.host(number));
         let installation = fixture::installation(number);
+        let owner = fixture::app(scenario, number);
         let endpoint = queue.add_endpoint(&EndpointOwners {
-            app: &fixture::app(scenario, number),
+            app: &owner,
             installation: &installation,
             host: &format!("host-{host}"),
         });
         let app_host = Arc::clone(app_hosts.entry((app, host)).or_default());
         let host = Arc::clone(hosts.entry(host).or_insert_with(|| Arc::new(host_breaker())));
-        let breakers = EndpointBreakers::new(installation, app_host, host);
+        let breakers = EndpointBreakers::new((owner, installation), app_host, host);
         Lane::new(endpoint, concurrency, breakers, ())
     };
     (0..scenario.installations).map(lane).collect()

@@ -221,7 +221,7 @@ impl IngestRefusals {
         // A new recorder, so that a site that loses its series leaves no stale ones.
         let recorder = PrometheusBuilder::new().build_recorder();
         metrics::with_local_recorder(&recorder, || {
-            names::describe_sites();
+            names::describe_families(names::SITE_FAMILIES);
             let series = |site: &str, refusals: &ByReason| {
                 for (reason, refused) in Reason::ALL.iter().zip(refusals) {
                     if *refused > 0 {

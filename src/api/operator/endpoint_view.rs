@@ -74,7 +74,7 @@ impl EndpointState {
         };
         let scope = match lane.breaker.scope {
             BreakerScope::Endpoint => "this endpoint",
-            BreakerScope::AppAtHost => "all endpoints of the app at its host",
+            BreakerScope::App => "all endpoints of the app at its host",
             BreakerScope::Host => "all apps at its host",
         };
         match (lane.breaker.state, next_attempt_in_s(lane)) {

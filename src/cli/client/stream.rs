@@ -9,7 +9,8 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, header};
 use serde_json::Value;
 
-use super::{ANSWER_BYTES_MAX, ApiClient, ErrorStatus, TIMEOUT, Unreachable, innermost, refusal};
+use super::{ANSWER_BYTES_MAX, ApiClient, TIMEOUT};
+use crate::cli::call::Call;
 
 /// Longest line.
 const LINE_BYTES_MAX: usize = 1 << 20;
@@ -19,8 +20,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(20);
 /// The lines of an answer.
 #[derive(Debug)]
 pub(in crate::cli) struct LineStream {
-    base: String,
-    path: String,
+    call: Call,
     body: Incoming,
     /// What was read of the next line.
     text: Vec<u8>,
@@ -32,7 +32,7 @@ impl ApiClient {
     /// # Errors
     /// No answer in time, or a status other than 2xx.
     pub(in crate::cli) async fn follow(&self, path: &str) -> anyhow::Result<LineStream> {
-        let unreachable = |reason: String| Unreachable { base: self.base.clone(), reason };
+        let call = Call::new(&self.base, &Method::GET, path);
         let request = Request::builder()
             .method(Method::GET)
             .uri(format!("{}{path}", self.base))
@@ -40,17 +40,14 @@ impl ApiClient {
             .header(header::ACCEPT, "application/x-ndjson")
             .body(Full::<Bytes>::default())?;
         let answer = tokio::time::timeout(TIMEOUT, self.pool.request(request)).await;
-        let answer = answer.map_err(|_| unreachable(format!("no answer within {TIMEOUT:?}")))?;
-        let answer = answer.map_err(|error| unreachable(innermost(&error)))?;
-        let status = answer.status();
-        if !status.is_success() {
-            let said = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
-            let said = said.map_err(|error| unreachable(error.to_string()))?.to_bytes();
-            let text = format!("GET {path}: {}", refusal(status, &said));
-            bail!(ErrorStatus { status: status.as_u16(), text });
+        let answer = answer.map_err(|_| call.unanswered(TIMEOUT))?;
+        let (head, body) = answer.map_err(|error| call.failed(&error))?.into_parts();
+        if !head.status.is_success() {
+            let said = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+            let said = said.map_err(|error| call.broke_off(&*error))?.to_bytes();
+            bail!(call.refused(head.status, &head.headers, &said));
         }
-        let (base, path) = (self.base.clone(), path.to_owned());
-        Ok(LineStream { base, path, body: answer.into_body(), text: Vec::new() })
+        Ok(LineStream { call, body, text: Vec::new() })
     }
 }
 
@@ -60,20 +57,19 @@ impl LineStream {
     /// # Errors
     /// The connection is lost, nothing came for long, or the line is not JSON.
     pub(in crate::cli) async fn next(&mut self) -> anyhow::Result<Option<Value>> {
-        let unreachable = |reason: String| Unreachable { base: self.base.clone(), reason };
         loop {
             if let Some(end) = self.text.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.text.drain(..=end).collect();
                 let line = serde_json::from_slice(&line);
-                return Ok(Some(line.with_context(|| format!("{}: not JSON", self.path))?));
+                return Ok(Some(line.with_context(|| format!("{}: not JSON", self.call))?));
             }
             if self.text.len() > LINE_BYTES_MAX {
-                bail!(unreachable(format!("a line of more than {LINE_BYTES_MAX} bytes")));
+                bail!("{}: a line of more than {LINE_BYTES_MAX} bytes", self.call);
             }
             let frame = tokio::time::timeout(SILENCE_MAX, self.body.frame()).await;
-            let frame = frame.map_err(|_| unreachable(format!("silent for {SILENCE_MAX:?}")))?;
+            let frame = frame.map_err(|_| self.call.unanswered(SILENCE_MAX))?;
             let Some(frame) = frame else { return Ok(None) };
-            let frame = frame.map_err(|error| unreachable(innermost(&error)))?;
+            let frame = frame.map_err(|error| self.call.broke_off(&error))?;
             // Trailers say nothing here.
             if let Ok(data) = frame.into_data() {
                 self.text.extend_from_slice(&data);

@@ -282,7 +282,9 @@ fn add_connection(outcome: &mut AttemptOutcome, connection: &CaptureConnection, 
         connected.get_extras(&mut extras);
     }
     let Some(times) = extras.get::<Arc<ConnectionTimes>>() else { return };
-    let Some(handshake) = times.take() else { return };
+    let handshake = times.take();
+    metrics::connection_used(handshake.is_none());
+    let Some(handshake) = handshake else { return };
     let phases = &mut outcome.observed().phases;
     phases.dns = Some(times.dns);
     phases.connect = Some(times.connect);

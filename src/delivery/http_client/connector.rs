@@ -136,7 +136,6 @@ async fn connect_any(addresses: &[SocketAddr]) -> Result<TcpStream, DialError> {
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "cannot set TCP_NODELAY");
                 }
-                metrics::dialled();
                 return Ok(stream);
             }
             Err(error) => {

@@ -115,6 +115,20 @@ pub enum ParkReason {
 }
 
 impl ParkReason {
+    /// All reasons.
+    pub const ALL: [Self; 10] = [
+        Self::Backoff,
+        Self::Full,
+        Self::Late,
+        Self::Breaker,
+        Self::Paused,
+        Self::Router,
+        Self::Unreadable,
+        Self::Evaluation,
+        Self::Redrive,
+        Self::Replay,
+    ];
+
     /// Returns the metric label.
     #[must_use]
     pub fn label(self) -> &'static str {

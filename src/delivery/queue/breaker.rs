@@ -8,6 +8,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::delivery::model::AttemptClass;
+
 /// Length of the window in which failures are counted, in milliseconds.
 const WINDOW_MS: i64 = 60_000;
 /// Attempts in the window before the failure ratio counts.
@@ -41,8 +43,8 @@ pub enum Admission {
 pub enum Health {
     /// It works.
     Healthy,
-    /// It is down, overloaded or broken.
-    Failed,
+    /// It is down, overloaded or broken, as an attempt of this class shows.
+    Failed(AttemptClass),
     /// Nothing.
     Unknown,
 }
@@ -56,6 +58,32 @@ pub enum BreakerState {
     HalfOpen,
     /// No attempt is admitted.
     Open,
+}
+
+/// Since when a breaker is not closed, and why.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tripped {
+    /// When it opened, in milliseconds of monotonic time.
+    pub since_ms: i64,
+    /// Class of the last failure that opened it.
+    pub cause: AttemptClass,
+}
+
+/// What the result of an attempt changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BreakerChange {
+    /// A closed breaker opened.
+    Opened {
+        /// Class of the failure.
+        cause: AttemptClass,
+        /// For how long no attempt is made, in milliseconds.
+        wait_ms: i64,
+    },
+    /// It closed: enough probes in a row succeeded.
+    Closed {
+        /// For how long it was not closed, in milliseconds.
+        after_ms: i64,
+    },
 }
 
 /// A breaker; by default that of one endpoint.
@@ -74,8 +102,8 @@ impl Default for Breaker {
 #[derive(Clone, Copy, Debug)]
 enum State {
     Closed { since_ms: i64, attempts: u32, failures: u32, in_a_row: u32, trips: u32 },
-    Open { until_ms: i64, trips: u32 },
-    HalfOpen { probing_since_ms: Option<i64>, successes: u32, trips: u32 },
+    Open { tripped: Tripped, until_ms: i64, trips: u32 },
+    HalfOpen { tripped: Tripped, probing_since_ms: Option<i64>, successes: u32, trips: u32 },
 }
 
 impl Default for State {
@@ -104,11 +132,13 @@ impl Breaker {
         if decided == Admission::Allow {
             *state = match *state {
                 closed @ State::Closed { .. } => closed,
-                State::Open { trips, .. } => {
-                    State::HalfOpen { probing_since_ms: Some(now_ms), successes: 0, trips }
+                State::Open { tripped, trips, .. } => {
+                    let probing_since_ms = Some(now_ms);
+                    State::HalfOpen { tripped, probing_since_ms, successes: 0, trips }
                 }
-                State::HalfOpen { successes, trips, .. } => {
-                    State::HalfOpen { probing_since_ms: Some(now_ms), successes, trips }
+                State::HalfOpen { tripped, successes, trips, .. } => {
+                    let probing_since_ms = Some(now_ms);
+                    State::HalfOpen { tripped, probing_since_ms, successes, trips }
                 }
             };
         }
@@ -116,42 +146,65 @@ impl Breaker {
     }
 
     /// Records the result of an attempt; a failure that `may_open` a closed breaker does so if
-    /// enough failed. `random` is a number from 0.0 to 1.0.
-    pub fn record(&self, health: Health, may_open: bool, now_ms: i64, random: f64) {
-        let failed = health == Health::Failed;
+    /// enough failed. `random` is a number from 0.0 to 1.0. Returns whether it opened or closed.
+    pub fn record(
+        &self,
+        health: Health,
+        may_open: bool,
+        now_ms: i64,
+        random: f64,
+    ) -> Option<BreakerChange> {
         let mut state = self.lock();
-        if health == Health::Unknown {
-            // The next delivery probes instead.
-            if let State::HalfOpen { probing_since_ms, .. } = &mut *state {
-                *probing_since_ms = None;
+        let failed = match health {
+            Health::Failed(cause) => Some(cause),
+            Health::Healthy => None,
+            Health::Unknown => {
+                // The next delivery probes instead.
+                if let State::HalfOpen { probing_since_ms, .. } = &mut *state {
+                    *probing_since_ms = None;
+                }
+                return None;
             }
-            return;
-        }
+        };
+        let mut change = None;
         *state = match *state {
             State::Closed { since_ms, attempts, failures, in_a_row, trips } => {
                 let fresh = now_ms.saturating_sub(since_ms) > WINDOW_MS;
                 let (since_ms, attempts, failures) =
                     if fresh { (now_ms, 0, 0) } else { (since_ms, attempts, failures) };
-                let (attempts, failures) = (attempts + 1, failures + u32::from(failed));
-                let in_a_row = if failed { in_a_row + 1 } else { 0 };
+                let (attempts, failures) = (attempts + 1, failures + u32::from(failed.is_some()));
+                let in_a_row = if failed.is_some() { in_a_row + 1 } else { 0 };
                 let mostly =
                     attempts >= WINDOW_ATTEMPTS_MIN && failures.saturating_mul(2) >= attempts;
-                if failed && may_open && (mostly || in_a_row >= IN_A_ROW_MAX) {
-                    self.open(now_ms, trips, random)
-                } else {
-                    State::Closed { since_ms, attempts, failures, in_a_row, trips }
+                let opens = may_open && (mostly || in_a_row >= IN_A_ROW_MAX);
+                match failed.filter(|_| opens) {
+                    Some(cause) => {
+                        let wait_ms = self.wait_ms(trips, random);
+                        change = Some(BreakerChange::Opened { cause, wait_ms });
+                        opened(Tripped { since_ms: now_ms, cause }, now_ms, wait_ms, trips)
+                    }
+                    None => State::Closed { since_ms, attempts, failures, in_a_row, trips },
                 }
             }
-            State::HalfOpen { trips, .. } if failed => self.open(now_ms, trips, random),
-            State::HalfOpen { successes, .. } if successes + 1 >= PROBES_TO_CLOSE => {
-                State::default()
-            }
-            State::HalfOpen { successes, trips, .. } => {
-                State::HalfOpen { probing_since_ms: None, successes: successes + 1, trips }
-            }
+            State::HalfOpen { tripped, successes, trips, .. } => match failed {
+                Some(cause) => {
+                    let wait_ms = self.wait_ms(trips, random);
+                    opened(Tripped { cause, ..tripped }, now_ms, wait_ms, trips)
+                }
+                None if successes + 1 >= PROBES_TO_CLOSE => {
+                    let after_ms = now_ms.saturating_sub(tripped.since_ms);
+                    change = Some(BreakerChange::Closed { after_ms });
+                    State::default()
+                }
+                None => {
+                    let successes = successes + 1;
+                    State::HalfOpen { tripped, probing_since_ms: None, successes, trips }
+                }
+            },
             // An attempt that was running when the breaker opened.
             open @ State::Open { .. } => open,
         };
+        change
     }
 
     /// Returns the state at the last decision.
@@ -161,6 +214,15 @@ impl Breaker {
             State::Closed { .. } => BreakerState::Closed,
             State::HalfOpen { .. } => BreakerState::HalfOpen,
             State::Open { .. } => BreakerState::Open,
+        }
+    }
+
+    /// Returns since when and why it is not closed; none if it is.
+    #[must_use]
+    pub fn tripped(&self) -> Option<Tripped> {
+        match *self.lock() {
+            State::Closed { .. } => None,
+            State::Open { tripped, .. } | State::HalfOpen { tripped, .. } => Some(tripped),
         }
     }
 
@@ -178,12 +240,13 @@ impl Breaker {
     /// open. The attempt decides whether it closes.
     pub fn admit_probe_now(&self) -> bool {
         let mut state = self.lock();
-        let State::Open { trips, .. } = *state else { return false };
-        *state = State::HalfOpen { probing_since_ms: None, successes: 0, trips };
+        let State::Open { trips, tripped, .. } = *state else { return false };
+        *state = State::HalfOpen { probing_since_ms: None, successes: 0, trips, tripped };
         true
     }
 
-    fn open(&self, now_ms: i64, trips: u32, random: f64) -> State {
+    /// Returns how long it stays open after so many trips.
+    fn wait_ms(&self, trips: u32, random: f64) -> i64 {
         let planned = OPEN_MS.saturating_mul(1_i64.checked_shl(trips).unwrap_or(i64::MAX));
         let planned = planned.clamp(OPEN_MS, self.open_ms_max);
         #[expect(
@@ -192,13 +255,17 @@ impl Breaker {
             reason = "minutes in milliseconds, times a number near one"
         )]
         let wait_ms = (planned as f64 * (1.0 + OPEN_JITTER * (2.0 * random - 1.0))) as i64;
-        let trips = trips.saturating_add(1).min(16);
-        State::Open { until_ms: now_ms.saturating_add(wait_ms), trips }
+        wait_ms
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn opened(tripped: Tripped, now_ms: i64, wait_ms: i64, trips: u32) -> State {
+    let trips = trips.saturating_add(1).min(16);
+    State::Open { tripped, until_ms: now_ms.saturating_add(wait_ms), trips }
 }
 
 impl State {
@@ -220,12 +287,13 @@ mod tests {
     use super::*;
 
     const MIDDLE: f64 = 0.5;
+    const FAILED: Health = Health::Failed(AttemptClass::Timeout);
 
     fn tripped() -> Breaker {
         let breaker = Breaker::default();
         for at in 0..i64::from(IN_A_ROW_MAX) {
             assert_eq!(breaker.admit(at), Admission::Allow);
-            breaker.record(Health::Failed, true, at, MIDDLE);
+            breaker.record(FAILED, true, at, MIDDLE);
         }
         breaker
     }
@@ -242,7 +310,7 @@ mod tests {
     fn half_of_the_window_failing_opens_it() {
         let breaker = Breaker::default();
         for at in 0..10 {
-            let health = if at % 2 == 0 { Health::Healthy } else { Health::Failed };
+            let health = if at % 2 == 0 { Health::Healthy } else { FAILED };
             breaker.record(health, true, 1_000 + at, MIDDLE);
         }
         assert_eq!(breaker.state(), BreakerState::Open);
@@ -252,10 +320,10 @@ mod tests {
     fn old_failures_do_not_count() {
         let breaker = Breaker::default();
         for at in 0..9 {
-            breaker.record(Health::Failed, true, at, MIDDLE);
+            breaker.record(FAILED, true, at, MIDDLE);
         }
         breaker.record(Health::Healthy, true, 10, MIDDLE);
-        breaker.record(Health::Failed, true, WINDOW_MS * 3, MIDDLE);
+        breaker.record(FAILED, true, WINDOW_MS * 3, MIDDLE);
         assert_eq!(breaker.state(), BreakerState::Closed);
     }
 
@@ -263,7 +331,7 @@ mod tests {
     fn failures_that_may_not_open_it_do_not() {
         let breaker = Breaker::default();
         for at in 0..100 {
-            breaker.record(Health::Failed, false, at, MIDDLE);
+            breaker.record(FAILED, false, at, MIDDLE);
         }
         assert_eq!(breaker.state(), BreakerState::Closed);
     }
@@ -295,7 +363,7 @@ mod tests {
         let mut now = OPEN_MS * 2;
         for trip in 1..12_u32 {
             assert_eq!(breaker.admit(now), Admission::Allow);
-            breaker.record(Health::Failed, true, now, MIDDLE);
+            breaker.record(FAILED, true, now, MIDDLE);
             let Admission::RetryAfter(until) = breaker.admit(now) else { panic!("it is open") };
             assert_eq!(until - now, (OPEN_MS << trip).min(OPEN_MS_MAX));
             now = until;
@@ -308,5 +376,30 @@ mod tests {
         let now = OPEN_MS * 2;
         assert_eq!(breaker.admit(now), Admission::Allow);
         assert_eq!(breaker.admit(now + PROBE_MS_MAX), Admission::Allow);
+    }
+
+    #[test]
+    fn opening_and_closing_are_reported_once_with_the_cause() {
+        let breaker = Breaker::default();
+        let changes = |at: i64, health| breaker.record(health, true, at, MIDDLE);
+        let opened: Vec<_> = (0..12).filter_map(|at| changes(at, FAILED)).collect();
+        let cause = AttemptClass::Timeout;
+        assert_eq!(opened, [BreakerChange::Opened { cause, wait_ms: OPEN_MS }]);
+        assert_eq!(breaker.tripped(), Some(Tripped { since_ms: 9, cause }));
+        // A failed probe opens it again, which is no news, with another cause.
+        let now = OPEN_MS * 2;
+        breaker.admit(now);
+        assert_eq!(changes(now, Health::Failed(AttemptClass::Connect)), None);
+        let again = Tripped { since_ms: 9, cause: AttemptClass::Connect };
+        assert_eq!(breaker.tripped(), Some(again));
+        let now = now + OPEN_MS * 4;
+        let closed: Vec<_> = (0..3)
+            .filter_map(|probe| {
+                breaker.admit(now + probe);
+                changes(now + probe, Health::Healthy)
+            })
+            .collect();
+        assert_eq!(closed, [BreakerChange::Closed { after_ms: now + 2 - 9 }]);
+        assert_eq!(breaker.tripped(), None);
     }
 }

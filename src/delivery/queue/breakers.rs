@@ -11,9 +11,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::breaker::{Admission, Breaker, BreakerState, Health};
+use super::breaker::{Admission, Breaker, BreakerChange, BreakerState, Health, Tripped};
 use crate::delivery::model::AttemptClass;
-use crate::domain::InstallationId;
+use crate::domain::{AppId, InstallationId};
 
 /// Installations whose last result the breaker of an app at a host remembers.
 const MEMBERS_MAX: usize = 32;
@@ -23,24 +23,40 @@ const MEMBERS_MS: i64 = 60_000;
 /// failed probe of one delays the others.
 const SHARED_OPEN_MS_MAX: i64 = 60_000;
 
+/// What a breaker protects; a closed set of metric labels.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BreakerScope {
+    /// One endpoint of an installation.
+    Endpoint,
+    /// All endpoints of an app at a host.
+    App,
+    /// A host, for every app.
+    Host,
+}
+
+impl BreakerScope {
+    /// All, the widest last.
+    pub const ALL: [Self; 3] = [Self::Endpoint, Self::App, Self::Host];
+
+    /// Returns the metric label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Endpoint => "endpoint",
+            Self::App => "app",
+            Self::Host => "host",
+        }
+    }
+}
+
 /// The breakers that decide on attempts at one endpoint.
 #[derive(Debug)]
 pub struct EndpointBreakers {
+    app: AppId,
     installation: InstallationId,
     endpoint: Breaker,
     app_host: Arc<AppHostBreaker>,
     host: Arc<Breaker>,
-}
-
-/// What an open breaker protects.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum BreakerScope {
-    /// The endpoint of one installation.
-    Endpoint,
-    /// All endpoints of an app at a host.
-    AppAtHost,
-    /// A host, for every app.
-    Host,
 }
 
 /// What the breakers of an endpoint decide now.
@@ -69,14 +85,14 @@ struct Members {
 }
 
 impl EndpointBreakers {
-    /// Creates the breakers of an endpoint of `installation`.
+    /// Creates the breakers of an endpoint of an installation of an app.
     #[must_use]
     pub fn new(
-        installation: InstallationId,
+        (app, installation): (AppId, InstallationId),
         app_host: Arc<AppHostBreaker>,
         host: Arc<Breaker>,
     ) -> Self {
-        Self { installation, endpoint: Breaker::default(), app_host, host }
+        Self { app, installation, endpoint: Breaker::default(), app_host, host }
     }
 
     /// Returns what [`admit`](Self::admit) would decide, without admitting a probe.
@@ -104,12 +120,36 @@ impl EndpointBreakers {
         Admission::Allow
     }
 
-    /// Records the result of an attempt; `random` is a number from 0.0 to 1.0.
-    pub fn record(&self, class: AttemptClass, now_ms: i64, random: f64) {
+    /// Records the result of an attempt; `random` is a number from 0.0 to 1.0. Returns which breakers
+    /// opened or closed.
+    pub fn record(
+        &self,
+        class: AttemptClass,
+        now_ms: i64,
+        random: f64,
+    ) -> impl Iterator<Item = (BreakerScope, BreakerChange)> + use<> {
         let health = handler_health(class);
-        self.endpoint.record(health, true, now_ms, random);
-        self.app_host.record(&self.installation, health, now_ms, random);
-        self.host.record(host_health(class), true, now_ms, random);
+        let changes = [
+            self.endpoint.record(health, true, now_ms, random),
+            self.app_host.record(&self.installation, health, now_ms, random),
+            self.host.record(host_health(class), true, now_ms, random),
+        ];
+        let changes = BreakerScope::ALL.into_iter().zip(changes);
+        changes.filter_map(|(scope, change)| Some((scope, change?)))
+    }
+
+    /// Returns since when and why attempts are stopped, by the widest breaker that is not closed;
+    /// none if all are closed.
+    #[must_use]
+    pub fn tripped(&self) -> Option<(BreakerScope, Tripped)> {
+        let mut all = BreakerScope::ALL.into_iter().zip(self.all()).rev();
+        all.find_map(|(scope, breaker)| Some((scope, breaker.tripped()?)))
+    }
+
+    /// Returns the app of the endpoint.
+    #[must_use]
+    pub fn app(&self) -> &AppId {
+        &self.app
     }
 
     /// Returns whether attempts are admitted without a probe.
@@ -126,7 +166,7 @@ impl EndpointBreakers {
     /// Returns what the breaker that restricts attempts most decides at `now_ms`.
     #[must_use]
     pub fn report(&self, now_ms: i64) -> BreakerReport {
-        let scopes = [BreakerScope::Endpoint, BreakerScope::AppAtHost, BreakerScope::Host];
+        let scopes = [BreakerScope::Endpoint, BreakerScope::App, BreakerScope::Host];
         let own = BreakerReport {
             state: BreakerState::Closed,
             scope: BreakerScope::Endpoint,
@@ -162,12 +202,18 @@ impl Default for AppHostBreaker {
 }
 
 impl AppHostBreaker {
-    fn record(&self, installation: &InstallationId, health: Health, now_ms: i64, random: f64) {
+    fn record(
+        &self,
+        installation: &InstallationId,
+        health: Health,
+        now_ms: i64,
+        random: f64,
+    ) -> Option<BreakerChange> {
         let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         members.record(installation, health, now_ms);
-        let may_open = health == Health::Failed && members.mostly_fail();
+        let may_open = matches!(health, Health::Failed(_)) && members.mostly_fail();
         drop(members);
-        self.breaker.record(health, may_open, now_ms, random);
+        self.breaker.record(health, may_open, now_ms, random)
     }
 }
 
@@ -180,7 +226,7 @@ impl Members {
         if health == Health::Unknown {
             return;
         }
-        let has_failed = health == Health::Failed;
+        let has_failed = matches!(health, Health::Failed(_));
         if let Some((_, failed)) = self.failed.iter_mut().find(|(id, _)| id == installation) {
             *failed = has_failed;
         } else if self.failed.len() < MEMBERS_MAX {
@@ -223,7 +269,7 @@ fn handler_health(class: AttemptClass) -> Health {
         | AttemptClass::Dns
         | AttemptClass::ServerError
         | AttemptClass::TooManyRequests
-        | AttemptClass::Protocol => Health::Failed,
+        | AttemptClass::Protocol => Health::Failed(class),
         AttemptClass::Success
         | AttemptClass::Redirect
         | AttemptClass::ClientError
@@ -238,7 +284,7 @@ fn handler_health(class: AttemptClass) -> Health {
 /// Returns what a result says about the host, for every app.
 fn host_health(class: AttemptClass) -> Health {
     match class {
-        AttemptClass::Connect | AttemptClass::Tls | AttemptClass::Dns => Health::Failed,
+        AttemptClass::Connect | AttemptClass::Tls | AttemptClass::Dns => Health::Failed(class),
         AttemptClass::Timeout => Health::Unknown,
         other if handler_health(other) == Health::Unknown => Health::Unknown,
         _ => Health::Healthy,
@@ -256,14 +302,15 @@ mod tests {
         let host = Arc::new(host_breaker());
         let app_host = Arc::new(AppHostBreaker::default());
         let endpoint = |installation: &str| {
-            EndpointBreakers::new(installation.into(), Arc::clone(&app_host), Arc::clone(&host))
+            let owner = ("app".into(), installation.into());
+            EndpointBreakers::new(owner, Arc::clone(&app_host), Arc::clone(&host))
         };
         (installations.map(endpoint), host)
     }
 
     fn fail(endpoint: &EndpointBreakers, class: AttemptClass) {
         for _ in 0..10 {
-            endpoint.record(class, 1_000, 0.5);
+            let _changes = endpoint.record(class, 1_000, 0.5);
         }
     }
 
@@ -285,7 +332,7 @@ mod tests {
     #[test]
     fn one_failing_installation_closes_no_other() {
         let ([broken, healthy], _) = endpoints(["broken", "healthy"]);
-        healthy.record(AttemptClass::Success, 1_000, 0.5);
+        let _changes = healthy.record(AttemptClass::Success, 1_000, 0.5);
         fail(&broken, AttemptClass::Timeout);
         assert!(matches!(broken.admit(1_001), Admission::RetryAfter(_)));
         assert_eq!(healthy.admit(1_001), Admission::Allow);
@@ -294,7 +341,7 @@ mod tests {
     #[test]
     fn backend_that_fails_for_several_installations_is_closed_for_all() {
         let ([one, two, other], _) = endpoints(["1", "2", "3"]);
-        other.record(AttemptClass::Success, 1_000, 0.5);
+        let _changes = other.record(AttemptClass::Success, 1_000, 0.5);
         fail(&one, AttemptClass::Timeout);
         fail(&two, AttemptClass::Timeout);
         assert!(matches!(other.admit(1_001), Admission::RetryAfter(_)));
@@ -351,7 +398,24 @@ mod tests {
         let later = 1_000 + 2 * SHARED_OPEN_MS_MAX;
         assert_eq!(other.admit(later), Admission::Allow);
         assert!(matches!(one.admit(later), Admission::RetryAfter(_)));
-        other.record(AttemptClass::Success, later, 0.5);
+        let _changes = other.record(AttemptClass::Success, later, 0.5);
         assert_eq!(one.admit(later), Admission::Allow, "its own probe is still available");
+    }
+
+    #[test]
+    fn widest_breaker_that_stops_attempts_is_named() {
+        let ([one, other], _) = endpoints(["1", "2"]);
+        fail(&one, AttemptClass::Timeout);
+        let tripped = |endpoint: &EndpointBreakers| {
+            endpoint.tripped().map(|(scope, tripped)| (scope.label(), tripped.cause))
+        };
+        assert_eq!(tripped(&one), Some(("endpoint", AttemptClass::Timeout)));
+        assert_eq!(tripped(&other), None);
+        let opened: Vec<_> = (0..10)
+            .flat_map(|_| other.record(AttemptClass::Connect, 1_000, 0.5))
+            .map(|(scope, _)| scope.label())
+            .collect();
+        assert_eq!(opened, ["app", "endpoint", "host"]);
+        assert_eq!(tripped(&one), Some(("host", AttemptClass::Connect)));
     }
 }

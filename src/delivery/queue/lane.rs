@@ -10,6 +10,7 @@ use super::backlog::Backlog;
 use super::breakers::{BreakerReport, EndpointBreakers};
 use super::fair::EndpointId;
 use super::latency::{AverageDuration, MinLatencyWindow, micros};
+use crate::telemetry::LogBudget;
 
 /// Assumed duration of an attempt before one was measured.
 const ATTEMPT_GUESS: Duration = Duration::from_millis(100);
@@ -73,6 +74,8 @@ pub struct Lane<C> {
     used_ms: AtomicI64,
     counts: LaneCounts,
     breakers: EndpointBreakers,
+    /// Limits the log lines about failed attempts.
+    failure_log: LogBudget,
     connection: C,
 }
 
@@ -95,6 +98,7 @@ impl<C> Lane<C> {
             used_ms: AtomicI64::new(0),
             counts: LaneCounts::default(),
             breakers,
+            failure_log: LogBudget::one_a_minute(),
             connection,
         }
     }
@@ -109,6 +113,12 @@ impl<C> Lane<C> {
     #[must_use]
     pub fn breakers(&self) -> &EndpointBreakers {
         &self.breakers
+    }
+
+    /// Returns the limit of the log lines about failed attempts.
+    #[must_use]
+    pub fn failure_log(&self) -> &LogBudget {
+        &self.failure_log
     }
 
     /// Records how long an attempt took.

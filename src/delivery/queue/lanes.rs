@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 
-use super::breaker::{Breaker, BreakerState};
-use super::breakers::{AppHostBreaker, EndpointBreakers, host_breaker};
+use super::breaker::{Breaker, BreakerState, Tripped};
+use super::breakers::{AppHostBreaker, BreakerScope, EndpointBreakers, host_breaker};
 use super::fair::{EndpointOwners, FairLimits, PermitUse};
 use super::lane::Lane;
 use super::permits::{AdmissionError, EventShare, Permit, Permits};
@@ -26,6 +26,21 @@ pub(crate) struct Lanes<C> {
     hosts: DashMap<Box<str>, Arc<Breaker>>,
     concurrency: usize,
     connect: Box<dyn Fn() -> C + Send + Sync>,
+}
+
+/// An endpoint whose attempts a breaker stops.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct OpenEndpoint {
+    /// Its app.
+    pub(crate) app: AppId,
+    /// Its installation.
+    pub(crate) installation: InstallationId,
+    /// The endpoint, see [`shown_endpoint`].
+    pub(crate) endpoint: String,
+    /// What the breaker protects.
+    pub(crate) scope: BreakerScope,
+    /// Since when and why it is not closed.
+    pub(crate) tripped: Tripped,
 }
 
 /// Identifies a lane.
@@ -71,7 +86,7 @@ impl<C> Lanes<C> {
         let app_host = Arc::clone(&app_host.or_default());
         let new_host = || Arc::new(host_breaker());
         let host = Arc::clone(&self.hosts.entry(host.into()).or_insert_with(new_host));
-        let breakers = EndpointBreakers::new(installation.clone(), app_host, host);
+        let breakers = EndpointBreakers::new((app.clone(), installation.clone()), app_host, host);
         Arc::new(Lane::new(endpoint, self.concurrency, breakers, (self.connect)()))
     }
 
@@ -145,6 +160,33 @@ impl<C> Lanes<C> {
         self.permits.permit_use()
     }
 
+    /// Returns the endpoints whose attempts a breaker stops, at most `most`: those that are stopped for
+    /// longest, so that one does not replace another with each look.
+    #[must_use]
+    pub(crate) fn open_endpoints(&self, most: usize) -> Vec<OpenEndpoint> {
+        let open = self.lanes.iter().filter_map(|lane| {
+            let (scope, tripped) = lane.breakers().tripped()?;
+            Some(OpenEndpoint {
+                app: lane.breakers().app().clone(),
+                installation: lane.key().installation.clone(),
+                endpoint: shown_endpoint(&lane.key().endpoint),
+                scope,
+                tripped,
+            })
+        });
+        let mut open: Vec<_> = open.collect();
+        open.sort_by(|one, other| {
+            let key = |one: &OpenEndpoint| (one.tripped.since_ms, one.installation.clone());
+            key(one).cmp(&key(other)).then_with(|| one.endpoint.cmp(&other.endpoint))
+        });
+        // Two endpoints may differ only in what is not shown.
+        open.dedup_by(|one, other| {
+            (&one.installation, &one.endpoint) == (&other.installation, &other.endpoint)
+        });
+        open.truncate(most);
+        open
+    }
+
     /// Counts the endpoints by breaker state: closed, half open, open.
     #[must_use]
     pub(crate) fn breaker_states(&self) -> [usize; 3] {
@@ -161,6 +203,16 @@ impl<C> Lanes<C> {
     }
 }
 
+/// Longest shown endpoint, in bytes.
+const SHOWN_BYTES_MAX: usize = 200;
+
+/// Returns an endpoint as logs and metrics show it: without a query, which may have a secret, and cut.
+#[must_use]
+pub(crate) fn shown_endpoint(endpoint: &str) -> String {
+    let shown = endpoint.split(['?', '#']).next().unwrap_or_default();
+    shown.get(..shown.floor_char_boundary(SHOWN_BYTES_MAX)).unwrap_or_default().to_owned()
+}
+
 impl<C> fmt::Debug for Lanes<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lanes").field("lanes", &self.lanes.len()).finish_non_exhaustive()
@@ -171,6 +223,7 @@ impl<C> fmt::Debug for Lanes<C> {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::delivery::model::AttemptClass;
 
     fn lanes() -> Lanes<()> {
         Lanes::new(FairLimits::new(&Config::defaults().unwrap().delivery, usize::MAX), || ())
@@ -198,5 +251,24 @@ mod tests {
         lanes.evict_idle();
         assert_eq!(lanes.lanes.len(), 1);
         assert!(Arc::ptr_eq(lanes.lanes.iter().next().unwrap().value(), &busy));
+    }
+
+    #[test]
+    fn open_endpoints_are_named_up_to_the_bound_without_secrets() {
+        let lanes = lanes();
+        for number in 0..12 {
+            let endpoint = format!("https://h/{number}?token=secret");
+            let lane = lane(&lanes, &format!("i{}", number / 2), &endpoint);
+            for _ in 0..10 {
+                let _changes = lane.breakers().record(AttemptClass::Timeout, number, 0.5);
+            }
+        }
+        let open = lanes.open_endpoints(10);
+        assert_eq!(open.len(), 10);
+        let OpenEndpoint { app, installation, endpoint, tripped, .. } = &open[0];
+        assert_eq!((app.as_str(), installation.as_str()), ("app", "i0"));
+        assert_eq!((endpoint.as_str(), tripped.cause), ("https://h/0", AttemptClass::Timeout));
+        assert!(open.iter().all(|one| !one.endpoint.contains("secret")));
+        assert_eq!(shown_endpoint(&"ä".repeat(200)).len(), SHOWN_BYTES_MAX);
     }
 }

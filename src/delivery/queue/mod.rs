@@ -16,14 +16,14 @@ mod permits;
 mod random;
 mod retry;
 
-pub use breaker::{Admission, Breaker, BreakerState};
+pub use breaker::{Admission, Breaker, BreakerChange, BreakerState, Tripped};
 pub use breakers::{AppHostBreaker, BreakerReport, BreakerScope, EndpointBreakers, host_breaker};
 pub use fair::{
     EndpointId, EndpointOwners, EventShareId, FairLimits, FairQueue, Patience, PermitUse,
     RequestId, Response, WaitingLimit,
 };
 pub use lane::{Lane, LaneFailure, LaneStatus};
-pub(super) use lanes::Lanes;
+pub(super) use lanes::{Lanes, OpenEndpoint, shown_endpoint};
 pub(super) use permits::AdmissionError;
 pub use permits::EventShare;
 pub use random::Random;

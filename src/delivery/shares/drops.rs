@@ -6,20 +6,28 @@ use std::sync::{Mutex, PoisonError};
 use metrics::counter;
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use crate::telemetry::names;
+use crate::telemetry::{LogBudget, names};
 
 /// Maximum number of owners with a series of their own.
-const NAMED_MAX: usize = 20;
+const NAMED_MAX: usize = names::OWNERS_MAX;
 /// Maximum number of owners that are counted one by one.
 const COUNTED_MAX: usize = 1_000;
 /// Value of both labels of the drops without a series of their own.
 const OTHER: &str = "other";
+
+impl Default for Count {
+    fn default() -> Self {
+        Self { drops: 0, log: LogBudget::one_a_minute(), own_series: None }
+    }
+}
 
 /// Drops of an owner beyond its share. At most [`NAMED_MAX`] owners with most drops have series;
 /// the drops of others are counted together.
 #[derive(Debug, Default)]
 pub struct DropsByOwner {
     counts: Mutex<Counts>,
+    /// Of all owners together.
+    log: LogBudget,
 }
 
 #[derive(Debug, Default)]
@@ -29,18 +37,24 @@ struct Counts {
     other: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug)]
 struct Count {
     drops: u64,
+    log: LogBudget,
     /// The drops in its own series, if it has one: those since it got it. Earlier ones stay in `other`,
     /// and a series that ends is added there, so that the series together count each drop once.
     own_series: Option<u64>,
 }
 
 impl DropsByOwner {
-    /// Counts a drop.
-    pub fn count(&self, app: &str, installation: &str) {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).count(app, installation);
+    /// Counts a drop. Returns the number of log lines that were suppressed since the last one if one
+    /// may be written now: one a minute for each owner.
+    pub fn count(&self, app: &str, installation: &str) -> Option<u64> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        match counts.count(app, installation) {
+            Some(owner) => owner.log.take_of(&self.log),
+            None => self.log.take(),
+        }
     }
 
     /// Renders the series in the Prometheus text format.
@@ -53,7 +67,7 @@ impl DropsByOwner {
         // A new recorder, so that an owner that loses its series leaves no stale one.
         let recorder = PrometheusBuilder::new().build_recorder();
         metrics::with_local_recorder(&recorder, || {
-            names::describe_owners();
+            names::describe_families(names::OWNER_FAMILIES);
             let series = |app: &str, installation: &str, drops| {
                 let labels = [("app", app.to_owned()), ("installation", installation.to_owned())];
                 counter!("switchyard_share_exceeded_total", &labels).absolute(drops);
@@ -72,17 +86,23 @@ impl DropsByOwner {
 }
 
 impl Counts {
-    fn count(&mut self, app: &str, installation: &str) {
+    /// Counts a drop and returns its owner; none if too many are counted one by one.
+    fn count(&mut self, app: &str, installation: &str) -> Option<&Count> {
         let key = (Box::from(app), Box::from(installation));
         if self.owners.len() >= COUNTED_MAX && !self.owners.contains_key(&key) {
             self.other = self.other.saturating_add(1);
-            return;
+            return None;
         }
+        self.count_one(&key);
+        self.owners.get(&key)
+    }
+
+    fn count_one(&mut self, key: &(Box<str>, Box<str>)) {
         let named = self.owners.iter().filter(|(_, count)| count.own_series.is_some());
         let full = named.clone().count() >= NAMED_MAX;
         let rival = named.min_by_key(|(_, count)| count.drops).filter(|_| full);
         let rival = rival.map(|(key, count)| (key.clone(), count.drops));
-        let own = self.owners.entry(key).or_default();
+        let own = self.owners.entry(key.clone()).or_default();
         own.drops = own.drops.saturating_add(1);
         if let Some(drops) = &mut own.own_series {
             *drops = drops.saturating_add(1);
@@ -109,10 +129,10 @@ mod tests {
     fn owners_with_most_drops_have_series_and_the_rest_is_other() {
         let drops = DropsByOwner::default();
         for owner in 0..NAMED_MAX {
-            drops.count("app", &format!("i{owner}"));
+            let _log = drops.count("app", &format!("i{owner}"));
         }
         for _ in 0..3 {
-            drops.count("app", "busy");
+            let _log = drops.count("app", "busy");
         }
         let text = drops.render();
         // The third drop of the busy owner is the first in its own series; the series that it replaced
@@ -136,7 +156,7 @@ mod tests {
     fn owners_beyond_the_bound_are_counted_together() {
         let drops = DropsByOwner::default();
         for owner in 0..COUNTED_MAX + 5 {
-            drops.count("app", &format!("i{owner}"));
+            let _log = drops.count("app", &format!("i{owner}"));
         }
         let counts = drops.counts.lock().unwrap();
         assert_eq!(counts.owners.len(), COUNTED_MAX);

@@ -300,6 +300,14 @@ impl Pool {
         endpoint.copied().unwrap_or_default()
     }
 
+    /// Returns the token of the installation with most messages, and their number.
+    #[must_use]
+    pub fn largest_installation(&self) -> Option<(String, u64)> {
+        let installations = self.apps.values().flat_map(|app| &app.installations);
+        let largest = installations.max_by_key(|(_, installation)| installation.used.messages);
+        largest.map(|(token, installation)| (token.to_string(), installation.used.messages))
+    }
+
     /// Returns the limits.
     #[must_use]
     pub fn limits(&self) -> &PoolLimits {
