@@ -9,10 +9,11 @@ use anyhow::{Context, ensure};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
-use switchyard::api::{AdminTokens, ApiState, Recovery, router};
+use switchyard::api::{AdminTokens, ApiState, Listening, Recovery, router};
 use switchyard::bus::{
-    Connections, DeadLetterReader, FailedWebhookStream, JetStreamClient, JobBucket, ManagedServer,
-    ParkingStream, ReplayStreamReader, ShadowTallies, Subjects, UnmappedWebhookCounts,
+    Connections, DeadLetterReader, FailedWebhookStream, JetStreamClient, JobBucket, ListenerBus,
+    ManagedServer, ParkingStream, ReplayStreamReader, ShadowTallies, Subjects,
+    UnmappedWebhookCounts,
 };
 use switchyard::clock;
 use switchyard::config::Config;
@@ -25,11 +26,13 @@ use switchyard::recovery::account::Accountant;
 use switchyard::recovery::jobs::Jobs;
 use switchyard::recovery::replay::{EventReader, NoPastSubscriptions, ReplayParts};
 use switchyard::recovery::shadow::{NoShadows, ShadowFollower};
-use switchyard::registry::{ModuleStatus, Registry, Settings, Store};
+use switchyard::registry::{Listeners, ModuleStatus, Registry, Settings, Store};
 use switchyard::store::{KvOptions, KvStore};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::CLIENTS;
 use crate::forge_client::{ForgeClient, module};
@@ -51,6 +54,21 @@ pub(crate) struct World {
     bare: KvStore,
     client: ForgeClient,
     tokens: Vec<String>,
+}
+
+/// Listening clients, which this bench does not use.
+fn listening(
+    control: &JetStreamClient,
+    subjects: &Subjects,
+    (registry, matcher): (&Arc<Registry>, &Arc<Matcher>),
+) -> Listening {
+    let listeners = Arc::new(Listeners::new(Arc::clone(registry), Arc::clone(matcher)));
+    let (_, others) = watch::channel(None);
+    let timeout = Duration::from_secs(15);
+    let (client, served) = (control.client.clone(), Arc::clone(&listeners));
+    let ends = (timeout, CancellationToken::new());
+    let relay = ListenerBus::new(client, subjects.clone(), served, others, ends);
+    Listening { listeners, relay: Arc::new(relay), timeout }
 }
 
 /// Dead letters and jobs, which this bench does not use.
@@ -124,6 +142,7 @@ impl World {
             )),
             refusals: Arc::default(),
             recovery: recovery(&connections.control, &subjects, &config),
+            listening: listening(&connections.control, &subjects, (&ours, &matcher)),
             unmapped_webhooks: Arc::new(UnmappedWebhookCounts::new(connections.control, subjects)),
             delivery_log: Arc::new(NoDeliveryLog),
             events: Arc::new(NoEventArchive),

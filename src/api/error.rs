@@ -118,6 +118,11 @@ pub enum ApiError {
     Explaining(TurnError),
     /// This router runs as many backtests as it may, or one of the same site.
     Backtesting,
+    /// There are as many listeners as may be.
+    TooManyListeners {
+        /// Their number.
+        max: usize,
+    },
     /// There is no account.
     Account(AccountError),
 }

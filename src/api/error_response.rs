@@ -152,6 +152,10 @@ impl From<ApiError> for ErrorResponse {
                 "this router runs a backtest of this site, or as many as it may; try again in some seconds",
                 ACCOUNT_RETRY,
             ),
+            ApiError::TooManyListeners { max } => busy(
+                format!("there are {max} listeners, as many as may be; end one of them and try again"),
+                ACCOUNT_RETRY,
+            ),
             ApiError::Account(error) => from_account_error(&error),
         }
     }

@@ -56,5 +56,5 @@ pub use hosts::{OwnHosts, require_own_host};
 pub(crate) use module_json::ModuleBody;
 pub(crate) use operator::app_spec;
 pub use router::{event_routes, router};
-pub use state::{ApiState, Recovery, Shared};
+pub use state::{ApiState, Listening, Recovery, Shared};
 pub(crate) use webhooks::elements as webhook_elements;

@@ -23,6 +23,7 @@ mod installations;
 mod jobs;
 mod ledger;
 mod list;
+mod listeners;
 mod modules;
 mod oauth_clients;
 mod problems;
@@ -57,6 +58,7 @@ pub(super) const ENDPOINTS: &[fn() -> Router<Shared>] = &[
     filters::routes,
     installations::routes,
     ledger::routes,
+    listeners::routes,
     modules::routes,
     oauth_clients::routes,
     problems::routes,

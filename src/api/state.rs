@@ -1,6 +1,7 @@
 //! State of the request handlers, and routes on it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::routing::MethodRouter;
@@ -21,7 +22,7 @@ use crate::recovery::jobs::Jobs;
 use crate::recovery::redrive::DeadLetters;
 use crate::recovery::replay::ReplayParts;
 use crate::recovery::shadow::ShadowFollower;
-use crate::registry::Registry;
+use crate::registry::{ListenerRelay, Listeners, Registry};
 
 /// State shared by all request handlers.
 pub struct ApiState {
@@ -51,6 +52,18 @@ pub struct ApiState {
     pub guard: Arc<EgressGuard>,
     /// Dead letters, and jobs on deliveries that failed.
     pub recovery: Recovery,
+    /// Listening clients.
+    pub listening: Listening,
+}
+
+/// What connects listening clients.
+pub struct Listening {
+    /// Those of all replicas.
+    pub listeners: Arc<Listeners>,
+    /// Connects them with all replicas.
+    pub relay: Arc<dyn ListenerRelay>,
+    /// After which a delivery waits for its answer no longer.
+    pub timeout: Duration,
 }
 
 /// What recovery needs.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
@@ -180,6 +181,35 @@ impl ApiClient {
     }
 }
 
+impl ApiClient {
+    /// Sends `body` and returns the body of the response, which may arrive over hours.
+    ///
+    /// # Errors
+    /// No response in time, or a status other than 2xx; the message includes that of the router.
+    pub async fn open(&self, path: &str, body: &Value) -> anyhow::Result<Incoming> {
+        let unreachable = |reason: String| Unreachable { base: self.base.clone(), reason };
+        let silent = |_| unreachable(format!("no answer within {TIMEOUT:?}"));
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(format!("{}{path}", self.base))
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token.reveal()))
+            .header(header::ACCEPT, "application/x-ndjson")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::from(body.to_string()))?;
+        let answer = tokio::time::timeout(TIMEOUT, self.pool.request(request)).await;
+        let answer = answer.map_err(silent)?.map_err(|error| unreachable(innermost(&error)))?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer.into_body());
+        }
+        let text = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect();
+        let text = tokio::time::timeout(TIMEOUT, text).await.map_err(silent)?;
+        let text = text.map_err(|error| unreachable(error.to_string()))?.to_bytes();
+        let text = format!("POST {path}: {}", refusal(status, &text));
+        bail!(ErrorStatus { status: status.as_u16(), text })
+    }
+}
+
 impl ErrorStatus {
     /// Returns the error of an answer that began well, and ended with the error `said`.
     #[must_use]
@@ -195,6 +225,14 @@ impl ErrorStatus {
 pub struct Unreachable {
     base: String,
     reason: String,
+}
+
+impl Unreachable {
+    /// Returns the error of a router at an address that is known not to answer.
+    #[must_use]
+    pub fn new(base: &str, reason: String) -> Self {
+        Self { base: base.to_owned(), reason }
+    }
 }
 
 /// The router answered with an error status.
@@ -218,7 +256,7 @@ pub(super) fn path_segment(id: &str) -> String {
 }
 
 /// Returns the text of the innermost cause, since outer errors repeat it.
-fn innermost(error: &dyn std::error::Error) -> String {
+pub(super) fn innermost(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), innermost)
 }
 

@@ -7,9 +7,9 @@ use clap::{Parser, Subcommand};
 use super::client::{ErrorStatus, Unreachable};
 use super::exit::{EXIT_INTERNAL, EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE, UsageError};
 use super::{
-    account, apply, backtest, check, completion, conform, deliveries, dev, diff, dlq, erase,
-    events, explain, explain_code, export, match_events, modules, nkey, replay, serve,
-    subscriptions, test,
+    account, apply, backtest, check, completion, conform, context, deliveries, dev, diff, dlq,
+    erase, events, explain, explain_code, export, listen, man, match_events, modules, nkey, replay,
+    serve, subscriptions, test, trigger,
 };
 
 /// Routes Jira events to the apps that registered triggers for them.
@@ -44,11 +44,15 @@ enum Command {
     Apply(apply::ApplyArgs),
     Diff(diff::DiffArgs),
     Export(export::ExportArgs),
+    Listen(listen::ListenArgs),
+    Trigger(trigger::TriggerArgs),
+    Context(context::ContextArgs),
     Dlq(dlq::DlqArgs),
     Erase(erase::EraseArgs),
     Replay(replay::ReplayArgs),
     Nkey(nkey::NkeyArgs),
     Completion(completion::CompletionArgs),
+    Man(man::ManArgs),
 }
 
 /// Runs a command.
@@ -74,12 +78,22 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Apply(args) => apply::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Listen(args) => listen::run(&args),
+        Command::Trigger(args) => trigger::run(&args),
+        Command::Context(args) => context::run(&args),
         Command::Dlq(args) => dlq::run(&args),
         Command::Erase(args) => erase::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Nkey(args) => nkey::run(&args),
-        Command::Completion(args) => completion::run::<Cli>(&args),
+        Command::Completion(args) => completion::run(&args),
+        Command::Man(args) => man::run::<Cli>(&args),
     }
+}
+
+/// Answers a question of a completion script, if this process is asked one; returns whether it was.
+#[must_use]
+pub fn complete() -> bool {
+    completion::answer::<Cli>()
 }
 
 /// Returns the exit code of a failed command.

@@ -2,7 +2,7 @@
 //!
 //! A command's file has its flags, its help and its function; `command` lists the commands. Shared:
 //! `exit` (exit codes), `io` (input and output), `client` (HTTP), `server_args` (which router),
-//! `manifest` and `plan` (declarative files).
+//! `contexts` (named routers), `site` (which site), `manifest` and `plan` (declarative files).
 
 pub mod account;
 pub mod apply;
@@ -12,6 +12,8 @@ pub mod client;
 mod command;
 mod completion;
 pub mod conform;
+pub mod context;
+mod contexts;
 pub mod deliveries;
 mod demo;
 pub mod dev;
@@ -26,6 +28,9 @@ pub mod export;
 mod io;
 mod jobs;
 mod ledger;
+pub mod line_stream;
+pub mod listen;
+mod man;
 mod manifest;
 pub mod match_events;
 pub mod modules;
@@ -36,10 +41,12 @@ pub mod replay;
 mod revisions;
 pub mod serve;
 pub mod server_args;
+mod site;
 pub mod subscriptions;
 pub mod test;
+pub mod trigger;
 
-pub use command::{Cli, exit_code, run};
+pub use command::{Cli, complete, exit_code, run};
 pub use exit::{
     EXIT_INTERNAL, EXIT_NEGATIVE, EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE, UsageError,
 };

@@ -14,7 +14,8 @@ mod secret_length;
 mod sections;
 
 pub use environment::{
-    broker_environment, client_token, manifest_variable, nats_server_candidates,
+    ClientEnvironment, broker_environment, client_environment, is_on_path, manifest_variable,
+    nats_server_candidates, user_config_dir,
 };
 pub use error::ConfigError;
 pub use fraction::part_of;

@@ -317,7 +317,9 @@ impl Dispatcher {
         let body = channel.body(delivery);
         if body.len() > self.payload_bytes_max {
             let detail = format!("{} bytes, the limit is {}", body.len(), self.payload_bytes_max);
-            lane.breakers().record(AttemptClass::TooLarge, clock::uptime_ms(), 0.0);
+            if !channel.is_ephemeral() {
+                lane.breakers().record(AttemptClass::TooLarge, clock::uptime_ms(), 0.0);
+            }
             return AttemptOutcome::failed(AttemptClass::TooLarge, detail);
         }
         let (started, now) = (clock::tick(), clock::now());
@@ -332,7 +334,9 @@ impl Dispatcher {
         if outcome.class.is_attempt() {
             lane.record_attempt(took);
         }
-        lane.breakers().record(outcome.class, clock::uptime_ms(), self.random.unit());
+        if !channel.is_ephemeral() {
+            lane.breakers().record(outcome.class, clock::uptime_ms(), self.random.unit());
+        }
         metrics.attempted(&outcome, took);
         outcome
     }
@@ -342,6 +346,9 @@ impl Dispatcher {
             self.log_local_failure(delivery, &attempted.detail);
         } else if !attempted.is_done() {
             record_failure(delivery, attempted);
+            if is_ephemeral(delivery) {
+                return drop_of_listener(delivery, &attempted.detail).into();
+            }
             self.report_410(delivery, attempted.class == AttemptClass::Gone);
         }
         let schedule = self.schedules.of(delivery.subscription.owner.settings.profile);
@@ -448,6 +455,9 @@ impl Dispatcher {
     }
 
     async fn park(&self, delivery: &mut Delivery, due: Timestamp, reason: ParkReason) -> Settled {
+        if is_ephemeral(delivery) {
+            return drop_of_listener(delivery, reason.label()).into();
+        }
         let schedule = self.schedules.of(delivery.subscription.owner.settings.profile);
         let now = clock::broker_now();
         if schedule.is_expired(&delivery.progress, reason, now, self.backlog_age_max) {
@@ -472,6 +482,9 @@ impl Dispatcher {
         reason: DeadLetterReason,
         error: &str,
     ) -> DeliveryOutcome {
+        if is_ephemeral(delivery) {
+            return drop_of_listener(delivery, error);
+        }
         if delivery.target.is_some() {
             return self.drop_of_target(delivery, &reason, error);
         }
@@ -488,6 +501,20 @@ impl Dispatcher {
         metrics::dead(delivery.lane_label(), &reason);
         DeliveryOutcome::DeadLettered(reason)
     }
+}
+
+/// Whether nothing of the delivery may wait, see [`Channel::is_ephemeral`](super::channel::Channel).
+fn is_ephemeral(delivery: &Delivery) -> bool {
+    channel_of(delivery.handler()).is_ephemeral()
+}
+
+/// Counts a delivery that a listening client did not accept: it is neither parked nor dead-lettered,
+/// because the client would be disconnected by then.
+fn drop_of_listener(delivery: &Delivery, error: &str) -> DeliveryOutcome {
+    let policy = DropPolicy::ListenerFailed;
+    metrics::dropped(delivery.lane_label(), policy.label());
+    tracing::debug!(delivery_id = %delivery.id, error, "delivery to a listener dropped");
+    DeliveryOutcome::Dropped(policy)
 }
 
 /// Returns for how long a delivery exists.

@@ -12,7 +12,7 @@ use super::descriptors;
 use crate::api::health::{self, Health};
 use crate::api::ingest::{EventsState, IngestRefusals, IngestState, SiteAccess, SiteRules};
 use crate::api::scrape::{self, MetricsAccess, Scrape};
-use crate::api::{self, AdminTokens, ApiState, OwnHosts, Recovery};
+use crate::api::{self, AdminTokens, ApiState, Listening, OwnHosts, Recovery};
 use crate::config::{Config, ServerConfig};
 use crate::console::{self, Console};
 use crate::delivery::{DeliveryLogReader, EgressGuard, FailedWebhooks, Shares};
@@ -39,6 +39,7 @@ pub(super) struct HttpParts {
     pub(super) events: Arc<dyn EventArchive>,
     pub(super) publisher: Arc<dyn Publisher>,
     pub(super) recovery: Recovery,
+    pub(super) listening: Listening,
     pub(super) live: LiveFeed,
     pub(super) shares: Arc<Shares>,
     pub(super) health: Arc<Health>,
@@ -77,6 +78,7 @@ impl HttpParts {
             events: self.events,
             guard: self.guard,
             recovery: self.recovery,
+            listening: self.listening,
         });
         let ingest = IngestState {
             publisher: Arc::clone(&self.publisher),

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use switchyard::api::{AdminTokens, ApiState, Recovery, router};
+use switchyard::api::{AdminTokens, ApiState, Listening, Recovery, router};
 use switchyard::bus::{
-    Connections, DeadLetterReader, FailedWebhookStream, JobBucket, ParkingStream,
+    Connections, DeadLetterReader, FailedWebhookStream, JobBucket, ListenerBus, ParkingStream,
     ReplayStreamReader, ShadowTallies, Subjects, UnmappedWebhookCounts, streams,
 };
 use switchyard::config::Config;
@@ -22,12 +22,14 @@ use switchyard::recovery::jobs::Jobs;
 use switchyard::recovery::replay::{EventReader, NoPastSubscriptions, ReplayParts};
 use switchyard::recovery::shadow::{NoShadows, ShadowFollower};
 use switchyard::registry::{
-    ModuleRecord, ModuleSpec, RegisterError, RegistrationApi, Registry, Settings, Store, StoreError,
+    Listeners, ModuleRecord, ModuleSpec, RegisterError, RegistrationApi, Registry, Settings, Store,
+    StoreError,
 };
 use switchyard::store::{KvOptions, KvStore};
 use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::WAIT_MAX;
 use crate::support::nats::NatsServer;
@@ -57,9 +59,11 @@ impl Replica {
         config.delivery.allow_http = true;
         config.delivery.allow_ports = vec!["any".into()];
         config.delivery.allow_cidrs = vec!["127.0.0.0/8".parse().expect("a range")];
+        let listening = listening(broker, (&registry, &matcher)).await;
         let routes = router(Arc::new(ApiState {
             registry: Arc::clone(&registry),
             matcher,
+            listening,
             admin_tokens: AdminTokens::new(Secret::new(ADMIN_TOKEN), Vec::new()),
             body_max: 1 << 20,
             bodies: Arc::new(BodyIntake::new(&config.server)),
@@ -86,6 +90,24 @@ async fn unmapped_webhooks(broker: &NatsServer) -> Arc<UnmappedWebhookCounts> {
     let opened = Connections::open(&config.nats, &[broker.url()]).await;
     let jet = opened.expect("connections").control;
     Arc::new(UnmappedWebhookCounts::new(jet, Subjects::new(&config.nats.prefix)))
+}
+
+/// Listening clients over the broker, of this replica alone.
+async fn listening(
+    broker: &NatsServer,
+    (registry, matcher): (&Arc<Registry>, &Arc<Matcher>),
+) -> Listening {
+    let listeners = Arc::new(Listeners::new(Arc::clone(registry), Arc::clone(matcher)));
+    let (_, others) = tokio::sync::watch::channel(None);
+    let timeout = Duration::from_secs(15);
+    let relay = ListenerBus::new(
+        broker.client().await,
+        Subjects::new("sw"),
+        Arc::clone(&listeners),
+        others,
+        (timeout, CancellationToken::new()),
+    );
+    Listening { listeners, relay: Arc::new(relay), timeout }
 }
 
 /// Recovery over the broker; no subscription is known.
