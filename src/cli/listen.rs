@@ -11,16 +11,20 @@ use anyhow::{Context, bail};
 use clap::Args;
 use hyper::Method;
 use serde_json::{Map, Value, json};
+use switchyard_expr::{CheckProfile, Usage, compile_for, render};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::client::{ApiClient, ErrorStatus, Unreachable, block_on, path_segment};
-use super::io::Output;
+use super::exit::UsageError;
+use super::io::{Output, print_error};
 use super::line_stream::LineStream;
 use super::server_args::{ServerArgs, Target};
 use super::site::site;
 use forward::{Forwarded, Handler, Received};
 
+/// Where a filter is, in diagnostics.
+const FILTER: &str = "--filter";
 /// Deliveries that are forwarded at once; the router has at most as many unanswered ones.
 const FORWARDED_MAX: usize = 64;
 /// Longest time without a line of the router, which sends one every five seconds.
@@ -76,6 +80,9 @@ pub struct ListenArgs {
 /// # Errors
 /// The router does not answer or rejects the request, or the connection is lost.
 pub fn run(args: &ListenArgs) -> anyhow::Result<ExitCode> {
+    if let Some(filter) = &args.filter {
+        check_filter(filter, &args.event)?;
+    }
     let target = args.server.target()?;
     let client = target.client()?;
     block_on(listen(args, &target, &client))?;
@@ -116,6 +123,24 @@ async fn listen(args: &ListenArgs, target: &Target, client: &ApiClient) -> anyho
             });
         }
     }
+}
+
+/// Shows the warnings about a filter.
+///
+/// # Errors
+/// The filter is invalid.
+fn check_filter(filter: &str, events: &[String]) -> anyhow::Result<()> {
+    let events: Vec<&str> = events.iter().map(String::as_str).collect();
+    let usage = Usage { events: &events, delivers_on_error: false };
+    match compile_for(filter, CheckProfile::Filter, &usage) {
+        Ok(compiled) if compiled.warnings.is_empty() => {}
+        Ok(compiled) => print_error(&render::render(&compiled.warnings, filter, FILTER)),
+        Err(rejected) => {
+            let diagnostics = render::render(&rejected.diagnostics, filter, FILTER);
+            bail!(UsageError(format!("the filter is invalid\n{diagnostics}")));
+        }
+    }
+    Ok(())
 }
 
 /// Returns the request for a listener.

@@ -41,6 +41,8 @@ pub(super) struct Target {
     token: Option<Secret>,
     /// The site that its context names.
     pub(super) site: Option<String>,
+    /// A context whose `switchyard dev` has ended; the likely reason if there is no token.
+    ended: Option<String>,
 }
 
 impl ServerArgs {
@@ -68,9 +70,14 @@ impl Target {
     /// The address is invalid, or there is no token.
     pub(super) fn client(&self) -> anyhow::Result<ApiClient> {
         let Some(token) = &self.token else {
+            let ended = self
+                .ended
+                .as_ref()
+                .map(|name| format!("the `switchyard dev` of the context `{name}` has ended; "));
             bail!(UsageError(format!(
-                "no operator token for {}: start `switchyard dev`, select a context (`switchyard context`), \
+                "{}no operator token for {}: start `switchyard dev`, select a context (`switchyard context`), \
                  set SWITCHYARD_TOKEN, or give --token-file",
+                ended.unwrap_or_default(),
                 self.server
             )));
         };
@@ -119,7 +126,14 @@ fn resolve(
     };
     let of_context = context.as_ref().map(|context| context.file.server.clone());
     let server = server.or(of_context).unwrap_or_else(|| DEFAULT_SERVER.to_owned());
-    Ok(Target { server, token, site: context.and_then(|context| context.file.site) })
+    let ended = match (&token, contexts) {
+        (None, Some(contexts)) => {
+            let mut all = contexts.all()?.into_iter();
+            all.find(|one| one.state == ContextState::DevEnded).map(|one| one.name)
+        }
+        _ => None,
+    };
+    Ok(Target { server, token, site: context.and_then(|context| context.file.site), ended })
 }
 
 /// Returns the context of a command that names none: the selected one, else that of the one
@@ -231,6 +245,10 @@ mod tests {
         assert!(error(&flags(None, Some("nope"))).contains("no context `nope`"));
         let target = resolve(&flags(None, None), &environment(None, None), Some(&contexts));
         let text = target.unwrap().client().unwrap_err().to_string();
-        assert!(text.contains("switchyard dev") && text.contains("SWITCHYARD_TOKEN"), "{text}");
+        assert!(text.contains("`dev-2` has ended; no operator token"), "{text}");
+        assert!(
+            text.contains("start `switchyard dev`") && text.contains("SWITCHYARD_TOKEN"),
+            "{text}"
+        );
     }
 }

@@ -92,7 +92,7 @@ impl Listeners {
             data: trigger_data(spec, data)?,
             since_ms: clock::now_ms(),
         };
-        self.compile(&record, &record.id.token()).map(|_| record)
+        self.compile(&record, &record.id.token()).map_err(of_request).map(|_| record)
     }
 
     /// Returns the installation and the data of a registered trigger.
@@ -282,6 +282,17 @@ impl Listeners {
     }
 }
 
+/// Returns problems of a trigger with the paths of the request that it was made of.
+fn of_request(mut problems: Vec<Problem>) -> Vec<Problem> {
+    for problem in &mut problems {
+        problem.path = match problem.path.trim_start_matches('.') {
+            "filter.expression" => "filter".to_owned(),
+            path => path.to_owned(),
+        };
+    }
+    problems
+}
+
 fn lease_ms() -> i64 {
     i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX)
 }
@@ -329,7 +340,7 @@ fn trigger_data(
 /// # Errors
 /// The filter is invalid.
 fn meant_events(filter: &str) -> Result<Vec<String>, Vec<Problem>> {
-    super::validation::check_filter(filter, "filter.expression")?;
+    super::validation::check_filter(filter, "filter")?;
     let fits = |name: &String| {
         let usage = Usage { events: &[name], delivers_on_error: false };
         let compiled = compile_for(filter, CheckProfile::Filter, &usage);
@@ -365,7 +376,7 @@ mod tests {
         let all = trigger_data(&spec(None, &[]), Map::new()).unwrap();
         assert_eq!(all["events"].as_array().unwrap().len(), catalog::names().count());
         let wrong = trigger_data(&spec(Some("event.issue ="), &[]), Map::new()).unwrap_err();
-        assert_eq!(wrong[0].path, "filter.expression");
+        assert_eq!(wrong[0].path, "filter");
     }
 
     #[test]

@@ -135,7 +135,12 @@ async fn commands_need_neither_address_nor_token_while_one_dev_runs() {
         user.run(&["trigger", "avi:jira:created:issue", "--context", "dev"]).await;
     assert_eq!(code, 3, "{said}");
     assert!(said.contains("`dev` has ended"), "{said}");
+    let (code, _, said) = user.run(&["trigger", "avi:jira:created:issue"]).await;
+    assert!(code == 2 && said.contains("`dev` has ended"), "{said}");
     assert_eq!(user.run(&["context", "rm", "dev"]).await.0, 0);
+    let wrong = ["listen", "--filter", "event.issue.key = 'A'", "--site", "s"];
+    let (code, _, said) = user.run(&wrong).await;
+    assert!(code == 2 && said.contains("assignment is not part of the language"), "{said}");
 }
 
 #[tokio::test]
@@ -195,7 +200,7 @@ async fn first_trigger_of_the_readme_takes_two_commands_and_works_again() {
             let line = tokio::time::timeout(WAIT_MAX, lines.next_line()).await;
             line.expect("a line in time").expect("stdout can be read").expect("a line")
         };
-        while !line().await.starts_with("try,") {}
+        while !line().await.starts_with("to publish a sample event") {}
         let said = user.bash(trigger).await;
         assert!(said.starts_with("accepted  avi:jira:created:issue"), "{said}");
         let shown = line().await;

@@ -39,7 +39,9 @@ pub(super) fn begun(
     let example = events.iter().find(|name| **name == EXAMPLE).or(events.first());
     if let Some(example) = example {
         let context = context.map(|name| format!(" --context {name}")).unwrap_or_default();
-        print_row(&format!("try, in another terminal: switchyard trigger{context} {example}"))?;
+        print_row(&format!(
+            "to publish a sample event, in another terminal: switchyard trigger{context} {example}"
+        ))?;
     }
     Ok(())
 }
