@@ -94,8 +94,7 @@ pub async fn start(
     let registry = registry::open(config, (&url, keys), &broker, &matcher, &background).await?;
     let others = announced.others();
     encryption::follow_replicas(announced, &registry, &background);
-    let listening =
-        listening::connect(config, &broker, (&registry, &matcher), others, &background);
+    let listening = listening::connect(config, &broker, (&registry, &matcher), others, &background);
     let (guard, sender) = guarded_sender(config, address, &broker).await?;
     registry::call_apps(config, sender.clone(), &registry, &background);
     background.spawn(registry::report_exceeded_shares(Arc::clone(&registry), Arc::clone(&matcher)));

@@ -153,7 +153,9 @@ impl From<ApiError> for ErrorResponse {
                 ACCOUNT_RETRY,
             ),
             ApiError::TooManyListeners { max } => busy(
-                format!("there are {max} listeners, as many as may be; end one of them and try again"),
+                format!(
+                    "there are {max} listeners, as many as may be; end one of them and try again"
+                ),
                 ACCOUNT_RETRY,
             ),
             ApiError::Account(error) => from_account_error(&error),

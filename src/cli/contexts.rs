@@ -3,6 +3,8 @@
 //! `switchyard dev` has a context of its own and holds a lock on the file while it runs, so that a
 //! context whose process has ended, however it ended, is recognised.
 
+mod file;
+
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -10,11 +12,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use serde::{Deserialize, Serialize, Serializer};
 
 use super::exit::UsageError;
 use crate::config;
-use crate::domain::Secret;
+pub(super) use file::{ContextFile, read_token};
 
 /// Longest name, in characters.
 const NAME_CHARS_MAX: usize = 64;
@@ -30,68 +31,6 @@ const LOCK_ATTEMPTS_MAX: usize = 5;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// Name of the first context of `switchyard dev`.
 const DEV: &str = "dev";
-
-/// What the file of a context has.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ContextFile {
-    /// Address of the router.
-    pub(super) server: String,
-    /// Operator token.
-    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "reveal")]
-    token: Option<Secret>,
-    /// File with the operator token.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) token_file: Option<PathBuf>,
-    /// Site that commands use unless one is named.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) site: Option<String>,
-    /// Process id of the `switchyard dev` that has the context; none for one that was added.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) dev: Option<u32>,
-}
-
-impl ContextFile {
-    /// Returns the context of a router.
-    pub(super) fn new(server: &str, site: Option<&str>) -> Self {
-        Self { server: server.to_owned(), site: site.map(str::to_owned), ..Self::default() }
-    }
-
-    /// Sets the token that the file itself has.
-    #[must_use]
-    pub(super) fn with_token(self, token: &Secret) -> Self {
-        Self { token: Some(token.clone()), ..self }
-    }
-
-    /// Returns the token; none if it has none.
-    ///
-    /// # Errors
-    /// The file with the token cannot be read.
-    pub(super) fn token(&self) -> anyhow::Result<Option<Secret>> {
-        match (&self.token, &self.token_file) {
-            (Some(token), _) => Ok(Some(token.clone())),
-            (None, Some(file)) => read_token(file).map(Some),
-            (None, None) => Ok(None),
-        }
-    }
-
-    /// Whether the file itself has the token.
-    pub(super) fn has_own_token(&self) -> bool {
-        self.token.is_some()
-    }
-}
-
-/// Writes a token in clear text: the file is the user's alone.
-fn reveal<S: Serializer>(token: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
-    token.as_ref().map(Secret::reveal).serialize(serializer)
-}
-
-/// Reads a file with a token.
-pub(super) fn read_token(file: &Path) -> anyhow::Result<Secret> {
-    let text = fs::read_to_string(file)
-        .with_context(|| UsageError(format!("cannot read the token in {}", file.display())))?;
-    Ok(Secret::new(text.trim()))
-}
 
 /// A context and whether it can be used.
 #[derive(Clone, Debug)]
@@ -297,7 +236,7 @@ impl Contexts {
     /// # Errors
     /// The file cannot be written, or too many of them run.
     pub(super) fn begin_dev(&self, file: &ContextFile) -> anyhow::Result<DevContext> {
-        let text = toml::to_string(&ContextFile { dev: Some(std::process::id()), ..file.clone() })?;
+        let text = toml::to_string(&file.clone().with_dev(std::process::id()))?;
         self.create_folder()?;
         for number in 1..=DEV_MAX {
             let name = match number {
@@ -403,6 +342,7 @@ fn is_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Secret;
 
     fn contexts() -> (tempfile::TempDir, Contexts) {
         let folder = tempfile::tempdir().unwrap();

@@ -128,6 +128,8 @@ async fn all_replicas_deliver_to_a_listener_and_nothing_of_it_remains() {
 
     listening.kill().await;
     until_no_listener(&[&one, &other]).await;
+    answer_at(&one, &other, &broker).await;
+    until_no_listener(&[&one, &other]).await;
     for router in [&one, &other] {
         for list in ["apps", "installations", "subscriptions", "dlq"] {
             let listed = router.get(&format!("/admin/v1/{list}")).await.expect("a list");
@@ -139,6 +141,32 @@ async fn all_replicas_deliver_to_a_listener_and_nothing_of_it_remains() {
     assert_eq!(sink.count(), 10, "the listener has ended");
     let account = one.get("/admin/v1/account").await.expect("an account");
     assert_eq!(account["gap"], 0, "{account}");
+}
+
+/// Receives a delivery at one replica and answers it at the other, as behind a load balancer.
+async fn answer_at(one: &RouterProcess, other: &RouterProcess, broker: &async_nats::Client) {
+    let body = json!({ "site": SITE, "events": [UPDATED] });
+    let mut lines = LineStream::open(&one.api, LISTENERS, &body).await.expect("a listener");
+    let first = lines.next().await.expect("a line").expect("the first");
+    publish(broker, SITE, 50, "XXX").await;
+    let delivery = loop {
+        let line = lines.next().await.expect("a line").expect("a delivery");
+        if line["delivery"].is_object() {
+            break line["delivery"].clone();
+        }
+    };
+    let id = first["listener"]["id"].as_str().expect("an id");
+    let answer = format!("{LISTENERS}/{id}/answers/{}", delivery["number"].as_str().unwrap());
+    let accepted = json!({ "status": 200, "body": "done" });
+    other.api.send(Method::POST, &answer, &[], &accepted).await.expect("it is awaited");
+    let again = other.api.send(Method::POST, &answer, &[], &accepted).await;
+    assert!(again.is_err(), "it was answered");
+    let delivery = delivery["headers"]["webhook-id"].as_str().expect("an id");
+    eventually(WAIT_MAX, "the answer is recorded", || async {
+        let shown = other.get(&format!("/admin/v1/deliveries/{delivery}")).await.ok()?;
+        (shown["outcome"] == "delivered").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
