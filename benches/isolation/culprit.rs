@@ -26,8 +26,10 @@ const FULL_MESSAGES: usize = 2_000;
 const TRIED: usize = 1_000_000;
 /// Events that are replayed.
 const REPLAYED: usize = 1_000_000;
-/// Deliveries per second of a replay: the most that a job may have.
-const REPLAY_RATE: u64 = 1_000;
+/// Deliveries per second of a replay that names no rate.
+const REPLAY_RATE: u64 = 50;
+/// The most that a job may have.
+const REPLAY_RATE_MAX: u64 = 1_000;
 /// Costly filters of an installation, as many as it may have.
 const COSTLY_FILTERS: usize = 100;
 /// Numbers in each of the two lists that a costly filter combines: it takes some 50,000 steps.
@@ -67,8 +69,8 @@ enum Preparation {
     /// Fills the streams of parked deliveries and dead letters.
     FillStreams,
     /// Stores so many events that match no filter; then the filters match all of them, and what is missing
-    /// is replayed.
-    Replay(usize),
+    /// is replayed at so many deliveries a second.
+    Replay(usize, u64),
     /// Stores so many events that match no filter.
     Store(usize),
 }
@@ -130,8 +132,13 @@ impl Culprit {
             Self { flood: Some(10_000 / divisor), ..culprit("flood-matched", 1, 1, "/quick") },
             Self {
                 filters: Filters::Other,
-                preparation: Preparation::Replay(REPLAYED / divisor),
+                preparation: Preparation::Replay(REPLAYED / divisor, REPLAY_RATE),
                 ..culprit("replay", 1, 1, "/quick")
+            },
+            Self {
+                filters: Filters::Other,
+                preparation: Preparation::Replay(REPLAYED / divisor, REPLAY_RATE_MAX),
+                ..culprit("replay-fast", 1, 1, "/quick")
             },
             Self {
                 is_backtest: true,
@@ -157,16 +164,16 @@ impl Culprit {
         match self.preparation {
             Preparation::Nothing => Ok(()),
             Preparation::FillStreams => Self::fill_streams(rig).await,
-            Preparation::Replay(events) => self.start_replay(rig, events).await,
+            Preparation::Replay(events, rate) => self.start_replay(rig, events, rate).await,
             Preparation::Store(events) => Self::store(rig, events).await,
         }
     }
 
     /// Stores events that match nothing, and has them replayed for filters that match them.
-    async fn start_replay(&self, rig: &Rig, events: usize) -> anyhow::Result<()> {
+    async fn start_replay(&self, rig: &Rig, events: usize, rate: u64) -> anyhow::Result<()> {
         Self::store(rig, events).await?;
         rig.put_culprit_apps(self, &[ANY_ISSUE.to_owned()]).await?;
-        rig.replay_missing("culprit-0-0", REPLAY_RATE).await
+        rig.replay_missing("culprit-0-0", rate).await
     }
 
     /// Stores events, and waits until they are acknowledged.

@@ -105,7 +105,8 @@ pub(super) async fn until_stored(
     }
 }
 
-/// As [`until_stored`], unless the stream has a message with this subject. An attempt whose confirmation was
+/// As [`until_stored`], unless the stream has a message with this subject, or with the one that
+/// [`EXPECTED_SEQUENCE_SUBJECT`](super::headers::EXPECTED_SEQUENCE_SUBJECT) names. An attempt whose confirmation was
 /// lost may have stored the message that is found.
 ///
 /// # Errors

@@ -14,6 +14,9 @@ pub(super) const SCHEDULE: &str = "Nats-Schedule";
 /// Subject of a parked record once it fires; its last token names the app.
 pub(super) const SCHEDULE_TARGET: &str = "Nats-Schedule-Target";
 
+/// Subject whose last sequence `Nats-Expected-Last-Subject-Sequence` means, instead of that of the message.
+pub(super) const EXPECTED_SEQUENCE_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
+
 /// Returns the schedule of a record that fires once, at a time.
 pub(super) fn schedule_at(time: jiff::Timestamp) -> String {
     format!("@at {time:.3}")

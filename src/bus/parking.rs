@@ -68,12 +68,19 @@ impl ParkingStream {
         Ok(())
     }
 
-    /// Stores a record unless the delivery has one. The broker decides that with the write, so no other
+    /// Stores a record unless the delivery waits. The broker decides that with the write, so no other
     /// replica, redelivery or job is in between. The leader of the stream says whose record there is.
+    ///
+    /// A record that is due is stored as the message of a schedule that fired. The broker fires what is due at most
+    /// four times a second, so a fast job would be a burst of deliveries each time.
     async fn store_first(&self, record: ParkedRecord) -> Result<HandOver, ParkError> {
         let place = self.shares.park_for_job(&record.owner, record.body.len());
         let place = place.map_err(ParkError::ShareUsed)?;
-        let request = self.request(&record);
+        let schedule = self.subjects.retry(record.id.as_str());
+        let request = match record.is_due {
+            true => self.due_request(&record, &schedule),
+            false => self.request(&record),
+        };
         let gate = &self.gates.parked;
         let mut lookups = 0;
         while lookups < LOOKUPS_MAX {
@@ -93,7 +100,7 @@ impl ParkingStream {
                 Err(NotStored::TooLarge) => return Err(ParkError::TooLarge),
                 Err(NotStored::StreamFull) => continue,
             }
-            match self.occupant(&request.subject).await {
+            match self.occupant(&schedule).await {
                 Ok(Some(occupant)) => return Ok(HandOver::Occupied(occupant)),
                 // It was due in between.
                 Ok(None) => {}
@@ -117,6 +124,19 @@ impl ParkingStream {
             }
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Returns the message of a record that is due, which is stored only if `schedule` has none.
+    fn due_request(&self, record: &ParkedRecord, schedule: &str) -> PublishRequest {
+        let mut headers = headers::write(&record.headers);
+        headers.insert(headers::EXPECTED_SEQUENCE_SUBJECT, schedule);
+        PublishRequest {
+            stream: "parked",
+            subject: self.subjects.due(&record.app),
+            message_id: record.message_id.clone(),
+            headers,
+            body: record.body.clone(),
         }
     }
 

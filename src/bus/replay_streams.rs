@@ -20,6 +20,8 @@ use crate::recovery::replay::{
 
 /// How much the clocks of two servers of the broker may differ, in milliseconds.
 const SKEW_MS: i64 = 5_000;
+/// How names of headers begin that the broker adds to its answers, among others: half of all.
+const OF_BROKER: &str = "Nats-";
 /// Records of the delivery log of one read.
 const RECORDS_MAX: usize = 1_000;
 
@@ -154,7 +156,9 @@ fn event(message: ReadMessage) -> EventMessage {
     let (site, event_type) = (address.cloud_id.map(Into::into), address.event_type.map(Into::into));
     let headers = message.headers.iter().filter_map(|(name, values)| {
         let name: &str = name.as_ref();
-        Some((name.into(), values.first()?.as_str().into()))
+        let is_of_event =
+            !name.starts_with(OF_BROKER) || name.eq_ignore_ascii_case(names::MESSAGE_ID);
+        Some((name.into(), values.first().filter(|_| is_of_event)?.as_str().into()))
     });
     EventMessage {
         sequence: message.sequence,

@@ -175,6 +175,8 @@ pub struct ParkedRecord {
     pub owner: ShareOwner,
     /// When it is attempted again.
     pub due: Timestamp,
+    /// Whether it is due now and needs no schedule, which the broker would fire with all others of up to 250 ms.
+    pub is_due: bool,
     /// Everything but the body, see [`ParkedDelivery::read`].
     pub headers: HeaderList,
     /// The event's body as it was published.
@@ -243,6 +245,7 @@ impl RecordParts<'_> {
             app: app.clone(),
             owner: self.owner,
             due,
+            is_due: false,
             headers,
             body: event.envelope.stored_body(event.body.clone()),
         }

@@ -20,6 +20,7 @@ mod handed_over;
 mod ledger;
 mod letter_view;
 mod log_view;
+mod pace;
 mod parts;
 mod past;
 mod plan;

@@ -130,6 +130,7 @@ fn record(job: &str, seconds: i64) -> ParkedRecord {
         app: "app-1".into(),
         owner: ShareOwner::installation(&"app-1".into(), &"inst-1".into()),
         due: clock::now().checked_add(SignedDuration::from_secs(seconds)).unwrap(),
+        is_due: false,
         headers: vec![("switchyard-job", job.to_owned())],
         body: "{}".into(),
     }
@@ -160,6 +161,22 @@ async fn broker_stores_one_record_of_a_delivery_however_many_hand_it_over() {
     let repeated = parking.hand_over(record(&jobs[first], 3_600)).await;
     let Ok(HandOver::Occupied(Some(by))) = repeated else { panic!("{repeated:?}") };
     assert_eq!(*by.job, *jobs[first]);
+
+    // A record that needs no schedule is stored only if the delivery has none.
+    let due = |job: &str| ParkedRecord { is_due: true, ..record(job, 0) };
+    let Ok(HandOver::Occupied(Some(by))) = parking.hand_over(due("job_9")).await else {
+        panic!("it replaced the schedule, or is next to it")
+    };
+    assert_eq!(*by.job, *jobs[first]);
+    parked.purge().await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(parking.hand_over(due("job_9")).await, Ok(HandOver::Stored));
+    }
+    let mut parked = context.get_stream("SW_PARKED").await.unwrap();
+    let state = parked.info().await.unwrap().state.clone();
+    assert_eq!(state.messages, 1, "a repeated step stores it once");
+    let stored = parked.get_raw_message(state.last_sequence).await.unwrap();
+    assert!(stored.subject.starts_with("sw.due."), "{}", stored.subject);
 
     // Once it is due, the delivery has no schedule, and another record is stored.
     parked.purge().await.unwrap();

@@ -17,6 +17,10 @@ use crate::event::identity;
 
 /// Most sequences of one block.
 pub(super) const BLOCK_SEQUENCES: usize = 4_096;
+/// Messages of one request. Their headers are read within milliseconds, which live events wait for.
+const MESSAGES_AT_ONCE: usize = 128;
+/// Rest after each request, as a multiple of the time that it took.
+const REST_FACTOR: u32 = 2;
 /// Reads without a message after which the sequences of a range count as deleted. A single one may
 /// come from a server that has not caught up.
 const EMPTY_READS_MAX: u32 = 3;
@@ -36,6 +40,8 @@ pub(super) struct EventHeaders {
     subjects: Subjects,
     reader: Option<StreamReader>,
     empty_reads: u32,
+    /// Whether live events flow, which go first.
+    rests: bool,
 }
 
 /// The result of one read.
@@ -51,7 +57,12 @@ pub(super) enum ReadHeaders {
 
 impl EventHeaders {
     pub(super) fn new(jetstream_client: JetStreamClient, subjects: Subjects) -> Self {
-        Self { jetstream_client, subjects, reader: None, empty_reads: 0 }
+        Self { jetstream_client, subjects, reader: None, empty_reads: 0, rests: false }
+    }
+
+    /// Leaves most of the time to live events from now on.
+    pub(super) fn rest_between_reads(&mut self) {
+        self.rests = true;
     }
 
     /// Returns the state of the stream.
@@ -94,7 +105,9 @@ impl EventHeaders {
     ) -> Result<ReadHeaders, async_nats::Error> {
         let count = usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX);
         let messages = self.messages(from, count.saturating_add(1).min(BLOCK_SEQUENCES)).await?;
-        let Some(last) = messages.last() else {
+        let Some((last, newest_ms)) =
+            messages.last().map(|message| (message.sequence, message.stored_ms))
+        else {
             self.empty_reads += 1;
             if self.empty_reads < EMPTY_READS_MAX {
                 return Ok(ReadHeaders::Nothing);
@@ -106,9 +119,9 @@ impl EventHeaders {
         metrics::read(messages.len());
         Ok(ReadHeaders::Block(Block {
             created_ns: events.created_ns,
-            newest_ms: last.stored_ms,
-            covered: vec![(from, last.sequence)],
-            ids: messages.iter().filter_map(|message| self.stored_id(message)).collect(),
+            newest_ms,
+            covered: vec![(from, last)],
+            ids: messages.into_iter().filter_map(|message| self.stored_id(message)).collect(),
         }))
     }
 
@@ -154,14 +167,26 @@ impl EventHeaders {
                 StreamReader::open(context, &name, from, Part::Headers).await?
             }
         };
-        // A reader that failed is not kept.
-        let messages = reader.read(count).await?;
+        let mut messages = Vec::new();
+        while messages.len() < count {
+            let started = clock::tick();
+            // A reader that failed is not kept.
+            let read = reader.read(MESSAGES_AT_ONCE.min(count - messages.len())).await?;
+            let is_last = read.is_empty();
+            messages.extend(read);
+            if is_last {
+                break;
+            }
+            if self.rests {
+                tokio::time::sleep(clock::since(started).saturating_mul(REST_FACTOR)).await;
+            }
+        }
         self.reader = Some(reader);
         Ok(messages)
     }
 
-    fn stored_id(&self, message: &StoredMessage) -> Option<StoredId> {
-        let headers = MessageHeaders::new(message.headers.clone());
+    fn stored_id(&self, message: StoredMessage) -> Option<StoredId> {
+        let headers = MessageHeaders::new(message.headers);
         let id = self.remembered_id(&message.subject, &headers)?;
         let site = self.subjects.site_of(&message.subject).into();
         Some(StoredId { id, sequence: message.sequence, site })

@@ -28,6 +28,8 @@ const INTERVAL: Duration = Duration::from_secs(2);
 const FLUSH_INTERVAL: Duration = Duration::from_secs(5);
 /// Most blocks that one round writes, and reads of others' blocks.
 const BLOCKS_PER_ROUND: usize = 32;
+/// How long one round reads events: blocks of what this replica published must not wait for long.
+const READ_TIME_MAX: Duration = Duration::from_secs(2);
 /// Age of sequences that no block covers, from which on the first replica reads them: longer than
 /// any replica needs to write its block.
 const UNCOVERED_AGE: Duration = Duration::from_secs(12);
@@ -141,6 +143,7 @@ impl RepeatRecorder {
 
     /// Records until the future is dropped.
     pub async fn run(mut self) {
+        self.events.rest_between_reads();
         let mut interval = tokio::time::interval(INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -340,8 +343,12 @@ impl RepeatRecorder {
         events: EventStream,
         target: u64,
     ) -> Result<bool, async_nats::Error> {
+        let started = clock::tick();
         for _ in 0..BLOCKS_PER_ROUND {
             let Some(hole) = self.coverage.first_hole(target) else { return Ok(true) };
+            if clock::since(started) >= READ_TIME_MAX {
+                break;
+            }
             match self.events.read(events, hole).await? {
                 ReadHeaders::Block(block) => {
                     self.blocks.write(&block).await?;

@@ -46,11 +46,12 @@ impl PlannedDelivery {
 }
 
 impl ParkedRecord {
-    /// Creates the record of a delivery of [`PlannedDelivery::into_replayed`], due at `due`. Its message
+    /// Creates the record of a delivery of [`PlannedDelivery::into_replayed`], due now, which is `due`. Its message
     /// id is that of the job and the delivery, so that a repeated step of the job stores it once.
     #[must_use]
     pub fn replayed(delivery: &Delivery, due: Timestamp) -> Self {
-        let mut record = Self::of(delivery, due, ParkReason::Replay);
+        let record = Self::of(delivery, due, ParkReason::Replay);
+        let mut record = Self { is_due: true, ..record };
         if let Some(job) = delivery.progress.replay_job() {
             record.message_id = format!("replay/{job}/{}", delivery.id);
         }
@@ -101,6 +102,7 @@ mod tests {
         let record = ParkedRecord::replayed(&delivery, Timestamp::UNIX_EPOCH);
         assert_eq!(record.message_id, format!("replay/job_1/{}", original.id));
         assert!(!record.is_repark, "it needs a place of its own");
+        assert!(record.is_due);
         let headers = Map(record.headers);
         assert_eq!(headers.get(names::REPLAY), Some("job_1"));
         assert_eq!(headers.get(parked::PARK_REASON), Some("replay"));

@@ -8,12 +8,14 @@ use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::choose::{Chooser, Chosen, PARKED, add, add_expired};
 use super::decide::ReplayMode;
 use super::examine::EventQuery;
 use super::hand_over::{self, DoneEvent};
 use super::handed_over::HandedOver;
+use super::pace::ReplayPace;
 use super::parts::{CompiledRequest, ReplayParts, event_query, later, target};
 use super::request::ReplayRequest;
 use super::walk::{Advanced, Walk};
@@ -28,7 +30,9 @@ const OUTSTANDING_MAX: u64 = 1_000;
 /// How long a step looks for deliveries to hand over.
 const STEP_TIME_MAX: Duration = Duration::from_secs(1);
 /// Events whose deliveries are handed over at once.
-const EVENTS_AT_ONCE: usize = 8;
+const EVENTS_AT_ONCE: usize = 64;
+/// Pause between two looks at how many deliveries of a job wait.
+const OUTCOMES_PAUSE: Duration = Duration::from_millis(50);
 /// Jobs whose walk is kept in memory. Those that are executed here are fewer, see `recovery::jobs`.
 const KEPT_MAX: usize = 16;
 
@@ -42,6 +46,7 @@ pub struct ReplayWork {
 struct KeptReplay {
     walk: Walk,
     compiled: CompiledRequest,
+    pace: ReplayPace,
 }
 
 /// Where a job is.
@@ -79,19 +84,20 @@ impl ReplayWork {
             return Err(JobFailure::Later(reason.to_owned()));
         }
         self.wait_for_handlers(job).await?;
-        let KeptReplay { mut walk, mut compiled } = self.take(job, &request, cursor)?;
+        let KeptReplay { mut walk, mut compiled, mut pace } = self.take(job, &request, cursor)?;
         let mut query = match event_query(&self.parts, &request, &mut compiled).await {
             Ok(query) => query,
             Err(failure) => {
                 // What it read and handed over is known to the next step.
-                self.keep(job, KeptReplay { walk, compiled });
+                self.keep(job, KeptReplay { walk, compiled, pace });
                 return Err(failure);
             }
         };
         query.deliveries_max = usize::try_from(max).unwrap_or(usize::MAX);
-        let stepped = self.hand_over_next(job, &request, &query, &mut walk).await;
+        query.deliveries_max = query.deliveries_max.min(pace.within(STEP_TIME_MAX, job.rate));
+        let stepped = self.hand_over_next(job, &request, &query, (&mut walk, &mut pace)).await;
         let next = walk.next();
-        self.keep(job, KeptReplay { walk, compiled });
+        self.keep(job, KeptReplay { walk, compiled, pace });
         let (Step { counts, handed_over, .. }, is_done) = stepped?;
         Ok(JobStep {
             cursor: json!(Cursor { next }),
@@ -109,7 +115,7 @@ impl ReplayWork {
         job: &Job,
         request: &ReplayRequest,
         query: &EventQuery,
-        walk: &mut Walk,
+        (walk, pace): (&mut Walk, &mut ReplayPace),
     ) -> Result<(Step, bool), JobFailure> {
         let (started, before) = (clock::tick(), walk.next());
         let mut all = Step { counts: JobCounts::new(), handed_over: 0, stopped: None };
@@ -140,7 +146,8 @@ impl ReplayWork {
                             return Err(later(error));
                         }
                     };
-                    self.hand_over(chosen, walk, &mut all).await;
+                    let delays = self.hand_over(pace.pause(job.rate), chosen, walk, &mut all).await;
+                    pace.observe(&delays);
                 }
             }
             if let Some(reason) = all.stopped.take() {
@@ -155,10 +162,33 @@ impl ReplayWork {
         }
     }
 
-    /// Hands over the deliveries of chosen events, and passes those that are done.
-    async fn hand_over(&self, chosen: Vec<Chosen>, walk: &mut Walk, all: &mut Step) {
-        let events: Vec<_> =
-            chosen.into_iter().map(|one| hand_over::of_event(&self.parts, one)).collect();
+    /// Hands over the deliveries of chosen events, with a pause after the beginning of each, and passes those that
+    /// are done. Returns how much later than planned each event began that has some.
+    async fn hand_over(
+        &self,
+        pause: Duration,
+        chosen: Vec<Chosen>,
+        walk: &mut Walk,
+        all: &mut Step,
+    ) -> Vec<Duration> {
+        let (mut next_start, delays) = (Instant::now(), Mutex::default());
+        let events: Vec<_> = chosen
+            .into_iter()
+            .map(|one| {
+                let start = next_start;
+                let deliveries = u32::try_from(one.deliveries.len()).unwrap_or(u32::MAX);
+                next_start += pause.saturating_mul(deliveries);
+                let delays: &Mutex<Vec<Duration>> = &delays;
+                async move {
+                    tokio::time::sleep_until(start).await;
+                    if deliveries > 0 {
+                        let mut delays = delays.lock().unwrap_or_else(PoisonError::into_inner);
+                        delays.push(start.elapsed());
+                    }
+                    hand_over::of_event(&self.parts, one).await
+                }
+            })
+            .collect();
         let done: Vec<_> = stream::iter(events).buffered(EVENTS_AT_ONCE).collect().await;
         for DoneEvent { sequence, counts, ids, stopped } in done {
             // The log may be off: then nothing else says that they were handed over.
@@ -176,26 +206,30 @@ impl ReplayWork {
             counts.iter().for_each(|(name, number)| add(&mut all.counts, name, *number));
             walk.pass(sequence);
         }
+        delays.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Checks that few enough deliveries of the job wait for their handlers.
+    /// Waits until few enough deliveries of the job wait for their handlers, for a second at most.
     async fn wait_for_handlers(&self, job: &Job) -> Result<(), JobFailure> {
         let parked = job.counts.get(PARKED).copied().unwrap_or(0);
         if parked < OUTSTANDING_MAX {
             return Ok(());
         }
-        let outcomes = self
-            .parts
-            .jobs
-            .outcomes(&job.id)
-            .await
-            .map_err(|error: JobStoreError| JobFailure::Later(error.to_string()))?;
-        let outstanding = parked.saturating_sub(outcomes.values().sum());
-        match outstanding < OUTSTANDING_MAX {
-            true => Ok(()),
-            false => Err(JobFailure::Later(format!(
-                "{outstanding} of its deliveries wait for their handler; it goes on when they are fewer than {OUTSTANDING_MAX}"
-            ))),
+        let started = clock::tick();
+        loop {
+            let outcomes = self.parts.jobs.outcomes(&job.id).await;
+            let outcomes =
+                outcomes.map_err(|error: JobStoreError| JobFailure::Later(error.to_string()))?;
+            let outstanding = parked.saturating_sub(outcomes.values().sum());
+            if outstanding < OUTSTANDING_MAX {
+                return Ok(());
+            }
+            if clock::since(started) >= STEP_TIME_MAX {
+                return Err(JobFailure::Later(format!(
+                    "{outstanding} of its deliveries wait for their handler; it goes on when they are fewer than {OUTSTANDING_MAX}"
+                )));
+            }
+            tokio::time::sleep(OUTCOMES_PAUSE).await;
         }
     }
 
@@ -216,7 +250,10 @@ impl ReplayWork {
         match kept {
             Some(kept) if kept.walk.next() == cursor.next => Ok(kept),
             Some(kept) => Ok(KeptReplay { walk: begin(), ..kept }),
-            None => Ok(KeptReplay { walk: begin(), compiled: CompiledRequest::of(request)? }),
+            None => {
+                let compiled = CompiledRequest::of(request)?;
+                Ok(KeptReplay { walk: begin(), compiled, pace: ReplayPace::new() })
+            }
         }
     }
 
