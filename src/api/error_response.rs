@@ -152,12 +152,7 @@ impl From<ApiError> for ErrorResponse {
                 "this router runs a backtest of this site, or as many as it may; try again in some seconds",
                 ACCOUNT_RETRY,
             ),
-            ApiError::TooManyListeners { max } => busy(
-                format!(
-                    "there are {max} listeners, as many as may be; end one of them and try again"
-                ),
-                ACCOUNT_RETRY,
-            ),
+            ApiError::TooManyListeners { max } => too_many_listeners(max),
             ApiError::Account(error) => from_account_error(&error),
         }
     }
@@ -193,6 +188,11 @@ fn explaining(error: TurnError) -> ErrorResponse {
 fn busy(message: impl Into<String>, retry_after: Duration) -> ErrorResponse {
     ErrorResponse::coded(StatusCode::TOO_MANY_REQUESTS, "SY-4004", message)
         .with_retry_after(retry_after)
+}
+
+fn too_many_listeners(max: usize) -> ErrorResponse {
+    let message = format!("there are {max} listeners, as many as may be; end one and try again");
+    busy(message, ACCOUNT_RETRY)
 }
 
 fn from_jobs_error(error: &JobsError) -> ErrorResponse {

@@ -36,6 +36,12 @@ const KEY: &str = "listen";
 /// Bodies are never kept: a listener has no dead letters, and its answers are those of a test.
 const KEPT_BODIES: KeptBodies = KeptBodies { in_dead_letters: false, in_log: true };
 
+/// A registered trigger that a listener follows.
+struct FollowedTrigger {
+    installation: Arc<AppliedInstallation>,
+    data: Map<String, Value>,
+}
+
 /// The listeners that this replica matches.
 #[derive(Debug)]
 pub struct Listeners {
@@ -68,7 +74,7 @@ impl Listeners {
         let of_subscription =
             spec.subscription.as_deref().map(|id| self.trigger(id)).transpose()?;
         let installation = match (&of_subscription, &spec.installation) {
-            (Some((installation, _)), _) => Some(Arc::clone(installation)),
+            (Some(followed), _) => Some(Arc::clone(&followed.installation)),
             (None, Some(id)) => Some(self.installation(id, "installation")?),
             (None, None) => None,
         };
@@ -84,7 +90,7 @@ impl Listeners {
                 return Err(problem("site", message.to_owned()));
             }
         };
-        let data = of_subscription.map(|(_, data)| data).unwrap_or_default();
+        let data = of_subscription.map(|followed| followed.data).unwrap_or_default();
         let record = ListenerRecord {
             id: InstallationId::from(format!("{ID_PREFIX}{}", uuid::Uuid::new_v4().simple())),
             site,
@@ -95,11 +101,8 @@ impl Listeners {
         self.compile(&record, &record.id.token()).map_err(of_request).map(|_| record)
     }
 
-    /// Returns the installation and the data of a registered trigger.
-    fn trigger(
-        &self,
-        id: &str,
-    ) -> Result<(Arc<AppliedInstallation>, Map<String, Value>), Vec<Problem>> {
+    /// Returns a registered trigger.
+    fn trigger(&self, id: &str) -> Result<FollowedTrigger, Vec<Problem>> {
         let none = || {
             let message = format!("there is no trigger `{id}`: name it as INSTALLATION/KEY");
             vec![Problem::new(code::FORM, "subscription", message)]
@@ -113,7 +116,7 @@ impl Listeners {
             return Err(vec![Problem::new(code::FORM, "subscription", message)]);
         }
         let data = module.data.read();
-        Ok((installation, data))
+        Ok(FollowedTrigger { installation, data })
     }
 
     fn installation(
