@@ -15,8 +15,8 @@ mod unknown_members;
 pub use fair_turns::{FairTurns, TurnOwner};
 pub use filter::{FilterError, OnError};
 pub use handler::{
-    DynamicWebhookId, ForgeRemote, FunctionHandler, Handler, HttpHandler, WebhookHandler,
-    WebhookSigner,
+    DynamicWebhookId, ForgeRemote, FunctionHandler, Handler, HttpHandler, ListenerHandler,
+    WebhookHandler, WebhookSigner,
 };
 pub use ids::{
     AppId, CloudId, DeliveryId, EventId, EventType, InstallationId, ModuleKey, SubscriptionId,

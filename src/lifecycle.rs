@@ -10,6 +10,7 @@ mod doctor;
 mod encryption;
 mod endpoint_gone;
 mod http;
+mod listening;
 mod managed_broker;
 mod readiness;
 mod registry;
@@ -95,12 +96,14 @@ pub async fn start(
     let keys = encryption::keys(config, mode == Mode::Dev)?;
     let announced = encryption::announce(&broker, &keys).await;
     let registry = registry::open(config, (&url, keys), &broker, &matcher, &background).await?;
+    let others = announced.others();
     encryption::follow_replicas(announced, &registry, &background);
+    let listening = listening::connect(config, &broker, (&registry, &matcher), others, &background);
     let (guard, sender) = guarded_sender(config, address, &broker).await?;
     registry::call_apps(config, sender.clone(), &registry, &background);
     background.spawn(registry::report_exceeded_shares(Arc::clone(&registry), Arc::clone(&matcher)));
     let reports = registry::collect_endpoint_reports(&broker, &registry, &background);
-    let parts = (&matcher, &registry, &live);
+    let parts = (&matcher, &registry, &live, &listening.listeners);
     let routing = Routing::connect(config, &broker, parts, sender, reports, &background).await?;
 
     let http = HttpParts {
@@ -119,6 +122,7 @@ pub async fn start(
         events: Arc::clone(&routing.events),
         publisher: Arc::clone(&routing.publisher),
         recovery: recovery(&routing),
+        listening,
         operations: operations(config, mode, &broker, (&routing, &live, &health), &background),
         answers,
         metrics: metrics.clone(),

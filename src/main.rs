@@ -6,6 +6,9 @@ use clap::Parser;
 use switchyard::cli::{self, Cli};
 
 fn main() -> ExitCode {
+    if cli::complete() {
+        return ExitCode::SUCCESS;
+    }
     match cli::run(Cli::parse()) {
         Ok(code) => code,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,

@@ -9,11 +9,13 @@ use anyhow::{Context, ensure};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
-use switchyard::api::{self, AdminTokens, ApiState, Operations, PingLimit, Recovery, router};
+use switchyard::api::{
+    self, AdminTokens, ApiState, Listening, Operations, PingLimit, Recovery, router,
+};
 use switchyard::bus::{
     Connections, DeadLetterReader, DeadLetterStream, EventPublisher, FailedWebhookStream,
-    FunctionClient, JetStreamClient, JobBucket, JobOutcomeCounter, ManagedServer, ParkingStream,
-    PublishGates, ReplayStreamReader, ShadowTallies, StreamInspector, Subjects,
+    FunctionClient, JetStreamClient, JobBucket, JobOutcomeCounter, ListenerBus, ManagedServer,
+    ParkingStream, PublishGates, ReplayStreamReader, ShadowTallies, StreamInspector, Subjects,
     UnmappedWebhookCounts,
 };
 use switchyard::clock;
@@ -30,11 +32,12 @@ use switchyard::recovery::account::Accountant;
 use switchyard::recovery::jobs::Jobs;
 use switchyard::recovery::replay::{EventReader, NoPastSubscriptions, ReplayParts};
 use switchyard::recovery::shadow::{NoShadows, ShadowFollower};
-use switchyard::registry::{ModuleStatus, Registry, Settings, Store};
+use switchyard::registry::{Listeners, ModuleStatus, Registry, Settings, Store};
 use switchyard::store::{KvOptions, KvStore};
 use switchyard::telemetry::LiveFeed;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -58,6 +61,21 @@ pub(crate) struct World {
     bare: KvStore,
     client: ForgeClient,
     tokens: Vec<String>,
+}
+
+/// Listening clients, which this bench does not use.
+fn listening(
+    control: &JetStreamClient,
+    subjects: &Subjects,
+    (registry, matcher): (&Arc<Registry>, &Arc<Matcher>),
+) -> Listening {
+    let listeners = Arc::new(Listeners::new(Arc::clone(registry), Arc::clone(matcher)));
+    let (_, others) = watch::channel(None);
+    let timeout = Duration::from_secs(15);
+    let (client, served) = (control.client.clone(), Arc::clone(&listeners));
+    let ends = (timeout, CancellationToken::new());
+    let relay = ListenerBus::new(client, subjects.clone(), served, others, ends);
+    Listening { listeners, relay: Arc::new(relay), timeout }
 }
 
 /// Dead letters and jobs, which this bench does not use.
@@ -171,6 +189,7 @@ impl World {
             refusals: Arc::default(),
             recovery: recovery(&connections.control, &subjects, &config),
             operations: operations(&connections.control, &subjects, &config)?,
+            listening: listening(&connections.control, &subjects, (&ours, &matcher)),
             unmapped_webhooks: Arc::new(UnmappedWebhookCounts::new(connections.control, subjects)),
             delivery_log: Arc::new(NoDeliveryLog),
             events: Arc::new(NoEventArchive),

@@ -131,6 +131,11 @@ pub enum ApiError {
         /// Time until the next test is accepted.
         retry_after: Duration,
     },
+    /// There are as many listeners as may be.
+    TooManyListeners {
+        /// Their number.
+        max: usize,
+    },
     /// There is no account.
     Account(AccountError),
 }

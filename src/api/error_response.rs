@@ -161,6 +161,7 @@ impl From<ApiError> for ErrorResponse {
             ),
             ApiError::TooManyFeeds => busy(TOO_MANY_FEEDS, ACCOUNT_RETRY),
             ApiError::TooManyPings { retry_after } => busy(TOO_MANY_PINGS, retry_after),
+            ApiError::TooManyListeners { max } => too_many_listeners(max),
             ApiError::Account(error) => from_account_error(&error),
         }
     }
@@ -243,6 +244,11 @@ fn explaining(error: TurnError) -> ErrorResponse {
 fn busy(message: impl Into<String>, retry_after: Duration) -> ErrorResponse {
     ErrorResponse::coded(StatusCode::TOO_MANY_REQUESTS, "SY-4004", message)
         .with_retry_after(retry_after)
+}
+
+fn too_many_listeners(max: usize) -> ErrorResponse {
+    let message = format!("there are {max} listeners, as many as may be; end one and try again");
+    busy(message, ACCOUNT_RETRY)
 }
 
 fn from_jobs_error(error: &JobsError) -> ErrorResponse {

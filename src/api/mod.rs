@@ -66,6 +66,6 @@ pub(crate) use module_json::ModuleBody;
 pub(crate) use operator::app_spec;
 pub use ping_limit::PingLimit;
 pub use router::{event_routes, router};
-pub use state::{ApiState, Operations, Recovery, Replica, Shared};
+pub use state::{ApiState, Listening, Operations, Recovery, Replica, Shared};
 pub use token_kind::{OperatorFault, TokenKind};
 pub(crate) use webhooks::elements as webhook_elements;

@@ -30,6 +30,7 @@ mod jobs;
 mod known_endpoints;
 mod ledger;
 mod list;
+mod listeners;
 mod live;
 mod modules;
 mod oauth_clients;
@@ -80,6 +81,7 @@ const ENDPOINTS: &[fn() -> Router<Shared>] = &[
     filters::routes,
     installations::routes,
     ledger::routes,
+    listeners::routes,
     live::routes,
     modules::routes,
     oauth_clients::routes,

@@ -1,6 +1,7 @@
 //! State of the request handlers, and routes on it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::routing::MethodRouter;
@@ -27,7 +28,7 @@ use crate::recovery::jobs::Jobs;
 use crate::recovery::redrive::DeadLetters;
 use crate::recovery::replay::ReplayParts;
 use crate::recovery::shadow::ShadowFollower;
-use crate::registry::Registry;
+use crate::registry::{ListenerRelay, Listeners, Registry};
 use crate::telemetry::LiveFeed;
 
 /// State shared by all request handlers.
@@ -62,6 +63,18 @@ pub struct ApiState {
     pub recovery: Recovery,
     /// What operators inspect of this replica.
     pub operations: Operations,
+    /// Listening clients.
+    pub listening: Listening,
+}
+
+/// What connects listening clients.
+pub struct Listening {
+    /// Those of all replicas.
+    pub listeners: Arc<Listeners>,
+    /// Connects them with all replicas.
+    pub relay: Arc<dyn ListenerRelay>,
+    /// After which a delivery waits for its answer no longer.
+    pub timeout: Duration,
 }
 
 /// What operators inspect of this replica.

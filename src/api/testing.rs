@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::{AdminTokens, ApiState, Operations, PingLimit, Recovery, Replica, router};
+use super::{AdminTokens, ApiState, Listening, Operations, PingLimit, Recovery, Replica, router};
 use crate::config::Config;
 use crate::delivery::testing::memory_dispatcher;
 use crate::delivery::{
@@ -39,7 +39,9 @@ use crate::recovery::redrive::testing::MemoryLetters;
 use crate::recovery::replay::testing::MemoryStreams;
 use crate::recovery::shadow::testing::follower;
 use crate::registry::testing::MemoryStore;
-use crate::registry::{Registry, Settings};
+use crate::registry::{
+    ListenError, ListenerRecord, ListenerRelay, Listeners, OpenListener, Registry, Settings,
+};
 use crate::telemetry::LiveFeed;
 
 pub(super) const ADMIN: &str = "admin-token";
@@ -51,6 +53,24 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Value,
+}
+
+/// No listener can begin.
+struct NoRelay;
+
+impl ListenerRelay for NoRelay {
+    fn open(&self, _: ListenerRecord) -> BoxFuture<'_, Result<OpenListener, ListenError>> {
+        Box::pin(async { Err(ListenError::TooMany(0)) })
+    }
+
+    fn answer<'a>(
+        &'a self,
+        _: &'a InstallationId,
+        _: &'a str,
+        _: Bytes,
+    ) -> BoxFuture<'a, Result<bool, ListenError>> {
+        Box::pin(async { Ok(false) })
+    }
 }
 
 /// The API of one replica, with the installation `inst-a` of a Forge app.
@@ -83,10 +103,17 @@ impl TestApi {
         let admin_tokens = AdminTokens::new(Secret::new(ADMIN), Vec::new());
         let config = Config::defaults().unwrap();
         let guard = Arc::new(EgressGuard::new(&config.delivery).unwrap());
+        let listeners = Listeners::new(Arc::clone(&registry), Arc::clone(&matcher));
+        let listening = Listening {
+            listeners: Arc::new(listeners),
+            relay: Arc::new(NoRelay),
+            timeout: Duration::from_secs(1),
+        };
         let state = ApiState {
             registry,
             matcher,
             broker: Arc::default(),
+            listening,
             admin_tokens,
             body_max: BODY_MAX,
             bodies: Arc::new(BodyIntake::new(&config.server)),

@@ -4,7 +4,7 @@
 //! Items: [`Connections`] to a broker or a [`ManagedServer`]; [`streams`] and [`subjects`] name and
 //! configure everything on it. In: [`PullSubscription`] with batched [`acks`]. Out, confirmed by
 //! the stream: [`EventPublisher`], [`ParkingStream`], [`DeadLetterStream`], [`DeliveryLogStream`]. Without a stream:
-//! [`FunctionClient`], [`GoneBroadcast`]. [`FailedWebhookStream`] and [`DeadLetterReader`] read dead letters back,
+//! [`FunctionClient`], [`GoneBroadcast`], [`ListenerBus`]. [`FailedWebhookStream`] and [`DeadLetterReader`] read dead letters back,
 //! [`DeliveryLogStreamReader`] the delivery log, which [`LogIndexer`] indexes, [`EventArchiveStream`] single events;
 //! [`JobOutcomeCounter`] deletes dead letters that were redriven;
 //! [`UnmappedWebhookCounts`] counts webhooks that map to no event;
@@ -46,6 +46,7 @@ pub mod gone_broadcast;
 pub mod headers;
 pub mod job_bucket;
 pub mod job_outcomes;
+pub mod listeners;
 mod log_index;
 mod log_indexer;
 mod log_off_mark;
@@ -98,6 +99,7 @@ pub use functions::FunctionClient;
 pub use gone_broadcast::GoneBroadcast;
 pub use job_bucket::JobBucket;
 pub use job_outcomes::JobOutcomeCounter;
+pub use listeners::ListenerBus;
 pub use log_indexer::LogIndexer;
 pub use log_off_mark::LogOffMark;
 pub use managed::{ManagedError, ManagedServer, new_client_key, write_private};

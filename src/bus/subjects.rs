@@ -340,6 +340,24 @@ impl Subjects {
         format!("{}.gone", self.prefix)
     }
 
+    /// Subject on which replicas announce listening clients.
+    #[must_use]
+    pub fn listeners(&self) -> String {
+        format!("{}.listeners", self.prefix)
+    }
+
+    /// Subject of the deliveries to a listening client, whose id is that of an installation.
+    #[must_use]
+    pub fn listener(&self, id: &InstallationId) -> String {
+        format!("{}.listen.{}", self.prefix, id.token())
+    }
+
+    /// Subject of the answers of a listening client.
+    #[must_use]
+    pub fn listener_answers(&self, id: &InstallationId) -> String {
+        format!("{}.answer.{}", self.prefix, id.token())
+    }
+
     /// Subjects of a site's stored events, to subscribe to.
     #[must_use]
     pub fn stored_events_of(&self, cloud_id: &CloudId) -> String {

@@ -24,6 +24,14 @@ const OTHER_SERVER: &str =
 #[error("{0}")]
 pub struct Unreachable(String);
 
+impl Unreachable {
+    /// Returns the error of a router at an address that is known not to answer.
+    #[must_use]
+    pub fn new(base: &str, reason: String) -> Self {
+        Self(format!("cannot reach {base}: {reason}"))
+    }
+}
+
 /// The router answered with an error status.
 #[derive(Debug, Error)]
 #[error("{text}")]
@@ -142,6 +150,6 @@ fn is_other_protocol(error: &(dyn StdError + 'static)) -> bool {
 }
 
 /// Returns the text of the innermost cause, since outer errors repeat it.
-fn innermost(error: &dyn StdError) -> String {
+pub(super) fn innermost(error: &dyn StdError) -> String {
     error.source().map_or_else(|| error.to_string(), innermost)
 }

@@ -7,9 +7,10 @@ use clap::{Parser, Subcommand};
 use super::client::{ErrorStatus, Unreachable};
 use super::exit::{EXIT_INTERNAL, EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE, UsageError};
 use super::{
-    account, apply, backtest, check, completion, config, conform, deliveries, dev, diff, dlq,
-    doctor, endpoints, erase, events, explain, explain_code, export, health, match_events, modules,
-    nkey, redeliver, replay, serve, subscriptions, tail, test, top, verify,
+    account, apply, backtest, check, completion, config, conform, context, deliveries, dev, diff,
+    dlq, doctor, endpoints, erase, events, explain, explain_code, export, health, listen, man,
+    match_events, modules, nkey, redeliver, replay, serve, subscriptions, tail, test, top, trigger,
+    verify,
 };
 use crate::bus::{BrokerConnectError, ManagedError};
 use crate::lifecycle::ListenError;
@@ -51,6 +52,9 @@ enum Command {
     Apply(apply::ApplyArgs),
     Diff(diff::DiffArgs),
     Export(export::ExportArgs),
+    Listen(listen::ListenArgs),
+    Trigger(trigger::TriggerArgs),
+    Context(context::ContextArgs),
     Dlq(dlq::DlqArgs),
     Erase(erase::EraseArgs),
     Replay(replay::ReplayArgs),
@@ -59,6 +63,7 @@ enum Command {
     Verify(verify::VerifyArgs),
     Nkey(nkey::NkeyArgs),
     Completion(completion::CompletionArgs),
+    Man(man::ManArgs),
 }
 
 /// Runs a command.
@@ -89,6 +94,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Apply(args) => apply::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Listen(args) => listen::run(&args),
+        Command::Trigger(args) => trigger::run(&args),
+        Command::Context(args) => context::run(&args),
         Command::Dlq(args) => dlq::run(&args),
         Command::Erase(args) => erase::run(&args),
         Command::Replay(args) => replay::run(&args),
@@ -96,8 +104,15 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Health(args) => health::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Nkey(args) => nkey::run(&args),
-        Command::Completion(args) => completion::run::<Cli>(&args),
+        Command::Completion(args) => completion::run(&args),
+        Command::Man(args) => man::run::<Cli>(&args),
     }
+}
+
+/// Answers a question of a completion script, if this process is asked one; returns whether it was.
+#[must_use]
+pub fn complete() -> bool {
+    completion::answer::<Cli>()
 }
 
 /// Returns the exit code of a failed command.

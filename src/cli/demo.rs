@@ -28,7 +28,8 @@ use crate::telemetry::LiveFeed;
 
 const APP: &str = "auto-assign";
 const INSTALLATION: &str = "demo";
-const SITE: &str = "demo-site";
+/// Site of the demo.
+pub(super) const SITE: &str = "demo-site";
 const ADMIN: &str = "/admin/v1";
 /// Interval between synthetic events.
 const EVENT_PAUSE: Duration = Duration::from_millis(1500);

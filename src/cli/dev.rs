@@ -1,6 +1,7 @@
 //! `switchyard dev`: runs a router for development.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -9,16 +10,24 @@ use data_encoding::BASE64URL_NOPAD;
 use tokio_util::sync::CancellationToken;
 
 use super::client::ApiClient;
+use super::contexts::{ContextFile, Contexts, DevContext};
 use super::demo;
 use super::exit::UsageError;
 use super::serve::{ServeArgs, admin_tokens, announce, configuration, print_addresses, run_router};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::domain::Secret;
 use crate::lifecycle::{self, Mode, Running};
 
+/// Site that commands use with a router that has no demo.
+const SITE: &str = "dev-site";
+
 /// Runs a router for development: managed NATS server, loopback only, generated token
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  switchyard dev --demo\n  switchyard dev --listen 127.0.0.1:0")]
+#[command(
+    after_help = "Address and token are in a context while it runs (`dev`, or `dev-2` while another one \
+    runs), so that other commands need neither.\n\n\
+    Examples:\n  switchyard dev --demo\n  switchyard dev --listen 127.0.0.1:0"
+)]
 pub struct DevArgs {
     /// Flags shared with `serve`
     #[command(flatten)]
@@ -58,8 +67,12 @@ pub fn run(args: &DevArgs) -> anyhow::Result<ExitCode> {
         } else {
             None
         };
+        let context = write_context(&running, &token, is_demo);
         print_getting_started(&running, token.reveal(), installation.as_deref());
-        running.until_stopped().await
+        print_first_trigger(context.as_ref());
+        let ended = running.until_stopped().await;
+        drop(context);
+        ended
     })
 }
 
@@ -71,6 +84,22 @@ fn open_to_loopback(config: &mut Config) -> anyhow::Result<()> {
         config.delivery.allow_cidrs.push(range.parse().context("a range of loopback addresses")?);
     }
     Ok(())
+}
+
+/// Writes the context of this router; none if that fails, since the router runs without it, too.
+fn write_context(running: &Running, token: &Secret, is_demo: bool) -> Option<DevContext> {
+    let site = if is_demo { demo::SITE } else { SITE };
+    let file = ContextFile::new(&running.url, Some(site)).with_token(token);
+    match Contexts::open().and_then(|contexts| contexts.begin_dev(&file)) {
+        Ok(context) => Some(context),
+        Err(error) => {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "no context is written; set SWITCHYARD_SERVER and SWITCHYARD_TOKEN"
+            );
+            None
+        }
+    }
 }
 
 fn random_token() -> Secret {
@@ -87,13 +116,38 @@ fn print_getting_started(running: &Running, token: &str, installation: Option<&s
     announce(
         "open to every program on this machine: console, live feed, and unsigned webhooks of any site",
     );
-    let Some(installation) = installation else { return };
-    announce("\nthe demo app is registered; try, in another terminal:\n");
+    if let Some(token) = installation {
+        announce("\nthe demo app is registered; its installation has the token");
+        announce(&format!("  {token}"));
+    }
+}
+
+/// Prints the commands of a first trigger, ready to paste.
+fn print_first_trigger(context: Option<&DevContext>) {
+    let Some(context) = context else { return };
+    announce(
+        "\nyour first trigger; in another terminal, with a handler on port 9000 or without --to:\n",
+    );
+    // Another one runs as well, or another context is selected.
+    let selected = Contexts::open().and_then(|contexts| contexts.selected());
+    let is_implied = context.name == "dev" && matches!(selected, Ok(None));
+    let flag = match is_implied {
+        true => String::new(),
+        false => format!(" --context {}", context.name),
+    };
+    if let Some(folder) = own_folder().filter(|folder| !config::is_on_path(folder)) {
+        announce(&format!("  export PATH=\"{}:$PATH\"", folder.display()));
+    }
     announce(&format!(
-        "  curl -s {base}/forge/installation/v2/dynamic/module \\\n    -H 'authorization: Bearer {installation}' -H 'content-type: application/json' \\\n    -d '{{\"type\":\"trigger\",\"data\":{{\"endpoint\":\"page\",\"events\":[\"avi:jira:created:issue\"],\n         \"filter\":{{\"expression\":\"event.issue.fields.project.key == \\\"OPS\\\"\"}}}}}}'\n"
+        "  switchyard listen{flag} --to localhost:9000 --filter \"event.issue.fields.project.key == 'XXX'\"\n"
     ));
+    announce("and in a third:\n");
     announce(&format!(
-        "  curl -s {base}/admin/v1/subscriptions -H 'authorization: Bearer {token}'\n"
+        "  switchyard trigger{flag} avi:jira:created:issue --set issue.fields.project.key=XXX\n"
     ));
-    announce("  switchyard check -e \"event.issue.fields.project.key = 'OPS'\"\n");
+}
+
+/// Returns the folder of this program.
+fn own_folder() -> Option<PathBuf> {
+    Some(std::env::current_exe().ok()?.parent()?.to_owned())
 }

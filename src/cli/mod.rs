@@ -2,7 +2,7 @@
 //!
 //! A command's file has its flags, its help and its function; `command` lists the commands. Shared:
 //! `exit` (exit codes), `io` (input and output), `client` (HTTP), `server_args` (which router),
-//! `manifest` and `plan` (declarative files).
+//! `contexts` (named routers), `site` (which site), `manifest` and `plan` (declarative files).
 
 pub mod account;
 pub mod apply;
@@ -14,6 +14,8 @@ mod command;
 mod completion;
 pub mod config;
 pub mod conform;
+pub mod context;
+mod contexts;
 pub mod deliveries;
 mod demo;
 pub mod dev;
@@ -32,7 +34,10 @@ pub mod health;
 mod io;
 mod jobs;
 mod ledger;
+pub mod line_stream;
+pub mod listen;
 mod live_lines;
+mod man;
 mod manifest;
 pub mod match_events;
 pub mod modules;
@@ -47,6 +52,7 @@ pub mod replay;
 mod revisions;
 pub mod serve;
 pub mod server_args;
+mod site;
 mod subscription_list;
 pub mod subscriptions;
 mod table;
@@ -55,9 +61,10 @@ pub mod test;
 pub mod top;
 mod top_sample;
 mod top_screen;
+pub mod trigger;
 pub mod verify;
 
-pub use command::{Cli, exit_code, run};
+pub use command::{Cli, complete, exit_code, run};
 pub use exit::{
     EXIT_INTERNAL, EXIT_NEGATIVE, EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE, UsageError,
 };

@@ -19,7 +19,8 @@ mod types;
 
 pub use effective::{LoadedConfig, Origin, Setting, ShownValue};
 pub use environment::{
-    broker_environment, client_token, manifest_variable, nats_server_candidates,
+    ClientEnvironment, broker_environment, client_environment, is_on_path, manifest_variable,
+    nats_server_candidates, user_config_dir,
 };
 pub use error::ConfigError;
 pub use fraction::part_of;

@@ -331,7 +331,9 @@ impl Dispatcher {
         if body.len() > self.payload_bytes_max {
             let detail = format!("{} bytes, the limit is {}", body.len(), self.payload_bytes_max);
             let outcome = AttemptOutcome::failed(AttemptClass::TooLarge, detail);
-            self.record_health(delivery, lane, &outcome);
+            if !channel.is_ephemeral() {
+                self.record_health(delivery, lane, &outcome);
+            }
             return outcome;
         }
         let (started, now) = (clock::tick(), clock::now());
@@ -346,9 +348,11 @@ impl Dispatcher {
         if outcome.class.is_attempt() {
             lane.record_attempt(took);
         }
-        self.record_health(delivery, lane, &outcome);
-        let failure = (!outcome.is_done()).then(|| (outcome.class.label(), &*outcome.detail));
-        lane.record_result(failure, clock::now_ms());
+        if !channel.is_ephemeral() {
+            self.record_health(delivery, lane, &outcome);
+            let failure = (!outcome.is_done()).then(|| (outcome.class.label(), &*outcome.detail));
+            lane.record_result(failure, clock::now_ms());
+        }
         metrics.attempted(&outcome, took);
         outcome
     }
@@ -374,6 +378,9 @@ impl Dispatcher {
             self.log_local_failure(delivery, &attempted.detail);
         } else if !attempted.is_done() {
             record_failure(delivery, attempted);
+            if is_ephemeral(delivery) {
+                return drop_of_listener(delivery, &attempted.detail).into();
+            }
             self.report_410(delivery, attempted.class == AttemptClass::Gone);
         }
         let schedule = self.schedules.of(delivery.subscription.owner.settings.profile);
@@ -480,6 +487,9 @@ impl Dispatcher {
     }
 
     async fn park(&self, delivery: &mut Delivery, due: Timestamp, reason: ParkReason) -> Settled {
+        if is_ephemeral(delivery) {
+            return drop_of_listener(delivery, reason.label()).into();
+        }
         let schedule = self.schedules.of(delivery.subscription.owner.settings.profile);
         let now = clock::broker_now();
         if schedule.is_expired(&delivery.progress, reason, now, self.backlog_age_max) {
@@ -509,6 +519,9 @@ impl Dispatcher {
         reason: DeadLetterReason,
         error: &str,
     ) -> DeliveryOutcome {
+        if is_ephemeral(delivery) {
+            return drop_of_listener(delivery, error);
+        }
         if delivery.target.is_some() {
             return self.drop_of_target(delivery, &reason, error);
         }
@@ -526,6 +539,20 @@ impl Dispatcher {
         metrics::dead(delivery.lane_label(), &reason);
         DeliveryOutcome::DeadLettered(reason)
     }
+}
+
+/// Whether nothing of the delivery may wait, see [`Channel::is_ephemeral`](super::channel::Channel).
+fn is_ephemeral(delivery: &Delivery) -> bool {
+    channel_of(delivery.handler()).is_ephemeral()
+}
+
+/// Counts a delivery that a listening client did not accept: it is neither parked nor dead-lettered,
+/// because the client would be disconnected by then.
+fn drop_of_listener(delivery: &Delivery, error: &str) -> DeliveryOutcome {
+    let policy = DropPolicy::ListenerFailed;
+    metrics::dropped(delivery.lane_label(), policy.label());
+    tracing::debug!(delivery_id = %delivery.id, error, "delivery to a listener dropped");
+    DeliveryOutcome::Dropped(policy)
 }
 
 /// Returns for how long a delivery exists.

@@ -15,6 +15,7 @@
 //! - `channel/`: how each kind of handler is called, one file a kind.
 //! - `queue/`: when a delivery may be attempted: lanes, permits, breakers, backlog, retry schedules.
 //! - `plan`, `decision`: matches to deliveries, and what follows from an attempt; pure.
+//! - `listener_answer`: the answers of listening clients.
 //! - `shares`: who may use how much of the parking stream and of the dead-letter stream; pure.
 //! - `parking`, `dead_letter`, `failed_webhooks`: the records of deliveries that wait or failed.
 //! - `log/`: reports of what became of deliveries, and the record that is stored of them.
@@ -37,6 +38,7 @@ mod failed_webhooks;
 mod guard;
 mod http_client;
 mod job_outcomes;
+mod listener_answer;
 mod log;
 mod metrics;
 mod model;
@@ -61,6 +63,7 @@ pub use failed_webhooks::{FailedWebhook, FailedWebhooks};
 pub use guard::{BadPort, EgressGuard, EgressRefusal};
 pub use http_client::{HttpClient, HttpSender, SocketBudget};
 pub use job_outcomes::JobOutcomes;
+pub use listener_answer::ListenerAnswer;
 pub use log::{
     AttemptReport, BUCKETS, CHUNK_RECORDS, ChunkIndex, ChunkKey, DeliveryLog, DeliveryLogReader,
     DeliveryReport, ERASED_SITE, EventHistory, EventKey, INDEX_BUCKETS, IndexKey, LogCollector,

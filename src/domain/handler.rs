@@ -19,6 +19,8 @@ pub enum Handler {
     Webhook(WebhookHandler),
     /// The backend of a Forge app.
     ForgeRemote(Box<ForgeRemote>),
+    /// A listening client.
+    Listener(ListenerHandler),
 }
 
 impl Handler {
@@ -49,6 +51,13 @@ pub struct HttpHandler {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct FunctionHandler {
     /// `<prefix>.fn.<installation token>.<function>`.
+    pub subject: Arc<str>,
+}
+
+/// A listening client (`switchyard listen`), called through the replica that it is connected to.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct ListenerHandler {
+    /// Subject on which that replica receives its deliveries.
     pub subject: Arc<str>,
 }
 

@@ -67,6 +67,13 @@ pub(super) struct Announced {
     others: watch::Receiver<Option<OtherReplicas>>,
 }
 
+impl Announced {
+    /// The other replicas, as they are known.
+    pub(super) fn others(&self) -> watch::Receiver<Option<OtherReplicas>> {
+        self.others.clone()
+    }
+}
+
 /// Publishes which keys this replica has, and chooses the newest one that all replicas have: before
 /// this replica writes for the first time.
 pub(super) async fn announce(broker: &Broker, keys: &EncryptionKeys) -> Announced {

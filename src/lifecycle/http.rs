@@ -14,7 +14,9 @@ use super::descriptors;
 use crate::api::health;
 use crate::api::ingest::{EventsState, IngestRefusals, IngestState, SiteAccess, SiteRules};
 use crate::api::scrape::{self, MetricsAccess, Scrape};
-use crate::api::{self, AdminTokens, ApiState, BrokerAnswers, Operations, OwnHosts, Recovery};
+use crate::api::{
+    self, AdminTokens, ApiState, BrokerAnswers, Listening, Operations, OwnHosts, Recovery,
+};
 use crate::config::{Config, ServerConfig};
 use crate::console::{self, Console};
 use crate::delivery::{DeliveryLogReader, EgressGuard, FailedWebhooks};
@@ -40,6 +42,7 @@ pub(super) struct HttpParts {
     pub(super) events: Arc<dyn EventArchive>,
     pub(super) publisher: Arc<dyn Publisher>,
     pub(super) recovery: Recovery,
+    pub(super) listening: Listening,
     pub(super) operations: Operations,
     pub(super) answers: Arc<BrokerAnswers>,
     pub(super) metrics: PrometheusHandle,
@@ -102,6 +105,7 @@ impl HttpParts {
             guard: self.guard,
             recovery: self.recovery,
             operations: self.operations,
+            listening: self.listening,
         });
         let ingest = IngestState {
             publisher: Arc::clone(&self.publisher),

@@ -30,7 +30,7 @@ use crate::recovery::redrive::{DeadLetters, RedriveWork};
 use crate::recovery::replay::{EventReader, ReplayParts, ReplayWork, do_overlap};
 use crate::recovery::retention::RetentionSweeper;
 use crate::recovery::shadow::ShadowFollower;
-use crate::registry::Registry;
+use crate::registry::{Listeners, Registry};
 use crate::router::Router;
 use crate::telemetry::LiveFeed;
 
@@ -71,7 +71,12 @@ impl Routing {
     pub(super) async fn connect(
         config: &Config,
         broker: &Broker,
-        (matcher, registry, live): (&Arc<Matcher>, &Arc<Registry>, &LiveFeed),
+        (matcher, registry, live, listeners): (
+            &Arc<Matcher>,
+            &Arc<Registry>,
+            &LiveFeed,
+            &Arc<Listeners>,
+        ),
         sender: HttpSender,
         endpoint_reports: mpsc::Sender<EndpointGoneReport>,
         background: &Background,
@@ -86,7 +91,7 @@ impl Routing {
         let stream_monitor =
             StreamMonitor::new(control.clone(), subjects.clone(), &config.events, gate);
         let directory: Arc<dyn SubscriptionDirectory> =
-            Arc::new(LiveSubscriptions(Arc::clone(registry)));
+            Arc::new(LiveSubscriptions(Arc::clone(registry), Arc::clone(listeners)));
         let share_counter = ShareCounter::new(
             control.clone(),
             subjects.clone(),

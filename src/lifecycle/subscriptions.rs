@@ -12,7 +12,7 @@ use crate::recovery::jobs::JobFailure;
 use crate::recovery::replay::PastSubscriptions;
 use crate::recovery::shadow::{Comparison, ShadowDirectory};
 use crate::registry::{
-    PastSubscriptionError, Registry, RevisionError, RevisionMoment, ShadowComparison,
+    Listeners, PastSubscriptionError, Registry, RevisionError, RevisionMoment, ShadowComparison,
 };
 
 /// Compiles subscriptions from the revisions of their modules.
@@ -85,12 +85,12 @@ impl ShadowDirectory for LiveShadows {
     }
 }
 
-/// Looks subscriptions of parked deliveries up in the registry.
-pub(super) struct LiveSubscriptions(pub(super) Arc<Registry>);
+/// Looks subscriptions of parked deliveries up in the registry, and among the listeners.
+pub(super) struct LiveSubscriptions(pub(super) Arc<Registry>, pub(super) Arc<Listeners>);
 
 impl SubscriptionDirectory for LiveSubscriptions {
     fn find(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
-        self.0.subscription(id)
+        self.0.subscription(id).or_else(|| self.1.subscription(id))
     }
 
     fn waiting_at(&self, site: &str) -> Vec<UnmatchedFor> {
@@ -105,7 +105,8 @@ impl SubscriptionDirectory for LiveSubscriptions {
     fn subscriptions_of(&self, installation: &InstallationId) -> Vec<Arc<Subscription>> {
         let known = self.0.installation_by_id_or_token(installation.as_str());
         let modules = known.iter().flat_map(|known| &known.modules);
-        modules.filter_map(|module| module.subscription.clone()).collect()
+        let registered = modules.filter_map(|module| module.subscription.clone());
+        registered.chain(self.1.of_installation(installation)).collect()
     }
 
     fn changed_ms(&self, id: &SubscriptionId) -> Option<i64> {

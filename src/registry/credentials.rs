@@ -33,6 +33,14 @@ pub(super) fn new_secret() -> Result<Secret, NoRandomness> {
     Ok(Secret::new(format!("whsec_{}", BASE64.encode(&random()?))))
 }
 
+/// Generates a signing secret of what is not registered: `whsec_` and 256 random bits in base64.
+///
+/// # Errors
+/// See [`NoRandomness`].
+pub fn new_signing_secret() -> Result<Secret, NoRandomness> {
+    new_secret()
+}
+
 /// Generates a secret shared by a tenant and a Connect app: 256 random bits in base64url.
 ///
 /// # Errors

@@ -18,6 +18,7 @@
 //! | `commands` | everything that changes the registry, in groups; registrations take one path |
 //! | `background` | what runs by time |
 //! | `facade` | [`Registry`]: reads, and the way to the commands |
+//! | `listeners` | triggers of listening clients, which are stored nowhere |
 //!
 //! Guarantee: a registration is accepted whole or rejected with every problem; an accepted one is
 //! durable and active in the matcher of this replica before the call returns. Bounds: modules and
@@ -36,6 +37,7 @@ mod document_turns;
 mod dry_run;
 mod error;
 mod facade;
+mod listeners;
 mod metrics;
 mod model;
 mod module_review;
@@ -62,10 +64,14 @@ pub use commands::{
     ShadowComparison, Shadows, SigningKeys, WebhookOwner, WebhookResult,
 };
 pub use compile::{AppliedApp, AppliedInstallation, AppliedModule, function_subject};
-pub use credentials::{NoRandomness, digest};
+pub use credentials::{NoRandomness, digest, new_signing_secret};
 pub use dry_run::event_subscriptions;
 pub use error::RegisterError;
 pub use facade::Registry;
+pub use listeners::{
+    LISTENERS_MAX, ListenError, ListenerDelivery, ListenerRecord, ListenerRelay, ListenerSpec,
+    Listeners, OpenListener,
+};
 pub use model::{
     AppKind, AppPermissions, AppRecord, BodyLayout, ClientRecord, ClientSecret, ClientUser, Counts,
     DYNAMIC_WEBHOOK, DeliveryOptions, DiscoveryConfig, DiscoveryStatus, DroppedModules,

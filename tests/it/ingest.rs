@@ -88,6 +88,7 @@ async fn dev_is_open_to_this_machine_and_says_so() {
         .args(["dev", "--listen", "127.0.0.1:0", "--nats-url", &nats.url()])
         .arg("--data-dir")
         .arg(nats.folder().join("dev"))
+        .env("XDG_CONFIG_HOME", nats.folder().join("config"))
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()

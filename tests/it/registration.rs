@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use switchyard::api::{self, AdminTokens, ApiState, Operations, PingLimit, Recovery, router};
+use switchyard::api::{
+    self, AdminTokens, ApiState, Listening, Operations, PingLimit, Recovery, router,
+};
 use switchyard::bus::{
     Connections, DeadLetterReader, DeadLetterStream, EventPublisher, FailedWebhookStream,
-    FunctionClient, JetStreamClient, JobBucket, JobOutcomeCounter, ParkingStream, PublishGates,
-    ReplayStreamReader, ShadowTallies, StreamInspector, Subjects, UnmappedWebhookCounts, streams,
+    FunctionClient, JetStreamClient, JobBucket, JobOutcomeCounter, ListenerBus, ParkingStream,
+    PublishGates, ReplayStreamReader, ShadowTallies, StreamInspector, Subjects,
+    UnmappedWebhookCounts, streams,
 };
 use switchyard::config::Config;
 use switchyard::delivery::{
@@ -26,7 +29,8 @@ use switchyard::recovery::jobs::Jobs;
 use switchyard::recovery::replay::{EventReader, NoPastSubscriptions, ReplayParts};
 use switchyard::recovery::shadow::{NoShadows, ShadowFollower};
 use switchyard::registry::{
-    ModuleRecord, ModuleSpec, RegisterError, RegistrationApi, Registry, Settings, Store, StoreError,
+    Listeners, ModuleRecord, ModuleSpec, RegisterError, RegistrationApi, Registry, Settings, Store,
+    StoreError,
 };
 use switchyard::store::{KvOptions, KvStore};
 use switchyard::telemetry::LiveFeed;
@@ -63,10 +67,12 @@ impl Replica {
         config.delivery.allow_http = true;
         config.delivery.allow_ports = vec!["any".into()];
         config.delivery.allow_cidrs = vec!["127.0.0.0/8".parse().expect("a range")];
+        let listening = listening(broker, (&registry, &matcher)).await;
         let routes = router(Arc::new(ApiState {
             registry: Arc::clone(&registry),
             matcher,
             broker: Arc::default(),
+            listening,
             admin_tokens: AdminTokens::new(Secret::new(ADMIN_TOKEN), Vec::new()),
             body_max: 1 << 20,
             bodies: Arc::new(BodyIntake::new(&config.server)),
@@ -134,6 +140,24 @@ async fn control(broker: &NatsServer) -> JetStreamClient {
     let config = Config::defaults().expect("the defaults");
     let opened = Connections::open(&config.nats, &[broker.url()]).await;
     opened.expect("connections").control
+}
+
+/// Listening clients over the broker, of this replica alone.
+async fn listening(
+    broker: &NatsServer,
+    (registry, matcher): (&Arc<Registry>, &Arc<Matcher>),
+) -> Listening {
+    let listeners = Arc::new(Listeners::new(Arc::clone(registry), Arc::clone(matcher)));
+    let (_, others) = tokio::sync::watch::channel(None);
+    let timeout = Duration::from_secs(15);
+    let relay = ListenerBus::new(
+        broker.client().await,
+        Subjects::new("sw"),
+        Arc::clone(&listeners),
+        others,
+        (timeout, CancellationToken::new()),
+    );
+    Listening { listeners, relay: Arc::new(relay), timeout }
 }
 
 /// Recovery over the broker; no subscription is known.

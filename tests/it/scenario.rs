@@ -17,8 +17,8 @@ const SITE: &str = "site-1";
 const APP: &str = "auto-assign";
 
 /// Computes the `v1` signature of the Standard Webhooks specification.
-fn expected_signature(received: &Received) -> String {
-    let key = BASE64.decode(SECRET.trim_start_matches("whsec_").as_bytes()).unwrap();
+pub(crate) fn expected_signature(received: &Received, secret: &str) -> String {
+    let key = BASE64.decode(secret.trim_start_matches("whsec_").as_bytes()).unwrap();
     let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
     mac.update(received.header("webhook-id").as_bytes());
     mac.update(b".");
@@ -73,7 +73,7 @@ async fn app_receives_only_its_project_and_not_its_own_updates() {
         assert_eq!(one.json().pointer("/issue/fields/project/key"), Some(&json!("XXX")));
         assert_eq!(one.json()["selfGenerated"], json!(false));
         assert_eq!(one.json()["context"]["cloudId"], json!(SITE));
-        assert_eq!(one.header("webhook-signature"), expected_signature(one));
+        assert_eq!(one.header("webhook-signature"), expected_signature(one, SECRET));
         assert_eq!(one.header("switchyard-attempt"), "1");
     }
     assert_eq!(received[10].header("switchyard-module-key"), all);

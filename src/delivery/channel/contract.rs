@@ -50,6 +50,12 @@ pub trait Channel: Send + Sync {
         None
     }
 
+    /// Whether nothing waits for the handler: a delivery that an attempt does not settle, or that gets no
+    /// attempt, is dropped by the policy `listener_failed`, and no breaker opens.
+    fn is_ephemeral(&self) -> bool {
+        false
+    }
+
     /// Names by which the app subscribed to events, where they differ from event types.
     fn event_names(&self) -> &[Box<str>] {
         &[]

@@ -9,6 +9,7 @@ mod contract;
 mod forge_remote;
 mod function;
 mod http;
+mod listener;
 mod ports;
 mod request;
 mod table;

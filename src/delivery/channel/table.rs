@@ -11,6 +11,7 @@ pub(crate) fn channel_of(handler: &Handler) -> &dyn Channel {
         Handler::Function(function) => function,
         Handler::Webhook(webhook) => webhook,
         Handler::ForgeRemote(remote) => &**remote,
+        Handler::Listener(listener) => listener,
     }
 }
 

@@ -121,7 +121,7 @@ impl Progress {
         let secrets = match &*subscription.owner.settings.handler {
             Handler::Http(endpoint) => endpoint.secrets.clone(),
             Handler::ForgeRemote(remote) => Some(remote.secrets.clone()),
-            Handler::Function(_) | Handler::Webhook(_) => None,
+            Handler::Function(_) | Handler::Webhook(_) | Handler::Listener(_) => None,
         };
         Some(Arc::new(Handler::Http(HttpHandler { url, secrets })))
     }

@@ -75,6 +75,8 @@ pub enum DropPolicy {
     ShareExceeded,
     /// The endpoint that a replay sent it to, in place of its handler, did not accept it.
     TargetFailed,
+    /// A listening client did not accept it, or did not keep up.
+    ListenerFailed,
 }
 
 impl DropPolicy {
@@ -85,6 +87,7 @@ impl DropPolicy {
             Self::SubscriptionRemoved => "subscription_removed",
             Self::ShareExceeded => "share_exceeded",
             Self::TargetFailed => "target_failed",
+            Self::ListenerFailed => "listener_failed",
         }
     }
 }

@@ -47,6 +47,12 @@ pub fn decoded<'h>(
     percent_decode_str(raw).decode_utf8().map(Some).map_err(|_| InvalidHeader(name))
 }
 
+/// Returns a text percent-decoded, or as it is if it does not decode.
+#[must_use]
+pub fn decoded_text(text: &str) -> String {
+    percent_decode_str(text).decode_utf8().map_or_else(|_| text.to_owned(), Cow::into_owned)
+}
+
 /// Returns a decoded header value.
 ///
 /// # Errors

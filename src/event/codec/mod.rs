@@ -17,7 +17,8 @@ pub(super) use attributes::AttributeMode;
 pub use attributes::{AddressAttributes, Attributes, is_structured};
 pub use format::{EnvelopeFormat, event_headers, forwarded_headers};
 pub use headers::{
-    HeaderList, HeaderLookup, InvalidHeader, decoded, encoded, optional, parsed, required,
+    HeaderList, HeaderLookup, InvalidHeader, decoded, decoded_text, encoded, optional, parsed,
+    required,
 };
 
 #[cfg(test)]

@@ -12,3 +12,4 @@ pub use applied::{AppliedApp, AppliedInstallation, AppliedModule};
 pub(crate) use conditions::EventConditionsCache;
 pub use handlers::function_subject;
 pub(crate) use modules::ModuleCompiler;
+pub(super) use modules::included;

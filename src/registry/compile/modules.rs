@@ -401,7 +401,7 @@ impl ModuleCompiler<'_> {
 }
 
 /// Returns each declared property once, within the limit of texts: an older release accepted more.
-fn included(declared: Vec<DeclaredProperty>) -> Box<[IncludedProperty]> {
+pub(in crate::registry) fn included(declared: Vec<DeclaredProperty>) -> Box<[IncludedProperty]> {
     let (mut texts, mut known) = (HashSet::new(), HashSet::new());
     let properties = declared.into_iter().filter_map(|DeclaredProperty { path, event_type }| {
         if texts.len() >= DECLARED_PATHS_MAX && !texts.contains(&path.value) {
