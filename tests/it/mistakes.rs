@@ -210,6 +210,40 @@ async fn provision(router: &RouterProcess) -> String {
     answer["token"].as_str().unwrap().to_owned()
 }
 
+/// Runs commands against a router and a broker at these addresses.
+fn check_commands(address: &str, broker: &str) {
+    let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let shell = Shell::new(&[])
+        .replacing(closed, "CLOSED")
+        .replacing(address, "ROUTER")
+        .replacing(broker, "BROKER");
+    let token = [("SWITCHYARD_TOKEN", ADMIN_TOKEN)];
+    let at = |server: &str, arguments: &str| {
+        let server = format!("http://{server}");
+        let mut arguments: Vec<&str> = arguments.split(' ').collect();
+        arguments.splice(1..1, ["-s", &server]);
+        shell.run(&token, &arguments)
+    };
+    for (name, server, arguments) in [
+        ("cli_no_router", &*closed.to_string(), "deliveries ls"),
+        ("cli_port_of_broker", broker, "deliveries ls"),
+        ("cli_installation", address, "modules -i frist ls"),
+        ("cli_module", address, "modules -i first show urgnet"),
+        ("cli_subscription", address, "subscriptions shadow show first/urgnet"),
+        ("cli_no_shadow", address, "subscriptions shadow show first/urgent"),
+        ("cli_deliveries_of", address, "deliveries ls -i frist"),
+        ("cli_dead_letters_of", address, "dlq ls --site site-9"),
+        ("cli_replay_of", address, "replay start --installation frist --from 1h --mode failed"),
+        ("cli_backtest_of", address, "backtest --subscription first/urgnet"),
+        ("cli_explain_of", address, "explain --subscription first/urgnet --since 1h"),
+    ] {
+        assert_text(name, &at(server, arguments));
+    }
+    let wrong = [("SWITCHYARD_TOKEN", "something-else")];
+    let server = format!("http://{address}");
+    assert_text("cli_token_wrong", &shell.run(&wrong, &["dlq", "-s", &server, "ls"]));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests() {
     let nats = NatsServer::start().await;
@@ -263,44 +297,7 @@ async fn requests() {
     }
     let address = router.api.base().trim_start_matches("http://").to_owned();
     let broker = nats.url().trim_start_matches("nats://").to_owned();
-    tokio::task::spawn_blocking(move || {
-        let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-        let shell = Shell::new(&[])
-            .replacing(closed, "CLOSED")
-            .replacing(&address, "ROUTER")
-            .replacing(&broker, "BROKER");
-        let token = [("SWITCHYARD_TOKEN", ADMIN_TOKEN)];
-        let at = |server: &str, arguments: &str| {
-            let server = format!("http://{server}");
-            let mut arguments: Vec<&str> = arguments.split(' ').collect();
-            arguments.splice(1..1, ["-s", &server]);
-            shell.run(&token, &arguments)
-        };
-        for (name, server, arguments) in [
-            ("cli_no_router", &*closed.to_string(), "deliveries ls"),
-            ("cli_port_of_broker", &broker, "deliveries ls"),
-            ("cli_installation", &address, "modules -i frist ls"),
-            ("cli_module", &address, "modules -i first show urgnet"),
-            ("cli_subscription", &address, "subscriptions shadow show first/urgnet"),
-            ("cli_no_shadow", &address, "subscriptions shadow show first/urgent"),
-            ("cli_deliveries_of", &address, "deliveries ls -i frist"),
-            ("cli_dead_letters_of", &address, "dlq ls --site site-9"),
-            (
-                "cli_replay_of",
-                &address,
-                "replay start --installation frist --from 1h --mode failed",
-            ),
-            ("cli_backtest_of", &address, "backtest --subscription first/urgnet"),
-            ("cli_explain_of", &address, "explain --subscription first/urgnet --since 1h"),
-        ] {
-            assert_text(name, &at(server, arguments));
-        }
-        let wrong = [("SWITCHYARD_TOKEN", "something-else")];
-        let server = format!("http://{address}");
-        assert_text("cli_token_wrong", &shell.run(&wrong, &["dlq", "-s", &server, "ls"]));
-    })
-    .await
-    .unwrap();
+    tokio::task::spawn_blocking(move || check_commands(&address, &broker)).await.unwrap();
     // The log has a budget: one failure a second.
     eventually(WAIT_MAX, "the log says what was sent", || async {
         exchange(setup.port, &format!("GET {MODULES} HTTP/1.1\r\nAuthorization: {}", admin?.1), "")
