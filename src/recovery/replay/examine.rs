@@ -85,7 +85,7 @@ impl EventReader {
     }
 
     /// Returns how many events a scan of the stream reads at once: few while live events are routed, which wait
-    /// for the processor meanwhile.
+    /// for the processor until then.
     #[must_use]
     pub fn scan_batch(&self) -> usize {
         if self.matcher.shares().has_live_events() { LIVE_BATCH } else { IDLE_BATCH }
