@@ -35,7 +35,7 @@ const PARAMETERS: &[(&str, &str, &[&str], &[&str])] = &[
     ("GET", "/live", &["app", "decision", "site", "subscription", "type"], &[]),
     ("GET", "/oauth-clients", PAGE, &[]),
     ("GET", "/problems", PAGE, &[]),
-    ("GET", "/subscriptions", PAGE, &["app", "event", "installation", "q", "state"]),
+    ("GET", "/subscriptions", PAGE, &["app", "event", "failing", "installation", "q", "site", "state"]),
     ("POST", "/subscriptions/{id}/promote", &["shadow"], &[]),
     ("GET", "/subscriptions/{id}/revisions", &["at"], &[]),
     ("GET", "/top", &["by", "limit", "within"], &[]),
