@@ -1,9 +1,7 @@
-//! State of the request handlers, and routes on it.
+//! State of the request handlers.
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::routing::MethodRouter;
 use tokio::sync::Semaphore;
 
 use super::admin_tokens::AdminTokens;
@@ -82,12 +80,3 @@ pub struct Recovery {
 
 /// [`ApiState`] as handlers receive it.
 pub type Shared = Arc<ApiState>;
-
-/// Adds a route at `path`, with and without a trailing slash.
-pub(super) fn route(
-    router: Router<Shared>,
-    path: &str,
-    methods: &MethodRouter<Shared>,
-) -> Router<Shared> {
-    router.route(path, methods.clone()).route(&format!("{path}/"), methods.clone())
-}
