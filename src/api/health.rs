@@ -3,17 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::admit::{client_of, refused};
 use super::auth::operator;
 use super::error::ApiError;
 pub use super::health_state::{CheckView, Health};
+use super::schema::{DeepHealth, ProbeAnswer};
 use super::state::Shared;
 use crate::clock;
 
@@ -28,26 +30,41 @@ struct Probes {
 }
 
 /// Returns the routes `GET /healthz/startup`, `/healthz/live`, `/healthz/ready`, and `/healthz/deep` for operators.
-pub fn probes(health: Arc<Health>, api: Shared) -> Router {
-    Router::new()
-        .route("/healthz/startup", get(startup))
-        .route("/healthz/live", get(live))
-        .route("/healthz/ready", get(ready))
-        .route("/healthz/deep", get(deep))
-        .with_state(Probes { health, api })
+pub fn probes(health: Arc<Health>, api: Shared) -> OpenApiRouter {
+    let all = [routes!(startup), routes!(live), routes!(ready), routes!(deep)];
+    let router = all.into_iter().fold(OpenApiRouter::default(), OpenApiRouter::routes);
+    router.with_state(Probes { health, api })
 }
 
+/// Says whether the router has started.
+#[utoipa::path(
+    get, path = "/healthz/startup", operation_id = "probeStartup",
+    responses((status = 200, description = "It is.", body = ProbeAnswer),
+        (status = 503, description = "It is not.", body = ProbeAnswer))
+)]
 async fn startup(State(probes): State<Probes>) -> Response {
     let started = probes.health.started.load(Relaxed);
     probe_response(if started { Vec::new() } else { vec!["starting".into()] })
 }
 
+/// Says whether the router runs.
+#[utoipa::path(
+    get, path = "/healthz/live", operation_id = "probeLive",
+    responses((status = 200, description = "It is.", body = ProbeAnswer),
+        (status = 503, description = "It is not.", body = ProbeAnswer))
+)]
 async fn live(State(probes): State<Probes>) -> Response {
     let age_ms = clock::uptime_ms() - probes.health.heartbeat_ms.load(Relaxed);
     let is_alive = age_ms < HEARTBEAT_MS_MAX;
     probe_response(if is_alive { Vec::new() } else { vec!["scheduler stuck".into()] })
 }
 
+/// Says whether the router accepts and routes events.
+#[utoipa::path(
+    get, path = "/healthz/ready", operation_id = "probeReady",
+    responses((status = 200, description = "It is.", body = ProbeAnswer),
+        (status = 503, description = "It is not.", body = ProbeAnswer))
+)]
 async fn ready(State(probes): State<Probes>) -> Response {
     let failing = probes.health.failing();
     let degraded = probes.health.degraded();
@@ -58,6 +75,10 @@ async fn ready(State(probes): State<Probes>) -> Response {
 }
 
 /// Lists every check with its state and since when, for operators.
+#[utoipa::path(
+    get, path = "/healthz/deep", operation_id = "getHealth", security(("adminToken" = [])),
+    responses((status = 200, description = "The checks.", body = DeepHealth))
+)]
 async fn deep(State(probes): State<Probes>, request: Request) -> Result<Json<Value>, ApiError> {
     let Probes { health, api } = &probes;
     operator(request.headers(), api)

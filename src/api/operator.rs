@@ -1,10 +1,10 @@
-//! The operator API, behind the admin token. An endpoint is one file with its own routes, listed in
-//! [`ENDPOINTS`].
+//! The operator API, behind the admin token. An endpoint is one file with its own routes and their operations,
+//! listed in [`ENDPOINTS`].
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
+use utoipa_axum::router::OpenApiRouter;
 
 use super::state::Shared;
 
@@ -55,16 +55,19 @@ mod unknown_names;
 
 pub(crate) use apps::app_spec;
 
-/// Returns the routes of every endpoint, below `/admin/v1`. They refuse unknown query parameters, and say which name of a
-/// path does not exist.
-pub(super) fn routes(state: &Shared) -> Router<Shared> {
-    let endpoints = ENDPOINTS.iter().fold(Router::new(), |all, endpoint| all.merge(endpoint()));
-    endpoints
+/// Returns the routes of every endpoint. They refuse unknown query parameters, and say which name of a path does not
+/// exist.
+pub(super) fn routes(state: &Shared) -> OpenApiRouter<Shared> {
+    let all = ENDPOINTS.iter();
+    let all = all.fold(OpenApiRouter::default(), |router, endpoint| router.merge(endpoint()));
+    let all = all
         .route_layer(from_fn_with_state(Arc::clone(state), unknown_names::explain))
-        .route_layer(from_fn(parameters::check))
+        .route_layer(from_fn(parameters::check));
+    OpenApiRouter::default().nest("/admin/v1", all)
 }
 
-const ENDPOINTS: &[fn() -> Router<Shared>] = &[
+/// The routes of each endpoint, below `/admin/v1`.
+const ENDPOINTS: &[fn() -> OpenApiRouter<Shared>] = &[
     account::routes,
     apps::routes,
     backtest::routes,

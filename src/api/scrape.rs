@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::admit::{AuthFailure, client_of, refused};
 use super::auth::{bearer, is_token};
 use super::error::{ApiError, ClientRefusal};
 use super::hosts::OwnHosts;
 use super::ingest::IngestRefusals;
+use super::openapi::{Forbidden, Misdirected};
 use super::state::Shared;
 use crate::delivery::{Dispatcher, Shares};
 use crate::domain::{Secret, SubscriptionId};
@@ -76,10 +77,18 @@ impl MetricsAccess {
 }
 
 /// Returns the route `GET /metrics`, in the Prometheus text format.
-pub fn metrics(scrape: Scrape) -> Router {
-    Router::new().route("/metrics", get(render)).with_state(scrape)
+pub fn metrics(scrape: Scrape) -> OpenApiRouter {
+    OpenApiRouter::default().routes(routes!(render)).with_state(scrape)
 }
 
+/// Returns the metrics in the Prometheus text format.
+///
+/// They are shown to this machine, or with the token of `metrics.token`.
+#[utoipa::path(
+    get, path = "/metrics", operation_id = "getMetrics", security((), ("metricsToken" = [])),
+    responses((status = 200, description = "The metrics.", body = String,
+        content_type = "text/plain; version=0.0.4; charset=utf-8"), Forbidden, Misdirected)
+)]
 async fn render(State(scrape): State<Scrape>, request: Request) -> Result<Response, ApiError> {
     scrape.access.check(&request)?;
     let mut text = scrape.process.render();

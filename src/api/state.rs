@@ -1,10 +1,8 @@
-//! State of the request handlers, and routes on it.
+//! State of the request handlers.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::routing::MethodRouter;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -136,12 +134,3 @@ pub struct Recovery {
 
 /// [`ApiState`] as handlers receive it.
 pub type Shared = Arc<ApiState>;
-
-/// Adds a route at `path`, with and without a trailing slash.
-pub(super) fn route(
-    router: Router<Shared>,
-    path: &str,
-    methods: &MethodRouter<Shared>,
-) -> Router<Shared> {
-    router.route(path, methods.clone()).route(&format!("{path}/"), methods.clone())
-}

@@ -1,6 +1,7 @@
 //! Test doubles of the HTTP tests: the API of one replica, a stream in memory, and responses read
 //! whole.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -17,7 +19,13 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::{AdminTokens, ApiState, Listening, Operations, PingLimit, Recovery, Replica, router};
+use super::health::Health;
+use super::ingest::{EventsState, IngestState, SiteRules};
+use super::scrape::{MetricsAccess, Scrape};
+use super::{
+    AdminTokens, ApiParts, ApiState, Listening, Operations, OwnHosts, PingLimit, Recovery, Replica,
+    Shared, routes,
+};
 use crate::config::Config;
 use crate::delivery::testing::memory_dispatcher;
 use crate::delivery::{
@@ -43,6 +51,11 @@ use crate::registry::{
     ListenError, ListenerRecord, ListenerRelay, Listeners, OpenListener, Registry, Settings,
 };
 use crate::telemetry::LiveFeed;
+use crate::telemetry::subscriptions::TopSubscriptions;
+
+mod answers;
+
+use answers::Answers;
 
 pub(super) const ADMIN: &str = "admin-token";
 pub(super) const APP: &str = "/admin/v1/apps/ari%3Acloud%3Aecosystem%3A%3Aapp%2F1";
@@ -75,7 +88,9 @@ impl ListenerRelay for NoRelay {
 
 /// The API of one replica, with the installation `inst-a` of a Forge app.
 pub(super) struct TestApi {
-    router: Router,
+    pub(super) router: Router,
+    pub(super) document: Arc<Value>,
+    answers: Answers,
     pub(super) token: String,
     _run: JoinSet<()>,
 }
@@ -127,7 +142,9 @@ impl TestApi {
             recovery: no_recovery(),
             operations: operations(),
         };
-        let mut api = Self { router: router(Arc::new(state)), token: String::new(), _run: run };
+        let (router, document) = routes(parts(Arc::new(state), &config));
+        let answers = Answers::of(&document);
+        let mut api = Self { router, document, answers, token: String::new(), _run: run };
         api.admin("PUT", APP, app(json!({}))).await;
         let installation =
             json!({"app": "ari:cloud:ecosystem::app/1", "cloudId": "c", "product": "jira"});
@@ -137,11 +154,13 @@ impl TestApi {
     }
 
     pub(super) async fn send(&self, request: Request<Body>) -> Answer {
+        let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let body =
             if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
+        self.answers.check(&method, &path, parts.status.as_u16(), &body).unwrap();
         Answer { status: parts.status, headers: parts.headers, body }
     }
 
@@ -159,6 +178,47 @@ impl TestApi {
         assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
         answer.body["key"].as_str().unwrap().to_owned()
     }
+}
+
+/// The other APIs of the replica, on a stream in memory.
+fn parts(state: Shared, config: &Config) -> ApiParts {
+    let publisher = Arc::new(MemoryStream::default());
+    let events = EventsState {
+        publisher: Arc::clone(&publisher) as _,
+        body_bytes_max: BODY_MAX,
+        event_bytes_max: BODY_MAX,
+        bodies: intake(),
+        refusals: Arc::default(),
+        broker: Arc::clone(&state.broker),
+        directory: Arc::clone(&state.registry) as _,
+        allows_unknown_types: false,
+    };
+    let ingest = IngestState {
+        publisher,
+        directory: Arc::clone(&state.registry) as _,
+        rules: Arc::new(SiteRules { sites: HashMap::new(), is_open: false }),
+        bodies: intake(),
+        failures: Arc::clone(&state.failures),
+        refusals: Arc::default(),
+        body_bytes_max: BODY_MAX,
+        event_bytes_max: BODY_MAX,
+    };
+    let scrape = Scrape {
+        process: PrometheusBuilder::new().build_recorder().handle(),
+        top: Arc::new(TopSubscriptions::new(1, HashSet::new())),
+        registry: Arc::clone(&state.registry),
+        matcher: Arc::clone(&state.matcher),
+        shares: Arc::new(Shares::new(&config.delivery)),
+        dispatcher: Arc::clone(&state.operations.dispatcher),
+        refusals: Arc::default(),
+        access: MetricsAccess {
+            token: None,
+            hosts: OwnHosts::default(),
+            is_open: true,
+            api: Arc::clone(&state),
+        },
+    };
+    ApiParts { state, events, ingest, health: Arc::new(Health::default()), scrape }
 }
 
 pub(super) fn request(method: &str, path: &str, token: &str) -> axum::http::request::Builder {
@@ -349,7 +409,7 @@ pub(super) fn intake() -> Arc<BodyIntake> {
 
 /// Posts `body` to `path` and returns status, headers and JSON of the response.
 pub(super) async fn post(
-    routes: Router,
+    routes: impl Into<Router>,
     path: &str,
     headers: &[(&str, &str)],
     body: impl Into<Body>,
@@ -358,7 +418,7 @@ pub(super) async fn post(
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let answer = routes.oneshot(request.body(body.into()).unwrap()).await.unwrap();
+    let answer = routes.into().oneshot(request.body(body.into()).unwrap()).await.unwrap();
     let (parts, body) = answer.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     (parts.status, parts.headers, serde_json::from_slice(&body).unwrap_or(Value::Null))

@@ -35,6 +35,10 @@ impl EventArchiveStream {
     }
 
     async fn read(&self, sequence: u64) -> Result<Option<ArchivedEvent>, String> {
+        // Sequences begin at 1. The client refuses to ask for 0, which would look like a broker that fails.
+        if sequence == 0 {
+            return Ok(None);
+        }
         let stream =
             self.jetstream_client.context.get_stream_no_info(self.subjects.events_stream());
         let stream = stream.await.map_err(|error| error.to_string())?;

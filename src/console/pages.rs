@@ -43,6 +43,7 @@ pub(super) async fn overview(State(console): State<Console>) -> Markup {
                     }
                 }
                 footer {
+                    a href="/docs/api" { "API" } " · "
                     a href="/metrics" { "metrics" } " · "
                     a href="/healthz/ready" { "health" }
                 }

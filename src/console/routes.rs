@@ -1,24 +1,19 @@
-//! Routes of the console, their authentication and security headers.
-
-use std::convert::Infallible;
+//! Routes of the console, and their authentication.
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
+use super::headers::{add_policy, asset};
 use super::state::{Console, Visitor};
 use super::{live, pages};
 use crate::api::{
     ApiError, AuthFailure, OperatorFault, TokenKind, client_of, refused, require_own_host,
 };
 use crate::domain::Secret;
-
-/// Forbids inline scripts and resources of other origins.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
-    connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Returns the console's routes: `/`, `/live` and the assets.
 pub fn routes(console: Console) -> Router {
@@ -32,19 +27,6 @@ pub fn routes(console: Console) -> Router {
         .route("/assets/console.js", get(|| asset("text/javascript", include_str!("console.js"))))
         .layer(middleware::map_response(add_policy))
         .with_state(console)
-}
-
-async fn asset(content_type: &'static str, text: &'static str) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "max-age=300")], text)
-}
-
-async fn add_policy(mut response: Response) -> Result<Response, Infallible> {
-    let headers = response.headers_mut();
-    let policy = HeaderValue::from_static(CONTENT_SECURITY_POLICY);
-    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    Ok(response)
 }
 
 async fn authorize(

@@ -1,11 +1,12 @@
 //! Filters that fail: what the app chose to happen, and the error that its handler receives.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What the router does with an event whose filter could not be evaluated.
 ///
 /// **Source:** Forge trigger module, `filter.onError`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum OnError {
     /// Not delivered, not logged.

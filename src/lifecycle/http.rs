@@ -15,7 +15,7 @@ use crate::api::health;
 use crate::api::ingest::{EventsState, IngestRefusals, IngestState, SiteAccess, SiteRules};
 use crate::api::scrape::{self, MetricsAccess, Scrape};
 use crate::api::{
-    self, AdminTokens, ApiState, BrokerAnswers, Listening, Operations, OwnHosts, Recovery,
+    self, AdminTokens, ApiParts, ApiState, BrokerAnswers, Listening, Operations, OwnHosts, Recovery,
 };
 use crate::config::{Config, ServerConfig};
 use crate::console::{self, Console};
@@ -145,13 +145,12 @@ impl HttpParts {
         };
         let mut own_scrape = scrape_state.clone();
         own_scrape.access.is_open = true;
-        let probes = health::probes(health, Arc::clone(&state));
-        let all = api::router(Arc::clone(&state))
-            .merge(api::event_routes(&state, events, ingest))
-            .merge(probes.clone())
-            .merge(scrape::metrics(scrape_state))
-            .merge(console::routes(pages));
-        Routes { all, metrics: scrape::metrics(own_scrape).merge(probes) }
+        let probes = health::probes(Arc::clone(&health), Arc::clone(&state));
+        let parts = ApiParts { state, events, ingest, health, scrape: scrape_state };
+        let (apis, document) = api::routes(parts);
+        let reference = console::reference_routes(document);
+        let all = apis.merge(reference).merge(console::routes(pages));
+        Routes { all, metrics: scrape::metrics(own_scrape).merge(probes).into() }
     }
 }
 

@@ -5,13 +5,14 @@
 //! `{"modules": [..]}`: both are accepted. A list is returned in the first form, or in the second
 //! with `?shape=openapi`.
 
+use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::middleware::from_fn;
-use axum::routing::get;
-use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 use url::form_urlencoded;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::auth::{CONNECT_APPS, ConnectCaller};
 use super::error::ConnectError;
@@ -19,8 +20,10 @@ use crate::api::admit::admitted;
 use crate::api::error::ApiError;
 use crate::api::extract::JsonObject;
 use crate::api::metrics;
+use crate::api::openapi::{moved, route};
 use crate::api::query_params::QueryParams;
-use crate::api::state::{Shared, route};
+use crate::api::schema::ConnectModules;
+use crate::api::state::Shared;
 use crate::domain::ModuleKey;
 use crate::registry::{ConnectModule, Problem, RegistrationApi, WEBHOOKS, code};
 
@@ -29,15 +32,22 @@ const CONFLUENCE: &str = "/wiki/rest/atlassian-connect/1/app/module/dynamic";
 /// Query parameter that names a module to remove; may be repeated.
 const MODULE_KEY: &str = "moduleKey";
 
-pub(in crate::api) fn routes(state: &Shared) -> Router<Shared> {
-    let counted = |path, api| {
-        let methods = get(list).post(register).delete(remove);
+pub(in crate::api) fn routes(state: &Shared) -> OpenApiRouter<Shared> {
+    let counted = |path, suffix, api| {
+        let methods = moved(routes!(list, register, remove), path, suffix);
         let count = from_fn(move |request, next| metrics::count(api, request, next));
-        admitted(route(Router::new(), path, &methods), state, CONNECT_APPS).route_layer(count)
+        let router = route(OpenApiRouter::default(), methods);
+        admitted(router, state, CONNECT_APPS).route_layer(count)
     };
-    counted(JIRA, "connect_jira").merge(counted(CONFLUENCE, "connect_confluence"))
+    let jira = counted(JIRA, "", "connect_jira");
+    jira.merge(counted(CONFLUENCE, "OfConfluence", "connect_confluence"))
 }
 
+/// Registers modules, keyed by type or as `{"modules": ..}`.
+#[utoipa::path(
+    post, path = "", operation_id = "registerConnectModules", request_body = ConnectModules,
+    responses((status = 200, description = "They are registered."))
+)]
 async fn register(
     State(state): State<Shared>,
     caller: ConnectCaller,
@@ -50,6 +60,12 @@ async fn register(
     Ok(StatusCode::OK)
 }
 
+/// Removes modules; without keys, all of them.
+#[utoipa::path(
+    delete, path = "", operation_id = "removeConnectModules",
+    params(("moduleKey" = Option<Vec<String>>, Query, description = "Keys of the modules.")),
+    responses((status = 204, description = "They are removed."))
+)]
 async fn remove(
     State(state): State<Shared>,
     caller: ConnectCaller,
@@ -68,6 +84,12 @@ async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Lists the modules of the app, keyed by type.
+#[utoipa::path(
+    get, path = "", operation_id = "listConnectModules",
+    params(("shape" = Option<String>, Query, description = "`openapi` for the form `{\"modules\": [..]}`.")),
+    responses((status = 200, description = "The modules.", body = ConnectModules))
+)]
 async fn list(caller: ConnectCaller, RawQuery(query): RawQuery) -> Json<Value> {
     let mut by_type = Map::new();
     let modules = caller.installation.record.modules.iter();

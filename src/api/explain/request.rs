@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use crate::api::error::ApiError;
 use crate::api::state::Shared;
@@ -20,8 +21,9 @@ const LIMIT_MAX: usize = 50;
 const SINCE_DEFAULT_MS: i64 = 24 * 3600 * 1000;
 
 /// A question, as it is asked.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(example = json!({"subscription": "inst-a/key", "entity": "A-1", "since": "2h"}))]
 pub(in crate::api) struct Question {
     /// For all subscriptions at a site; or of the events of a site for
     pub(in crate::api) site: Option<String>,

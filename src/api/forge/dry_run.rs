@@ -1,25 +1,33 @@
 //! Dry run of a module on an event, before or after its registration.
 
+use axum::Json;
 use axum::extract::State;
-use axum::routing::post;
-use axum::{Json, Router};
 use serde_json::Value;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::auth::ForgeCaller;
-use super::paths::V2;
 use crate::api::dry_run::{dry_run, registered_trigger, take_event};
 use crate::api::error::ApiError;
 use crate::api::extract::JsonObject;
 use crate::api::module_json::ModuleBody;
-use crate::api::state::{Shared, route};
+use crate::api::openapi::{NotFound, route};
+use crate::api::schema::{DryRun, ModuleTest};
+use crate::api::state::Shared;
 use crate::registry::Trigger;
 
-pub(super) fn routes() -> Router<Shared> {
-    route(Router::new(), &format!("{V2}:test"), &post(test))
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    route(OpenApiRouter::default(), routes!(test))
 }
 
-/// Tests `{"event": {..}}` with a module as it would be registered, or with the `key` of a
-/// registered one.
+/// Says whether a module would receive an event, and why.
+///
+/// The module is given as it would be registered, or by the `key` of a registered one.
+#[utoipa::path(
+    post, path = "/forge/installation/v2/dynamic/module:test", operation_id = "testModule",
+    request_body = ModuleTest,
+    responses((status = 200, description = "The decision.", body = DryRun), NotFound)
+)]
 async fn test(
     State(state): State<Shared>,
     caller: ForgeCaller,

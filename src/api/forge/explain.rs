@@ -1,27 +1,40 @@
 //! Explains to an app why events reached one of its modules, or not.
 
+use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::routing::get;
-use axum::{Json, Router};
 use serde_json::Value;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::auth::ForgeCaller;
-use super::paths::V2;
 use crate::api::error::ApiError;
 use crate::api::explain::{Asked, Question, answer};
 use crate::api::extract::PathId;
+use crate::api::openapi::{Unavailable, route};
 use crate::api::query_params::QueryParams;
-use crate::api::state::{Shared, route};
+use crate::api::schema::Explanation;
+use crate::api::state::Shared;
 use crate::registry::{Problem, code};
 
 /// The parameters of a question.
 const PARAMETERS: [&str; 5] = ["entity", "event", "sequence", "since", "limit"];
 
-pub(super) fn routes() -> Router<Shared> {
-    route(Router::new(), &format!("{V2}/{{key}}/explain"), &get(explain))
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    route(OpenApiRouter::default(), routes!(explain))
 }
 
-/// Explains events of the site of the installation for one of its modules, also for one that it had.
+/// Explains why events of the site reached a module of the app, or not.
+///
+/// Also for a module that was removed.
+#[utoipa::path(
+    get, path = "/forge/installation/v2/dynamic/module/{key}/explain", operation_id = "explainModule",
+    params(("entity" = Option<String>, Query, description = "Events about an entity; or"),
+        ("event" = Option<String>, Query, description = "one event, its id or `<site>/<id>`; or"),
+        ("sequence" = Option<u64>, Query, description = "the one with a sequence."),
+        ("since" = Option<String>, Query, description = "Stored from then on: RFC 3339, or an age such as `15m`."),
+        ("limit" = Option<u32>, Query, minimum = 1, description = "Most events, the newest ones.")),
+    responses((status = 200, description = "The explanation.", body = Explanation), Unavailable)
+)]
 async fn explain(
     State(state): State<Shared>,
     caller: ForgeCaller,

@@ -1,42 +1,41 @@
 //! Forge endpoints beyond the vendor's API: validate a module, register a batch, refresh discovery,
 //! and pause, resume or disable a module.
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use axum::{Json, Router};
 use serde_json::{Map, Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::auth::ForgeCaller;
-use super::paths::V2;
 use super::response::module_response;
 use crate::api::discovery_view::discovery_view;
 use crate::api::error::ApiError;
 use crate::api::extract::{JsonObject, PathId};
 use crate::api::module_json::{ModuleBody, registered_view};
-use crate::api::state::{Shared, route};
+use crate::api::openapi::{BadGateway, Invalid, NotFound, route};
+use crate::api::schema::{
+    BatchAnswer, Discovery, ModulesOfBatch, NewModule, RegisteredModule, ValidModule,
+};
+use crate::api::state::Shared;
 use crate::domain::ModuleKey;
 use crate::registry::{ModuleSpec, ModuleStatus, Problem, ValidatedTrigger, code, listed};
 
 /// Maximum number of modules in one batch.
 const ITEMS_MAX: usize = 1000;
 
-pub(super) fn routes() -> Router<Shared> {
-    let router = route(Router::new(), &format!("{V2}:validate"), &post(validate));
-    let mut router = route(router, &format!("{V2}:refresh"), &post(refresh));
-    router = route(router, &format!("{V2}:batch"), &post(batch));
-    for (action, switch) in [
-        ("pause", ModuleStatus::Paused),
-        ("resume", ModuleStatus::On),
-        ("disable", ModuleStatus::Off),
-    ] {
-        let act = move |state: State<Shared>, caller: ForgeCaller, key: PathId| async move {
-            set(state, caller, key, switch).await
-        };
-        router = route(router, &format!("{V2}/{{key}}/{action}"), &post(act));
-    }
-    router
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    let all = [
+        routes!(validate),
+        routes!(refresh),
+        routes!(batch),
+        routes!(pause),
+        routes!(resume),
+        routes!(disable),
+    ];
+    all.into_iter().fold(OpenApiRouter::default(), route)
 }
 
 /// Parses the module of a body, with the key that version 1 lets the app choose.
@@ -48,6 +47,11 @@ fn module(body: Map<String, Value>) -> Result<(ModuleSpec, Option<ModuleKey>), A
     }
 }
 
+/// Validates a module without registering it.
+#[utoipa::path(
+    post, path = "/forge/installation/v2/dynamic/module:validate", operation_id = "validateModule", request_body = NewModule,
+    responses((status = 200, description = "It is valid.", body = ValidModule))
+)]
 async fn validate(
     State(state): State<Shared>,
     caller: ForgeCaller,
@@ -61,7 +65,11 @@ async fn validate(
     Ok(Json(json!({"valid": true, "warnings": warnings, "complexity": complexity})))
 }
 
-/// Runs discovery now, if the app declares it.
+/// Asks the app for its modules now, if the app declares discovery.
+#[utoipa::path(
+    post, path = "/forge/installation/v2/dynamic/module:refresh", operation_id = "refreshModules",
+    responses((status = 200, description = "The status of the discovery.", body = Discovery), NotFound, BadGateway, Invalid)
+)]
 async fn refresh(
     State(state): State<Shared>,
     caller: ForgeCaller,
@@ -73,7 +81,12 @@ async fn refresh(
     Ok(Json(discovery_view(&installation.record, &known)))
 }
 
-/// `{"items": [{type, data}], "atomic": true}`.
+/// Registers several modules.
+#[utoipa::path(
+    post, path = "/forge/installation/v2/dynamic/module:batch", operation_id = "registerModules", request_body = ModulesOfBatch,
+    responses((status = 201, description = "All are registered.", body = BatchAnswer),
+        (status = 200, description = "Not atomic: what became of each.", body = BatchAnswer))
+)]
 async fn batch(
     State(state): State<Shared>,
     caller: ForgeCaller,
@@ -112,6 +125,48 @@ fn problems_of(error: ApiError) -> Vec<Problem> {
         ApiError::Invalid(problems) => problems,
         other => vec![Problem::new(code::FORM, "", format!("{other:?}"))],
     }
+}
+
+/// Parks the events of a module until it is resumed.
+#[utoipa::path(
+    post, path = "/forge/installation/v2/dynamic/module/{key}/pause", operation_id = "pauseModule",
+    responses((status = 200, description = "The module.", body = RegisteredModule,
+        headers(("ETag" = String, description = "Its revision."))), Invalid)
+)]
+async fn pause(
+    state: State<Shared>,
+    caller: ForgeCaller,
+    key: PathId,
+) -> Result<Response, ApiError> {
+    set(state, caller, key, ModuleStatus::Paused).await
+}
+
+/// Lets a module receive events again.
+#[utoipa::path(
+    post, path = "/forge/installation/v2/dynamic/module/{key}/resume", operation_id = "resumeModule",
+    responses((status = 200, description = "The module.", body = RegisteredModule,
+        headers(("ETag" = String, description = "Its revision."))), Invalid)
+)]
+async fn resume(
+    state: State<Shared>,
+    caller: ForgeCaller,
+    key: PathId,
+) -> Result<Response, ApiError> {
+    set(state, caller, key, ModuleStatus::On).await
+}
+
+/// Stops the events of a module.
+#[utoipa::path(
+    post, path = "/forge/installation/v2/dynamic/module/{key}/disable", operation_id = "disableModule",
+    responses((status = 200, description = "The module.", body = RegisteredModule,
+        headers(("ETag" = String, description = "Its revision."))), Invalid)
+)]
+async fn disable(
+    state: State<Shared>,
+    caller: ForgeCaller,
+    key: PathId,
+) -> Result<Response, ApiError> {
+    set(state, caller, key, ModuleStatus::Off).await
 }
 
 async fn set(

@@ -1,12 +1,12 @@
 //! Handlers of the Forge API: register, replace, remove, read and list modules.
 
 use axum::Json;
-use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use serde_json::{Map, Value};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::auth::ForgeCaller;
 use super::paths::{V1, V1_CONTAINER, V2};
@@ -14,8 +14,10 @@ use super::response::module_response;
 use crate::api::error::ApiError;
 use crate::api::extract::{JsonObject, PathId, expected_revision};
 use crate::api::module_json::{ModuleBody, module_view, parse_key};
+use crate::api::openapi::{Invalid, NotFound, Stale, moved, route};
 use crate::api::query_params::{self, QueryParams};
-use crate::api::state::{Shared, route};
+use crate::api::schema::{ForgeModules, NewForgeModule, NewModule, RegisteredModule};
+use crate::api::state::Shared;
 use crate::domain::ModuleKey;
 use crate::registry::{EffectiveStatus, ModuleRecord};
 
@@ -24,22 +26,29 @@ const LIMIT_MAX: usize = 100;
 const CURSOR: &str = "nextPageToken";
 
 /// Returns the routes of version 2.
-pub(super) fn v2_routes() -> Router<Shared> {
-    let router = route(Router::new(), V2, &get(list).post(register));
-    route(router, &format!("{V2}/{{key}}"), &get(read).put(replace).delete(remove))
+pub(super) fn v2_routes() -> OpenApiRouter<Shared> {
+    let router = route(OpenApiRouter::default(), moved(routes!(list, register), V2, ""));
+    let one = moved(routes!(read, replace, remove), &format!("{V2}/{{key}}"), "");
+    route(router, one)
 }
 
 /// Returns the routes of version 1.
-pub(super) fn v1_routes() -> Router<Shared> {
-    let mut router = Router::new();
-    for path in [V1, V1_CONTAINER] {
-        router = route(router, path, &get(list).post(register_keyed).put(replace_keyed));
-        let one = get(read).put(replace).delete(remove);
-        router = route(router, &format!("{path}/{{key}}"), &one);
+pub(super) fn v1_routes() -> OpenApiRouter<Shared> {
+    let mut router = OpenApiRouter::default();
+    for (path, suffix) in [(V1, "V1"), (V1_CONTAINER, "V1Container")] {
+        let all = moved(routes!(list, register_keyed, replace_keyed), path, suffix);
+        let one = moved(routes!(read, replace, remove), &format!("{path}/{{key}}"), suffix);
+        router = route(route(router, all), one);
     }
     router
 }
 
+/// Registers a module; the router assigns its key.
+#[utoipa::path(
+    post, path = "", operation_id = "registerModule",
+    request_body = NewForgeModule,
+    responses((status = 201, description = "The module is registered.", body = RegisteredModule, headers(("ETag" = String, description = "Its revision."))))
+)]
 async fn register(
     State(state): State<Shared>,
     caller: ForgeCaller,
@@ -52,6 +61,12 @@ async fn register(
     Ok((StatusCode::CREATED, module_response(&registered)).into_response())
 }
 
+/// Registers a module with the key that the app assigned.
+#[utoipa::path(
+    post, path = "", operation_id = "registerKeyedModule",
+    request_body = NewModule,
+    responses((status = 201, description = "The module is registered.", body = RegisteredModule, headers(("ETag" = String, description = "Its revision."))))
+)]
 async fn register_keyed(
     State(state): State<Shared>,
     caller: ForgeCaller,
@@ -64,6 +79,13 @@ async fn register_keyed(
     Ok((StatusCode::CREATED, module_response(&registered)).into_response())
 }
 
+/// Replaces a module.
+#[utoipa::path(
+    put, path = "/{key}", operation_id = "replaceModule",
+    params(("If-Match" = Option<String>, Header, description = "Revision that the module must have.")),
+    request_body = NewModule,
+    responses((status = 200, description = "The module.", body = RegisteredModule, headers(("ETag" = String, description = "Its revision."))), Stale)
+)]
 async fn replace(
     State(state): State<Shared>,
     caller: ForgeCaller,
@@ -74,7 +96,13 @@ async fn replace(
     replace_module(&state, &caller, &key.into(), &headers, body).await
 }
 
-/// As [`replace`], with the key only in the body.
+/// Replaces the module whose key the body has.
+#[utoipa::path(
+    put, path = "", operation_id = "replaceKeyedModule",
+    params(("If-Match" = Option<String>, Header, description = "Revision that the module must have.")),
+    request_body = NewModule,
+    responses((status = 200, description = "The module.", body = RegisteredModule, headers(("ETag" = String, description = "Its revision."))), NotFound, Stale)
+)]
 async fn replace_keyed(
     State(state): State<Shared>,
     caller: ForgeCaller,
@@ -101,6 +129,12 @@ async fn replace_module(
     Ok(module_response(&registered).into_response())
 }
 
+/// Removes a module.
+#[utoipa::path(
+    delete, path = "/{key}", operation_id = "removeModule",
+    params(("If-Match" = Option<String>, Header, description = "Revision that the module must have.")),
+    responses((status = 204, description = "It is removed."), Invalid, Stale)
+)]
 async fn remove(
     State(state): State<Shared>,
     caller: ForgeCaller,
@@ -113,6 +147,11 @@ async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Shows a module.
+#[utoipa::path(
+    get, path = "/{key}", operation_id = "readModule",
+    responses((status = 200, description = "The module.", body = RegisteredModule, headers(("ETag" = String, description = "Its revision."))))
+)]
 async fn read(
     State(state): State<Shared>,
     caller: ForgeCaller,
@@ -123,6 +162,16 @@ async fn read(
     Ok(module_response(&module.into()).into_response())
 }
 
+/// Lists the modules of the installation.
+///
+/// A caller that accepts the media type parameter `shape=array` gets all of them as a plain array.
+#[utoipa::path(
+    get, path = "", operation_id = "listForgeModules",
+    params(("nextPageToken" = Option<String>, Query, description = "Cursor of an earlier page."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Most modules of the page."),
+        ("Accept" = Option<String>, Header, description = "Media types, with `shape=array` for a plain array.")),
+    responses((status = 200, description = "A page of modules, or all.", body = ForgeModules))
+)]
 async fn list(
     caller: ForgeCaller,
     headers: HeaderMap,

@@ -24,16 +24,16 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{RawQuery, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
-use axum::routing::post;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, MaybeDone, maybe_done};
 use tokio::time::timeout;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use self::hints::EventHints;
 use self::line_reader::{Line, LineReader};
@@ -47,7 +47,9 @@ use crate::api::admit::{client_of, discard};
 use crate::api::broker_answers::{BrokerAnswers, BrokerUse};
 use crate::api::content_type::is_json;
 use crate::api::error::{self, ApiError, WebhookRefusal, publish_code};
+use crate::api::openapi::route;
 use crate::api::query_params::QueryParams;
+use crate::api::schema::UploadReport as UploadReportSchema;
 use crate::domain::CloudId;
 use crate::event::codec::{decoded, encoded, names};
 use crate::event::members::Members;
@@ -133,15 +135,36 @@ impl EventsState {
 
 /// Returns the routes `POST /admin/v1/events` and `GET /admin/v1/repeats`, without authentication:
 /// the caller adds it.
-pub fn event_routes(state: EventsState) -> Router {
+pub fn event_routes(state: EventsState) -> OpenApiRouter {
     let repeats = repeat_routes(Arc::clone(&state.publisher));
-    Router::new()
-        .route("/admin/v1/events", post(publish_events))
-        .route("/admin/v1/events/", post(publish_events))
-        .with_state(state)
-        .merge(repeats)
+    route(OpenApiRouter::default(), routes!(publish_events)).with_state(state).merge(repeats)
 }
 
+/// Stores one event, or a file of events.
+///
+/// `application/x-ndjson` has one `{"headers", "data"}` a line, `application/cloudevents+json` one CloudEvents document
+/// with the event as `data`. Any other JSON is one event: the query has its site and type, the header `ce-id` or
+/// `Nats-Msg-Id` its id.
+///
+/// A line that is not valid is reported by its number and does not stop the rest.
+#[utoipa::path(
+    post, path = "/admin/v1/events", operation_id = "publishEvents",
+    params(("cloudId" = Option<String>, Query, description = "Site of a single event."),
+        ("type" = Option<String>, Query, description = "Type of a single event."),
+        ("ce-id" = Option<String>, Header, description = "Id of a single event, unique inside the site."),
+        ("ce-time" = Option<String>, Header, description = "Time of a single event, RFC 3339."),
+        ("ce-subject" = Option<String>, Header, description = "Entity that a single event is about."),
+        ("ce-originapp" = Option<String>, Header, description = "App that caused a single event."),
+        ("Nats-Msg-Id" = Option<String>, Header, description = "`<site>/<id>` of a single event."),
+        ("traceparent" = Option<String>, Header, description = "Trace context of a single event.")),
+    request_body(content(
+        (serde_json::Map<String, serde_json::Value> = "application/json"),
+        (serde_json::Map<String, serde_json::Value> = "application/cloudevents+json"),
+        (String = "application/x-ndjson",
+            example = "{\"headers\":{\"ce-cloudid\":\"s\",\"ce-type\":\"t\",\"ce-id\":\"1\"},\"data\":{}}\n"))),
+    responses((status = 202, description = "What was stored, and what was not.", body = UploadReportSchema,
+        headers(("Retry-After" = Option<u64>, description = "Seconds, if lines that were not stored may be stored later."))))
+)]
 async fn publish_events(
     State(state): State<EventsState>,
     RawQuery(query): RawQuery,

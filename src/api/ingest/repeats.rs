@@ -2,24 +2,29 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::State;
-use axum::routing::get;
-use axum::{Json, Router};
 use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use crate::api::openapi::route;
+use crate::api::schema::Repeats;
 use crate::event::{Publisher, RepeatStatus, SiteRepeats};
 
 /// Milliseconds of an hour.
 const HOUR_MS: i64 = 3_600_000;
 
 /// Returns the route `GET /admin/v1/repeats`, without authentication: the caller adds it.
-pub(super) fn repeat_routes(publisher: Arc<dyn Publisher>) -> Router {
-    Router::new()
-        .route("/admin/v1/repeats", get(show))
-        .route("/admin/v1/repeats/", get(show))
-        .with_state(publisher)
+pub(super) fn repeat_routes(publisher: Arc<dyn Publisher>) -> OpenApiRouter {
+    route(OpenApiRouter::default(), routes!(show)).with_state(publisher)
 }
 
+/// Shows the remembered ids of stored events.
+#[utoipa::path(
+    get, path = "/admin/v1/repeats", operation_id = "getRepeats",
+    responses((status = 200, description = "What is remembered.", body = Repeats))
+)]
 async fn show(State(publisher): State<Arc<dyn Publisher>>) -> Json<Value> {
     Json(view(publisher.repeats()))
 }

@@ -8,15 +8,21 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use axum::{Json, Router};
 use futures_util::future::try_join_all;
 use serde_json::json;
+use utoipa::openapi::content::Content;
+use utoipa::openapi::path::{Operation, OperationBuilder, ParameterBuilder, ParameterIn};
+use utoipa::openapi::request_body::RequestBodyBuilder;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{Ref, Required, ResponseBuilder, ResponsesBuilder};
+use utoipa_axum::router::OpenApiRouter;
 
 use super::body::{bad_request, is_packed, read_body};
 use super::parsing;
@@ -25,7 +31,9 @@ use super::sites::{SiteDirectory, SiteRules, Verification};
 use crate::api::admit::{client_of, discard};
 use crate::api::content_type::is_json;
 use crate::api::error::{ApiError, ClientRefusal, WebhookRefusal};
+use crate::api::openapi::{Forbidden, NotFound, described_post, route};
 use crate::api::query_params::QueryParams;
+use crate::api::schema::IngestedWebhook;
 use crate::domain::{CloudId, Product};
 use crate::event::sources::SOURCES;
 use crate::event::webhook::{IncomingWebhook, WebhookLimits, WebhookMappingError, map_webhook};
@@ -61,8 +69,8 @@ pub struct IngestState {
 
 /// Returns the routes `POST /ingest/jira/{cloudId}` and
 /// `POST /ingest/confluence/{cloudId}?event=NAME`, each also with a token as last part of the path.
-pub fn webhook_routes(state: IngestState) -> Router {
-    let mut router = Router::new();
+pub fn webhook_routes(state: IngestState) -> OpenApiRouter {
+    let mut router = OpenApiRouter::default();
     for source in SOURCES {
         let (path, product) = (format!("/ingest/{}/{{cloudId}}", source.name()), source.product());
         let by_site = move |state, Path(site): Path<String>, query, request| {
@@ -71,13 +79,43 @@ pub fn webhook_routes(state: IngestState) -> Router {
         let by_token = move |state, Path((site, token)): Path<(String, String)>, query, request| {
             receive_webhook(state, product, (site, Some(token)), query, request)
         };
-        for end in ["", "/"] {
-            router = router
-                .route(&format!("{path}{end}"), post(by_site))
-                .route(&format!("{path}/{{token}}{end}"), post(by_token));
+        for (path, suffix, methods) in [
+            (path.clone(), "", post(by_site)),
+            (format!("{path}/{{token}}"), "WithToken", post(by_token)),
+        ] {
+            let operation = webhook_operation(source.name(), suffix);
+            router = route(router, described_post::<IngestedWebhook, _>(&path, operation, methods));
         }
     }
     router.with_state(state)
+}
+
+/// Describes the route for webhooks of a source; `suffix` ends its id.
+fn webhook_operation(source: &str, suffix: &str) -> Operation {
+    let body = Content::new(Some(ObjectBuilder::new().build()));
+    let body =
+        RequestBodyBuilder::new().content("application/json", body).required(Some(Required::True));
+    let answer = Content::new(Some(Ref::from_schema_name("IngestedWebhook")));
+    let answer = ResponseBuilder::new()
+        .description("The broker stored every event of the webhook.")
+        .content("application/json", answer);
+    let event = ParameterBuilder::new()
+        .name("event")
+        .parameter_in(ParameterIn::Query)
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String).build()))
+        .description(Some("Name of the webhook, if its body does not have it."));
+    let responses = ResponsesBuilder::new()
+        .response("202", answer)
+        .responses_from_into_responses::<Forbidden>()
+        .responses_from_into_responses::<NotFound>();
+    OperationBuilder::new()
+        .operation_id(Some(format!("receive_{source}_webhook{suffix}")))
+        .summary(Some(format!("Stores the events of a webhook of a site of {source}.")))
+        .description(Some("After another status than 202 the site may send the webhook again: no event is stored twice."))
+        .parameter(event)
+        .request_body(Some(body.build()))
+        .responses(responses)
+        .build()
 }
 
 async fn receive_webhook(

@@ -2,20 +2,23 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::deliveries::{read_time, wrong};
 use super::progress_lines::{self, ProgressLines, accepts_lines};
 use super::unknown_names::with_hints;
 use crate::api::error::ApiError;
 use crate::api::json::{insert_some, rfc3339};
+use crate::api::openapi::{Conflict, Unavailable, route};
 use crate::api::query_params::QueryParams;
-use crate::api::state::{Shared, route};
+use crate::api::schema::{Account as AccountSchema, WindowParams};
+use crate::api::state::Shared;
 use crate::clock;
 use crate::domain::SubscriptionId;
 use crate::recovery::account::{
@@ -31,11 +34,27 @@ const ROWS_DEFAULT: usize = 500;
 const ROWS_MAX: usize = 10_000;
 /// Series of lost records that are listed.
 const MISSING_MAX: usize = 100;
-pub(super) fn routes() -> Router<Shared> {
-    route(Router::new(), "/account", &get(account))
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    route(OpenApiRouter::default(), routes!(account))
 }
 
-/// Returns the account: at once, or after lines of progress if the client accepts these.
+/// Shows what became of every delivery of a window.
+///
+/// At once, or after lines of progress if the client accepts these.
+#[utoipa::path(
+    get, path = "/account", operation_id = "getAccount",
+    params(WindowParams,
+        ("site" = Option<String>, Query, description = "Id of a site."),
+        ("installation" = Option<String>, Query, description = "Id of an installation."),
+        ("subscription" = Option<String>, Query, description = "`<installation>/<key>`."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 10000,
+            description = "Most rows of each list; 500 by default.")),
+    responses((status = 200, description = "The account.", content(
+        (AccountSchema = "application/json"),
+        (String = "application/x-ndjson",
+            example = "{\"progress\":{\"records\":100,\"left\":50,\"suspects\":0}}\n{\"account\":{}}\n"))),
+        Conflict, Unavailable)
+)]
 async fn account(
     State(state): State<Shared>,
     headers: HeaderMap,

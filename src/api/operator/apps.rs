@@ -2,25 +2,28 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
-use axum::routing::{get, put};
-use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 use url::Url;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::list::{next_cursor, page_params, page_view};
 use super::status::put_status;
 use crate::api::error::ApiError;
 use crate::api::extract::{JsonObject, PathId};
 use crate::api::json::{insert_some, rfc3339};
-use crate::api::state::{Shared, route};
+use crate::api::openapi::{Invalid, route};
+use crate::api::schema::{App, AppStored, Page, PageParams};
+use crate::api::state::Shared;
 use crate::domain::{AppId, Secret};
 use crate::registry::{AppPut, AppRecord, AppSpec, Endpoint, EndpointAuth, LifecycleCallbacks};
 
-pub(super) fn routes() -> Router<Shared> {
-    let router = route(Router::new(), "/apps", &get(list_apps));
-    route(router, "/apps/{id}", &put(put_app).get(get_app).delete(delete_app))
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    let router = route(OpenApiRouter::default(), routes!(list_apps));
+    route(router, routes!(put_app, get_app, delete_app))
 }
 
 /// Parses the body of `PUT /apps/{id}`.
@@ -31,6 +34,12 @@ pub(crate) fn app_spec(body: Map<String, Value>) -> Result<AppSpec, ApiError> {
     JsonObject(body).read()
 }
 
+/// Stores an app, or a new version of it, which replaces the old one completely.
+#[utoipa::path(
+    put, path = "/apps/{id}", operation_id = "putApp", request_body = AppSpec,
+    responses((status = 200, description = "The app was changed.", body = AppStored),
+        (status = 201, description = "The app is new.", body = AppStored))
+)]
 async fn put_app(
     State(state): State<Shared>,
     PathId(id): PathId,
@@ -87,6 +96,11 @@ fn url_view(url: &str, secret: Option<String>) -> Value {
     shown
 }
 
+/// Shows an app.
+#[utoipa::path(
+    get, path = "/apps/{id}", operation_id = "getApp",
+    responses((status = 200, description = "The app.", body = App))
+)]
 async fn get_app(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Value>, ApiError> {
     let app = state.registry.app(&id).ok_or(ApiError::NotFound)?;
     Ok(Json(app_view(&app.record)))
@@ -133,6 +147,11 @@ fn app_view(app: &AppRecord) -> Value {
     view
 }
 
+/// Lists the apps in the order of their ids.
+#[utoipa::path(
+    get, path = "/apps", operation_id = "listApps", params(PageParams),
+    responses((status = 200, description = "A page of apps.", body = Page<App>))
+)]
 async fn list_apps(
     State(state): State<Shared>,
     RawQuery(query): RawQuery,
@@ -144,6 +163,11 @@ async fn list_apps(
     Ok(Json(page_view(items, next_cursor(&ids, limit, AppId::as_str))))
 }
 
+/// Deletes an app without installations.
+#[utoipa::path(
+    delete, path = "/apps/{id}", operation_id = "deleteApp",
+    responses((status = 204, description = "It is deleted."), Invalid)
+)]
 async fn delete_app(
     State(state): State<Shared>,
     PathId(id): PathId,

@@ -12,32 +12,44 @@ mod view;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use axum::{Json, Router};
 use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::progress_lines::{self, ProgressLines, accepts_lines};
 use crate::api::error::ApiError;
 use crate::api::extract::JsonObject;
 use crate::api::json::insert_some;
-use crate::api::state::{Shared, route};
+use crate::api::openapi::{NotFound, route};
+use crate::api::schema::Backtest;
+use crate::api::state::Shared;
 use crate::recovery::backtest::{BacktestProgress, backtest};
 use crate::recovery::explain::Deadline;
-use request::{Asked, Request};
+use request::{Asked, BacktestBody, Request};
 use samples::Samples;
 
 /// How long a request waits for others.
 const TURN_MAX: Duration = Duration::from_secs(2);
 
-pub(super) fn routes() -> Router<Shared> {
-    route(Router::new(), "/filters:backtest", &post(try_filter))
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    route(OpenApiRouter::default(), routes!(try_filter))
 }
 
-/// Returns what a filter would have done: at once, or after lines of progress if the client accepts these.
-/// An invalid filter is answered as by `filters:check`.
+/// Returns what a filter would have done on stored events.
+///
+/// At once, or after lines of progress if the client accepts these. An invalid filter is answered as by `filters:check`.
+#[utoipa::path(
+    post, path = "/filters:backtest", operation_id = "backtestFilter", request_body = BacktestBody,
+    responses((status = 200, description = "What the filter would have done.", content(
+        (Backtest = "application/json"),
+        (String = "application/x-ndjson",
+            example = "{\"progress\":{\"events\":100}}\n{\"backtest\":{\"valid\":true}}\n"))),
+        NotFound)
+)]
 async fn try_filter(
     State(state): State<Shared>,
     headers: HeaderMap,

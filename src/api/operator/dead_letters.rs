@@ -1,23 +1,26 @@
 //! Operator endpoints for dead letters: list, show, delete.
 
+use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use data_encoding::BASE64;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use url::Url;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::list::{LIMIT_DEFAULT, LIMIT_MAX, page_view};
 use super::unknown_names::with_hints;
 use crate::api::error::ApiError;
 use crate::api::extract::PathId;
 use crate::api::json::{insert_some, rfc3339};
+use crate::api::openapi::{Unavailable, route};
 use crate::api::query_params::{self, QueryParams};
-use crate::api::state::{Shared, route};
+use crate::api::schema::{Letter, LetterPage, LetterParams, OctetStream, PageParams};
+use crate::api::state::Shared;
 use crate::clock;
 use crate::delivery::RemovalReason;
 use crate::event::codec::names::{self, dead_letter, parked};
@@ -33,13 +36,17 @@ const SHOWN_PREFIXES: [&str; 2] = ["switchyard-", "ce-"];
 /// Further headers that are shown.
 const SHOWN: [&str; 2] = [names::CONTENT_TYPE, names::TRACEPARENT];
 
-pub(super) fn routes() -> Router<Shared> {
-    let router = route(Router::new(), "/dlq", &get(list));
-    let router = route(router, "/dlq/{id}", &get(show).delete(remove));
-    route(router, "/dlq/{id}/body", &get(body))
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    let router = route(OpenApiRouter::default(), routes!(list));
+    let router = route(router, routes!(show, remove));
+    route(router, routes!(body))
 }
 
-/// Lists letters, newest first.
+/// Lists dead letters, newest first.
+#[utoipa::path(
+    get, path = "/dlq", operation_id = "listDeadLetters", params(PageParams, LetterParams),
+    responses((status = 200, description = "A page of dead letters.", body = LetterPage), Unavailable)
+)]
 async fn list(
     State(state): State<Shared>,
     RawQuery(query): RawQuery,
@@ -88,6 +95,11 @@ struct WholeLetter<'a> {
     body_base64: Option<String>,
 }
 
+/// Shows a dead letter with its headers and its body.
+#[utoipa::path(
+    get, path = "/dlq/{id}", operation_id = "getDeadLetter",
+    responses((status = 200, description = "The dead letter.", body = Letter), Unavailable)
+)]
 async fn show(State(state): State<Shared>, PathId(id): PathId) -> Result<Response, ApiError> {
     let letter = find(&state, &id).await?;
     let body: Option<&RawValue> = serde_json::from_slice(&letter.body).ok();
@@ -102,7 +114,12 @@ async fn show(State(state): State<Shared>, PathId(id): PathId) -> Result<Respons
     Ok(Json(whole).into_response())
 }
 
-/// Returns the body alone, byte for byte.
+/// Returns the body of a dead letter, byte for byte.
+#[utoipa::path(
+    get, path = "/dlq/{id}/body", operation_id = "getDeadLetterBody",
+    responses((status = 200, description = "The body.", body = OctetStream, content_type = "application/octet-stream"),
+        Unavailable)
+)]
 async fn body(State(state): State<Shared>, PathId(id): PathId) -> Result<Response, ApiError> {
     let letter = find(&state, &id).await?;
     let headers = [
@@ -112,6 +129,11 @@ async fn body(State(state): State<Shared>, PathId(id): PathId) -> Result<Respons
     Ok((headers, letter.body).into_response())
 }
 
+/// Deletes a dead letter.
+#[utoipa::path(
+    delete, path = "/dlq/{id}", operation_id = "deleteDeadLetter",
+    responses((status = 204, description = "It is deleted."))
+)]
 async fn remove(State(state): State<Shared>, PathId(id): PathId) -> Result<StatusCode, ApiError> {
     let id = LetterId::parse(&id).ok_or(ApiError::NotFound)?;
     let log = state.recovery.log.as_deref();

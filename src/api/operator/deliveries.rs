@@ -1,10 +1,11 @@
 //! Operator endpoints for the delivery log: what became of deliveries.
 
+use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::routing::get;
-use axum::{Json, Router};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::delivery_view::{delivery_view, event_head_view};
 use super::event_ref;
@@ -13,20 +14,31 @@ use super::unknown_names::with_hints;
 use crate::api::error::ApiError;
 use crate::api::extract::PathId;
 use crate::api::json::{insert_some, rfc3339};
+use crate::api::openapi::{Conflict, Unavailable, route};
 use crate::api::query_params::{self, QueryParams, encode_cursor};
-use crate::api::state::{Shared, route};
+use crate::api::schema::{
+    CursorParams, DeliveryAttempts, DeliveryPage, DeliveryParams, PageParams,
+};
+use crate::api::state::Shared;
 use crate::delivery::{
     AttemptClass, EventHistory, LogPage, LogPosition, LogQuery, LoggedDelivery, OutcomeFilter,
 };
 use crate::domain::{CloudId, DeliveryId, InstallationId, SubscriptionId};
 use crate::registry::{Problem, code};
 
-pub(super) fn routes() -> Router<Shared> {
-    let router = route(Router::new(), "/deliveries", &get(list_deliveries));
-    route(router, "/deliveries/{id}", &get(get_delivery))
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    let router = route(OpenApiRouter::default(), routes!(list_deliveries));
+    route(router, routes!(get_delivery))
 }
 
-/// Lists deliveries, newest first.
+/// Lists records of deliveries, newest first.
+#[utoipa::path(
+    get, path = "/deliveries", operation_id = "listDeliveries",
+    params(PageParams, DeliveryParams,
+        ("event" = Option<String>, Query,
+            description = "`<site>/<event id>`, a sequence of the event stream, or with `site` an event id.")),
+    responses((status = 200, description = "A page of records.", body = DeliveryPage), Conflict, Unavailable)
+)]
 async fn list_deliveries(
     State(state): State<Shared>,
     RawQuery(query): RawQuery,
@@ -51,6 +63,12 @@ async fn list_deliveries(
 }
 
 /// Shows all attempts of one delivery, oldest first.
+#[utoipa::path(
+    get, path = "/deliveries/{id}", operation_id = "getDelivery",
+    params(CursorParams, DeliveryParams,
+        ("event" = Option<String>, Query, description = "Its event, which makes it found at once.")),
+    responses((status = 200, description = "The delivery.", body = DeliveryAttempts), Conflict, Unavailable)
+)]
 async fn get_delivery(
     State(state): State<Shared>,
     PathId(id): PathId,

@@ -1,20 +1,28 @@
 //! Operator endpoints for the discovery of an installation's modules.
 
+use axum::Json;
 use axum::extract::State;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde_json::Value;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::api::discovery_view::discovery_view;
 use crate::api::error::ApiError;
 use crate::api::extract::PathId;
-use crate::api::state::{Shared, route};
+use crate::api::openapi::{BadGateway, Invalid, route};
+use crate::api::schema::Discovery;
+use crate::api::state::Shared;
 
-pub(super) fn routes() -> Router<Shared> {
-    let router = route(Router::new(), "/installations/{id}/discovery", &get(get_discovery));
-    route(router, "/installations/{id}/discovery/refresh", &post(refresh_discovery))
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    let router = route(OpenApiRouter::default(), routes!(get_discovery));
+    route(router, routes!(refresh_discovery))
 }
 
+/// Shows the discovery of the modules of an installation.
+#[utoipa::path(
+    get, path = "/installations/{id}/discovery", operation_id = "getDiscovery",
+    responses((status = 200, description = "The status of the discovery.", body = Discovery))
+)]
 async fn get_discovery(
     State(state): State<Shared>,
     PathId(id): PathId,
@@ -24,7 +32,13 @@ async fn get_discovery(
     Ok(Json(discovery_view(&installation.record, known)))
 }
 
-/// Runs discovery now; while another replica runs it, returns the stored status.
+/// Asks the app for its modules now.
+///
+/// While another replica asks, returns the stored status.
+#[utoipa::path(
+    post, path = "/installations/{id}/discovery/refresh", operation_id = "refreshDiscovery",
+    responses((status = 200, description = "The status of the discovery.", body = Discovery), BadGateway, Invalid)
+)]
 async fn refresh_discovery(
     State(state): State<Shared>,
     PathId(id): PathId,

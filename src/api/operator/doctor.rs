@@ -1,24 +1,31 @@
 //! Operator endpoint of the doctor: what is wrong with the broker and this replica, and what to do about it.
 
+use axum::Json;
 use axum::extract::State;
-use axum::routing::get;
-use axum::{Json, Router};
 use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::replica_view::replica_view;
 use crate::api::json::insert_some;
-use crate::api::state::{Shared, route};
+use crate::api::openapi::route;
+use crate::api::schema::Diagnosis;
+use crate::api::state::Shared;
 use crate::clock;
 use crate::recovery::doctor::{CHECKS, Finding, RouterFacts, Severity, examine};
 
 /// Endpoints with an open breaker that are named.
 const ENDPOINTS_MAX: usize = 10;
 
-pub(super) fn routes() -> Router<Shared> {
-    route(Router::new(), "/doctor", &get(run))
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    route(OpenApiRouter::default(), routes!(run))
 }
 
 /// Examines the broker and this replica; the answer has every check with its worst finding.
+#[utoipa::path(
+    get, path = "/doctor", operation_id = "getDiagnosis",
+    responses((status = 200, description = "The findings.", body = Diagnosis))
+)]
 async fn run(State(state): State<Shared>) -> Json<Value> {
     let broker = state.operations.broker.facts().await;
     let findings = examine(&broker, &router_facts(&state));

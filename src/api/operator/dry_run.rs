@@ -1,20 +1,28 @@
 //! Operator endpoint for the dry run of a subscription on an event.
 
+use axum::Json;
 use axum::extract::State;
-use axum::routing::post;
-use axum::{Json, Router};
 use serde_json::Value;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::api::dry_run::{dry_run, registered_trigger, take_event};
 use crate::api::error::ApiError;
 use crate::api::extract::{JsonObject, PathId};
-use crate::api::state::{Shared, route};
+use crate::api::openapi::route;
+use crate::api::schema::{DryRun, EventBody};
+use crate::api::state::Shared;
 use crate::domain::SubscriptionId;
 
-pub(super) fn routes() -> Router<Shared> {
-    route(Router::new(), "/subscriptions/{id}/test", &post(test))
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    route(OpenApiRouter::default(), routes!(test))
 }
 
+/// Says whether a subscription would receive an event, and why.
+#[utoipa::path(
+    post, path = "/subscriptions/{id}/test", operation_id = "testSubscription", request_body = EventBody,
+    responses((status = 200, description = "The decision.", body = DryRun))
+)]
 async fn test(
     State(state): State<Shared>,
     PathId(id): PathId,

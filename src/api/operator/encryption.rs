@@ -2,25 +2,37 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::get;
-use axum::{Json, Router};
 use serde_json::{Map, Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::api::json::insert_some;
-use crate::api::state::{Shared, route};
+use crate::api::openapi::route;
+use crate::api::schema::Encryption;
+use crate::api::state::Shared;
 use crate::registry::{EncryptionStatus, KeyId};
 
-pub(super) fn routes() -> Router<Shared> {
-    route(Router::new(), "/encryption", &get(show).post(rewrite))
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    route(OpenApiRouter::default(), routes!(show, rewrite))
 }
 
+/// Shows how stored secrets are encrypted.
+#[utoipa::path(
+    get, path = "/encryption", operation_id = "getEncryption",
+    responses((status = 200, description = "The state.", body = Encryption))
+)]
 async fn show(State(state): State<Shared>) -> Json<Value> {
     Json(view(&state.registry.encryption().status()))
 }
 
 /// Starts to rewrite what is not encrypted with the current key.
+#[utoipa::path(
+    post, path = "/encryption", operation_id = "rewriteSecrets",
+    responses((status = 202, description = "It is started.", body = Encryption))
+)]
 async fn rewrite(State(state): State<Shared>) -> (StatusCode, Json<Value>) {
     let registry = Arc::clone(&state.registry);
     tokio::spawn(async move { registry.encryption().rewrite().await });

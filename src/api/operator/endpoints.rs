@@ -1,10 +1,11 @@
 //! Operator endpoints for the receivers of deliveries: the state of their breakers on this replica, a probe
 //! before its time, a test request, and the modules that are disabled because of them.
 
+use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::endpoint_view::{EndpointState, endpoint_view};
 use super::known_endpoints::{KnownEndpoint, endpoints_of, find};
@@ -13,8 +14,12 @@ use super::replica_view::replica_view;
 use crate::api::error::ApiError;
 use crate::api::extract::PathId;
 use crate::api::json::insert_some;
+use crate::api::openapi::{Conflict, Invalid, Unavailable, route};
 use crate::api::query_params::{self, QueryParams, encode_cursor};
-use crate::api::state::{Shared, route};
+use crate::api::schema::{
+    DeliveryEndpoint, EndpointPage, EndpointParams, EndpointTest, PageParams,
+};
+use crate::api::state::Shared;
 use crate::delivery::PingReport;
 use crate::domain::InstallationId;
 use crate::registry::{ModuleStatus, Problem, code};
@@ -22,15 +27,19 @@ use crate::registry::{ModuleStatus, Problem, code};
 /// Installations that one page looks at; with filters, a page may have fewer endpoints than it may.
 const INSTALLATIONS_MAX: usize = 5_000;
 
-pub(super) fn routes() -> Router<Shared> {
-    let router = route(Router::new(), "/endpoints", &get(list));
-    let router = route(router, "/endpoints/{id}", &get(show));
-    let router = route(router, "/endpoints/{id}/enable", &post(enable));
-    let router = route(router, "/endpoints/{id}/reset-breaker", &post(reset_breaker));
-    route(router, "/endpoints/{id}/test", &post(test))
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    let router = route(OpenApiRouter::default(), routes!(list));
+    let router = route(router, routes!(show));
+    let router = route(router, routes!(enable));
+    let router = route(router, routes!(reset_breaker));
+    route(router, routes!(test))
 }
 
 /// Lists endpoints in the order of their installations.
+#[utoipa::path(
+    get, path = "/endpoints", operation_id = "listEndpoints", params(PageParams, EndpointParams),
+    responses((status = 200, description = "A page of endpoints.", body = EndpointPage))
+)]
 async fn list(
     State(state): State<Shared>,
     RawQuery(query): RawQuery,
@@ -128,11 +137,20 @@ impl<'q> Wanted<'q> {
     }
 }
 
+/// Shows an endpoint with its breaker, as this replica knows it.
+#[utoipa::path(
+    get, path = "/endpoints/{id}", operation_id = "getEndpoint",
+    responses((status = 200, description = "The endpoint.", body = DeliveryEndpoint))
+)]
 async fn show(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Value>, ApiError> {
     Ok(Json(shown(&state, &find(&state, &id)?)))
 }
 
 /// Switches the modules on again that were disabled because the endpoint answered HTTP 410.
+#[utoipa::path(
+    post, path = "/endpoints/{id}/enable", operation_id = "enableEndpoint",
+    responses((status = 200, description = "The endpoint.", body = DeliveryEndpoint), Conflict, Unavailable)
+)]
 async fn enable(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Value>, ApiError> {
     let endpoint = find(&state, &id)?;
     let installation = &endpoint.installation.record.id;
@@ -147,6 +165,10 @@ async fn enable(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<
 }
 
 /// Admits a probe at once although the breaker is open, on this replica.
+#[utoipa::path(
+    post, path = "/endpoints/{id}/reset-breaker", operation_id = "resetBreaker",
+    responses((status = 200, description = "The endpoint.", body = DeliveryEndpoint))
+)]
 async fn reset_breaker(
     State(state): State<Shared>,
     PathId(id): PathId,
@@ -162,6 +184,11 @@ async fn reset_breaker(
 }
 
 /// Sends one signed test event to the endpoint and answers what became of it.
+#[utoipa::path(
+    post, path = "/endpoints/{id}/test", operation_id = "testEndpoint",
+    responses((status = 200, description = "What became of the test event.", body = EndpointTest),
+        Invalid, Unavailable)
+)]
 async fn test(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Value>, ApiError> {
     let endpoint = find(&state, &id)?;
     let Some(subscription) = endpoint.live.first() else {

@@ -1,17 +1,21 @@
 //! Operator endpoints for erasures of accounts and sites, which are jobs.
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::jobs::{self, action_routes, job_view};
 use crate::api::error::ApiError;
 use crate::api::extract::{JsonObject, PathId};
 use crate::api::json::insert_some;
-use crate::api::state::{Shared, route};
+use crate::api::openapi::{Conflict, Unavailable, route};
+use crate::api::schema::{Erasure, Items};
+use crate::api::state::Shared;
 use crate::recovery::erase::{BadSubject, EraseSubject, new_job, report_of};
 use crate::recovery::jobs::{Job, JobKind};
 use crate::registry::{Problem, code};
@@ -31,20 +35,27 @@ const NOT_COVERED: [(&str, &str); 4] = [
     ("source", "the site itself: its next events are stored again"),
 ];
 
-pub(super) fn routes() -> Router<Shared> {
-    let router = route(Router::new(), "/erasures", &post(create).get(list));
-    let router = route(router, "/erasures/{id}", &get(show));
-    action_routes(router, "/erasures", KIND, |status| erasure_view(&status.job))
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    let router = route(OpenApiRouter::default(), routes!(create, list));
+    let router = route(router, routes!(show));
+    action_routes::<Erasure>(router, ("/erasures", "Erasure"), KIND, |status| {
+        erasure_view(&status.job)
+    })
 }
 
-/// The body of a request.
-#[derive(Deserialize)]
+/// What is erased: a site, or an account at it.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct ErasureBody {
+    /// Id of the site.
     site: Option<String>,
+    /// Account at the site; without one, the whole site is erased.
     account_id: Option<String>,
+    /// Whether it only counts.
     #[serde(default)]
     dry_run: bool,
+    /// Messages per second.
+    #[schema(minimum = 1, maximum = 1000)]
     rate: Option<u64>,
 }
 
@@ -54,7 +65,11 @@ impl From<BadSubject> for ApiError {
     }
 }
 
-/// Starts an erasure; with `dryRun` one that only counts.
+/// Starts an erasure of an account or a site; with `dryRun` one that only counts.
+#[utoipa::path(
+    post, path = "/erasures", operation_id = "createErasure", request_body = ErasureBody,
+    responses((status = 202, description = "The job.", body = Erasure), Conflict)
+)]
 async fn create(
     State(state): State<Shared>,
     body: JsonObject,
@@ -70,10 +85,19 @@ async fn create(
 }
 
 /// Lists the erasures, newest first.
+#[utoipa::path(
+    get, path = "/erasures", operation_id = "listErasures",
+    responses((status = 200, description = "The jobs.", body = Items<Erasure>), Unavailable)
+)]
 async fn list(State(state): State<Shared>) -> Result<Json<Value>, ApiError> {
     jobs::list(&state, KIND, erasure_view).await
 }
 
+/// Shows an erasure with its report.
+#[utoipa::path(
+    get, path = "/erasures/{id}", operation_id = "getErasure",
+    responses((status = 200, description = "The job.", body = Erasure), Unavailable)
+)]
 async fn show(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Value>, ApiError> {
     Ok(Json(erasure_view(&jobs::find(&state, KIND, &id).await?.job)))
 }

@@ -2,28 +2,36 @@
 
 use std::collections::HashMap;
 
+use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::routing::get;
-use axum::{Json, Router};
 use serde_json::{Value, json, value::RawValue};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::delivery_view::{delivery_view, event_head_view};
 use super::event_ref;
 use crate::api::error::ApiError;
 use crate::api::extract::PathId;
 use crate::api::json::{insert_some, rfc3339};
+use crate::api::openapi::{Conflict, Unavailable, route};
 use crate::api::query_params::QueryParams;
-use crate::api::state::{Shared, route};
+use crate::api::schema::{Event, EventDeliveries};
+use crate::api::state::Shared;
 use crate::delivery::{EventHistory, LogReadError, LoggedDelivery};
 use crate::domain::DeliveryId;
 use crate::event::StoredEvent;
 
-pub(super) fn routes() -> Router<Shared> {
-    let router = route(Router::new(), "/events/{ref}", &get(get_event));
-    route(router, "/events/{ref}/deliveries", &get(list_deliveries))
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    let router = route(OpenApiRouter::default(), routes!(get_event));
+    route(router, routes!(list_deliveries))
 }
 
-/// Shows an event, with its body if `?body=true`, and counts its deliveries by outcome.
+/// Shows an event, and counts its deliveries by outcome.
+#[utoipa::path(
+    get, path = "/events/{ref}", operation_id = "getEvent",
+    params(("body" = Option<bool>, Query, description = "Whether the body is shown.")),
+    responses((status = 200, description = "The event.", body = Event), Unavailable)
+)]
 async fn get_event(
     State(state): State<Shared>,
     PathId(text): PathId,
@@ -67,6 +75,10 @@ async fn get_event(
 }
 
 /// Lists the deliveries of an event with all of their attempts.
+#[utoipa::path(
+    get, path = "/events/{ref}/deliveries", operation_id = "listEventDeliveries",
+    responses((status = 200, description = "The deliveries.", body = EventDeliveries), Conflict, Unavailable)
+)]
 async fn list_deliveries(
     State(state): State<Shared>,
     PathId(text): PathId,

@@ -2,25 +2,38 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use axum::{Json, Router};
 use serde_json::json;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::progress_lines::{self, ProgressLines, accepts_lines};
 use crate::api::error::ApiError;
 use crate::api::explain::{Asked, Question, answer, progress_view};
 use crate::api::extract::JsonObject;
-use crate::api::state::{Shared, route};
+use crate::api::openapi::{NotFound, route};
+use crate::api::schema::Explanation;
+use crate::api::state::Shared;
 use crate::recovery::explain::SearchReport;
 
-pub(super) fn routes() -> Router<Shared> {
-    route(Router::new(), "/explain", &post(explain))
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    route(OpenApiRouter::default(), routes!(explain))
 }
 
-/// Returns the explanation: at once, or after lines of progress if the client accepts these.
+/// Explains why events reached subscriptions, or not.
+///
+/// At once, or after lines of progress if the client accepts these.
+#[utoipa::path(
+    post, path = "/explain", operation_id = "explainEvents", request_body = Question,
+    responses((status = 200, description = "The explanation.", content(
+        (Explanation = "application/json"),
+        (String = "application/x-ndjson",
+            example = "{\"progress\":{\"events\":100,\"found\":1}}\n{\"explanation\":{}}\n"))),
+        NotFound)
+)]
 async fn explain(
     State(state): State<Shared>,
     headers: HeaderMap,

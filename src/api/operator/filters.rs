@@ -2,43 +2,53 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::State;
-use axum::routing::post;
-use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use switchyard_expr::{CheckProfile, Diagnostic, Usage, compile, compile_for, render};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::api::dry_run::sample;
 use crate::api::error::ApiError;
 use crate::api::extract::JsonObject;
 use crate::api::json::insert_some;
-use crate::api::state::{Shared, route};
+use crate::api::openapi::route;
+use crate::api::schema::{FilterCheck, FilterTest};
+use crate::api::state::Shared;
 use crate::clock;
 use crate::domain::{AppId, OnError};
 use crate::matcher::{EventConditions, EventSubscription, TriggerDecision};
 use crate::recovery::explain::OwnedSubscriber;
 use crate::registry::{Problem, code};
 
-pub(super) fn routes() -> Router<Shared> {
-    let mut router = Router::new();
-    for (path, methods) in [("/filters:check", post(check)), ("/filters:test", post(test))] {
-        router = route(router, path, &methods);
-    }
-    router
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    let router = route(OpenApiRouter::default(), routes!(check));
+    route(router, routes!(test))
 }
 
-#[derive(Deserialize)]
+/// A filter to check.
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"expression": "event.issue.fields.priority.name == 'High'",
+    "events": ["avi:jira:updated:issue"]}))]
 struct CheckRequest {
     expression: String,
+    /// The event types that it is for.
     #[serde(default)]
     events: Vec<String>,
     on_error: Option<OnError>,
 }
 
-/// Checks `{"expression", "events"?, "onError"?}` and returns
-/// `{"valid", "diagnostics", "complexity"?, "index"?}`, with 200 for an invalid filter as well.
+/// Checks a filter without registering it.
+///
+/// An invalid filter is answered with 200 and its diagnostics as well.
+#[utoipa::path(
+    post, path = "/filters:check", operation_id = "checkFilter", request_body = CheckRequest,
+    responses((status = 200, description = "Whether it is valid.", body = FilterCheck))
+)]
 async fn check(body: JsonObject) -> Result<Json<Value>, ApiError> {
     let request: CheckRequest = body.read()?;
     let events: Vec<&str> = request.events.iter().map(String::as_str).collect();
@@ -62,15 +72,23 @@ async fn check(body: JsonObject) -> Result<Json<Value>, ApiError> {
     }))
 }
 
-#[derive(Deserialize)]
+/// A filter and an event.
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"expression": "event.issue.key == 'A-1'",
+    "event": {"eventType": "avi:jira:created:issue", "issue": {"key": "A-1"}}}))]
 struct TestRequest {
     expression: String,
     event: Value,
 }
 
-/// Evaluates `{"expression", "event"}` as matching does, without conditions, and returns the verdict
-/// with its explanation and what decided it; an invalid filter is answered as by `check`.
+/// Evaluates a filter on an event as matching does, without conditions.
+///
+/// Returns the verdict with its explanation and what decided it. An invalid filter is answered as by `filters:check`.
+#[utoipa::path(
+    post, path = "/filters:test", operation_id = "testFilter", request_body = TestRequest,
+    responses((status = 200, description = "The verdict.", body = FilterTest))
+)]
 async fn test(State(state): State<Shared>, body: JsonObject) -> Result<Json<Value>, ApiError> {
     let request: TestRequest = body.read()?;
     let sample = sample(request.event)?;

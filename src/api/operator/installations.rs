@@ -1,17 +1,20 @@
 //! Operator endpoints for installations.
 
+use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
-use axum::routing::{get, post, put};
-use axum::{Json, Router};
 use serde_json::{Map, Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::list::{next_cursor, page_params, page_view};
 use super::status::put_status;
 use crate::api::error::ApiError;
 use crate::api::extract::{JsonObject, PathId};
 use crate::api::json::{insert_some, rfc3339};
-use crate::api::state::{Shared, route};
+use crate::api::openapi::{BadGateway, Invalid, route};
+use crate::api::schema::{Installation, InstallationStored, NewToken, Page, PageParams};
+use crate::api::state::Shared;
 use crate::domain::{InstallationId, Secret};
 use crate::registry::{
     AppliedInstallation, EffectiveStatus, InstallationPut, InstallationSpec, ModuleRecord,
@@ -21,13 +24,19 @@ use crate::registry::{
 /// Webhooks of an installation that its view lists as never delivered.
 const UNDELIVERED_SHOWN_MAX: usize = 20;
 
-pub(super) fn routes() -> Router<Shared> {
-    let mut router = route(Router::new(), "/installations", &get(list_installations));
-    let one = put(put_installation).get(get_installation).delete(delete_installation);
-    router = route(router, "/installations/{id}", &one);
-    route(router, "/installations/{id}/token", &post(rotate_token))
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    let router = route(OpenApiRouter::default(), routes!(list_installations));
+    let one = routes!(put_installation, get_installation, delete_installation);
+    let router = route(router, one);
+    route(router, routes!(rotate_token))
 }
 
+/// Installs an app at a site, or changes an installation; its modules stay.
+#[utoipa::path(
+    put, path = "/installations/{id}", operation_id = "putInstallation", request_body = InstallationSpec,
+    responses((status = 200, description = "The installation was changed.", body = InstallationStored),
+        (status = 201, description = "The installation is new.", body = InstallationStored), BadGateway)
+)]
 async fn put_installation(
     State(state): State<Shared>,
     PathId(id): PathId,
@@ -43,6 +52,11 @@ async fn put_installation(
     Ok((put_status(is_new), Json(answer)))
 }
 
+/// Replaces the token of a Forge installation. The new one is shown only here.
+#[utoipa::path(
+    post, path = "/installations/{id}/token", operation_id = "rotateToken",
+    responses((status = 200, description = "The new token.", body = NewToken), Invalid)
+)]
 async fn rotate_token(
     State(state): State<Shared>,
     PathId(id): PathId,
@@ -51,6 +65,11 @@ async fn rotate_token(
     Ok(Json(json!({"token": token})))
 }
 
+/// Shows an installation.
+#[utoipa::path(
+    get, path = "/installations/{id}", operation_id = "getInstallation",
+    responses((status = 200, description = "The installation.", body = Installation))
+)]
 async fn get_installation(
     State(state): State<Shared>,
     PathId(id): PathId,
@@ -129,6 +148,11 @@ fn undelivered_view(installation: &AppliedInstallation) -> Vec<Value> {
         .collect()
 }
 
+/// Lists the installations in the order of their ids.
+#[utoipa::path(
+    get, path = "/installations", operation_id = "listInstallations", params(PageParams),
+    responses((status = 200, description = "A page of installations.", body = Page<Installation>))
+)]
 async fn list_installations(
     State(state): State<Shared>,
     RawQuery(query): RawQuery,
@@ -140,6 +164,11 @@ async fn list_installations(
     Ok(Json(page_view(items, next_cursor(&ids, limit, InstallationId::as_str))))
 }
 
+/// Deletes an installation with its modules.
+#[utoipa::path(
+    delete, path = "/installations/{id}", operation_id = "deleteInstallation",
+    responses((status = 204, description = "It is deleted."), Invalid)
+)]
 async fn delete_installation(
     State(state): State<Shared>,
     PathId(id): PathId,

@@ -1,31 +1,38 @@
 //! Jobs as operators see them, the same for every kind: their JSON, lists, pause, resume and cancel.
 
+use axum::Json;
 use axum::extract::State;
 use axum::routing::post;
-use axum::{Json, Router};
 use serde_json::{Value, json};
+use utoipa::ToSchema;
+use utoipa::openapi::content::Content;
+use utoipa::openapi::path::{Operation, OperationBuilder};
+use utoipa::openapi::{Ref, ResponseBuilder, ResponsesBuilder};
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::api::error::ApiError;
 use crate::api::extract::PathId;
 use crate::api::json::{insert_some, rfc3339};
-use crate::api::state::{Shared, route};
+use crate::api::openapi::{Conflict, Unavailable, described_post, route};
+use crate::api::state::Shared;
 use crate::recovery::jobs::{Job, JobCounts, JobId, JobKind, JobRate, JobState, JobStatus};
 use crate::registry::{Problem, code};
 
 /// Count of the deliveries that a job handed over.
 const PARKED: &str = "parked";
 
-/// Adds `POST <path>/{id}/pause`, `/resume` and `/cancel`, which respond with the `view` of the job.
-pub(super) fn action_routes(
-    mut router: Router<Shared>,
-    path: &str,
+/// Adds `POST <path>/{id}/pause`, `/resume` and `/cancel`, which respond with the `view` of the job: it has the
+/// schema `S`. `name` is the kind in the ids of operations.
+pub(super) fn action_routes<S: ToSchema>(
+    mut router: OpenApiRouter<Shared>,
+    (path, name): (&str, &str),
     kind: JobKind,
     view: fn(&JobStatus) -> Value,
-) -> Router<Shared> {
-    for (action, next) in [
-        ("pause", JobState::Paused),
-        ("resume", JobState::Running),
-        ("cancel", JobState::Cancelled),
+) -> OpenApiRouter<Shared> {
+    for (action, text, next) in [
+        ("pause", "Pauses the job.", JobState::Paused),
+        ("resume", "Continues the job, or starts what a dry run counted.", JobState::Running),
+        ("cancel", "Ends the job.", JobState::Cancelled),
     ] {
         let act = async move |State(state): State<Shared>, PathId(id): PathId| {
             let id = JobId::parse(&id).ok_or(ApiError::NotFound)?;
@@ -37,9 +44,27 @@ pub(super) fn action_routes(
             };
             Ok::<_, ApiError>(Json(view(&jobs.get(kind, &id).await?)))
         };
-        router = route(router, &format!("{path}/{{id}}/{action}"), &post(act));
+        let operation = action_operation::<S>(&format!("{action}{name}"), text);
+        let path = format!("{path}/{{id}}/{action}");
+        router = route(router, described_post::<S, _>(&path, operation, post(act)));
     }
     router
+}
+
+fn action_operation<S: ToSchema>(id: &str, text: &str) -> Operation {
+    let content = Content::new(Some(Ref::from_schema_name(S::name())));
+    let answer =
+        ResponseBuilder::new().description("The job.").content("application/json", content);
+    OperationBuilder::new()
+        .operation_id(Some(id))
+        .summary(Some(text))
+        .responses(
+            ResponsesBuilder::new()
+                .response("200", answer)
+                .responses_from_into_responses::<Conflict>()
+                .responses_from_into_responses::<Unavailable>(),
+        )
+        .build()
 }
 
 /// Lists the jobs of a kind, newest first. Their number is bounded, so there is one page.

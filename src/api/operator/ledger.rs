@@ -5,22 +5,25 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::SemaphorePermit;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::account::read_window;
 use super::deliveries::wrong;
 use super::progress_lines::{self, ProgressLines, accepts_lines};
 use crate::api::error::ApiError;
 use crate::api::json::{insert_some, rfc3339};
+use crate::api::openapi::{Conflict, Unavailable, route};
 use crate::api::query_params::QueryParams;
-use crate::api::state::{Shared, route};
+use crate::api::schema::{Ledger, WindowParams};
+use crate::api::state::Shared;
 use crate::api::unknown_names::{no_installation, wrong_member};
 use crate::domain::{CloudId, InstallationId};
 use crate::recovery::account::AccountError;
@@ -29,8 +32,8 @@ use crate::recovery::replay::{Gap, LedgerQuery, LedgerReport, WindowRequest, che
 /// How long a request waits for the check of another one.
 const TURN_MAX: Duration = Duration::from_secs(5);
 
-pub(super) fn routes() -> Router<Shared> {
-    route(Router::new(), "/account/ledger", &get(ledger))
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    route(OpenApiRouter::default(), routes!(ledger))
 }
 
 /// What a request asks for.
@@ -42,7 +45,21 @@ struct Asked {
     sites: Vec<(CloudId, Vec<InstallationId>)>,
 }
 
-/// Returns what the check found: at once, or after lines of progress if the client accepts these.
+/// Checks the delivery log against the event stream.
+///
+/// Events are matched again, and each delivery that the log does not know is listed. Answers at once, or after
+/// lines of progress if the client accepts these.
+#[utoipa::path(
+    get, path = "/account/ledger", operation_id = "checkLedger",
+    params(WindowParams,
+        ("site" = Option<String>, Query, description = "Id of a site."),
+        ("installation" = Option<String>, Query, description = "Id of an installation.")),
+    responses((status = 200, description = "What the check found.", content(
+        (Ledger = "application/json"),
+        (String = "application/x-ndjson",
+            example = "{\"progress\":{\"events\":100,\"gap\":0,\"sitesLeft\":1}}\n{\"ledger\":{}}\n"))),
+        Conflict, Unavailable)
+)]
 async fn ledger(
     State(state): State<Shared>,
     headers: HeaderMap,

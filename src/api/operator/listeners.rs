@@ -6,21 +6,24 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use bytes::Bytes;
 use futures_util::stream;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::api::error::ApiError;
 use crate::api::extract::{JsonObject, PathIds};
 use crate::api::json::{insert_some, rfc3339};
-use crate::api::state::{Shared, route};
+use crate::api::openapi::{Unavailable, route};
+use crate::api::schema::{Items, ListenerReply, ListenerView, NewListener};
+use crate::api::state::Shared;
 use crate::delivery::{ListenerAnswer, sign_with_all};
 use crate::domain::{Handler, InstallationId, SigningSecrets, SubscriptionId};
 use crate::registry::{
@@ -32,12 +35,16 @@ use crate::registry::{
 const PING: Duration = Duration::from_secs(5);
 const NDJSON: &str = "application/x-ndjson";
 
-pub(super) fn routes() -> Router<Shared> {
-    let router = route(Router::new(), "/listeners", &get(list_listeners).post(listen));
-    route(router, "/listeners/{id}/answers/{delivery}", &post(answer))
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    let router = route(OpenApiRouter::default(), routes!(list_listeners, listen));
+    route(router, routes!(answer))
 }
 
 /// Lists the listening clients of all replicas.
+#[utoipa::path(
+    get, path = "/listeners", operation_id = "listListeners",
+    responses((status = 200, description = "The listeners.", body = Items<ListenerView>))
+)]
 async fn list_listeners(State(state): State<Shared>) -> Json<Value> {
     let all = state.listening.listeners.all();
     Json(json!({ "items": all.iter().map(view).collect::<Vec<_>>() }))
@@ -45,6 +52,11 @@ async fn list_listeners(State(state): State<Shared>) -> Json<Value> {
 
 /// Begins a listener and answers with its lines: `{"listener"}` first, `{"delivery"}` for each delivery,
 /// `{"ping"}` now and then. The listener ends with the connection.
+#[utoipa::path(
+    post, path = "/listeners", operation_id = "listen", request_body = NewListener,
+    responses((status = 200, description = "Lines, without an end.",
+        content_type = "application/x-ndjson", body = String, example = "{\"ping\":true}\n"), Unavailable)
+)]
 async fn listen(State(state): State<Shared>, body: JsonObject) -> Result<Response, ApiError> {
     let spec: ListenerSpec = body.read()?;
     let secrets = Secrets::of(&state, &spec)?;
@@ -91,6 +103,11 @@ struct AnswerRequest {
 }
 
 /// Returns the answer to a delivery; 404 if it waits for none any more.
+#[utoipa::path(
+    post, path = "/listeners/{id}/answers/{delivery}", operation_id = "answerDelivery",
+    request_body = ListenerReply,
+    responses((status = 204, description = "The answer is the response to the delivery."), Unavailable)
+)]
 async fn answer(
     State(state): State<Shared>,
     PathIds(listener, delivery): PathIds,

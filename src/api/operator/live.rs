@@ -5,23 +5,25 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use bytes::Bytes;
 use futures_util::stream;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::api::auth::bearer;
 use crate::api::error::ApiError;
 use crate::api::json::{insert_some, rfc3339};
+use crate::api::openapi::route;
 use crate::api::query_params::QueryParams;
-use crate::api::state::{Shared, route};
+use crate::api::schema::LiveParams;
+use crate::api::state::Shared;
 use crate::clock;
 use crate::domain::{Secret, SubscriptionId};
 use crate::registry::{Problem, code};
@@ -37,12 +39,18 @@ const DECISIONS: [&str; 8] =
 /// Media type of the answer.
 const NDJSON: &str = "application/x-ndjson";
 
-pub(super) fn routes() -> Router<Shared> {
-    route(Router::new(), "/live", &get(feed))
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    route(OpenApiRouter::default(), routes!(feed))
 }
 
 /// Sends every live event from now on that the query selects. A slow client gets a line
 /// `{"notice":"missed"}` with the number of events that it did not get, an idle one `{"notice":"idle"}`.
+#[utoipa::path(
+    get, path = "/live", operation_id = "followLive", params(LiveParams),
+    responses((status = 200, description = "Lines, one for each event, without an end.",
+        content_type = "application/x-ndjson", body = String,
+        example = "{\"notice\":\"idle\",\"time\":\"2026-12-01T08:00:00Z\"}\n"))
+)]
 async fn feed(
     State(state): State<Shared>,
     headers: HeaderMap,

@@ -1,28 +1,36 @@
 //! Operator endpoints for the modules of an installation, as used by `switchyard apply`.
 
+use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
-use axum::routing::{get, put};
-use axum::{Json, Router};
 use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::status::put_status;
 use crate::api::error::ApiError;
 use crate::api::extract::{JsonObject, PathId, PathIds};
 use crate::api::json::insert_some;
 use crate::api::module_json::{ModuleBody, module_view, registered_view};
+use crate::api::openapi::{Invalid, route};
 use crate::api::query_params::QueryParams;
-use crate::api::state::{Shared, route};
+use crate::api::schema::{Items, ManagedModule, NewModule, StoredModule};
+use crate::api::state::Shared;
 use crate::domain::{InstallationId, ModuleKey};
 use crate::registry::RegistrationApi;
 
-pub(super) fn routes() -> Router<Shared> {
-    let router = route(Router::new(), "/installations/{id}/modules", &get(list));
-    route(router, "/installations/{id}/modules/{key}", &put(put_module).delete(remove))
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    let router = route(OpenApiRouter::default(), routes!(list));
+    route(router, routes!(put_module, remove))
 }
 
-/// Lists the registered modules without dynamic webhooks, which apps register themselves and which
-/// expire.
+/// Lists the registered modules of an installation.
+///
+/// Without dynamic webhooks, which apps register themselves and which expire.
+#[utoipa::path(
+    get, path = "/installations/{id}/modules", operation_id = "listModules",
+    responses((status = 200, description = "The modules.", body = Items<ManagedModule>))
+)]
 async fn list(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Value>, ApiError> {
     let installation = state.registry.installation(&id).ok_or(ApiError::NotFound)?;
     let modules = installation.record.modules.iter();
@@ -34,8 +42,16 @@ async fn list(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Va
     Ok(Json(json!({"items": items.collect::<Vec<_>>()})))
 }
 
-/// Registers or replaces a module; with `?dryRun=true` only validates it. An equal module is not
-/// written again.
+/// Registers or replaces a module; with `dryRun` only validates it.
+///
+/// An equal module is not written again.
+#[utoipa::path(
+    put, path = "/installations/{id}/modules/{key}", operation_id = "putModule",
+    params(("dryRun" = Option<bool>, Query, description = "Whether the module is only validated.")),
+    request_body = NewModule,
+    responses((status = 200, description = "The module was replaced, is as it was, or is valid.", body = StoredModule),
+        (status = 201, description = "The module is new.", body = StoredModule))
+)]
 async fn put_module(
     State(state): State<Shared>,
     PathIds(id, key): PathIds,
@@ -59,6 +75,11 @@ async fn put_module(
     Ok((put_status(is_new), Json(registered_view(&registered))))
 }
 
+/// Removes a module.
+#[utoipa::path(
+    delete, path = "/installations/{id}/modules/{key}", operation_id = "deleteModule",
+    responses((status = 204, description = "It is removed."), Invalid)
+)]
 async fn remove(
     State(state): State<Shared>,
     PathIds(id, key): PathIds,

@@ -1,26 +1,34 @@
 //! Operator endpoints for OAuth clients.
 
+use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
-use axum::routing::{delete, get, put};
-use axum::{Json, Router};
 use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::list::{next_cursor, page_params, page_view};
 use super::status::put_status;
 use crate::api::error::ApiError;
 use crate::api::extract::{JsonObject, PathId};
 use crate::api::json::{insert_some, rfc3339};
-use crate::api::state::{Shared, route};
+use crate::api::openapi::{Invalid, route};
+use crate::api::schema::{OauthClient, OauthClientStored, Page, PageParams};
+use crate::api::state::Shared;
 use crate::registry::{ClientRecord, ClientSpec};
 
-pub(super) fn routes() -> Router<Shared> {
-    let router = route(Router::new(), "/oauth-clients", &get(list_clients));
-    let one = put(put_client).get(get_client).delete(delete_client);
-    let router = route(router, "/oauth-clients/{id}", &one);
-    route(router, "/oauth-clients/{id}/previous-secret", &delete(retire_secret))
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    let router = route(OpenApiRouter::default(), routes!(list_clients));
+    let router = route(router, routes!(put_client, get_client, delete_client));
+    route(router, routes!(retire_secret))
 }
 
+/// Stores an OAuth client, which registers webhooks for a user.
+#[utoipa::path(
+    put, path = "/oauth-clients/{id}", operation_id = "putOauthClient", request_body = ClientSpec,
+    responses((status = 200, description = "The client was changed.", body = OauthClientStored),
+        (status = 201, description = "The client is new.", body = OauthClientStored))
+)]
 async fn put_client(
     State(state): State<Shared>,
     PathId(id): PathId,
@@ -33,6 +41,11 @@ async fn put_client(
     Ok((put_status(put.created), Json(answer)))
 }
 
+/// Shows an OAuth client.
+#[utoipa::path(
+    get, path = "/oauth-clients/{id}", operation_id = "getOauthClient",
+    responses((status = 200, description = "The client.", body = OauthClient))
+)]
 async fn get_client(
     State(state): State<Shared>,
     PathId(id): PathId,
@@ -55,6 +68,11 @@ fn client_view(state: &Shared, client: &ClientRecord) -> Value {
     view
 }
 
+/// Lists the OAuth clients in the order of their ids.
+#[utoipa::path(
+    get, path = "/oauth-clients", operation_id = "listOauthClients", params(PageParams),
+    responses((status = 200, description = "A page of clients.", body = Page<OauthClient>))
+)]
 async fn list_clients(
     State(state): State<Shared>,
     RawQuery(query): RawQuery,
@@ -66,6 +84,11 @@ async fn list_clients(
     Ok(Json(page_view(items, next_cursor(&ids, limit, String::as_str))))
 }
 
+/// Deletes an OAuth client with its webhooks.
+#[utoipa::path(
+    delete, path = "/oauth-clients/{id}", operation_id = "deleteOauthClient",
+    responses((status = 204, description = "It is deleted."), Invalid)
+)]
 async fn delete_client(
     State(state): State<Shared>,
     PathId(id): PathId,
@@ -74,6 +97,11 @@ async fn delete_client(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Stops to sign with the secret of before.
+#[utoipa::path(
+    delete, path = "/oauth-clients/{id}/previous-secret", operation_id = "retireOauthClientSecret",
+    responses((status = 204, description = "It is retired."), Invalid)
+)]
 async fn retire_secret(
     State(state): State<Shared>,
     PathId(id): PathId,

@@ -63,6 +63,8 @@ fn known(method: &str, path: &str) -> Vec<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use axum::http::StatusCode;
     use serde_json::{Value, json};
 
@@ -121,6 +123,23 @@ mod tests {
         ("/subscriptions/{id}/shadow", &["GET", "PUT", "DELETE"]),
         ("/subscriptions/{id}/test", &["POST"]),
     ];
+
+    #[tokio::test]
+    async fn parameters_are_those_of_the_document() {
+        let api = TestApi::start().await;
+        let paths = api.document["paths"].as_object().unwrap();
+        for (path, item) in paths.iter().filter(|(path, _)| path.starts_with(PREFIX)) {
+            for (method, operation) in item.as_object().unwrap() {
+                let described = operation["parameters"].as_array().into_iter().flatten();
+                let described = described.filter(|one| one["in"] == "query");
+                let described: BTreeSet<&str> =
+                    described.filter_map(|one| one["name"].as_str()).collect();
+                let taken: BTreeSet<&str> =
+                    known(&method.to_uppercase(), path).into_iter().collect();
+                assert_eq!(described, taken, "{method} {path}: in the document, and taken");
+            }
+        }
+    }
 
     async fn answer(api: &TestApi, method: &str, path: &str, query: &str) -> (StatusCode, Value) {
         let path = ["{id}", "{key}", "{ref}", "{n}"]

@@ -4,26 +4,35 @@
 
 mod modules;
 
+use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::routing::get;
-use axum::{Json, Router};
 use serde_json::{Map, Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::list::{page_params, page_view};
 use crate::api::error::ApiError;
 use crate::api::ingest::RefusedSite;
 use crate::api::json::{insert_some, rfc3339};
+use crate::api::openapi::route;
 use crate::api::query_params::encode_cursor;
-use crate::api::state::{Shared, route};
+use crate::api::schema::{Page, PageParams, RouterProblem};
+use crate::api::state::Shared;
 use crate::matcher::ExceededShare;
 use crate::registry::UnreadableDocument;
 
-pub(super) fn routes() -> Router<Shared> {
-    route(Router::new(), "/problems", &get(list))
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    route(OpenApiRouter::default(), routes!(list))
 }
 
-/// Lists the problems that are few, sorted by key, then those of installations in the order of their
-/// ids.
+/// Lists the problems of this replica.
+///
+/// First those that are few, sorted by key, then those of installations in the order of their ids. A page may
+/// have fewer problems than it was asked for.
+#[utoipa::path(
+    get, path = "/problems", operation_id = "listProblems", params(PageParams),
+    responses((status = 200, description = "A page of problems.", body = Page<RouterProblem>))
+)]
 async fn list(
     State(state): State<Shared>,
     RawQuery(query): RawQuery,

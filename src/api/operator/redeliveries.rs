@@ -1,21 +1,24 @@
 //! Operator endpoint that sends one delivery again: a replay of its event for its subscription.
 
+use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
-use axum::routing::post;
-use axum::{Json, Router};
 use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::deliveries::{Lookup, attempts_of, look_up};
 use super::replays::replay_one;
 use crate::api::error::ApiError;
 use crate::api::extract::PathId;
+use crate::api::openapi::{Conflict, Unavailable, route};
 use crate::api::query_params::QueryParams;
-use crate::api::state::{Shared, route};
+use crate::api::schema::{CursorParams, DeliveryParams, Redelivery};
+use crate::api::state::Shared;
 use crate::domain::DeliveryId;
 
-pub(super) fn routes() -> Router<Shared> {
-    route(Router::new(), "/deliveries/{id}/redeliver", &post(redeliver))
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    route(OpenApiRouter::default(), routes!(redeliver))
 }
 
 /// Sends a delivery again under its id, by a replay job of one event. The subscription is matched again, as the
@@ -23,6 +26,13 @@ pub(super) fn routes() -> Router<Shared> {
 ///
 /// Without `event`, `site` or `installation` the whole log is searched, and the answer may have a cursor to
 /// continue at instead of a job.
+#[utoipa::path(
+    post, path = "/deliveries/{id}/redeliver", operation_id = "redeliver",
+    params(CursorParams, DeliveryParams,
+        ("event" = Option<String>, Query, description = "Its event, which makes it found at once.")),
+    responses((status = 200, description = "The search continues at the cursor.", body = Redelivery),
+        (status = 202, description = "It is sent again.", body = Redelivery), Conflict, Unavailable)
+)]
 async fn redeliver(
     State(state): State<Shared>,
     PathId(id): PathId,

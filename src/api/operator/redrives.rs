@@ -2,18 +2,22 @@
 
 use std::collections::HashSet;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::dead_letters::bad_query;
 use super::jobs::{self, action_routes, job_view, read_rate, status_view};
 use crate::api::error::ApiError;
 use crate::api::extract::{JsonObject, PathId};
-use crate::api::state::{Shared, route};
+use crate::api::openapi::{Conflict, Unavailable, route};
+use crate::api::schema::{Items, Job as JobSchema};
+use crate::api::state::Shared;
 use crate::clock;
 use crate::recovery::jobs::{JobKind, NewJob};
 use crate::recovery::redrive::{IDS_MAX, LetterId, LetterQuery, RedriveRequest, Selection, plan};
@@ -21,21 +25,27 @@ use crate::registry::{Problem, code};
 
 const KIND: JobKind = JobKind::Redrive;
 
-pub(super) fn routes() -> Router<Shared> {
-    let router = route(Router::new(), "/dlq/redrive", &post(create));
-    let router = route(router, "/dlq/redrives", &get(list));
-    let router = route(router, "/dlq/redrives/{id}", &get(show));
-    action_routes(router, "/dlq/redrives", KIND, status_view)
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    let router = route(OpenApiRouter::default(), routes!(create));
+    let router = route(router, routes!(list));
+    let router = route(router, routes!(show));
+    action_routes::<JobSchema>(router, ("/dlq/redrives", "Redrive"), KIND, status_view)
 }
 
-/// The body of a request: either ids or a query.
-#[derive(Deserialize)]
+/// Which dead letters are redriven: either ids or a query.
+#[derive(Deserialize, ToSchema)]
+#[schema(example = json!({"query": {"installation": "inst-a", "since": "2h"}, "dryRun": true}))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct RedriveBody {
+    /// Ids of dead letters, at most 1,000.
     ids: Option<Vec<String>>,
+    /// An empty query selects every dead letter.
     query: Option<LetterQuery>,
+    /// Whether it only counts.
     #[serde(default)]
     dry_run: bool,
+    /// Deliveries per second.
+    #[schema(minimum = 1, maximum = 1000)]
     rate: Option<u64>,
 }
 
@@ -73,7 +83,12 @@ impl RedriveBody {
     }
 }
 
-/// Starts a redrive, or only counts what it would do.
+/// Starts a redrive of dead letters, or only counts what it would do.
+#[utoipa::path(
+    post, path = "/dlq/redrive", operation_id = "createRedrive", request_body = RedriveBody,
+    responses((status = 200, description = "A dry run: what the job would do.", body = JobSchema),
+        (status = 202, description = "The job.", body = JobSchema), Conflict)
+)]
 async fn create(
     State(state): State<Shared>,
     body: JsonObject,
@@ -99,10 +114,19 @@ async fn create(
 }
 
 /// Lists the redrives, newest first.
+#[utoipa::path(
+    get, path = "/dlq/redrives", operation_id = "listRedrives",
+    responses((status = 200, description = "The jobs.", body = Items<JobSchema>), Unavailable)
+)]
 async fn list(State(state): State<Shared>) -> Result<Json<Value>, ApiError> {
     jobs::list(&state, KIND, |job| job_view(job, None)).await
 }
 
+/// Shows a redrive.
+#[utoipa::path(
+    get, path = "/dlq/redrives/{id}", operation_id = "getRedrive",
+    responses((status = 200, description = "The job.", body = JobSchema), Unavailable)
+)]
 async fn show(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Value>, ApiError> {
     Ok(Json(status_view(&jobs::find(&state, KIND, &id).await?)))
 }

@@ -1,19 +1,23 @@
 //! Operator endpoints for replays of stored events, which are jobs.
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::jobs::{self, action_routes, job_view, read_rate, status_view};
 use crate::api::error::ApiError;
 use crate::api::extract::{JsonObject, PathId};
 use crate::api::json::{insert_some, rfc3339};
-use crate::api::state::{Shared, route};
+use crate::api::openapi::{Conflict, Unavailable, route};
+use crate::api::schema::{Items, Job as JobSchema, Replay};
+use crate::api::state::Shared;
 use crate::api::unknown_names::{no_installation, no_subscription, wrong_member};
 use crate::clock;
 use crate::delivery::delivery_key;
@@ -28,14 +32,15 @@ use crate::registry::{Problem, check_filter, code};
 
 const KIND: JobKind = JobKind::Replay;
 
-pub(super) fn routes() -> Router<Shared> {
-    let router = route(Router::new(), "/replays", &post(create).get(list));
-    let router = route(router, "/replays/{id}", &get(show));
-    action_routes(router, "/replays", KIND, status_view)
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    let router = route(OpenApiRouter::default(), routes!(create, list));
+    let router = route(router, routes!(show));
+    action_routes::<JobSchema>(router, ("/replays", "Replay"), KIND, status_view)
 }
 
-/// The body of a request.
-#[derive(Deserialize)]
+/// Which deliveries are made once more, of which events.
+#[derive(Deserialize, ToSchema)]
+#[schema(example = json!({"subscription": "inst-a/key", "from": "2h", "mode": "missing", "dryRun": true}))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct ReplayBody {
     /// `<installation>/<key>`; or
@@ -51,21 +56,28 @@ struct ReplayBody {
     mode: ReplayMode,
     /// The filters and events of this time, in place of those of now.
     as_of: Option<String>,
+    /// A further filter that must hold.
     filter: Option<String>,
+    /// Where deliveries are sent in place of their handler.
     target: Option<TargetBody>,
+    /// Deliveries per second.
+    #[schema(minimum = 1, maximum = 1000)]
     rate: Option<u64>,
+    /// Whether it only counts.
     #[serde(default)]
     dry_run: bool,
 }
 
-#[derive(Deserialize)]
+/// A range of sequences of the event stream, ends included.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct SequencesBody {
     from: u64,
     to: u64,
 }
 
-#[derive(Deserialize)]
+/// An endpoint.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct TargetBody {
     url: String,
@@ -111,7 +123,12 @@ fn form(path: &str, message: &str) -> ApiError {
     Problem::new(code::FORM, path, message).into()
 }
 
-/// Starts a replay, or only counts what it would do.
+/// Starts a replay of stored events, or only counts what it would do.
+#[utoipa::path(
+    post, path = "/replays", operation_id = "createReplay", request_body = ReplayBody,
+    responses((status = 200, description = "A dry run: what the job would do.", body = Replay),
+        (status = 202, description = "The job.", body = Replay), Conflict)
+)]
 async fn create(
     State(state): State<Shared>,
     body: JsonObject,
@@ -248,10 +265,19 @@ fn not_as_of(failure: JobFailure) -> ApiError {
 }
 
 /// Lists the replays, newest first.
+#[utoipa::path(
+    get, path = "/replays", operation_id = "listReplays",
+    responses((status = 200, description = "The jobs.", body = Items<JobSchema>), Unavailable)
+)]
 async fn list(State(state): State<Shared>) -> Result<Json<Value>, ApiError> {
     jobs::list(&state, KIND, |job| job_view(job, None)).await
 }
 
+/// Shows a replay with what is stored of its events.
+#[utoipa::path(
+    get, path = "/replays/{id}", operation_id = "getReplay",
+    responses((status = 200, description = "The job.", body = Replay), Unavailable)
+)]
 async fn show(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Value>, ApiError> {
     let status = jobs::find(&state, KIND, &id).await?;
     let retained = Retained::read(&*state.recovery.replay.streams).await?;

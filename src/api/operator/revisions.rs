@@ -1,29 +1,37 @@
 //! Operator endpoints for the revisions of subscriptions: what filter, events and state were.
 
+use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::routing::get;
-use axum::{Json, Router};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::api::error::ApiError;
 use crate::api::extract::{PathId, PathIds};
 use crate::api::json::{insert_some, rfc3339};
+use crate::api::openapi::{Gone, Unavailable, route};
 use crate::api::query_params::QueryParams;
-use crate::api::state::{Shared, route};
+use crate::api::schema::{Revision, RevisionDiff as RevisionDiffSchema, RevisionList};
+use crate::api::state::Shared;
 use crate::domain::SubscriptionId;
 use crate::registry::{
     ModuleRevision, Problem, RevisedState, RevisionDiff, RevisionHistory, RevisionId,
     RevisionMoment, code,
 };
 
-pub(super) fn routes() -> Router<Shared> {
-    let router = route(Router::new(), "/subscriptions/{id}/revisions", &get(list));
-    let router = route(router, "/subscriptions/{id}/revisions/{n}", &get(show));
-    route(router, "/subscriptions/{id}/revisions/{n}/diff", &get(diff))
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    let router = route(OpenApiRouter::default(), routes!(list));
+    let router = route(router, routes!(show));
+    route(router, routes!(diff))
 }
 
-/// Lists the revisions of a subscription, newest first; with `?at=TIME` the one in force then.
+/// Lists the revisions of a subscription, newest first.
+#[utoipa::path(
+    get, path = "/subscriptions/{id}/revisions", operation_id = "listRevisions",
+    params(("at" = Option<String>, Query, format = DateTime, description = "The revision in force at this time, alone.")),
+    responses((status = 200, description = "The revisions.", body = RevisionList), Gone, Unavailable)
+)]
 async fn list(
     State(state): State<Shared>,
     PathId(id): PathId,
@@ -47,8 +55,13 @@ async fn list(
     Ok(Json(answer))
 }
 
-/// Shows one revision with the data of the module. A revision of the registry, such as that of a delivery, names
-/// the one in force.
+/// Shows one revision with the data of the module.
+///
+/// A revision of the registry, such as that of a delivery, names the one in force.
+#[utoipa::path(
+    get, path = "/subscriptions/{id}/revisions/{n}", operation_id = "getRevision",
+    responses((status = 200, description = "The revision.", body = Revision), Gone, Unavailable)
+)]
 async fn show(
     State(state): State<Shared>,
     PathIds(id, number): PathIds,
@@ -62,6 +75,10 @@ async fn show(
 }
 
 /// Compares a revision with the one before it.
+#[utoipa::path(
+    get, path = "/subscriptions/{id}/revisions/{n}/diff", operation_id = "diffRevision",
+    responses((status = 200, description = "The difference.", body = RevisionDiffSchema), Gone, Unavailable)
+)]
 async fn diff(
     State(state): State<Shared>,
     PathIds(id, number): PathIds,

@@ -6,19 +6,22 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::subscriptions::subscription_view;
 use crate::api::error::ApiError;
 use crate::api::extract::{JsonObject, PathId, expected_revision};
 use crate::api::json::{insert_some, rfc3339};
+use crate::api::openapi::{Conflict, Invalid, Stale, Unavailable, route};
 use crate::api::query_params::QueryParams;
-use crate::api::state::{Shared, route};
+use crate::api::schema::{Shadow, ShadowMembers, Subscription};
+use crate::api::state::Shared;
 use crate::domain::{EventId, SubscriptionId};
 use crate::event::ArchivedEvent;
 use crate::recovery::shadow::{CountError, Counted, Difference, Tally};
@@ -31,14 +34,19 @@ const IDS_MAX: Duration = Duration::from_secs(2);
 /// Ids that are looked up at once.
 const IDS_AT_ONCE: usize = 8;
 
-pub(super) fn routes() -> Router<Shared> {
-    let shadow = get(show).put(set).delete(remove);
-    let router = route(Router::new(), "/subscriptions/{id}/shadow", &shadow);
-    let router = route(router, "/subscriptions/{id}/promote", &post(promote));
-    route(router, "/subscriptions/{id}/rollback", &post(roll_back))
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    let router = route(OpenApiRouter::default(), routes!(show, set, remove));
+    let router = route(router, routes!(promote));
+    route(router, routes!(roll_back))
 }
 
-/// Shows the shadow with its count, as of now if that takes no longer than [`COUNT_MAX`].
+/// Shows the shadow of a subscription with its count.
+///
+/// As of now if that takes no longer than 5 s.
+#[utoipa::path(
+    get, path = "/subscriptions/{id}/shadow", operation_id = "getShadow",
+    responses((status = 200, description = "The shadow.", body = Shadow), Unavailable)
+)]
 async fn show(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Value>, ApiError> {
     let id = parse(&id)?;
     let module = state.registry.forge_modules().module(&id.installation, &id.key)?;
@@ -50,7 +58,13 @@ async fn show(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Va
     Ok(Json(view))
 }
 
-/// Sets the shadow; events that are stored from now on are compared.
+/// Sets the shadow of a subscription; events that are stored from now on are compared.
+#[utoipa::path(
+    put, path = "/subscriptions/{id}/shadow", operation_id = "putShadow",
+    params(("If-Match" = Option<String>, Header, description = "Revision that the module must have.")),
+    request_body = ShadowMembers,
+    responses((status = 200, description = "The shadow.", body = Shadow), Stale)
+)]
 async fn set(
     State(state): State<Shared>,
     PathId(id): PathId,
@@ -69,6 +83,12 @@ async fn set(
     Ok(Json(view))
 }
 
+/// Removes the shadow of a subscription.
+#[utoipa::path(
+    delete, path = "/subscriptions/{id}/shadow", operation_id = "deleteShadow",
+    params(("If-Match" = Option<String>, Header, description = "Revision that the module must have.")),
+    responses((status = 204, description = "It is removed."), Stale, Invalid)
+)]
 async fn remove(
     State(state): State<Shared>,
     PathId(id): PathId,
@@ -79,7 +99,13 @@ async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Promotes the shadow; with `?shadow=NAME` no other one.
+/// Puts the shadow of a subscription in force.
+#[utoipa::path(
+    post, path = "/subscriptions/{id}/promote", operation_id = "promoteShadow",
+    params(("If-Match" = Option<String>, Header, description = "Revision that the module must have."),
+        ("shadow" = Option<String>, Query, description = "Name of the shadow; no other one is promoted.")),
+    responses((status = 200, description = "The subscription.", body = Subscription), Stale, Conflict)
+)]
 async fn promote(
     State(state): State<Shared>,
     PathId(id): PathId,
@@ -93,6 +119,12 @@ async fn promote(
     changed_view(&state, &id, &promoted)
 }
 
+/// Puts the filter of before the promotion in force again.
+#[utoipa::path(
+    post, path = "/subscriptions/{id}/rollback", operation_id = "rollBackShadow",
+    params(("If-Match" = Option<String>, Header, description = "Revision that the module must have.")),
+    responses((status = 200, description = "The subscription.", body = Subscription), Stale, Invalid)
+)]
 async fn roll_back(
     State(state): State<Shared>,
     PathId(id): PathId,

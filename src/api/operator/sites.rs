@@ -1,25 +1,31 @@
 //! Operator endpoint that lists the webhooks of a site that map to no event.
 
+use axum::Json;
 use axum::extract::State;
-use axum::routing::get;
-use axum::{Json, Router};
 use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::api::error::ApiError;
 use crate::api::extract::PathId;
-use crate::api::state::{Shared, route};
+use crate::api::openapi::{Unavailable, route};
+use crate::api::schema::UnmappedNames;
+use crate::api::state::Shared;
 use crate::domain::CloudId;
 use crate::event::unmapped;
 
 /// Maximum number of names in a response.
 const NAMES_MAX: usize = 1_000;
 
-pub(super) fn routes() -> Router<Shared> {
-    route(Router::new(), "/sites/{id}/unmapped", &get(unmapped_names))
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    route(OpenApiRouter::default(), routes!(unmapped_names))
 }
 
-/// Lists the names with the number of their events in the stream, the most frequent first. `other` is
-/// the number of events of names beyond those that a site may have.
+/// Lists the names of webhooks of a site that map to no event.
+#[utoipa::path(
+    get, path = "/sites/{id}/unmapped", operation_id = "listUnmappedNames",
+    responses((status = 200, description = "The names.", body = UnmappedNames), Unavailable)
+)]
 async fn unmapped_names(
     State(state): State<Shared>,
     PathId(site): PathId,

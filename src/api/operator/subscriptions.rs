@@ -2,10 +2,11 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde_json::{Map, Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::list::{LIMIT_DEFAULT, LIMIT_MAX, page_view};
 use super::replica_view::replica_view;
@@ -13,8 +14,12 @@ use super::unknown_names::refuse_unknown;
 use crate::api::error::ApiError;
 use crate::api::extract::PathId;
 use crate::api::json::{insert_some, rfc3339, rfc3339_unless_zero};
+use crate::api::openapi::{Invalid, NotFound, route};
 use crate::api::query_params::{self, QueryParams};
-use crate::api::state::{Shared, route};
+use crate::api::schema::{
+    PageParams, Subscription as SubscriptionSchema, SubscriptionPage, SubscriptionParams,
+};
+use crate::api::state::Shared;
 use crate::delivery::{self, Dispatcher};
 use crate::domain::SubscriptionId;
 use crate::matcher::Subscription;
@@ -23,20 +28,39 @@ use crate::registry::{
     TriggerEvent, code,
 };
 
-pub(super) fn routes() -> Router<Shared> {
-    let router = route(Router::new(), "/subscriptions", &get(list_subscriptions));
-    let mut router = route(router, "/subscriptions/{id}", &get(get_subscription));
-    for (action, switch) in [
-        ("pause", ModuleStatus::Paused),
-        ("resume", ModuleStatus::On),
-        ("disable", ModuleStatus::Off),
-    ] {
-        let act = move |state: State<Shared>, id: PathId| async move {
-            set_status(state, id, switch).await
-        };
-        router = route(router, &format!("/subscriptions/{{id}}/{action}"), &post(act));
-    }
-    router
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    let router = route(OpenApiRouter::default(), routes!(list_subscriptions));
+    let router = route(router, routes!(get_subscription));
+    let router = route(router, routes!(pause));
+    let router = route(router, routes!(resume));
+    route(router, routes!(disable))
+}
+
+/// Parks the events of a subscription until it is resumed.
+#[utoipa::path(
+    post, path = "/subscriptions/{id}/pause", operation_id = "pauseSubscription",
+    responses((status = 200, description = "The subscription.", body = SubscriptionSchema), Invalid)
+)]
+async fn pause(state: State<Shared>, id: PathId) -> Result<Json<Value>, ApiError> {
+    set_status(state, id, ModuleStatus::Paused).await
+}
+
+/// Lets a subscription receive events again.
+#[utoipa::path(
+    post, path = "/subscriptions/{id}/resume", operation_id = "resumeSubscription",
+    responses((status = 200, description = "The subscription.", body = SubscriptionSchema), Invalid)
+)]
+async fn resume(state: State<Shared>, id: PathId) -> Result<Json<Value>, ApiError> {
+    set_status(state, id, ModuleStatus::On).await
+}
+
+/// Stops the events of a subscription.
+#[utoipa::path(
+    post, path = "/subscriptions/{id}/disable", operation_id = "disableSubscription",
+    responses((status = 200, description = "The subscription.", body = SubscriptionSchema), Invalid)
+)]
+async fn disable(state: State<Shared>, id: PathId) -> Result<Json<Value>, ApiError> {
+    set_status(state, id, ModuleStatus::Off).await
 }
 
 /// Sets the status of a dynamic module. Static modules change only with a new version of the app.
@@ -53,6 +77,11 @@ async fn set_status(
     Ok(Json(subscription_view(&state, &installation, module)))
 }
 
+/// Shows a subscription.
+#[utoipa::path(
+    get, path = "/subscriptions/{id}", operation_id = "getSubscription",
+    responses((status = 200, description = "The subscription.", body = SubscriptionSchema))
+)]
 async fn get_subscription(
     State(state): State<Shared>,
     PathId(id): PathId,
@@ -64,6 +93,11 @@ async fn get_subscription(
     Ok(Json(subscription_view(&state, &installation, module)))
 }
 
+/// Lists the subscriptions in the order of their ids.
+#[utoipa::path(
+    get, path = "/subscriptions", operation_id = "listSubscriptions", params(PageParams, SubscriptionParams),
+    responses((status = 200, description = "A page of subscriptions.", body = SubscriptionPage), NotFound)
+)]
 async fn list_subscriptions(
     State(state): State<Shared>,
     RawQuery(query): RawQuery,

@@ -4,17 +4,20 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::routing::get;
-use axum::{Json, Router};
 use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::list::{LIMIT_DEFAULT, LIMIT_MAX};
 use super::replica_view::replica_view;
 use crate::api::error::ApiError;
 use crate::api::json::{insert_some, rfc3339_unless_zero};
+use crate::api::openapi::route;
 use crate::api::query_params::QueryParams;
-use crate::api::state::{Shared, route};
+use crate::api::schema::{Top, TopParams};
+use crate::api::state::Shared;
 use crate::clock;
 use crate::delivery::Dispatcher;
 use crate::registry::{AppliedInstallation, AppliedModule, Problem, code};
@@ -24,8 +27,8 @@ const WITHIN_S: usize = 300;
 /// Installations that are read before other tasks run.
 const INSTALLATIONS_A_TURN: usize = 1_000;
 
-pub(super) fn routes() -> Router<Shared> {
-    route(Router::new(), "/top", &get(list))
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    route(OpenApiRouter::default(), routes!(list))
 }
 
 /// What subscriptions are ranked by.
@@ -112,6 +115,10 @@ struct Ranked {
 
 /// Lists the subscriptions with the highest counts among those that were active lately. Counts are those since
 /// this replica started; clients compute rates from two answers.
+#[utoipa::path(
+    get, path = "/top", operation_id = "listTop", params(TopParams),
+    responses((status = 200, description = "The subscriptions, and the totals of all.", body = Top))
+)]
 async fn list(
     State(state): State<Shared>,
     RawQuery(query): RawQuery,

@@ -9,7 +9,9 @@ use super::error::WebhookError;
 use super::paths::{RESULTS_MAX, V3};
 use crate::api::error::ApiError;
 use crate::api::json::insert_some;
+use crate::api::openapi::Unavailable;
 use crate::api::query_params::QueryParams;
+use crate::api::schema::FailedWebhooks;
 use crate::api::state::Shared;
 use crate::clock;
 use crate::delivery::FailedWebhook;
@@ -18,6 +20,12 @@ use crate::delivery::FailedWebhook;
 const FAILED_KEPT_MS: i64 = 72 * 3600 * 1000;
 
 /// Lists webhooks that were dead-lettered within the last three days, oldest first.
+#[utoipa::path(
+    get, path = "/failed", operation_id = "listFailedWebhooks",
+    params(("after" = Option<i64>, Query, description = "Failures after this time, milliseconds since the epoch."),
+        ("maxResults" = Option<u64>, Query, description = "Most webhooks of the page, at most 100.")),
+    responses((status = 200, description = "A page of webhooks.", body = FailedWebhooks), Unavailable)
+)]
 pub(super) async fn list_failed(
     State(state): State<Shared>,
     caller: WebhookCaller,

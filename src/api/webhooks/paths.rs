@@ -2,15 +2,20 @@
 
 /// Version 3.
 pub(super) const V3: &str = "/rest/api/3/webhook";
-/// All versions, which are the same.
-pub(super) const PATHS: [&str; 3] = [V3, "/rest/api/2/webhook", "/rest/api/latest/webhook"];
+/// All versions, which are the same, each with what follows the ids of its operations.
+const PATHS: [(&str, &str); 3] =
+    [(V3, ""), ("/rest/api/2/webhook", "V2"), ("/rest/api/latest/webhook", "Latest")];
 /// Prefix of the paths that OAuth 2.0 apps call, followed by the site.
 const GATEWAY: &str = "/ex/jira/";
 
-/// Returns all paths, as route patterns: each version directly, and below the site of a caller.
-pub(super) fn patterns() -> impl Iterator<Item = String> {
-    let gateway = PATHS.iter().map(|path| format!("{GATEWAY}{{site}}{path}"));
-    PATHS.iter().map(|path| (*path).to_owned()).chain(gateway)
+/// Returns all paths, as route patterns, each with what follows the ids of its operations: each version directly,
+/// and below the site of a caller.
+pub(super) fn patterns() -> impl Iterator<Item = (String, String)> {
+    let direct = PATHS.iter().map(|(path, suffix)| ((*path).to_owned(), (*suffix).to_owned()));
+    let gateway = PATHS
+        .iter()
+        .map(|(path, suffix)| (format!("{GATEWAY}{{site}}{path}"), format!("{suffix}OfSite")));
+    direct.chain(gateway)
 }
 
 /// Returns the site in a path, percent-encoded; none of a direct path.

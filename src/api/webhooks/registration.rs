@@ -13,7 +13,11 @@ use super::error::WebhookError;
 use super::paths::RESULTS_MAX;
 use crate::api::error::ApiError;
 use crate::api::extract::JsonObject;
+use crate::api::openapi::NotFound;
 use crate::api::query_params::QueryParams;
+use crate::api::schema::{
+    NewWebhooks, RegisteredWebhooks, WebhookExpiry, WebhookIds, WebhookPage, WebhookRegistration,
+};
 use crate::api::state::Shared;
 use crate::delivery::EgressRefusal;
 use crate::registry::{DynamicWebhook, Problem, Suggestions, WebhookSpec, code, normal_jql};
@@ -21,6 +25,11 @@ use crate::registry::{DynamicWebhook, Problem, Suggestions, WebhookSpec, code, n
 /// Maximum number of webhooks in one request.
 const WEBHOOKS_MAX: usize = 1000;
 
+/// Registers webhooks of the app.
+#[utoipa::path(
+    post, path = "", operation_id = "registerWebhooks", request_body = NewWebhooks,
+    responses((status = 200, description = "What became of each.", body = RegisteredWebhooks))
+)]
 pub(super) async fn register(
     State(state): State<Shared>,
     caller: WebhookCaller,
@@ -64,6 +73,13 @@ fn check_url(state: &Shared, text: &str) -> Result<(), ApiError> {
     refused.map_or(Ok(()), |reason| Err(Problem::new(code::ADDRESS, "url", reason).into()))
 }
 
+/// Lists the webhooks of the app.
+#[utoipa::path(
+    get, path = "", operation_id = "listWebhooks",
+    params(("startAt" = Option<u64>, Query, description = "Webhooks that are left out."),
+        ("maxResults" = Option<u64>, Query, description = "Most webhooks of the page, at most 100.")),
+    responses((status = 200, description = "A page of webhooks.", body = WebhookPage))
+)]
 pub(super) async fn list(
     State(state): State<Shared>,
     caller: WebhookCaller,
@@ -95,6 +111,11 @@ fn webhook_view(webhook: &DynamicWebhook) -> Value {
     shown
 }
 
+/// Removes webhooks.
+#[utoipa::path(
+    delete, path = "", operation_id = "removeWebhooks", request_body = WebhookIds,
+    responses((status = 202, description = "They are removed."))
+)]
 pub(super) async fn remove(
     State(state): State<Shared>,
     caller: WebhookCaller,
@@ -106,6 +127,11 @@ pub(super) async fn remove(
     Ok(StatusCode::ACCEPTED)
 }
 
+/// Extends the life of webhooks.
+#[utoipa::path(
+    put, path = "/refresh", operation_id = "refreshWebhooks", request_body = WebhookIds,
+    responses((status = 200, description = "When they expire.", body = WebhookExpiry))
+)]
 pub(super) async fn refresh(
     State(state): State<Shared>,
     caller: WebhookCaller,
@@ -118,6 +144,11 @@ pub(super) async fn refresh(
     Ok(Json(json!({"expirationDate": expires_ms})))
 }
 
+/// Changes a webhook in place.
+#[utoipa::path(
+    put, path = "/{id}", operation_id = "changeWebhook", request_body = WebhookRegistration,
+    responses((status = 200, description = "The webhook.", body = serde_json::Map<String, Value>), NotFound)
+)]
 pub(super) async fn change(
     State(state): State<Shared>,
     caller: WebhookCaller,

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
+use utoipa::ToSchema;
 
 /// Version of the documents that this release writes. It executes no job of a higher one.
 pub(super) const VERSION: u32 = 1;
@@ -53,7 +54,7 @@ impl fmt::Display for JobId {
 }
 
 /// What a job does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JobKind {
     /// Delivers dead letters again.
@@ -80,7 +81,7 @@ impl JobKind {
 }
 
 /// State of a job.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
     /// A dry run: counted, not started. `resume` starts it.

@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use utoipa::ToSchema;
 
 use super::letter::StoredLetter;
 use crate::delivery::DeadLetterReason;
@@ -12,7 +13,7 @@ use crate::domain::{SubscriptionId, token};
 const REJECTED: &str = "rejected_";
 
 /// Which dead letters: those that have every value that is given.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct LetterQuery {
     /// Site of the event.

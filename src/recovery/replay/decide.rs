@@ -1,6 +1,7 @@
 //! Which deliveries a replay hands over, by its mode and by what the delivery log knows. Pure.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Count of the deliveries of which the delivery log says nothing, and need not know anything.
 pub const BEFORE_LOG: &str = "skipped_before_log";
@@ -8,7 +9,7 @@ pub const BEFORE_LOG: &str = "skipped_before_log";
 pub const UNMATCHED: &str = "skipped_unmatched_letter";
 
 /// Which deliveries of the events of a window a replay hands over, among those that match again.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ReplayMode {
     /// Those that were dead-lettered or dropped last, and never delivered.

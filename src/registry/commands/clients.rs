@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use tracing::{info, warn};
+use utoipa::ToSchema;
 
 use super::client_webhooks::{adopt, take_over};
 use super::context::Context;
@@ -19,13 +20,17 @@ use crate::registry::validation::{issued_secret_problem, issued_secret_warning};
 const CLIENT_SECRETS_MAX: usize = 100;
 
 /// An OAuth client as an operator submits it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ClientSpec {
+    /// The bearer token of the client, of which a digest is stored.
+    #[schema(value_type = String)]
     token: Secret,
     user: String,
+    #[schema(value_type = String)]
     installation: InstallationId,
     /// Signs its webhooks; without one the secret of before stays.
+    #[schema(value_type = Option<String>)]
     client_secret: Option<Secret>,
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use tracing::{info, warn};
+use utoipa::ToSchema;
 
 use super::connect_lifecycle::{ConnectLifecycle, needs_acceptance};
 use super::context::Context;
@@ -25,16 +26,24 @@ use crate::registry::validation::{issued_secret_problem, issued_secret_warning};
 const INSTALLS_MAX: u32 = 4;
 
 /// An installation as an operator submits it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct InstallationSpec {
+    #[schema(value_type = String)]
     app: AppId,
+    /// Id of the site.
+    #[schema(value_type = String)]
     cloud_id: CloudId,
     product: Product,
+    /// Of a Connect installation.
     client_key: Option<String>,
+    /// Of a Connect installation.
+    #[schema(value_type = Option<String>)]
     shared_secret: Option<Secret>,
+    /// True by default.
     #[serde(default = "licensed")]
     licensed: bool,
+    /// `PRODUCTION` by default.
     #[serde(default = "production")]
     environment: String,
     #[serde(default)]
@@ -44,7 +53,7 @@ pub struct InstallationSpec {
 }
 
 /// For how long bodies are kept, as an operator submits it.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct RetentionSpec {
     bodies_days: u32,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::document::{Document, Secrets};
 use super::encryption::StoredWith;
@@ -13,7 +14,7 @@ use super::secret::plaintext;
 use crate::domain::{AppId, RetryProfile, Secret, SigningSecrets, UnknownMembers};
 
 /// Programming model of an app.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AppKind {
     /// Forge: functions and endpoints, bearer tokens.
@@ -194,12 +195,13 @@ impl Document for AppRecord {
 }
 
 /// Permissions of an app in addition to its scopes.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct AppPermissions {
     /// What the app may call and load, as in a Forge manifest: `{"fetch": {"backend": [..]}}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external: Option<Map<String, Value>>,
     /// Members that this release does not know.
+    #[schema(ignore)]
     #[serde(flatten)]
     pub unknown: UnknownMembers,
 }
@@ -273,13 +275,14 @@ pub struct Endpoint {
 }
 
 /// Tokens sent to an endpoint in addition to the invocation token.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EndpointAuth {
     /// A system token to call back with as the app.
     #[serde(default)]
     pub app_system_token: bool,
     /// Members that this release does not know.
+    #[schema(ignore)]
     #[serde(flatten)]
     pub unknown: UnknownMembers,
 }
@@ -317,7 +320,7 @@ pub struct DiscoveryConfig {
 }
 
 /// Paths of the lifecycle callbacks under the base URL; an absent callback is not called.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct LifecycleCallbacks {
     /// Called before an installation is stored; the app must accept it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -335,6 +338,7 @@ pub struct LifecycleCallbacks {
     #[serde(rename = "dare-migration", default, skip_serializing_if = "Option::is_none")]
     pub dare_migration: Option<String>,
     /// Members that this release does not know.
+    #[schema(ignore)]
     #[serde(flatten)]
     pub unknown: UnknownMembers,
 }

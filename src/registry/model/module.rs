@@ -1,6 +1,7 @@
 //! Module records, module types and the status of a module.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::module_fields::ModuleFields;
 use super::shadow::{Promotion, ShadowFilter, filter_digest};
@@ -17,7 +18,7 @@ pub(crate) const UNDELIVERED_WEBHOOKS: &str = "undeliveredWebhooks";
 pub const DYNAMIC_WEBHOOK: &str = "dynamicWebhook";
 
 /// API that registered a module.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RegistrationApi {
     /// Forge dynamic modules, version 1.
@@ -110,7 +111,8 @@ impl ModuleRecord {
 }
 
 /// Effective status of a module: whether its triggers receive events.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, ToSchema)]
+#[schema(rename_all = "lowercase")]
 pub enum EffectiveStatus {
     /// They receive events.
     Active,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::owner::RevisionOwner;
 use crate::domain::{AppId, InstallationId, ModuleKey, UnknownMembers};
@@ -16,7 +17,7 @@ const EXPIRED: &str = "-expired";
 
 /// State of a module, as far as its installation, its app and operators set it. What follows from the app, such
 /// as a missing endpoint, is not part of it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RevisedState {
     /// It receives events.

@@ -2,6 +2,7 @@
 //! discovery and notices.
 
 use serde::{Deserialize, Deserializer};
+use utoipa::ToSchema;
 
 use crate::clock;
 use crate::domain::{Secret, UnknownMembers};
@@ -9,7 +10,8 @@ use crate::registry::model::{
     DiscoveryConfig, Endpoint, EndpointAuth, NoticeEndpoint, RetiringSecret,
 };
 
-#[derive(Clone, Debug, Deserialize)]
+/// An endpoint of an app.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EndpointSpec {
     pub(crate) key: String,
@@ -19,24 +21,29 @@ pub(crate) struct EndpointSpec {
     auth: EndpointAuth,
     /// Used unchanged; if absent, a known endpoint keeps its secret and a new one gets a generated
     /// one.
+    #[schema(value_type = Option<String>)]
     pub(crate) secret: Option<Secret>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+/// How an app is asked for modules.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DiscoverySpec {
     #[serde(rename = "use")]
     types: Vec<String>,
     pub(super) url: String,
     /// As for an endpoint.
+    #[schema(value_type = Option<String>)]
     pub(crate) secret: Option<Secret>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+/// Where an app receives notices.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NoticesSpec {
     pub(super) url: String,
     /// As for an endpoint.
+    #[schema(value_type = Option<String>)]
     pub(crate) secret: Option<Secret>,
 }
 

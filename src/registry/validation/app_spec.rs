@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use url::Url;
+use utoipa::ToSchema;
 
 use super::app_parts::{AppSecrets, DiscoverySpec, EndpointSpec, NoticesSpec, refuse_unknown};
 use super::module_key::{key_problem, stored_key_problem};
@@ -31,29 +32,37 @@ const PERMISSIONS_BYTES_MAX: usize = 64 * 1024;
 pub type CheckUrl = dyn Fn(&Url) -> Result<(), String> + Send + Sync;
 
 /// An app as an operator submits it; a new version replaces the old one completely.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AppSpec {
     kind: AppKind,
     name: Option<String>,
     version: Option<String>,
+    /// Granted scopes; without any, none is checked.
     #[serde(default)]
     scopes: Vec<String>,
     #[serde(default, deserialize_with = "known_permissions")]
     permissions: Option<AppPermissions>,
+    /// Functions that a trigger may name.
     #[serde(default)]
     functions: Vec<String>,
+    /// Endpoints that a trigger may name.
     #[serde(default)]
     pub(crate) endpoints: Vec<EndpointSpec>,
+    /// Base of the relative addresses of a Connect app, which has one.
     base_url: Option<String>,
+    /// Modules of the app itself, by type: a list, or a single one.
     #[serde(default)]
+    #[schema(value_type = BTreeMap<String, Value>)]
     static_modules: StaticModules,
+    /// Texts by locale and key.
     #[serde(default)]
     translations: BTreeMap<String, BTreeMap<String, String>>,
     #[serde(default, deserialize_with = "known_lifecycle")]
     lifecycle: LifecycleCallbacks,
     pub(crate) discovery: Option<DiscoverySpec>,
     pub(crate) notices: Option<NoticesSpec>,
+    /// Delivery options.
     delivery: Option<Map<String, Value>>,
 }
 

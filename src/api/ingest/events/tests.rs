@@ -14,7 +14,7 @@ const PATH: &str = "/admin/v1/events";
 const ONE: &str = "/admin/v1/events?cloudId=c1&type=avi:jira:created:issue";
 const NDJSON: (&str, &str) = ("content-type", "application/x-ndjson");
 
-fn events_api(stream: &Arc<MemoryStream>) -> Router {
+fn events_api(stream: &Arc<MemoryStream>) -> OpenApiRouter {
     event_routes(EventsState {
         publisher: Arc::clone(stream) as Arc<dyn Publisher>,
         body_bytes_max: 64 * 1024,

@@ -28,7 +28,7 @@ fn state(stream: &Arc<MemoryStream>, rules: Arc<SiteRules>) -> IngestState {
 }
 
 /// An API that knows every site; unsigned webhooks are accepted, except for Jira's `c1` with a secret.
-fn ingest_api(stream: &Arc<MemoryStream>, secret: Option<&str>) -> Router {
+fn ingest_api(stream: &Arc<MemoryStream>, secret: Option<&str>) -> OpenApiRouter {
     let secret = secret
         .map(|secret| SiteAccess { secrets: vec![Secret::new(secret)], ..SiteAccess::default() });
     let sites = secret.map(|access| ((Product::Jira, "c1".into()), access));

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 use switchyard_expr::{CheckProfile, Program, Usage, compile_for};
+use utoipa::ToSchema;
 
 use crate::api::dry_run::subscriber;
 use crate::api::error::ApiError;
@@ -36,9 +37,11 @@ const SECONDS_MAX: u64 = 600;
 /// Event types of one request.
 const TYPES_MAX: usize = 100;
 
-#[derive(Deserialize)]
+/// Which filter is tried, on which events.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct BacktestBody {
+#[schema(example = json!({"expression": "event.issue.key == 'A-1'", "installation": "inst-a", "since": "24h"}))]
+pub(super) struct BacktestBody {
     /// The filter; without it, that of the subscription.
     expression: Option<String>,
     /// In place of the filter of this subscription, `<installation>/<key>`; or
@@ -58,7 +61,11 @@ struct BacktestBody {
     from_sequence: Option<u64>,
     /// Events stored before then.
     until: Option<String>,
+    /// 1,000,000 by default.
+    #[schema(minimum = 1, maximum = 10_000_000)]
     max_events: Option<u64>,
+    /// 60 by default.
+    #[schema(minimum = 1, maximum = 600)]
     max_seconds: Option<u64>,
 }
 
