@@ -28,10 +28,13 @@ const CONNECT: &[&str] = &[
     "ambiguous_tenant",
     "replay",
 ];
+/// Why a request without an admin token fails.
+const OPERATOR: &[&str] =
+    &["no_token", "scheme", "unknown_token", "installation_token", "client_token", "system_token"];
 /// The reasons of each API, as metric labels.
 const FAILURES: &[(&str, &[&str])] = &[
-    ("operator", &["no_token", "unknown_token"]),
-    ("health", &["no_token", "unknown_token"]),
+    ("operator", OPERATOR),
+    ("health", OPERATOR),
     ("console", &["unknown_token"]),
     ("metrics", &["no_token", "unknown_token", "not_local"]),
     (
@@ -39,6 +42,9 @@ const FAILURES: &[(&str, &[&str])] = &[
         &[
             "no_token",
             "unknown_token",
+            "admin_token",
+            "client_token",
+            "system_token",
             "expired_token",
             "not_enabled",
             "bad_proxy_header",
@@ -48,7 +54,17 @@ const FAILURES: &[(&str, &[&str])] = &[
     ),
     ("connect", CONNECT),
     ("webhook", CONNECT),
-    ("webhook", &["unknown_token", "site", "not_enabled"]),
+    (
+        "webhook",
+        &[
+            "unknown_token",
+            "admin_token",
+            "installation_token",
+            "system_token",
+            "site",
+            "not_enabled",
+        ],
+    ),
 ];
 
 /// Begins the series of failed authentications at 0.

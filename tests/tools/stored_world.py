@@ -522,9 +522,9 @@ def read_bodies(failed):
 
 
 def without_counters(value):
-    """A view without counters, texts for people, and what the bucket and the clock decide."""
+    """A view without counters, texts for people, and what the bucket, the clock and the replica decide."""
     if isinstance(value, dict):
-        left_out = {"stats", "reason", "warnings"} | ({"revision"} if "environment" in value else set())
+        left_out = {"stats", "reason", "warnings", "failing", "replica"} | ({"revision"} if "environment" in value else set())
         left_out |= {"failures", "dueAt"} if "error" in value else set()
         return {key: without_counters(member) for key, member in value.items() if key not in left_out}
     return [without_counters(item) for item in value] if isinstance(value, list) else value

@@ -101,6 +101,10 @@ const REFUSALS: &[&str] = &[
 const AUTH_FAILURES: &[&str] = &[
     "no_token",
     "unknown_token",
+    "admin_token",
+    "installation_token",
+    "client_token",
+    "system_token",
     "expired_token",
     "not_local",
     "not_enabled",
