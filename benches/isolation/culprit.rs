@@ -190,7 +190,8 @@ impl Culprit {
         while let Some(stored) = unconfirmed.join_next().await {
             stored??;
         }
-        rig.until_acknowledged().await
+        rig.until_acknowledged().await?;
+        rig.until_ids_are_read(u32::try_from(events)?).await
     }
 
     async fn fill_streams(rig: &Rig) -> anyhow::Result<()> {

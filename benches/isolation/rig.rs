@@ -38,6 +38,8 @@ const CULPRIT_HOST: usize = 1_000;
 const PROVISIONING: usize = 32;
 /// Longest time until events that match nothing are acknowledged.
 const ACKNOWLEDGED_MAX: Duration = Duration::from_secs(300);
+/// Longest time until the ids of all stored events are read.
+const IDS_READ_MAX: Duration = Duration::from_secs(900);
 /// Longest time until a router is ready.
 const START_MAX: Duration = Duration::from_secs(60);
 
@@ -143,6 +145,21 @@ impl Rig {
         };
         while in_flight().await? > 0 {
             ensure!(clock::since(started) < ACKNOWLEDGED_MAX, "events are still in flight");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until the router has read the ids of `events` events: it does so for what is published on the bus, at
+    /// its leisure, and that is no part of what a culprit does.
+    pub(crate) async fn until_ids_are_read(&self, events: u32) -> anyhow::Result<()> {
+        let started = clock::tick();
+        while self.metrics().await?.value("switchyard_repeat_events_read_total") < f64::from(events)
+        {
+            ensure!(
+                clock::since(started) < IDS_READ_MAX,
+                "ids of stored events are still being read"
+            );
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         Ok(())

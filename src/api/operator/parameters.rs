@@ -2,6 +2,7 @@
 //! answered as if it selected everything.
 
 use axum::extract::{MatchedPath, Request};
+use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
 
@@ -44,7 +45,16 @@ const PARAMETERS: &[(&str, &str, &[&str], &[&str])] = &[
 /// Middleware that refuses a request with a parameter that its path does not take.
 pub(in crate::api) async fn check(request: Request, next: Next) -> Result<Response, ApiError> {
     let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    let known = known(request.method().as_str(), path);
+    let method = match *request.method() {
+        // It has the parameters of the answer that it asks about.
+        Method::GET | Method::HEAD => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        // No path takes another one, and the answer says so.
+        _ => return Ok(next.run(request).await),
+    };
+    let known = known(method, path);
     let params = QueryParams::parse(request.uri().query());
     let unknown = params.names().find(|name| !known.contains(name)).map(str::to_owned);
     let Some(name) = unknown else { return Ok(next.run(request).await) };
@@ -183,6 +193,8 @@ mod tests {
             body["message"],
             "instalation: there is no such query parameter; did you mean `installation`?"
         );
+        let (status, _) = answer(&api, "TRACE", "/replays", "?limit=1").await;
+        assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
         let (_, body) = answer(&api, "GET", "/replays", "?limit=1").await;
         assert_eq!(body["errors"][0]["help"], "this path takes none");
     }
