@@ -81,7 +81,7 @@ impl Call {
                 format!("cannot reach {base} for {name}: {reason}; {NO_ROUTER}")
             }
             () if is_other_protocol(error) => {
-                format!("{base} answers {name}, but not in HTTP ({reason}); {OTHER_SERVER}")
+                format!("{base} answers {name}, but not in HTTP; {OTHER_SERVER}")
             }
             () => format!("the connection to {base} ended during {name}: {reason}"),
         })

@@ -144,6 +144,11 @@ async fn list(args: &ModulesArgs, client: &ApiClient) -> anyhow::Result<()> {
         let Some(next) = page.get("nextCursor").and_then(Value::as_str) else { break };
         cursor = format!("&cursor={next}");
     }
+    if items.is_empty() {
+        // An installation that does not exist is an error, and one without modules is not.
+        let path = format!("/admin/v1/installations/{}", path_segment(&args.installation));
+        client.send(Method::GET, &path, &[], &Value::Null).await?;
+    }
     match args.output {
         Output::Json => print_line(&json!(items).to_string()),
         Output::Jsonl => items.iter().try_for_each(|item| print_line(&item.to_string())),

@@ -17,8 +17,8 @@ const PREFIX: &str = "/admin/v1";
 /// Those of lists.
 const PAGE: &[&str] = &["cursor", "limit"];
 
-/// Method and path below [`PREFIX`] with the names of their parameters, in addition to those of lists. A request that
-/// is not here takes none.
+/// Method and path below [`PREFIX`] with the names of their parameters, in addition to those of lists. A path that is not
+/// here takes none; of one that is, all methods are here.
 #[rustfmt::skip]
 const PARAMETERS: &[(&str, &str, &[&str], &[&str])] = &[
     ("GET", "/account", &["from", "installation", "limit", "site", "subscription", "to"], &[]),
@@ -33,6 +33,7 @@ const PARAMETERS: &[(&str, &str, &[&str], &[&str])] = &[
     ("GET", "/events/{ref}", &["body"], &[]),
     ("GET", "/installations", PAGE, &[]),
     ("PUT", "/installations/{id}/modules/{key}", &["dryRun"], &[]),
+    ("DELETE", "/installations/{id}/modules/{key}", &[], &[]),
     ("GET", "/live", &["app", "decision", "site", "subscription", "type"], &[]),
     ("GET", "/oauth-clients", PAGE, &[]),
     ("GET", "/problems", PAGE, &[]),
@@ -54,7 +55,7 @@ pub(in crate::api) async fn check(request: Request, next: Next) -> Result<Respon
         // No path takes another one, and the answer says so.
         _ => return Ok(next.run(request).await),
     };
-    let known = known(method, path);
+    let Some(known) = known(method, path) else { return Ok(next.run(request).await) };
     let params = QueryParams::parse(request.uri().query());
     let unknown = params.names().find(|name| !known.contains(name)).map(str::to_owned);
     let Some(name) = unknown else { return Ok(next.run(request).await) };
@@ -65,10 +66,15 @@ pub(in crate::api) async fn check(request: Request, next: Next) -> Result<Respon
     Err(problem.with_help(help.unwrap_or_else(|| "this path takes none".into())).into())
 }
 
-fn known(method: &str, path: &str) -> Vec<&'static str> {
+/// Returns the names of the parameters of a request; none if its path takes other methods only.
+fn known(method: &str, path: &str) -> Option<Vec<&'static str>> {
     let path = path.strip_prefix(PREFIX).unwrap_or(path).trim_end_matches('/');
-    let found = PARAMETERS.iter().find(|(of, at, ..)| *of == method && *at == path);
-    found.map(|(_, _, names, more)| [*names, *more].concat()).unwrap_or_default()
+    let mut rows = PARAMETERS.iter().filter(|(_, at, ..)| *at == path).peekable();
+    if rows.peek().is_none() {
+        return Some(Vec::new());
+    }
+    let row = rows.find(|(of, ..)| *of == method);
+    row.map(|(_, _, names, more)| [*names, *more].concat())
 }
 
 #[cfg(test)]
@@ -145,7 +151,7 @@ mod tests {
                 let described: BTreeSet<&str> =
                     described.filter_map(|one| one["name"].as_str()).collect();
                 let taken: BTreeSet<&str> =
-                    known(&method.to_uppercase(), path).into_iter().collect();
+                    known(&method.to_uppercase(), path).unwrap().into_iter().collect();
                 assert_eq!(described, taken, "{method} {path}: in the document, and taken");
             }
         }
@@ -193,8 +199,10 @@ mod tests {
             body["message"],
             "instalation: there is no such query parameter; did you mean `installation`?"
         );
-        let (status, _) = answer(&api, "TRACE", "/replays", "?limit=1").await;
-        assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
+        for (method, path) in [("TRACE", "/replays"), ("PUT", "/subscriptions")] {
+            let (status, _) = answer(&api, method, path, "?limit=1").await;
+            assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
+        }
         let (_, body) = answer(&api, "GET", "/replays", "?limit=1").await;
         assert_eq!(body["errors"][0]["help"], "this path takes none");
     }

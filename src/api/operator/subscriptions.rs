@@ -10,11 +10,11 @@ use utoipa_axum::routes;
 
 use super::list::{LIMIT_DEFAULT, LIMIT_MAX, page_view};
 use super::replica_view::replica_view;
-use super::unknown_names::refuse_unknown;
+use super::unknown_names::with_hints;
 use crate::api::error::ApiError;
 use crate::api::extract::PathId;
 use crate::api::json::{insert_some, rfc3339, rfc3339_unless_zero};
-use crate::api::openapi::{Invalid, NotFound, route};
+use crate::api::openapi::{Invalid, route};
 use crate::api::query_params::{self, QueryParams};
 use crate::api::schema::{
     PageParams, Subscription as SubscriptionSchema, SubscriptionPage, SubscriptionParams,
@@ -96,7 +96,7 @@ async fn get_subscription(
 /// Lists the subscriptions in the order of their ids.
 #[utoipa::path(
     get, path = "/subscriptions", operation_id = "listSubscriptions", params(PageParams, SubscriptionParams),
-    responses((status = 200, description = "A page of subscriptions.", body = SubscriptionPage), NotFound)
+    responses((status = 200, description = "A page of subscriptions.", body = SubscriptionPage))
 )]
 async fn list_subscriptions(
     State(state): State<Shared>,
@@ -104,7 +104,6 @@ async fn list_subscriptions(
 ) -> Result<Json<Value>, ApiError> {
     let params = QueryParams::parse(query.as_deref());
     let limit = params.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
-    refuse_unknown(&state, &params)?;
     let query = SubscriptionQuery::read(&params)?;
     let after =
         params.cursor("cursor")?.map(|position| ListPosition::read(&position)).transpose()?;
@@ -136,7 +135,7 @@ async fn list_subscriptions(
             tokio::task::yield_now().await;
         }
     }
-    Ok(Json(page(&state, items, None)))
+    Ok(Json(with_hints(&state, &params, page(&state, items, None))))
 }
 
 fn page(state: &Shared, items: Vec<Value>, next: Option<String>) -> Value {

@@ -103,8 +103,11 @@ async fn operator_lists_are_paged_and_filtered() {
     assert_eq!(count("installation=inst-a&state=active").await, Some(3));
     assert_eq!(count("event=avi%3Ajira%3Aupdated%3Aissue&q=hook").await, Some(3));
     assert_eq!(count("event=avi%3Ajira%3Acreated%3Aissue").await, Some(0));
-    for unknown in ["app=other", "installation=inst-b"] {
-        assert_eq!(count(unknown).await, None, "{unknown}");
+    for (unknown, hint) in [("app=other", "app `other`"), ("installation=inst-b", "`inst-b`")] {
+        let path = format!("/admin/v1/subscriptions?{unknown}");
+        let found = api.admin("GET", &path, json!({})).await.body;
+        assert_eq!(found["items"], json!([]), "{unknown}");
+        assert!(found["hints"][0].as_str().unwrap().contains(hint), "{found}");
     }
     assert_eq!(count("state=nonsense").await, None);
 }

@@ -101,16 +101,7 @@ fn no_endpoint(state: &ApiState, app: &str, key: &str) -> Option<Problem> {
     Some(no_such(format!("app `{app}` has no such endpoint, or no such secret: `{key}`"), help))
 }
 
-/// Refuses a filter of a list of what is registered, if it names an installation or an app that there is not.
-pub(super) fn refuse_unknown(state: &ApiState, params: &QueryParams) -> Result<(), ApiError> {
-    let unknown = |name: &str, find: fn(&ApiState, &str) -> Option<Problem>| {
-        params.get(name).and_then(|id| find(state, id)).map(|problem| problem.inside(name))
-    };
-    let unknown = unknown("installation", no_installation).or_else(|| unknown("app", no_app));
-    unknown.map_or(Ok(()), |problem| Err(ApiError::no_such_name(problem)))
-}
-
-/// Adds `hints` to a view of what happened that has nothing. It is no error that a filter names what is not
+/// Adds `hints` to a list that has nothing. It is no error that a filter names what is not
 /// registered: it may be deleted since.
 pub(super) fn with_hints(state: &ApiState, params: &QueryParams, mut view: Value) -> Value {
     let is_empty = ["items", "subscriptions"]
@@ -125,6 +116,7 @@ fn hints(state: &ApiState, params: &QueryParams) -> Vec<String> {
     let site = params.get("site").and_then(|site| no_site(state, site));
     let installation = params.get("installation").and_then(|id| no_installation(state, id));
     let subscription = params.get("subscription").and_then(|id| no_subscription(state, id));
-    let found = [site, installation, subscription].into_iter().flatten();
+    let app = params.get("app").and_then(|id| no_app(state, id));
+    let found = [site, installation, app, subscription].into_iter().flatten();
     found.map(|problem| problem.sentence()).collect()
 }

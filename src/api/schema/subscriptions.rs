@@ -20,6 +20,8 @@ pub(in crate::api) struct SubscriptionPage {
     next_cursor: Option<String>,
     /// The replica whose counts these are.
     replica: ReplicaName,
+    /// Which names of the query do not exist, if the list is empty.
+    hints: Option<Vec<String>>,
 }
 
 /// A module that may receive events.
