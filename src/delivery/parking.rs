@@ -43,7 +43,7 @@ pub trait ParkingLot: Send + Sync {
     fn park(&self, record: ParkedRecord) -> BoxFuture<'_, Result<(), ParkError>>;
 
     /// As [`ParkingLot::park`] for a delivery that a job hands over: stores the record only if the
-    /// delivery has none, and within the part of the share that jobs may use.
+    /// delivery does not wait, and within the part of the share that jobs may use.
     ///
     /// # Errors
     /// The record exceeds the broker's message size, or more than that part of the share is used.

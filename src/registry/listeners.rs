@@ -142,7 +142,12 @@ impl Listeners {
             known.until_ms = until_ms;
             return true;
         }
-        if live.len() >= LISTENERS_MAX || !record.id.as_str().starts_with(ID_PREFIX) {
+        // No announcement may replace the subscriptions of an installation, whatever its id is.
+        let is_installation = self.registry.installation(record.id.as_str()).is_some();
+        if live.len() >= LISTENERS_MAX
+            || is_installation
+            || !record.id.as_str().starts_with(ID_PREFIX)
+        {
             return false;
         }
         let subscription = match self.compile(record, subject) {
