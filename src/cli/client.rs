@@ -9,7 +9,6 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
@@ -24,6 +23,8 @@ use super::call::Call;
 pub use super::call::{ErrorStatus, Unreachable};
 use super::exit::UsageError;
 use crate::domain::Secret;
+
+pub use stream::LineStream;
 
 /// Characters that are percent-encoded in a path segment.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'*').remove(b'-').remove(b'.').remove(b'_');
@@ -183,34 +184,6 @@ impl ApiClient {
             return Ok(());
         }
         bail!(call.refused(head.status, &head.headers, &text.into()))
-    }
-}
-
-impl ApiClient {
-    /// Sends `body` and returns the body of the response, which may arrive over hours.
-    ///
-    /// # Errors
-    /// No response in time, or a status other than 2xx; the message includes that of the router.
-    pub async fn open(&self, path: &str, body: &Value) -> anyhow::Result<Incoming> {
-        let call = Call::new(&self.base, &Method::POST, path);
-        let silent = |_| call.unanswered(TIMEOUT);
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(format!("{}{path}", self.base))
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.token.reveal()))
-            .header(header::ACCEPT, "application/x-ndjson")
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::from(body.to_string()))?;
-        let answer = tokio::time::timeout(TIMEOUT, self.pool.request(request)).await;
-        let answer = answer.map_err(silent)?.map_err(|error| call.failed(&error))?;
-        let (head, body) = answer.into_parts();
-        if head.status.is_success() {
-            return Ok(body);
-        }
-        let said = Limited::new(body, ANSWER_BYTES_MAX).collect();
-        let said = tokio::time::timeout(TIMEOUT, said).await.map_err(silent)?;
-        let said = said.map_err(|error| call.broke_off(&*error))?.to_bytes();
-        bail!(call.refused(head.status, &head.headers, &said))
     }
 }
 

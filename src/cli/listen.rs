@@ -15,10 +15,9 @@ use switchyard_expr::{CheckProfile, Usage, compile_for, render};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::client::{ApiClient, ErrorStatus, Unreachable, block_on, path_segment};
+use super::client::{ApiClient, ErrorStatus, LineStream, Unreachable, block_on, path_segment};
 use super::exit::UsageError;
 use super::io::{Output, print_error};
-use super::line_stream::LineStream;
 use super::server_args::{ServerArgs, Target};
 use super::site::site;
 use forward::{Forwarded, Handler, Received};
@@ -27,8 +26,6 @@ use forward::{Forwarded, Handler, Received};
 const FILTER: &str = "--filter";
 /// Deliveries that are forwarded at once; the router has at most as many unanswered ones.
 const FORWARDED_MAX: usize = 64;
-/// Longest time without a line of the router, which sends one every five seconds.
-const SILENCE_MAX: Duration = Duration::from_secs(20);
 /// Attempts to return an answer to the router.
 const ANSWER_ATTEMPTS_MAX: usize = 3;
 /// Time of a handler, if the router does not say one.
@@ -91,7 +88,7 @@ pub fn run(args: &ListenArgs) -> anyhow::Result<ExitCode> {
 
 async fn listen(args: &ListenArgs, target: &Target, client: &ApiClient) -> anyhow::Result<()> {
     let request = request(args, target, client).await?;
-    let mut lines = LineStream::open(client, "/admin/v1/listeners", &request).await?;
+    let mut lines = client.follow("/admin/v1/listeners", Some(&request)).await?;
     let first = next_line(&mut lines, client).await?;
     let listener = first.get("listener").context("the router did not begin a listener")?;
     print::begun(args.output, listener, args.to.as_ref(), args.server.context.as_deref())?;
@@ -163,15 +160,11 @@ async fn request(args: &ListenArgs, target: &Target, client: &ApiClient) -> anyh
 }
 
 async fn next_line(lines: &mut LineStream, client: &ApiClient) -> anyhow::Result<Value> {
-    let lost = |reason: &str| Unreachable::new(client.base(), reason.to_owned());
-    match tokio::time::timeout(SILENCE_MAX, lines.next()).await {
-        Ok(Ok(Some(line))) => Ok(line),
-        Ok(Ok(None)) => {
-            bail!(lost("the router ended the listener; it stops, or the installation is disabled"))
-        }
-        Ok(Err(error)) => Err(error),
-        Err(_) => bail!(lost(&format!("nothing received for {SILENCE_MAX:?}"))),
-    }
+    let Some(line) = lines.next().await? else {
+        let reason = "the router ended the listener; it stops, or the installation is disabled";
+        bail!(Unreachable::new(client.base(), reason.to_owned()));
+    };
+    Ok(line)
 }
 
 /// What forwards deliveries.

@@ -34,7 +34,6 @@ pub mod health;
 mod io;
 mod jobs;
 mod ledger;
-pub mod line_stream;
 pub mod listen;
 mod live_lines;
 mod man;

@@ -93,7 +93,7 @@ async fn follow(args: &TailArgs, client: &ApiClient) -> anyhow::Result<()> {
     let mut pause = PAUSE_MIN;
     let mut was_open = false;
     loop {
-        let ended = match client.follow(&path).await {
+        let ended = match client.follow(&path, None).await {
             Ok(mut lines) => {
                 if was_open {
                     print_error("connected again; what happened between is not shown");

@@ -3,10 +3,10 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use hyper::Method;
 use serde_json::{Value, json};
-use switchyard::cli::client::{ApiClient, ErrorStatus};
-use switchyard::cli::line_stream::LineStream;
+use switchyard::cli::client::{ApiClient, ErrorStatus, LineStream};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
@@ -146,7 +146,7 @@ async fn all_replicas_deliver_to_a_listener_and_nothing_of_it_remains() {
 /// Receives a delivery at one replica and answers it at the other, as behind a load balancer.
 async fn answer_at(one: &RouterProcess, other: &RouterProcess, broker: &async_nats::Client) {
     let body = json!({ "site": SITE, "events": [UPDATED] });
-    let mut lines = LineStream::open(&one.api, LISTENERS, &body).await.expect("a listener");
+    let mut lines = one.api.follow(LISTENERS, Some(&body)).await.expect("a listener");
     let first = lines.next().await.expect("a line").expect("the first");
     publish(broker, SITE, 50, "XXX").await;
     let delivery = loop {
@@ -272,7 +272,7 @@ const UPDATED: &str = "avi:jira:updated:issue";
 /// A client that reads no lines but the first.
 async fn open(api: &ApiClient) -> anyhow::Result<LineStream> {
     let body = json!({ "site": SITE, "events": [UPDATED] });
-    let mut lines = LineStream::open(api, LISTENERS, &body).await?;
+    let mut lines = api.follow(LISTENERS, Some(&body)).await?;
     assert!(lines.next().await?.expect("a line")["listener"].is_object());
     Ok(lines)
 }
@@ -309,6 +309,36 @@ async fn listeners_are_bounded_and_slow_ones_delay_no_other() {
     let account = router.get("/admin/v1/account").await.expect("an account");
     assert_eq!(account["gap"], 0, "{account}");
     eventually(WAIT_MAX, "there is a place again", || async { open(&router.api).await.ok() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn listener_never_takes_the_place_of_an_installation() {
+    let nats = NatsServer::start().await;
+    let router = Setup::new(&nats.url(), nats.folder().join("router")).start().await;
+    let (sink, broker) = (Sink::start().await, nats.client().await);
+    let app = router.provision("app-1", "listener-1", SITE, &sink.url("/app")).await;
+    register(&app, json!({ "endpoint": "hook", "events": [UPDATED] })).await;
+    let mut announced = broker.subscribe("sw.listeners").await.expect("a subscription");
+    let _lines = open(&router.api).await.expect("a listener");
+    let genuine = tokio::time::timeout(WAIT_MAX, announced.next()).await.expect("in time");
+    let mut forged: Value = serde_json::from_slice(&genuine.expect("one").payload).expect("JSON");
+    forged["origin"] = json!("another replica");
+    for id in ["listener-1", "listener-2"] {
+        forged["record"]["id"] = json!(id);
+        let inbox = broker.new_inbox();
+        let mut confirmed = broker.subscribe(inbox.clone()).await.expect("an inbox");
+        let text = forged.to_string().into();
+        broker.publish_with_reply("sw.listeners", inbox, text).await.expect("it is sent");
+        if id == "listener-2" {
+            // They are followed in order, so the first one is ignored by now.
+            let reply = tokio::time::timeout(WAIT_MAX, confirmed.next()).await;
+            assert!(reply.expect("in time").is_some());
+        }
+    }
+    publish(&broker, SITE, 1, "XXX").await;
+    eventually(WAIT_MAX, "the app receives it", || async { (sink.count() == 1).then_some(()) })
+        .await;
+    assert_eq!(listeners(&router).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
