@@ -19,9 +19,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most bytes of one batch.
 const BATCH_BYTES_MAX: usize = 4 << 20;
 /// Looks at a server that has nothing yet of what the leader has.
-const BEHIND_LOOKS: usize = 20;
+pub(super) const BEHIND_LOOKS: usize = 20;
 /// Pause between them.
-const BEHIND_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const BEHIND_PAUSE: Duration = Duration::from_millis(100);
 /// Status of the end of a batch.
 const END: u16 = 204;
 /// Status if no message is left.

@@ -72,6 +72,7 @@ mod shadow_tallies;
 pub mod share_counts;
 mod state_bucket;
 pub mod stream_monitor;
+mod stream_reader;
 pub mod streams;
 pub mod subjects;
 pub mod trim;

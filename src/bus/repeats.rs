@@ -23,7 +23,6 @@ mod recorder;
 mod report;
 mod run;
 mod sites;
-mod stream_reader;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,21 +1,23 @@
 //! Reads what replays need: events, the delivery log, and the schedules of parked deliveries. Without a
-//! consumer.
+//! consumer, unless many events are read.
 
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::message::StreamMessage;
 use futures_util::future::BoxFuture;
 
-use super::batched_get::{DirectReader, ReadMessage, StartAt as From};
+use super::batched_get::{BEHIND_LOOKS, BEHIND_PAUSE, DirectReader, ReadMessage, StartAt as Start};
 use super::connect::JetStreamClient;
 use super::direct_get::{self, LastMessages};
 use super::headers::MessageHeaders;
 use super::log_off_mark::LogOffMark;
+use super::stream_reader::{Part, StoredMessage, StreamReader};
 use super::subjects::{ROUTER_CONSUMER, Subjects, subject_attributes};
 use crate::domain::{CloudId, DeliveryId};
 use crate::event::codec::{decoded, names};
 use crate::recovery::redrive::ReadError;
 use crate::recovery::replay::{
-    EventBatch, EventBounds, EventMessage, LogBatch, LogBounds, ReplayStreams, StartAt,
+    EventBatch, EventBounds, EventMessage, ForwardReader, LogBatch, LogBounds, ReplayStreams,
+    StartAt,
 };
 
 /// How much the clocks of two servers of the broker may differ, in milliseconds.
@@ -144,10 +146,10 @@ fn job_of(message: &StreamMessage) -> String {
     job.map(std::borrow::Cow::into_owned).unwrap_or_default()
 }
 
-fn start(from: StartAt) -> From {
+fn start(from: StartAt) -> Start {
     match from {
-        StartAt::Sequence(sequence) => From::Sequence(sequence),
-        StartAt::Time(ms) => From::Time(ms),
+        StartAt::Sequence(sequence) => Start::Sequence(sequence),
+        StartAt::Time(ms) => Start::Time(ms),
     }
 }
 
@@ -201,6 +203,23 @@ impl ReplayStreams for ReplayStreamReader {
         )
     }
 
+    fn read_forward<'a>(
+        &'a self,
+        site: Option<&'a CloudId>,
+        from: u64,
+    ) -> BoxFuture<'a, Result<Box<dyn ForwardReader>, ReadError>> {
+        let filter = match site {
+            Some(site) => self.subjects.stored_events_of(site),
+            None => ">".to_owned(),
+        };
+        Box::pin(async move {
+            let (context, stream) = (&self.jetstream_client.context, self.subjects.events_stream());
+            let opened = StreamReader::open(context, &stream, (from, &filter), Part::Whole).await;
+            let reader = opened.map_err(failed)?;
+            Ok(Box::new(EventForwardReader { reader, events: self.events.clone(), filter }) as _)
+        })
+    }
+
     fn log_bounds(&self) -> BoxFuture<'_, Result<Option<LogBounds>, ReadError>> {
         Box::pin(self.bounds_of_log())
     }
@@ -218,6 +237,52 @@ impl ReplayStreams for ReplayStreamReader {
         ids: &'a [DeliveryId],
     ) -> BoxFuture<'a, Result<Vec<Option<String>>, ReadError>> {
         Box::pin(self.schedules_of(ids))
+    }
+}
+
+/// Reads events forward through a consumer.
+struct EventForwardReader {
+    reader: StreamReader,
+    /// Asks the leader of the stream what follows the last message of the server that has the consumer.
+    events: DirectReader,
+    filter: String,
+}
+
+impl ForwardReader for EventForwardReader {
+    fn next(&mut self, max: usize) -> BoxFuture<'_, Result<EventBatch, ReadError>> {
+        Box::pin(async move {
+            for _ in 0..BEHIND_LOOKS {
+                let messages = self.reader.read(max).await.map_err(failed)?;
+                let pending =
+                    |message: Option<&StoredMessage>| message.map_or(0, |one| one.pending);
+                let (after_first, after_last) =
+                    (pending(messages.first()), pending(messages.last()));
+                let has_more = after_last > 0 || {
+                    let next = self.events.next_on_leader(self.reader.next(), &self.filter).await;
+                    next.map_err(ReadError)?.is_some()
+                };
+                if has_more && messages.is_empty() {
+                    // Another server has the next one already.
+                    tokio::time::sleep(BEHIND_PAUSE).await;
+                    continue;
+                }
+                let events = messages.into_iter().map(ReadMessage::from).map(event).collect();
+                return Ok(EventBatch { events, after_first, has_more });
+            }
+            Err(ReadError("a server of the broker does not have the last events yet".to_owned()))
+        })
+    }
+}
+
+impl From<StoredMessage> for ReadMessage {
+    fn from(message: StoredMessage) -> Self {
+        Self {
+            subject: message.subject.into(),
+            sequence: message.sequence,
+            stored_ms: message.stored_ms,
+            headers: message.headers.unwrap_or_default(),
+            payload: message.body,
+        }
     }
 }
 

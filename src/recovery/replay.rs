@@ -5,7 +5,7 @@
 //! that are missing, or all. Each becomes a parked record that is due now. Everything after that is the
 //! ordinary path.
 //!
-//! Items: [`ReplayStreams`] is the port to the streams. [`Walk`] reads events and what the log knows of
+//! Items: [`ReplayStreams`] is the port to the streams, [`EventScan`] reads a long part of one. [`Walk`] reads events and what the log knows of
 //! their deliveries ([`LogView`]); [`plan`] counts what a replay would do, [`ReplayWork`] does it, and
 //! [`check_ledger`] finds deliveries that the log does not know.
 //!
@@ -25,6 +25,7 @@ mod parts;
 mod past;
 mod plan;
 mod request;
+mod scan;
 mod streams;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -45,8 +46,10 @@ pub use plan::{ReplayPlan, check_as_of, plan};
 pub use request::{
     BadWindow, Coverage, ReplayRequest, Window, WindowRequest, coverage, do_overlap,
 };
+pub use scan::EventScan;
 pub use streams::{
-    EventBatch, EventBounds, EventMessage, LogBatch, LogBounds, ReplayStreams, StartAt,
+    EventBatch, EventBounds, EventMessage, ForwardReader, LogBatch, LogBounds, ReplayStreams,
+    StartAt,
 };
 pub use walk::Walk;
 pub use work::ReplayWork;

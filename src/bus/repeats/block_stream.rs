@@ -7,9 +7,9 @@ use async_nats::jetstream::stream::State;
 
 use super::block::Block;
 use super::metrics;
-use super::stream_reader::{Part, StreamReader};
 use crate::bus::confirmed_publish::{self, PublishRequest};
 use crate::bus::connect::JetStreamClient;
+use crate::bus::stream_reader::{Part, StreamReader};
 use crate::bus::subjects::Subjects;
 use crate::clock;
 
@@ -101,8 +101,8 @@ impl BlockStream {
         let reader = match self.reader.take().filter(|reader| reader.next() == self.next) {
             Some(reader) => reader,
             None => {
-                let context = &self.jetstream_client.context;
-                StreamReader::open(context, &self.name, self.next, Part::Whole).await?
+                let (context, from) = (&self.jetstream_client.context, (self.next, ">"));
+                StreamReader::open(context, &self.name, from, Part::Whole).await?
             }
         };
         let reader = self.reader.insert(reader);

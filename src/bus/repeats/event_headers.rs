@@ -5,9 +5,9 @@ use async_nats::jetstream::stream::{DirectGetErrorKind, Stream};
 use super::block::{Block, StoredId};
 use super::id::RepeatId;
 use super::metrics;
-use super::stream_reader::{Part, StoredMessage, StreamReader};
 use crate::bus::connect::JetStreamClient;
 use crate::bus::headers::MessageHeaders;
+use crate::bus::stream_reader::{Part, StoredMessage, StreamReader};
 use crate::bus::subjects::Subjects;
 use crate::bus::trimmer::probe;
 use crate::clock;
@@ -164,7 +164,7 @@ impl EventHeaders {
             None => {
                 let (context, name) =
                     (&self.jetstream_client.context, self.subjects.events_stream());
-                StreamReader::open(context, &name, from, Part::Headers).await?
+                StreamReader::open(context, &name, (from, ">"), Part::Headers).await?
             }
         };
         let mut messages = Vec::new();

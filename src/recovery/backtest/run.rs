@@ -14,11 +14,11 @@ use crate::clock;
 use crate::recovery::explain::Deadline;
 use crate::recovery::redrive::ReadError;
 use crate::recovery::replay::{
-    EventBatch, EventBounds, EventMessage, EventReader, ReplayStreams, StartAt,
+    EventBatch, EventBounds, EventMessage, EventReader, EventScan, ReplayStreams, StartAt,
 };
 
 /// Batches that wait for the thread, in addition to the one that it has and the one that is read.
-const BATCHES_WAITING: usize = 1;
+const BATCHES_WAITING: usize = 3;
 /// Pause between two looks at how far it is.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -143,12 +143,13 @@ async fn read_all(
     (batches, state): (mpsc::Sender<Vec<EventMessage>>, watch::Sender<ReadState>),
 ) -> Result<(), ReadError> {
     let end = End::find(streams, query, bounds).await?;
-    let (mut from, mut left, mut there) = (query.from, query.events_max, None);
+    let mut scan = EventScan::new(streams, query.site.as_ref(), query.from);
+    let (mut left, mut there) = (query.events_max, None);
     while left > 0 {
         let (started, max) = (clock::tick(), reader.scan_batch());
         let max = usize::try_from(left).map_or(max, |left| left.min(max));
-        let EventBatch { mut events, after_first, has_more } =
-            read(streams, query, from, max).await?;
+        let from = scan.from();
+        let EventBatch { mut events, after_first, has_more } = scan.next(max).await?;
         if let StartAt::Sequence(from) = from {
             // What the stream deleted since then, or while this batch was read.
             let kept_from = if events.first().is_some_and(|one| one.sequence == from) {
@@ -180,7 +181,6 @@ async fn read_all(
         }
         reader.rest_for_live_events(started).await;
         let next = last.saturating_add(1);
-        from = StartAt::Sequence(next);
         if left == 0 && there > query.events_max {
             state.send_modify(|state| state.next = Some(next));
         }
@@ -203,7 +203,8 @@ impl End {
     ) -> Result<Self, ReadError> {
         let none_after = Self { last: bounds.last, after: 0 };
         let Some(until_ms) = query.until_ms else { return Ok(none_after) };
-        let after = read(streams, query, StartAt::Time(until_ms), 1).await?;
+        let after =
+            EventScan::new(streams, query.site.as_ref(), StartAt::Time(until_ms)).next(1).await?;
         Ok(match after.events.first() {
             Some(first) => Self {
                 last: first.sequence.saturating_sub(1).min(bounds.last),
@@ -211,17 +212,5 @@ impl End {
             },
             None => none_after,
         })
-    }
-}
-
-async fn read(
-    streams: &dyn ReplayStreams,
-    query: &BacktestQuery,
-    from: StartAt,
-    max: usize,
-) -> Result<EventBatch, ReadError> {
-    match &query.site {
-        Some(site) => streams.read_events(site, from, max).await,
-        None => streams.read_events_of_all(from, max).await,
     }
 }

@@ -11,13 +11,11 @@ use crate::event::members::Members;
 use crate::event::{Decoder, Event, identity};
 use crate::recovery::redrive::ReadError;
 use crate::recovery::replay::{
-    EventBounds, EventMessage, EventReader, ReplayStreams, StartAt, rest_after,
+    EventBounds, EventMessage, EventReader, EventScan, ReplayStreams, StartAt, rest_after,
 };
 
 /// Events of one read.
 const BATCH: usize = 1_000;
-/// Events that a search reads before it makes way for live ones.
-const QUICK_READS: u64 = 4_000;
 /// Entities of other events that are named.
 const OTHERS_MAX: usize = 3;
 
@@ -103,15 +101,17 @@ pub async fn find_events(
 ) -> Result<SearchReport, ReadError> {
     let mut report = SearchReport { bounds: streams.event_bounds().await?, ..Default::default() };
     let search = Arc::new(search);
-    let mut from = StartAt::Time(search.from_ms);
+    let from = StartAt::Time(search.from_ms);
+    let mut scan = EventScan::new(streams, search.site.as_ref(), from);
+    let mut read_ahead = None;
     loop {
         let reading = clock::tick();
         // A question about few events is answered at once.
-        let is_long = report.read >= QUICK_READS;
+        let is_long = scan.is_long();
         let max = if is_long { reader.scan_batch() } else { BATCH };
-        let batch = match &search.site {
-            Some(site) => streams.read_events(site, from, max).await?,
-            None => streams.read_events_of_all(from, max).await?,
+        let batch = match read_ahead.take() {
+            Some(batch) => batch,
+            None => scan.next(max).await?,
         };
         let (last, has_more) = (report.bounds.last, batch.has_more);
         let Some(at) = batch.events.last().map(|one| (one.sequence, one.stored_ms)) else { break };
@@ -122,18 +122,24 @@ pub async fn find_events(
             let mut decoder = examiner.decoder();
             events.map(|message| examine(message, &mut decoder, &wanted)).collect::<Vec<_>>()
         });
-        for one in examined.await.map_err(|error| ReadError(error.to_string()))? {
+        let is_end = !has_more || at.0 >= last;
+        // The broker reads while this process examines, unless both make way for live events.
+        let can_read_ahead = !is_end && is_long && !search.rests && !reader.has_live_events();
+        let ahead =
+            async { if can_read_ahead { scan.next(max).await.map(Some) } else { Ok(None) } };
+        let (examined, ahead) = tokio::join!(examined, ahead);
+        for one in examined.map_err(|error| ReadError(error.to_string()))? {
             report.add(one, search.keep);
         }
         progress(&report);
-        if !has_more || at.0 >= last {
+        if is_end {
             break;
         }
+        read_ahead = ahead?;
         if deadline.is_over() {
             report.cut_at_ms = Some(at.1);
             break;
         }
-        from = StartAt::Sequence(at.0.saturating_add(1));
         match search.rests {
             true => rest_after(started).await,
             false if is_long => reader.rest_for_live_events(reading).await,

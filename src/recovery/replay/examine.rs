@@ -25,7 +25,7 @@ const REST_MAX: Duration = Duration::from_millis(500);
 /// Events of one read of a scan while live events are routed: a millisecond of this process and the broker.
 const LIVE_BATCH: usize = 64;
 /// The same while none are.
-const IDLE_BATCH: usize = 1_000;
+const IDLE_BATCH: usize = 500;
 
 /// Reads events as the router does.
 #[derive(Clone, Debug)]
@@ -88,13 +88,19 @@ impl EventReader {
     /// for the processor until then.
     #[must_use]
     pub fn scan_batch(&self) -> usize {
-        if self.matcher.shares().has_live_events() { LIVE_BATCH } else { IDLE_BATCH }
+        if self.has_live_events() { LIVE_BATCH } else { IDLE_BATCH }
+    }
+
+    /// Whether live events were routed within the last moments.
+    #[must_use]
+    pub fn has_live_events(&self) -> bool {
+        self.matcher.shares().has_live_events()
     }
 
     /// Leaves the processors to live events, if some are routed, for twice as long as work took that began at
     /// `started`.
     pub async fn rest_for_live_events(&self, started: Instant) {
-        if self.matcher.shares().has_live_events() {
+        if self.has_live_events() {
             rest_after(started).await;
         }
     }

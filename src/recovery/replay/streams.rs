@@ -117,6 +117,15 @@ pub struct LogBatch {
     pub has_more: bool,
 }
 
+/// Reads events in the order of the stream.
+pub trait ForwardReader: Send + Sync {
+    /// Returns the next events, at most `max`.
+    ///
+    /// # Errors
+    /// The broker does not answer, or messages were lost on the way. What to read next is not known then: begin again.
+    fn next(&mut self, max: usize) -> BoxFuture<'_, Result<EventBatch, ReadError>>;
+}
+
 /// Reads events, the delivery log and the schedules of parked deliveries.
 pub trait ReplayStreams: Send + Sync {
     /// Returns what the event stream has.
@@ -145,6 +154,17 @@ pub trait ReplayStreams: Send + Sync {
         from: StartAt,
         max: usize,
     ) -> BoxFuture<'_, Result<EventBatch, ReadError>>;
+
+    /// Begins to read the events of a site, or of all sites, forward from a sequence on: for a long way quicker than
+    /// single reads.
+    ///
+    /// # Errors
+    /// The broker does not answer.
+    fn read_forward<'a>(
+        &'a self,
+        site: Option<&'a CloudId>,
+        from: u64,
+    ) -> BoxFuture<'a, Result<Box<dyn ForwardReader>, ReadError>>;
 
     /// Returns what the delivery log has; none if it is off.
     ///

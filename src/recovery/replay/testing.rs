@@ -1,6 +1,7 @@
 //! Test double of the streams that a replay reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -10,7 +11,8 @@ use super::examine::EventReader;
 use super::parts::ReplayParts;
 use super::past::NoPastSubscriptions;
 use super::streams::{
-    EventBatch, EventBounds, EventMessage, LogBatch, LogBounds, ReplayStreams, StartAt,
+    EventBatch, EventBounds, EventMessage, ForwardReader, LogBatch, LogBounds, ReplayStreams,
+    StartAt,
 };
 use crate::delivery::{
     DeliveryLog, HandOver, JobOrigin, LogMessage, ParkError, ParkedRecord, ParkingLot, ShareLevel,
@@ -46,6 +48,10 @@ pub(crate) struct MemoryStreams {
     pub(crate) room: Mutex<Option<usize>>,
     /// Deliveries that a job parks just before they are handed over; the empty text for no job.
     pub(crate) parked_before: Mutex<BTreeMap<String, &'static str>>,
+    /// How many forward readers were opened.
+    pub(crate) forward_readers: AtomicUsize,
+    /// How many reads of them fail.
+    pub(crate) forward_failures: Arc<AtomicUsize>,
     /// How many records are stored whose confirmation is lost; each is found when it is stored again.
     pub(crate) unconfirmed: Mutex<usize>,
 }
@@ -142,6 +148,20 @@ impl ReplayStreams for MemoryStreams {
         Box::pin(async move { Ok(batch) })
     }
 
+    fn read_forward<'a>(
+        &'a self,
+        site: Option<&'a CloudId>,
+        from: u64,
+    ) -> BoxFuture<'a, Result<Box<dyn ForwardReader>, ReadError>> {
+        let all = self.batch(StartAt::Sequence(from), usize::MAX, |event| {
+            site.is_none_or(|site| event.site.as_deref() == Some(&*site.token()))
+        });
+        self.forward_readers.fetch_add(1, Ordering::Relaxed);
+        let failures = Arc::clone(&self.forward_failures);
+        let reader = MemoryForward { left: all.events.into(), failures };
+        Box::pin(async move { Ok(Box::new(reader) as _) })
+    }
+
     fn log_bounds(&self) -> BoxFuture<'_, Result<Option<LogBounds>, ReadError>> {
         let bounds = LogBounds {
             first: (*self.log_first.lock().unwrap()).max(1),
@@ -181,6 +201,29 @@ impl ReplayStreams for MemoryStreams {
         };
         let found = ids.iter().map(|id| parked.get(id.as_str()).map(job)).collect();
         Box::pin(async move { Ok(found) })
+    }
+}
+
+/// What is left to read.
+struct MemoryForward {
+    left: VecDeque<EventMessage>,
+    failures: Arc<AtomicUsize>,
+}
+
+impl ForwardReader for MemoryForward {
+    fn next(&mut self, max: usize) -> BoxFuture<'_, Result<EventBatch, ReadError>> {
+        let after_first = self.left.len().saturating_sub(1) as u64;
+        let events = self.left.drain(..max.min(self.left.len())).collect();
+        let has_more = !self.left.is_empty();
+        let fails = self
+            .failures
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        Box::pin(async move {
+            match fails {
+                Ok(_) => Err(ReadError("messages were lost".to_owned())),
+                Err(_) => Ok(EventBatch { events, after_first, has_more }),
+            }
+        })
     }
 }
 

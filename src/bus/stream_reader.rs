@@ -17,7 +17,7 @@ const BYTES_MAX: usize = 8 << 20;
 
 /// Reads forward from a sequence.
 #[derive(Debug)]
-pub(super) struct StreamReader {
+pub(in crate::bus) struct StreamReader {
     consumer: PullConsumer,
     /// Messages that the consumer delivered.
     delivered: u64,
@@ -27,7 +27,7 @@ pub(super) struct StreamReader {
 
 /// What is read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Part {
+pub(in crate::bus) enum Part {
     /// Headers alone.
     Headers,
     /// Headers and body.
@@ -36,35 +36,38 @@ pub(super) enum Part {
 
 /// A message of the stream.
 #[derive(Debug)]
-pub(super) struct StoredMessage {
-    pub(super) sequence: u64,
+pub(in crate::bus) struct StoredMessage {
+    pub(in crate::bus) sequence: u64,
+    /// Wanted messages that the server of the consumer has after it.
+    pub(in crate::bus) pending: u64,
     /// When the broker stored it, in milliseconds.
-    pub(super) stored_ms: i64,
-    pub(super) subject: String,
-    pub(super) headers: Option<HeaderMap>,
-    pub(super) body: Bytes,
+    pub(in crate::bus) stored_ms: i64,
+    pub(in crate::bus) subject: String,
+    pub(in crate::bus) headers: Option<HeaderMap>,
+    pub(in crate::bus) body: Bytes,
 }
 
 /// Messages between the broker and this reader were lost: it must be opened again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 #[error("message {found} of the consumer came instead of {expected}")]
-pub(super) struct LostMessages {
+pub(in crate::bus) struct LostMessages {
     expected: u64,
     found: u64,
 }
 
 impl StreamReader {
-    /// Opens a reader whose first message has at least the sequence `from`.
-    pub(super) async fn open(
+    /// Opens a reader of the messages whose subject `filter` matches, from the sequence `from` on.
+    pub(in crate::bus) async fn open(
         context: &jetstream::Context,
         stream: &str,
-        from: u64,
+        (from, filter): (u64, &str),
         part: Part,
     ) -> Result<Self, async_nats::Error> {
         let stream = context.get_stream_no_info(stream).await?;
         let consumer = stream
             .create_consumer(pull::Config {
                 deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from.max(1) },
+                filter_subject: filter.to_owned(),
                 ack_policy: AckPolicy::None,
                 headers_only: part == Part::Headers,
                 inactive_threshold: CONSUMER_LIFE,
@@ -77,7 +80,7 @@ impl StreamReader {
     }
 
     /// Returns the sequence from which the next read begins.
-    pub(super) fn next(&self) -> u64 {
+    pub(in crate::bus) fn next(&self) -> u64 {
         self.next
     }
 
@@ -86,7 +89,7 @@ impl StreamReader {
     ///
     /// # Errors
     /// The broker does not answer, or [`LostMessages`]; the reader must be opened again.
-    pub(super) async fn read(
+    pub(in crate::bus) async fn read(
         &mut self,
         count: usize,
     ) -> Result<Vec<StoredMessage>, async_nats::Error> {
@@ -104,9 +107,11 @@ impl StreamReader {
             }
             self.delivered = found;
             self.next = sequence.saturating_add(1);
+            let pending = info.pending;
             let message = message.message;
             messages.push(StoredMessage {
                 sequence,
+                pending,
                 stored_ms,
                 subject: message.subject.to_string(),
                 headers: message.headers,
