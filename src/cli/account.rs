@@ -8,11 +8,12 @@ use serde_json::Value;
 use super::client::{ApiClient, block_on};
 use super::deliveries::read_time;
 use super::exit::EXIT_NEGATIVE;
-use super::io::{Output, print_columns, print_hints, print_line, print_row};
+use super::io::{Output, print_hints, print_line, print_row};
 use super::ledger::{self, LedgerScope};
 use super::pages::query;
 use super::progress_lines;
 use super::server_args::ServerArgs;
+use super::table::{Column, Tone, Toned, plain, print_rows};
 
 /// Names of the counts and their columns, in the order of the equation.
 const COUNTS: [(&str, &str); 8] = [
@@ -129,7 +130,7 @@ fn print_account(account: &Value) -> anyhow::Result<()> {
     if account.get("complete") == Some(&Value::Bool(false)) {
         print_row(&format!("the delivery log does not reach back to {}", text("from")))?;
     }
-    let mut rows = vec![row("SUBSCRIPTION", &COUNTS.map(|(_, column)| column.to_owned()))];
+    let mut rows = Vec::new();
     for (list, name) in [("subscriptions", "subscription"), ("sites", "site")] {
         let items = account.get(list).and_then(Value::as_array);
         rows.extend(items.into_iter().flatten().map(|item| {
@@ -139,7 +140,9 @@ fn print_account(account: &Value) -> anyhow::Result<()> {
         }));
     }
     rows.push(counts_row("all", account.get("total")));
-    print_columns(&rows, 1)?;
+    let mut columns = vec![Column::text("SUBSCRIPTION", 0)];
+    columns.extend(COUNTS.map(|(_, column)| Column::number(column, 0)));
+    print_rows(&columns, &rows)?;
     if let Some(omitted) = account.get("omittedSubscriptions").and_then(Value::as_u64) {
         print_row(&format!("{omitted} more subscriptions (--limit)"))?;
     }
@@ -194,11 +197,12 @@ fn gap_line(gap: &Value) -> String {
     )
 }
 
-fn counts_row(id: &str, counts: Option<&Value>) -> Vec<String> {
+fn counts_row(id: &str, counts: Option<&Value>) -> Vec<Toned> {
     let count = |name: &str| counts.and_then(|all| all.get(name)).map(Value::to_string);
-    row(id, &COUNTS.map(|(name, _)| count(name).unwrap_or_default()))
-}
-
-fn row(id: &str, cells: &[String]) -> Vec<String> {
-    std::iter::once(id.to_owned()).chain(cells.iter().cloned()).collect()
+    let cell = |(name, _): (&str, &str)| {
+        let count = count(name).unwrap_or_default();
+        let is_bad = ["dead", "gap"].contains(&name) && count != "0";
+        (count, if is_bad { Tone::Bad } else { Tone::Plain })
+    };
+    std::iter::once(plain(id)).chain(COUNTS.map(cell)).collect()
 }

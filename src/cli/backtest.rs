@@ -8,9 +8,10 @@ use switchyard_expr::{CheckProfile, compile, render};
 
 use super::client::block_on;
 use super::exit::EXIT_NEGATIVE;
-use super::io::{Output, print_columns, print_line, print_row};
+use super::io::{Output, print_line, print_row};
 use super::progress_lines;
 use super::server_args::ServerArgs;
+use super::table::{Column, Toned, plain, print_rows};
 
 const PATH: &str = "/admin/v1/filters:backtest";
 /// Stages that leave events out, as the answer names them, and what is said of them.
@@ -159,7 +160,9 @@ fn print(found: &Value, is_valid: bool) -> anyhow::Result<()> {
     let float = |path: &str| found.pointer(path).and_then(Value::as_f64);
     let seconds = float("/read/seconds").unwrap_or(0.0);
     print_row(&format!("{} events read in {seconds:.1} s", count("/read/events")))?;
-    print_columns(&counts(found), usize::MAX)?;
+    let rows: Vec<Vec<Toned>> =
+        counts(found).into_iter().map(|row| row.into_iter().map(plain).collect()).collect();
+    print_rows(&[Column::text("", 0); 3], &rows)?;
     let steps = |name: &str| count(&format!("/cost/steps/{name}"));
     let (p50, p99, max) = (steps("p50"), steps("p99"), steps("max"));
     print_row(&format!(
@@ -222,7 +225,7 @@ fn print_samples(title: &str, samples: &[Value]) -> anyhow::Result<()> {
     }
     print_row(&format!("{title}, the newest {}:", samples.len()))?;
     let names = ["time", "event", "type", "entity", "because"];
-    let head = names.map(str::to_uppercase).to_vec();
+    let columns = ["TIME", "EVENT", "TYPE", "ENTITY", "BECAUSE"].map(|name| Column::text(name, 0));
     let row = |sample: &Value| {
         // An event that was deleted since has its sequence only.
         let sequence = sample.get("sequence").and_then(Value::as_u64).unwrap_or(0);
@@ -231,10 +234,9 @@ fn print_samples(title: &str, samples: &[Value]) -> anyhow::Result<()> {
             "event" if !is_known => format!("sequence {sequence}"),
             _ => text(sample, name).to_owned(),
         };
-        names.map(cell).to_vec()
+        names.map(|name| plain(cell(name))).to_vec()
     };
-    let rows: Vec<_> = std::iter::once(head).chain(samples.iter().map(row)).collect();
-    print_columns(&rows, usize::MAX)
+    print_rows(&columns, &samples.iter().map(row).collect::<Vec<_>>())
 }
 
 /// Says what was not read.

@@ -1,5 +1,6 @@
 //! `switchyard config`: shows the effective settings with their origins, and checks a configuration file.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -7,12 +8,22 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::exit::{EXIT_NEGATIVE, UsageError};
-use super::io::{Output, print_columns, print_error, print_line, print_row};
+use super::io::{Output, print_error, print_line, print_row};
+use super::jobs::text;
 use super::serve::config_file;
+use super::table::{Column, ListFlags, ListOf, ListOutput, Tone, plain, print_list};
 use crate::config::{Config, ConfigError, LoadedConfig, Origin, Setting, ShownValue};
 use crate::delivery::EgressGuard;
 use crate::telemetry::logs;
 use crate::telemetry::subscriptions::TopSubscriptions;
+
+const LIST: ListOf<'static> = ListOf { id: "setting", if_empty: "there are no settings" };
+const COLUMNS: [Column; 4] = [
+    Column::text("SETTING", 0),
+    Column::text("VALUE", 0),
+    Column::text("ORIGIN", 1),
+    Column::text("INSTEAD OF", 2),
+];
 
 /// Shows the effective settings, or checks a configuration file
 #[derive(Debug, Args)]
@@ -21,9 +32,8 @@ use crate::telemetry::subscriptions::TopSubscriptions;
     Exit codes: 0 valid, 1 invalid, 2 the file cannot be read."
 )]
 pub struct ConfigArgs {
-    /// Output format
-    #[arg(short, long, value_enum, default_value_t, global = true)]
-    output: Output,
+    #[command(flatten)]
+    flags: ListFlags,
     #[command(subcommand)]
     action: Action,
 }
@@ -55,37 +65,41 @@ pub fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
         Action::Show { origin, config } => {
             let loaded = LoadedConfig::load(config_file(config.as_deref()));
             let loaded = loaded.map_err(|error| UsageError(error.to_string()))?;
-            show(args.output, &loaded.settings, *origin)?;
+            show(args.flags, &loaded.settings, *origin)?;
             Ok(ExitCode::SUCCESS)
         }
-        Action::Check { file } => check(args.output, file),
+        Action::Check { file } => check(args.flags.output.plain(), file),
     }
 }
 
-fn show(output: Output, settings: &[Setting], with_origin: bool) -> anyhow::Result<()> {
-    match output {
-        Output::Json => {
-            let all: Vec<Value> = settings.iter().map(setting_view).collect();
-            print_line(&json!(all).to_string())
-        }
-        Output::Jsonl => {
-            settings.iter().try_for_each(|one| print_line(&setting_view(one).to_string()))
-        }
-        Output::Text if with_origin => {
-            let head = ["SETTING", "VALUE", "ORIGIN", "INSTEAD OF"].map(str::to_owned).to_vec();
-            let rows = settings.iter().map(|one| {
-                let replaced =
-                    one.replaced.iter().map(|old| format!("{} ({})", old.value, old.origin));
-                let ShownValue { value, origin } = &one.current;
-                let replaced = replaced.collect::<Vec<_>>().join(", ");
-                vec![one.path.clone(), value.to_string(), origin.to_string(), replaced]
-            });
-            print_columns(&std::iter::once(head).chain(rows).collect::<Vec<_>>(), 4)
-        }
-        Output::Text => settings
+fn show(flags: ListFlags, settings: &[Setting], with_origin: bool) -> anyhow::Result<()> {
+    let is_wide = flags.output == ListOutput::Wide;
+    if flags.output.plain() == Output::Text
+        && flags.output != ListOutput::Name
+        && !with_origin
+        && !is_wide
+    {
+        // As a file has them.
+        return settings
             .iter()
-            .try_for_each(|one| print_row(&format!("{} = {}", one.path, one.current.value))),
+            .try_for_each(|one| print_row(&format!("{} = {}", one.path, one.current.value)));
     }
+    let items: Vec<_> = settings.iter().map(setting_view).collect();
+    // The items are those of the settings, in their order.
+    let texts: HashMap<_, _> = settings.iter().map(|one| (one.path.as_str(), one)).collect();
+    print_list(flags, LIST, &items, &COLUMNS, |item| {
+        let Some(one) = texts.get(text(item, "setting")) else { return Vec::new() };
+        let replaced = one.replaced.iter().map(|old| format!("{} ({})", old.value, old.origin));
+        let ShownValue { value, origin } = &one.current;
+        let tone = if *origin == Origin::Default { Tone::Dim } else { Tone::Plain };
+        let replaced = replaced.collect::<Vec<_>>().join(", ");
+        vec![
+            plain(one.path.as_str()),
+            plain(value.to_string()),
+            (origin.to_string(), tone),
+            plain(replaced),
+        ]
+    })
 }
 
 fn setting_view(setting: &Setting) -> Value {

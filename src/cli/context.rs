@@ -9,8 +9,21 @@ use serde_json::{Value, json};
 
 use super::client::ApiClient;
 use super::contexts::{ContextFile, Contexts, NamedContext};
-use super::io::{Output, print_columns, print_line, print_row, read_input};
+use super::io::{Output, print_line, print_row, read_input};
+use super::jobs::text;
+use super::table::{Column, ListFlags, ListOf, Tone, Toned, plain, print_list};
 use crate::domain::Secret;
+
+const LIST: ListOf<'static> =
+    ListOf { id: "name", if_empty: "`switchyard context add` or `switchyard dev` makes a context" };
+const COLUMNS: [Column; 6] = [
+    Column::text("", 0),
+    Column::text("NAME", 0),
+    Column::text("SERVER", 0),
+    Column::text("SITE", 2),
+    Column::text("STATE", 1),
+    Column::text("TOKEN", 3).wide(),
+];
 
 /// Names routers, so that commands need neither address nor token
 #[derive(Debug, Args)]
@@ -28,9 +41,8 @@ use crate::domain::Secret;
     switchyard context rm test"
 )]
 pub struct ContextArgs {
-    /// Output format
-    #[arg(short, long, value_enum, default_value_t, global = true)]
-    output: Output,
+    #[command(flatten)]
+    flags: ListFlags,
     #[command(subcommand)]
     action: Action,
 }
@@ -90,9 +102,9 @@ enum Action {
 /// # Errors
 /// There is no such context, or it cannot be written.
 pub fn run(args: &ContextArgs) -> anyhow::Result<ExitCode> {
-    let contexts = Contexts::open()?;
+    let (contexts, output) = (Contexts::open()?, args.flags.output.plain());
     match &args.action {
-        Action::Ls => list(&contexts, args.output)?,
+        Action::Ls => list(&contexts, args.flags)?,
         Action::Add { name, server, token_file, token_stdin, site, select } => {
             // An address that no client can call is refused now, not by the next command.
             ApiClient::at(server, "")?;
@@ -106,7 +118,7 @@ pub fn run(args: &ContextArgs) -> anyhow::Result<ExitCode> {
             if *select {
                 contexts.select(Some(name))?;
             }
-            show(&contexts, &contexts.existing(name)?, args.output)?;
+            show(&contexts, &contexts.existing(name)?, output)?;
         }
         Action::Select { name, .. } => {
             contexts.select(name.as_deref())?;
@@ -114,13 +126,13 @@ pub fn run(args: &ContextArgs) -> anyhow::Result<ExitCode> {
                 Some(name) => format!("{name} is selected"),
                 None => "no context is selected".to_owned(),
             };
-            print_result(args.output, &said, &json!({ "selected": name }))?;
+            print_result(output, &said, &json!({ "selected": name }))?;
         }
         Action::Rm { name } => {
             contexts.remove(name)?;
-            print_result(args.output, &format!("{name} is removed"), &json!({ "removed": name }))?;
+            print_result(output, &format!("{name} is removed"), &json!({ "removed": name }))?;
         }
-        Action::Show { name } => show(&contexts, &contexts.existing(name)?, args.output)?,
+        Action::Show { name } => show(&contexts, &contexts.existing(name)?, output)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -136,31 +148,28 @@ fn print_result(output: Output, said: &str, value: &Value) -> anyhow::Result<()>
     }
 }
 
-fn list(contexts: &Contexts, output: Output) -> anyhow::Result<()> {
+fn list(contexts: &Contexts, flags: ListFlags) -> anyhow::Result<()> {
     let (all, selected) = (contexts.all()?, contexts.selected()?);
     let is_selected = |context: &NamedContext| selected.as_deref() == Some(&context.name);
-    let views = || all.iter().map(|context| view(context, is_selected(context)));
-    match output {
-        Output::Json => {
-            return print_line(&json!({ "items": views().collect::<Vec<_>>() }).to_string());
-        }
-        Output::Jsonl => return views().try_for_each(|view| print_line(&view.to_string())),
-        Output::Text if all.is_empty() => {
-            return print_row(
-                "no contexts; `switchyard context add` or `switchyard dev` makes one",
-            );
-        }
-        Output::Text => {}
-    }
-    let header = ["", "NAME", "SERVER", "SITE", "STATE"].map(str::to_owned).to_vec();
-    let rows = all.iter().map(|context| {
-        let NamedContext { name, file, state } = context;
-        let mark = if is_selected(context) { "*" } else { "" };
-        let site = file.site.as_deref().unwrap_or("-");
-        [mark, name, &file.server, site, state.label()].map(str::to_owned).to_vec()
-    });
-    let rows: Vec<_> = std::iter::once(header).chain(rows).collect();
-    print_columns(&rows, usize::MAX)
+    let items: Vec<_> = all.iter().map(|context| view(context, is_selected(context))).collect();
+    print_list(flags, LIST, &items, &COLUMNS, row)
+}
+
+fn row(item: &Value) -> Vec<Toned> {
+    let is_selected = item.get("selected") == Some(&Value::Bool(true));
+    let tone = if text(item, "state") == "running" { Tone::Good } else { Tone::Plain };
+    let site = match text(item, "site") {
+        "" => "-",
+        site => site,
+    };
+    vec![
+        plain(if is_selected { "*" } else { "" }),
+        plain(text(item, "name")),
+        plain(text(item, "server")),
+        plain(site),
+        (text(item, "state").to_owned(), tone),
+        plain(text(item, "token")),
+    ]
 }
 
 fn show(contexts: &Contexts, context: &NamedContext, output: Output) -> anyhow::Result<()> {

@@ -5,14 +5,35 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use hyper::Method;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::client::{ApiClient, block_on, path_segment};
 use super::exit::{EXIT_NEGATIVE, UsageError};
-use super::io::{Output, print_columns, print_error, print_line, print_row};
+use super::io::{Output, print_error, print_line, print_row};
 use super::pages::{EMPTY_PAGES_MAX, PAGE_MAX, query, read_pages};
+use super::relative_time::relative;
 use super::server_args::ServerArgs;
+use super::table::{Column, ListFlags, ListOf, Tone, Toned, plain, print_list};
 use crate::clock;
+
+const LIST: ListOf<'static> = ListOf {
+    id: "id",
+    if_empty: "no delivery has all that the flags name; `switchyard explain --since 1h` says of each event why it was \
+        not delivered",
+};
+const COLUMNS: [Column; 11] = [
+    Column::text("RECORDED", 0),
+    Column::text("OUTCOME", 0),
+    Column::number("ATTEMPT", 3),
+    Column::text("CLASS", 1),
+    Column::number("MS", 4),
+    Column::text("SUBSCRIPTION", 0),
+    Column::text("ENTITY", 2),
+    Column::text("DELIVERY", 5),
+    Column::text("EVENT", 6).wide(),
+    Column::text("TYPE", 6).wide(),
+    Column::text("TIME", 6).wide(),
+];
 
 /// Lists deliveries and shows what became of them
 #[derive(Debug, Args)]
@@ -25,9 +46,8 @@ use crate::clock;
 pub struct DeliveriesArgs {
     #[command(flatten)]
     server: ServerArgs,
-    /// Output format
-    #[arg(short, long, value_enum, default_value_t, global = true)]
-    output: Output,
+    #[command(flatten)]
+    flags: ListFlags,
     #[command(subcommand)]
     action: Action,
 }
@@ -96,12 +116,16 @@ struct ListArgs {
 pub fn run(args: &DeliveriesArgs) -> anyhow::Result<ExitCode> {
     let client = args.server.client()?;
     match &args.action {
-        Action::Ls(list) => block_on(list_all(args.output, &client, list)),
-        Action::Show { id, scope } => block_on(show(args.output, &client, id, scope)),
+        Action::Ls(list) => block_on(list_all(args.flags, &client, list)),
+        Action::Show { id, scope } => block_on(show(args.flags.output.plain(), &client, id, scope)),
     }
 }
 
-async fn list_all(output: Output, client: &ApiClient, list: &ListArgs) -> anyhow::Result<ExitCode> {
+async fn list_all(
+    flags: ListFlags,
+    client: &ApiClient,
+    list: &ListArgs,
+) -> anyhow::Result<ExitCode> {
     let mut parameters = scope_parameters(&list.scope);
     parameters.extend([
         ("subscription", list.subscription.clone()),
@@ -113,11 +137,8 @@ async fn list_all(output: Output, client: &ApiClient, list: &ListArgs) -> anyhow
     ]);
     let limit = |found: usize| list.limit.saturating_sub(found).min(PAGE_MAX);
     let items = read_pages(client, "/admin/v1/deliveries", &parameters, limit).await?;
-    match output {
-        Output::Json => print_line(&json!(items).to_string())?,
-        Output::Jsonl => items.iter().try_for_each(|item| print_line(&item.to_string()))?,
-        Output::Text => print_table(&items)?,
-    }
+    let now = clock::now();
+    print_list(flags, LIST, &items, &COLUMNS, |item| row(item, now))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -199,30 +220,34 @@ fn print_attempt(attempt: &Value) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print_table(items: &[Value]) -> anyhow::Result<()> {
-    const COLUMNS: [&str; 8] =
-        ["RECORDED", "OUTCOME", "ATTEMPT", "CLASS", "MS", "SUBSCRIPTION", "ENTITY", "DELIVERY"];
-    let row = |item: &Value| {
-        let event = item.get("event").cloned().unwrap_or_default();
-        let outcome = match text(item, "reason") {
-            Some(reason) => format!("{} ({reason})", column(item, "outcome")),
-            None => column(item, "outcome"),
-        };
-        let class = [column(item, "class"), column(item, "status")].join(" ");
-        vec![
-            column(item, "recordedAt"),
-            outcome,
-            column(item, "attempt"),
-            class.trim().to_owned(),
-            column(item, "tookMs"),
-            column(item, "subscription"),
-            column(&event, "entity"),
-            column(item, "id"),
-        ]
+fn row(item: &Value, now: Timestamp) -> Vec<Toned> {
+    let event = item.get("event").unwrap_or(&Value::Null);
+    let class = [column(item, "class"), column(item, "status")].join(" ");
+    vec![
+        plain(relative(text(item, "recordedAt"), now)),
+        outcome(item),
+        plain(column(item, "attempt")),
+        plain(class.trim()),
+        plain(column(item, "tookMs")),
+        plain(column(item, "subscription")),
+        plain(column(event, "entity")),
+        plain(column(item, "id")),
+        plain(format!("{}/{}", column(event, "site"), column(event, "id"))),
+        plain(column(event, "type")),
+        plain(column(item, "recordedAt")),
+    ]
+}
+
+fn outcome(item: &Value) -> Toned {
+    let outcome = column(item, "outcome");
+    let tone = match outcome.as_str() {
+        "delivered" => Tone::Good,
+        "parked" => Tone::Warning,
+        "removed" => Tone::Dim,
+        _ => Tone::Bad,
     };
-    let head = COLUMNS.map(str::to_owned).to_vec();
-    let rows: Vec<_> = std::iter::once(head).chain(items.iter().map(row)).collect();
-    print_columns(&rows, COLUMNS.len())
+    let reason = text(item, "reason").map(|reason| format!(" ({reason})"));
+    (outcome + &reason.unwrap_or_default(), tone)
 }
 
 fn scope_parameters(scope: &ScopeArgs) -> Vec<(&'static str, Option<String>)> {
@@ -269,7 +294,27 @@ pub(super) fn read_time(text: &str) -> anyhow::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn row_says_how_long_ago_and_why() {
+        let now: Timestamp = "2026-12-01T12:00:00Z".parse().unwrap();
+        let item = json!({
+            "id": "dlv_a", "subscription": "first/a", "outcome": "dead", "reason": "exhausted", "attempt": 9,
+            "class": "5xx", "status": 503, "tookMs": 12, "recordedAt": "2026-12-01T11:58:00Z",
+            "event": {"site": "s", "id": "e", "type": "t", "entity": "A-1"},
+        });
+        let row = row(&item, now);
+        assert_eq!(row[1], ("dead (exhausted)".to_owned(), Tone::Bad));
+        let texts: Vec<_> = row.into_iter().map(|(text, _)| text).collect();
+        assert_eq!(texts[0], "2 min ago");
+        assert_eq!(
+            texts[2..],
+            ["9", "5xx 503", "12", "first/a", "A-1", "dlv_a", "s/e", "t", "2026-12-01T11:58:00Z"]
+        );
+    }
 
     #[test]
     fn times_are_absolute_or_so_long_ago() {

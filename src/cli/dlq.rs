@@ -8,17 +8,37 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use hyper::Method;
-use serde_json::{Value, json};
+use jiff::Timestamp;
+use serde_json::Value;
 
 use self::filter::FilterArgs;
-use self::redrive::{JOBS, RedriveArgs};
+use self::redrive::{JOBS, NO_JOBS, RedriveArgs};
 use super::client::{ApiClient, block_on, path_segment};
-use super::io::{Output, print_hints, print_line, print_row};
-use super::jobs::print_job;
+use super::io::{print_hints, print_line, print_row};
+use super::jobs::{print_job, text};
+use super::relative_time::relative;
 use super::server_args::ServerArgs;
+use super::table::{Column, ListFlags, ListOf, Tone, Toned, plain, print_list};
+use crate::clock;
 
 /// Letters of one page.
 const PAGE: usize = 500;
+
+const LIST: ListOf<'static> = ListOf {
+    id: "id",
+    if_empty: "no dead letter has all that the flags name; `switchyard deliveries ls --outcome failed` has what failed \
+        and is attempted again",
+};
+const COLUMNS: [Column; 8] = [
+    Column::text("ID", 0),
+    Column::text("REASON", 0),
+    Column::text("SUBSCRIPTION", 0),
+    Column::text("STORED", 1),
+    Column::text("ERROR", 2),
+    Column::text("SITE", 3).wide(),
+    Column::text("EVENT", 3).wide(),
+    Column::text("TIME", 3).wide(),
+];
 
 /// Lists, shows, deletes and redrives dead letters
 #[derive(Debug, Args)]
@@ -31,9 +51,8 @@ const PAGE: usize = 500;
 pub struct DlqArgs {
     #[command(flatten)]
     server: ServerArgs,
-    /// Output format
-    #[arg(long, short, value_enum, default_value_t, global = true)]
-    output: Output,
+    #[command(flatten)]
+    flags: ListFlags,
     #[command(subcommand)]
     action: Action,
 }
@@ -101,8 +120,9 @@ pub fn run(args: &DlqArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn execute(args: &DlqArgs, client: &ApiClient) -> anyhow::Result<ExitCode> {
+    let output = args.flags.output.plain();
     match &args.action {
-        Action::Ls { filter, limit } => list(args.output, client, filter, *limit).await?,
+        Action::Ls { filter, limit } => list(args.flags, client, filter, *limit).await?,
         Action::Show { id, body } => show(client, id, *body).await?,
         Action::Rm { ids } => {
             for id in ids {
@@ -111,18 +131,18 @@ async fn execute(args: &DlqArgs, client: &ApiClient) -> anyhow::Result<ExitCode>
                 print_row(&format!("{id} deleted"))?;
             }
         }
-        Action::Redrive(wanted) => return redrive::run(args.output, client, wanted).await,
-        Action::Jobs => JOBS.list(args.output, client).await?,
-        Action::Status { job } => print_job(args.output, &JOBS.get(client, job).await?)?,
-        Action::Pause { job } => JOBS.change(args.output, client, job, "/pause").await?,
-        Action::Resume { job } => JOBS.change(args.output, client, job, "/resume").await?,
-        Action::Cancel { job } => JOBS.change(args.output, client, job, "/cancel").await?,
+        Action::Redrive(wanted) => return redrive::run(output, client, wanted).await,
+        Action::Jobs => JOBS.list(args.flags, client, NO_JOBS).await?,
+        Action::Status { job } => print_job(output, &JOBS.get(client, job).await?)?,
+        Action::Pause { job } => JOBS.change(output, client, job, "/pause").await?,
+        Action::Resume { job } => JOBS.change(output, client, job, "/resume").await?,
+        Action::Cancel { job } => JOBS.change(output, client, job, "/cancel").await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
 async fn list(
-    output: Output,
+    flags: ListFlags,
     client: &ApiClient,
     filter: &FilterArgs,
     limit: usize,
@@ -139,31 +159,26 @@ async fn list(
         let Some(next) = page.get("nextCursor").and_then(Value::as_str) else { break };
         cursor = format!("&cursor={next}");
     }
-    match output {
-        Output::Json => print_line(&json!(items).to_string()),
-        Output::Jsonl => items.iter().try_for_each(|item| print_line(&item.to_string())),
-        Output::Text => print_table(&items),
-    }
+    let now = clock::now();
+    print_list(flags, LIST, &items, &COLUMNS, |item| row(item, now))
 }
 
-fn print_table(items: &[Value]) -> anyhow::Result<()> {
-    let width = |name: &str| {
-        items.iter().map(|item| text(item, name).len()).max().unwrap_or(0).max(name.len())
+fn row(item: &Value, now: Timestamp) -> Vec<Toned> {
+    let stored = text(item, "storedAt");
+    let owner = match text(item, "subscription") {
+        "" => text(item, "site"),
+        subscription => subscription,
     };
-    let (id, reason, of) = (width("id"), width("reason"), width("subscription"));
-    print_line(&format!(
-        "{:id$}  {:reason$}  {:of$}  {:30}  ERROR",
-        "ID", "REASON", "SUBSCRIPTION", "STORED"
-    ))?;
-    items.iter().try_for_each(|item| {
-        let owner = match text(item, "subscription") {
-            "" => text(item, "site"),
-            subscription => subscription,
-        };
-        let [key, why, stored, error] =
-            ["id", "reason", "storedAt", "error"].map(|name| text(item, name));
-        print_row(&format!("{key:id$}  {why:reason$}  {owner:of$}  {stored:30}  {error}"))
-    })
+    vec![
+        plain(text(item, "id")),
+        (text(item, "reason").to_owned(), Tone::Bad),
+        plain(owner),
+        plain(relative(Some(stored), now)),
+        plain(text(item, "error")),
+        plain(text(item, "site")),
+        plain(text(item, "event")),
+        plain(stored),
+    ]
 }
 
 async fn show(client: &ApiClient, id: &str, body_only: bool) -> anyhow::Result<()> {
@@ -181,9 +196,4 @@ async fn show(client: &ApiClient, id: &str, body_only: bool) -> anyhow::Result<(
     }
     out.write_all(&body)?;
     Ok(())
-}
-
-/// Returns a member that is a text; empty if there is none.
-fn text<'v>(item: &'v Value, name: &str) -> &'v str {
-    item.get(name).and_then(Value::as_str).unwrap_or_default()
 }

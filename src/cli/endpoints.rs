@@ -13,7 +13,7 @@ use super::io::{Output, print_error, print_line, print_row};
 use super::pages::{PAGE_MAX, read_pages};
 use super::relative_time::relative;
 use super::server_args::ServerArgs;
-use super::table::{Column, ListFlags, Tone, Toned, bad_unless_zero, plain, print_list};
+use super::table::{Column, ListFlags, ListOf, Tone, Toned, bad_unless_zero, plain, print_list};
 use crate::clock;
 
 const PATH: &str = "/admin/v1/endpoints";
@@ -157,7 +157,13 @@ async fn list(flags: ListFlags, client: &ApiClient, filter: &EndpointFilter) -> 
     let limit = |found: usize| filter.limit.saturating_sub(found).min(PAGE_MAX);
     let items = read_pages(client, PATH, &parameters, limit).await?;
     let now = clock::now();
-    print_list(flags, &items, "id", &COLUMNS, |item| row(item, now))
+    let if_empty = if filter.failing || filter.state.is_some() {
+        "no endpoint is in this state; without --failing and --state, all are listed"
+    } else {
+        "endpoints are known after the first module that names one: `switchyard modules add`"
+    };
+    let of = ListOf { id: "id", if_empty };
+    print_list(flags, of, &items, &COLUMNS, |item| row(item, now))
 }
 
 fn row(item: &Value, now: Timestamp) -> Vec<Toned> {

@@ -6,7 +6,7 @@ use switchyard_expr::fields::{self, EventField};
 
 use super::exit::UsageError;
 use super::io::{Output, print_line, print_row};
-use super::table::{Column, ListFlags, Tone, plain, print_list};
+use super::table::{Column, ListFlags, ListOf, Tone, plain, print_list};
 use crate::registry::catalog::{self, KnownEvent};
 
 const TYPES: [Column; 4] = [
@@ -38,7 +38,11 @@ pub(super) fn list(flags: ListFlags, filter: &TypeFilter) -> anyhow::Result<()> 
         Some(type_view(&name, known))
     });
     let items: Vec<Value> = known.collect();
-    print_list(flags, &items, "type", &TYPES, |item| {
+    let of = ListOf {
+        id: "type",
+        if_empty: "no event type has this text; `switchyard events ls` lists all",
+    };
+    print_list(flags, of, &items, &TYPES, |item| {
         let number = item.get("fields").and_then(Value::as_u64);
         let has_properties = item.get("properties") == Some(&Value::Bool(true));
         let scopes = item.get("scopes").and_then(Value::as_array).into_iter().flatten();
@@ -81,7 +85,8 @@ pub(super) fn show(flags: ListFlags, name: &str, known: KnownEvent) -> anyhow::R
     if items.is_empty() {
         print_row(&format!("{name}: its fields are not documented, so a filter may read any"))?;
     } else {
-        print_list(flags, &items, "path", &FIELDS, |item| {
+        let of = ListOf { id: "path", if_empty: "no field is documented" };
+        print_list(flags, of, &items, &FIELDS, |item| {
             let text = |name: &str| item.get(name).and_then(Value::as_str).unwrap_or_default();
             vec![plain(text("path")), plain(text("type")), (note(item), Tone::Dim)]
         })?;

@@ -38,27 +38,6 @@ pub(super) fn print_row(text: &str) -> anyhow::Result<()> {
     print_line(&Escaped::line(text).to_string())
 }
 
-/// Writes rows with aligned columns to stdout: those from `numbers_from` on to the right, others to the left.
-pub(super) fn print_columns(rows: &[Vec<String>], numbers_from: usize) -> anyhow::Result<()> {
-    aligned(rows, numbers_from).iter().try_for_each(|line| print_row(line))
-}
-
-fn aligned(rows: &[Vec<String>], numbers_from: usize) -> Vec<String> {
-    let width = |at: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(at));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).enumerate().map(|(at, (cell, width))| {
-            if at < numbers_from { format!("{cell:width$}") } else { format!("{cell:>width$}") }
-        });
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    rows.iter().map(line).collect()
-}
-
 /// Writes a text of one or more lines to stderr.
 pub fn print_error(text: &str) {
     // Without stderr there is nowhere to report to.
@@ -99,24 +78,4 @@ pub(super) fn read_input(path: &Path) -> anyhow::Result<String> {
 pub(super) fn read_file(path: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path)
         .with_context(|| UsageError(format!("cannot read {}", path.display())))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_are_as_wide_as_their_widest_cell() {
-        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
-        let rows = [row(["NAME", "STATE", "N"]), row(["ä", "on", "10"]), row(["longer", "", "7"])];
-        assert_eq!(
-            aligned(&rows, 2),
-            ["NAME    STATE   N", "ä       on     10", "longer          7"]
-        );
-        assert_eq!(
-            aligned(&rows, 3),
-            ["NAME    STATE  N", "ä       on     10", "longer         7"]
-        );
-        assert!(aligned(&[], 0).is_empty());
-    }
 }

@@ -3,14 +3,28 @@
 use std::time::Duration;
 
 use hyper::Method;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::client::{ApiClient, path_segment};
 use super::io::{Output, print_error, print_line, print_row};
 use super::progress::Progress;
+use super::relative_time::relative;
+use super::table::{Column, ListFlags, ListOf, Tone, Toned, plain, print_list};
+use crate::clock;
 
 /// Interval at which a job is asked for its progress.
 const POLL: Duration = Duration::from_secs(1);
+
+const COLUMNS: [Column; 7] = [
+    Column::text("JOB", 0),
+    Column::text("STATE", 0),
+    Column::number("PROGRESS", 1),
+    Column::text("CREATED", 2),
+    Column::text("COUNTS", 3),
+    Column::text("ETA", 4),
+    Column::text("REASON", 1),
+];
 
 /// The jobs of one kind, by their path in the operator API.
 #[derive(Clone, Copy, Debug)]
@@ -22,14 +36,17 @@ impl Jobs {
         format!("{}/{}{action}", self.0, path_segment(job))
     }
 
-    /// Lists all jobs, newest first.
-    pub(super) async fn list(self, output: Output, client: &ApiClient) -> anyhow::Result<()> {
+    /// Lists all jobs, newest first; `if_empty` says what to do without any.
+    pub(super) async fn list(
+        self,
+        flags: ListFlags,
+        client: &ApiClient,
+        if_empty: &str,
+    ) -> anyhow::Result<()> {
         let found = client.send(Method::GET, self.0, &[], &Value::Null).await?;
         let items = found.get("items").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        match output {
-            Output::Json => print_line(&json!(items).to_string()),
-            Output::Jsonl | Output::Text => items.iter().try_for_each(|job| print_job(output, job)),
-        }
+        let now = clock::now();
+        print_list(flags, ListOf { id: "id", if_empty }, items, &COLUMNS, |job| row(job, now))
     }
 
     /// Returns a job.
@@ -111,14 +128,41 @@ pub(super) fn text<'v>(item: &'v Value, name: &str) -> &'v str {
     item.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
+fn row(job: &Value, now: Timestamp) -> Vec<Toned> {
+    let tone = match text(job, "state") {
+        "done" => Tone::Good,
+        "failed" => Tone::Bad,
+        "paused" => Tone::Warning,
+        _ => Tone::Plain,
+    };
+    let eta = job.get("etaSeconds").map(|seconds| format!("{seconds} s"));
+    vec![
+        plain(id(job)),
+        (text(job, "state").to_owned(), tone),
+        plain(percent(job)),
+        plain(relative(job.get("createdAt").and_then(Value::as_str), now)),
+        plain(counts(job).join("  ")),
+        plain(eta.unwrap_or_default()),
+        plain(text(job, "reason")),
+    ]
+}
+
+fn percent(job: &Value) -> String {
+    let fraction = job.get("progress").and_then(Value::as_f64).unwrap_or(0.0);
+    format!("{:.0} %", fraction * 100.0)
+}
+
+/// Returns the counts of a job with their names.
+fn counts(job: &Value) -> Vec<String> {
+    let groups = ["counts", "outcomes"].into_iter().filter_map(|group| job.get(group)?.as_object());
+    groups.flatten().map(|(name, number)| format!("{name} {number}")).collect()
+}
+
 /// Returns a job in one line.
 fn summary(job: &Value) -> String {
-    let percent = job.get("progress").and_then(Value::as_f64).unwrap_or(0.0) * 100.0;
-    let mut line = format!("{}  {}  {percent:.0} %", id(job), text(job, "state"));
-    for group in ["counts", "outcomes"] {
-        for (name, number) in job.get(group).and_then(Value::as_object).into_iter().flatten() {
-            line.push_str(&format!("  {name} {number}"));
-        }
+    let mut line = format!("{}  {}  {}", id(job), text(job, "state"), percent(job));
+    for count in counts(job) {
+        line.push_str(&format!("  {count}"));
     }
     for (name, unit) in [("pending", ""), ("etaSeconds", " s")] {
         if let Some(number) = job.get(name) {

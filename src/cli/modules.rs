@@ -6,13 +6,26 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use hyper::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::client::{ApiClient, block_on, path_segment};
 use super::exit::UsageError;
-use super::io::{Output, print_line, print_row, read_input};
-use super::revisions;
+use super::io::{print_line, print_row, read_input};
+use super::jobs::text;
+use super::pages::{PAGE_MAX, read_pages};
 use super::server_args::ServerArgs;
+use super::table::{Column, ListFlags, ListOf, Toned, plain, print_list};
+use super::{revisions, subscription_list};
+
+const LIST: ListOf<'static> =
+    ListOf { id: "key", if_empty: "`switchyard modules -i ID add KEY -f FILE` registers a module" };
+const COLUMNS: [Column; 5] = [
+    Column::text("KEY", 0),
+    Column::text("STATE", 0),
+    Column::text("TYPE", 2),
+    Column::text("EVENTS", 1),
+    Column::text("REASON", 3).wide(),
+];
 
 /// Lists, shows, registers and removes the modules of an installation
 #[derive(Debug, Args)]
@@ -25,9 +38,8 @@ pub struct ModulesArgs {
     /// The installation
     #[arg(long, short, value_name = "ID", global = true, required = false, default_value = "")]
     installation: String,
-    /// Output format
-    #[arg(short, long, value_enum, default_value_t, global = true)]
-    output: Output,
+    #[command(flatten)]
+    flags: ListFlags,
     #[command(subcommand)]
     action: Action,
 }
@@ -108,8 +120,10 @@ async fn execute(args: &ModulesArgs, client: &ApiClient) -> anyhow::Result<()> {
             let id = path_segment(&format!("{}/{key}", args.installation));
             let path = format!("/admin/v1/subscriptions/{id}/revisions");
             match diff {
-                Some(id) => revisions::show_diff(args.output, client, &path, id).await,
-                None => revisions::list(args.output, client, &path, at.as_deref()).await,
+                Some(id) => {
+                    revisions::show_diff(args.flags.output.plain(), client, &path, id).await
+                }
+                None => revisions::list(args.flags, client, &path, at.as_deref()).await,
             }
         }
         Action::Add { key, file, dry_run } => {
@@ -132,41 +146,24 @@ async fn execute(args: &ModulesArgs, client: &ApiClient) -> anyhow::Result<()> {
 }
 
 async fn list(args: &ModulesArgs, client: &ApiClient) -> anyhow::Result<()> {
-    let mut items = Vec::new();
-    let mut cursor = String::new();
-    loop {
-        let id = path_segment(&args.installation);
-        let path = format!("/admin/v1/subscriptions?limit=500&installation={id}{cursor}");
-        let mut page = client.send(Method::GET, &path, &[], &Value::Null).await?;
-        if let Some(Value::Array(found)) = page.get_mut("items").map(Value::take) {
-            items.extend(found);
-        }
-        let Some(next) = page.get("nextCursor").and_then(Value::as_str) else { break };
-        cursor = format!("&cursor={next}");
-    }
-    if items.is_empty() {
-        // An installation that does not exist is an error, and one without modules is not.
-        let path = format!("/admin/v1/installations/{}", path_segment(&args.installation));
-        client.send(Method::GET, &path, &[], &Value::Null).await?;
-    }
-    match args.output {
-        Output::Json => print_line(&json!(items).to_string()),
-        Output::Jsonl => items.iter().try_for_each(|item| print_line(&item.to_string())),
-        Output::Text => {
-            let text = |item: &Value, name| {
-                item.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
-            };
-            let width = items.iter().map(|item| text(item, "key").len()).max().unwrap_or(0).max(3);
-            print_line(&format!("{:width$}  {:9}  {:14}  EVENTS", "KEY", "STATE", "TYPE"))?;
-            items.iter().try_for_each(|item| {
-                let events = item.get("events").and_then(Value::as_array).into_iter().flatten();
-                let events: Vec<_> =
-                    events.filter_map(|event| event.get("eventType")?.as_str()).collect();
-                let [key, state, kind] = ["key", "state", "type"].map(|name| text(item, name));
-                print_row(&format!("{key:width$}  {state:9}  {kind:14}  {}", events.join(" ")))
-            })
-        }
-    }
+    // An installation that does not exist is an error, and one without modules is not.
+    let path = format!("/admin/v1/installations/{}", path_segment(&args.installation));
+    client.send(Method::GET, &path, &[], &Value::Null).await?;
+    let parameters = [("installation", Some(args.installation.clone()))];
+    let items = read_pages(client, "/admin/v1/subscriptions", &parameters, |_| PAGE_MAX).await?;
+    print_list(args.flags, LIST, &items, &COLUMNS, row)
+}
+
+fn row(item: &Value) -> Vec<Toned> {
+    let events = item.get("events").and_then(Value::as_array).into_iter().flatten();
+    let events: Vec<_> = events.filter_map(|event| event.get("eventType")?.as_str()).collect();
+    vec![
+        plain(text(item, "key")),
+        subscription_list::state(item),
+        plain(text(item, "type")),
+        plain(events.join(" ")),
+        plain(text(item, "reason")),
+    ]
 }
 
 fn print_warnings(answer: &Value) -> anyhow::Result<()> {

@@ -11,6 +11,7 @@ use super::exit::{EXIT_NEGATIVE, UsageError};
 use super::io::{Output, print_row};
 use super::jobs::{Jobs, id, is_negative, print_job};
 use super::server_args::ServerArgs;
+use super::table::ListFlags;
 
 /// The replays.
 const JOBS: Jobs = Jobs("/admin/v1/replays");
@@ -26,9 +27,8 @@ const JOBS: Jobs = Jobs("/admin/v1/replays");
 pub struct ReplayArgs {
     #[command(flatten)]
     server: ServerArgs,
-    /// Output format
-    #[arg(long, short, value_enum, default_value_t, global = true)]
-    output: Output,
+    #[command(flatten)]
+    flags: ListFlags,
     #[command(subcommand)]
     action: Action,
 }
@@ -176,10 +176,12 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn execute(args: &ReplayArgs, client: &ApiClient) -> anyhow::Result<ExitCode> {
-    let output = args.output;
+    let output = args.flags.output.plain();
     match &args.action {
         Action::Start(wanted) => return start(output, client, wanted).await,
-        Action::Ls => JOBS.list(output, client).await?,
+        Action::Ls => {
+            JOBS.list(args.flags, client, "`switchyard replay start` starts a replay").await?
+        }
         Action::Show { job } => print_job(output, &JOBS.get(client, job).await?)?,
         Action::Pause { job } => JOBS.change(output, client, job, "/pause").await?,
         Action::Resume { job } => JOBS.change(output, client, job, "/resume").await?,

@@ -1,11 +1,28 @@
 //! `switchyard modules revisions`: what a module was, and how a revision differs from the one before it.
 
 use hyper::Method;
-use serde_json::{Value, json};
+use jiff::Timestamp;
+use serde_json::Value;
 
 use super::client::{ApiClient, path_segment};
 use super::exit::UsageError;
-use super::io::{Output, print_line, print_row};
+use super::io::{Output, print_error, print_line, print_row};
+use super::relative_time::relative;
+use super::table::{Column, ListFlags, ListOf, Toned, plain, print_list};
+use crate::clock;
+
+const LIST: ListOf<'static> = ListOf {
+    id: "id",
+    if_empty: "no revision is stored yet; one is stored soon after each change",
+};
+const COLUMNS: [Column; 6] = [
+    Column::text("ID", 0),
+    Column::text("SINCE", 1),
+    Column::text("STATE", 0),
+    Column::text("CHANGE", 2),
+    Column::text("EVENTS", 3),
+    Column::text("TIME", 4).wide(),
+];
 
 /// Returns the id of the newest revision of those at `path`.
 ///
@@ -34,35 +51,35 @@ pub(super) async fn show_diff(
 
 /// Prints the revisions at `path`, or the one in force at a time.
 pub(super) async fn list(
-    output: Output,
+    flags: ListFlags,
     client: &ApiClient,
     path: &str,
     at: Option<&str>,
 ) -> anyhow::Result<()> {
     let query = at.map(|time| format!("?at={}", path_segment(time))).unwrap_or_default();
     let found = client.send(Method::GET, &format!("{path}{query}"), &[], &Value::Null).await?;
-    let items: Vec<&Value> =
-        found.get("items").and_then(Value::as_array).into_iter().flatten().collect();
-    match output {
-        Output::Json => print_line(&json!(items).to_string()),
-        Output::Jsonl => items.iter().try_for_each(|item| print_line(&item.to_string())),
-        Output::Text => {
-            print_line(&format!(
-                "{:16}  {:24}  {:11}  {:11}  EVENTS",
-                "ID", "SINCE", "STATE", "CHANGE"
-            ))?;
-            items.iter().try_for_each(|item| {
-                let [id, since, state, change] =
-                    ["id", "since", "state", "change"].map(|name| text(item, name));
-                let events = events(item.get("events")).join("; ");
-                print_row(&format!("{id:16}  {since:24}  {state:11}  {change:11}  {events}"))
-            })?;
-            match text(&found, "keptSince") {
-                "" => Ok(()),
-                since => print_row(&format!("revisions of before {since} are not kept")),
-            }
+    let items = found.get("items").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let now = clock::now();
+    print_list(flags, LIST, items, &COLUMNS, |item| row(item, now))?;
+    match text(&found, "keptSince") {
+        since if flags.output.plain() == Output::Text && !since.is_empty() => {
+            print_error(&format!("revisions of before {since} are not kept"));
         }
+        _ => {}
     }
+    Ok(())
+}
+
+fn row(item: &Value, now: Timestamp) -> Vec<Toned> {
+    let since = text(item, "since");
+    vec![
+        plain(text(item, "id")),
+        plain(relative(Some(since), now)),
+        plain(text(item, "state")),
+        plain(text(item, "change")),
+        plain(events(item.get("events")).join("; ")),
+        plain(since),
+    ]
 }
 
 fn print_diff(output: Output, diff: &Value) -> anyhow::Result<()> {

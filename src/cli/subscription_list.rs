@@ -9,7 +9,7 @@ use super::client::{ApiClient, path_segment};
 use super::io::{Output, print_line, print_row};
 use super::pages::{PAGE_MAX, read_pages};
 use super::relative_time::relative;
-use super::table::{Column, ListFlags, Tone, Toned, bad_unless_zero, plain, print_list};
+use super::table::{Column, ListFlags, ListOf, Tone, Toned, bad_unless_zero, plain, print_list};
 use crate::clock;
 
 /// Characters of the last failure in a table.
@@ -60,6 +60,15 @@ pub(super) struct SubscriptionFilter {
     limit: usize,
 }
 
+impl SubscriptionFilter {
+    /// Whether a flag leaves subscriptions out.
+    fn is_any(&self) -> bool {
+        let texts =
+            [&self.site, &self.installation, &self.app, &self.event, &self.state, &self.query];
+        self.failing || texts.into_iter().any(Option::is_some)
+    }
+}
+
 /// Lists subscriptions.
 ///
 /// # Errors
@@ -81,7 +90,13 @@ pub(super) async fn list(
     let limit = |found: usize| filter.limit.saturating_sub(found).min(PAGE_MAX);
     let items = read_pages(client, "/admin/v1/subscriptions", &parameters, limit).await?;
     let now = clock::now();
-    print_list(flags, &items, "id", &COLUMNS, |item| row(item, now))
+    let if_empty = if filter.is_any() {
+        "no subscription has all that the flags name; `switchyard subscriptions ls` lists all"
+    } else {
+        "no app has registered a trigger; `switchyard listen --filter EXPR` is the quickest first one"
+    };
+    let of = ListOf { id: "id", if_empty };
+    print_list(flags, of, &items, &COLUMNS, |item| row(item, now))
 }
 
 fn row(item: &Value, now: Timestamp) -> Vec<Toned> {
@@ -107,7 +122,8 @@ fn row(item: &Value, now: Timestamp) -> Vec<Toned> {
     ]
 }
 
-fn state(item: &Value) -> Toned {
+/// Returns the state of a subscription, which says whether it fails.
+pub(super) fn state(item: &Value) -> Toned {
     let state = text(item, "state");
     match (text(item, "failing"), state) {
         ("", "active") => (state.to_owned(), Tone::Good),

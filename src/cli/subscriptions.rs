@@ -16,7 +16,7 @@ use super::io::{Output, is_confirmed, print_line, print_row, read_input};
 use super::revisions;
 use super::server_args::ServerArgs;
 use super::subscription_list::{self, SubscriptionFilter};
-use super::table::ListFlags;
+use super::table::{Column, ListFlags, plain, print_rows};
 
 /// Lists, shows, pauses and resumes subscriptions; compares another filter with the one in force
 #[derive(Debug, Args)]
@@ -291,14 +291,14 @@ fn print_shadow(output: Output, shadow: &Value) -> anyhow::Result<()> {
     if shadow.get("events").is_none() {
         return Ok(());
     }
-    let number = |pointer| shadow.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
-    print_line(&format!("{:8}  {:>10}  {:>10}", "", "MATCHED", "ERRORS"))?;
-    for (name, matched, errors) in [
-        ("filter", number("/filter/matched"), number("/filter/errors")),
-        ("shadow", number("/shadow/matched"), number("/shadow/errors")),
-    ] {
-        print_row(&format!("{name:8}  {matched:>10}  {errors:>10}"))?;
-    }
+    let number =
+        |pointer: &str| shadow.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
+    let columns = [Column::text("", 0), Column::number("MATCHED", 0), Column::number("ERRORS", 0)];
+    let rows = ["filter", "shadow"].map(|name| {
+        let count = |what: &str| plain(number(&format!("/{name}/{what}")).to_string());
+        vec![plain(name), count("matched"), count("errors")]
+    });
+    print_rows(&columns, &rows)?;
     let (events, both) = (number("/events"), number("/both"));
     let (gained, lost) = (number("/gained"), number("/lost"));
     print_row(&format!("{events} events, {both} in both, {gained} gained, {lost} lost"))?;

@@ -1,5 +1,5 @@
 //! Tables for people: aligned, coloured only where the terminal and the user want it, and narrow enough for
-//! the terminal; the same lists as JSON or as names.
+//! the terminal; the same lists as JSON or as names. All lists are printed here.
 
 use std::io::{IsTerminal as _, Write as _};
 
@@ -8,7 +8,7 @@ use comfy_table::{Attribute, Cell, CellAlignment, Color, ColumnConstraint, Table
 use ratatui::crossterm;
 use serde_json::{Value, json};
 
-use super::io::{Output, print_line, print_row};
+use super::io::{Output, print_error, print_line, print_row};
 use crate::telemetry::Escaped;
 
 /// Spaces between two columns.
@@ -132,14 +132,23 @@ pub(super) fn bad_unless_zero(count: u64) -> Toned {
     (count.to_string(), if count > 0 { Tone::Bad } else { Tone::Dim })
 }
 
-/// Prints a list in the format of the flags. `name` is the member with the id of an item.
+/// What a list is of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ListOf<'a> {
+    /// The member with the id of an item.
+    pub(super) id: &'a str,
+    /// What to do next if there is no item.
+    pub(super) if_empty: &'a str,
+}
+
+/// Prints a list in the format of the flags. An empty table is a hint on stderr.
 ///
 /// # Errors
 /// Standard output cannot be written.
 pub(super) fn print_list(
     flags: ListFlags,
+    of: ListOf<'_>,
     items: &[Value],
-    name: &str,
     columns: &[Column],
     row: impl Fn(&Value) -> Vec<Toned>,
 ) -> anyhow::Result<()> {
@@ -147,27 +156,40 @@ pub(super) fn print_list(
         ListOutput::Json => print_line(&json!(items).to_string()),
         ListOutput::Jsonl => items.iter().try_for_each(|item| print_line(&item.to_string())),
         ListOutput::Name => items.iter().try_for_each(|item| {
-            print_row(item.get(name).and_then(Value::as_str).unwrap_or_default())
+            print_row(item.get(of.id).and_then(Value::as_str).unwrap_or_default())
         }),
+        ListOutput::Table | ListOutput::Wide if items.is_empty() => {
+            print_error(&format!("nothing to list: {}", of.if_empty));
+            Ok(())
+        }
         ListOutput::Table | ListOutput::Wide => {
             let is_wide = flags.output == ListOutput::Wide;
             let rows: Vec<_> = items.iter().map(row).collect();
             let look = Look { is_wide, width: width(), is_coloured: flags.color.is_on() };
-            let (text, hidden) = render(columns, &rows, look);
-            let mut out = std::io::stdout().lock();
-            writeln!(out, "{text}")?;
+            let hidden = print_rendered(columns, &rows, look)?;
             if hidden > 0 {
-                let note = format!("({hidden} columns do not fit: -o wide has all)");
-                eprintln_note(&note);
+                print_error(&format!("({hidden} columns do not fit: -o wide has all)"));
             }
             Ok(())
         }
     }
 }
 
-fn eprintln_note(note: &str) {
-    // Without stderr there is nowhere to say it.
-    let _ = writeln!(std::io::stderr().lock(), "{note}");
+/// Prints the rows of a table that is part of a longer answer; without a name, columns have no header.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub(super) fn print_rows(columns: &[Column], rows: &[Vec<Toned>]) -> anyhow::Result<()> {
+    let look = Look { is_wide: true, width: None, is_coloured: ColorWhen::Auto.is_on() };
+    print_rendered(columns, rows, look).map(|_| ())
+}
+
+/// Prints a table; returns the number of columns that do not fit.
+fn print_rendered(columns: &[Column], rows: &[Vec<Toned>], look: Look) -> anyhow::Result<usize> {
+    let (text, hidden) = render(columns, rows, look);
+    // Cells are escaped, and colours must not be.
+    writeln!(std::io::stdout().lock(), "{text}")?;
+    Ok(hidden)
 }
 
 impl ColorWhen {
@@ -211,10 +233,12 @@ fn render(columns: &[Column], rows: &[Vec<Toned>], look: Look) -> (String, usize
     } else {
         table.force_no_tty();
     }
-    table.set_header(columns.iter().map(|column| {
-        let cell = Cell::new(column.name);
-        if look.is_coloured { cell.add_attribute(Attribute::Bold) } else { cell }
-    }));
+    if columns.iter().any(|column| !column.name.is_empty()) {
+        table.set_header(columns.iter().map(|column| {
+            let cell = Cell::new(column.name);
+            if look.is_coloured { cell.add_attribute(Attribute::Bold) } else { cell }
+        }));
+    }
     for row in rows {
         table.add_row(row.iter().map(|(text, tone)| cell(text, *tone)));
     }

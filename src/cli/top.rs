@@ -8,9 +8,14 @@ use super::client::{ApiClient, block_on};
 use super::exit::UsageError;
 use super::io::print_line;
 use super::server_args::ServerArgs;
-use super::table::{ColorWhen, ListFlags, ListOutput, print_list};
+use super::table::{ColorWhen, ListFlags, ListOf, ListOutput, print_list};
 use super::top_sample::{COLUMNS, REFRESH, Rank, Sample, fetch};
 use super::top_screen;
+
+const LIST: ListOf<'static> = ListOf {
+    id: "id",
+    if_empty: "no subscription was active in the last five minutes; `switchyard subscriptions ls` lists all",
+};
 
 /// Shows the busiest, costliest and failing subscriptions, with rates, refreshed each second
 #[derive(Debug, Args)]
@@ -75,10 +80,10 @@ async fn print_once(args: &TopArgs, client: &ApiClient) -> anyhow::Result<()> {
         ListOutput::Json => print_line(&sample.document(&items).to_string()),
         ListOutput::Table | ListOutput::Wide => {
             sample.header().iter().try_for_each(|line| print_line(line))?;
-            print_list(flags, &items, "id", &COLUMNS, Sample::cells)
+            print_list(flags, LIST, &items, &COLUMNS, Sample::cells)
         }
         ListOutput::Jsonl | ListOutput::Name => {
-            print_list(flags, &items, "id", &COLUMNS, Sample::cells)
+            print_list(flags, LIST, &items, &COLUMNS, Sample::cells)
         }
     }
 }

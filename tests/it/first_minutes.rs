@@ -112,8 +112,8 @@ async fn commands_need_neither_address_nor_token_while_one_dev_runs() {
     assert_eq!(code, 4, "the router answers that there is none: {said}");
     let (_, shown, _) = user.run(&["context", "ls", "-o", "json"]).await;
     let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
-    assert_eq!(shown["items"][0]["name"], "dev", "{shown}");
-    assert_eq!(shown["items"][0]["state"], "running", "{shown}");
+    assert_eq!(shown[0]["name"], "dev", "{shown}");
+    assert_eq!(shown[0]["state"], "running", "{shown}");
 
     let second = user.dev(&nats, "two").await;
     let said = second.printed.join("\n");
@@ -291,17 +291,24 @@ async fn manual_pages_render() {
     for part in [".TH", ".SH NAME", ".SH OPTIONS", "\\-\\-filter", "Examples"] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    // As a reader sees it, where there is a formatter.
+    // As a reader sees them, all of them.
     let mut man = user.command("man");
-    man.args(["-l", "--warnings=w"]).arg(&page).env("MANPAGER", "cat").env("LC_ALL", "C");
-    if let Ok(output) = man.output().await
-        && output.status.success()
-    {
-        let shown = String::from_utf8_lossy(&output.stdout);
-        assert!(shown.contains("--subscription"), "{shown}");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(said, "", "the formatter has no warning");
-    }
+    man.args(["-l", "--warnings=w"]).args(&pages).env("MANPAGER", "cat").env("LC_ALL", "C");
+    let is_ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
+    let output = match man.output().await {
+        Ok(output) if output.status.success() => output,
+        missing => {
+            let why = "`man` cannot format pages here; install man-db and groff-base";
+            assert!(!is_ci, "{why}: {missing:?}");
+            eprintln!("SKIPPED: {why}");
+            return;
+        }
+    };
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said, "", "the formatter has no warning");
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(shown.contains("--subscription"), "{shown}");
+    assert_eq!(shown.matches("\nNAME\n").count(), pages.len(), "a page for each command");
 }
 
 #[tokio::test]

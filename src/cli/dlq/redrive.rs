@@ -14,6 +14,8 @@ use crate::cli::jobs::{Jobs, id, is_negative, print_job};
 
 /// The redrives.
 pub(super) const JOBS: Jobs = Jobs("/admin/v1/dlq/redrives");
+/// What to do without one.
+pub(super) const NO_JOBS: &str = "`switchyard dlq redrive` starts a redrive";
 
 /// What to redrive
 #[derive(Debug, Args)]

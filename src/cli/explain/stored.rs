@@ -7,11 +7,18 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::client::block_on;
 use crate::cli::exit::EXIT_NEGATIVE;
-use crate::cli::io::{Output, print_columns, print_error, print_line, print_row};
+use crate::cli::io::{Output, print_error, print_line, print_row};
 use crate::cli::progress_lines;
 use crate::cli::server_args::ServerArgs;
+use crate::cli::table::{Column, Tone, Toned, plain, print_rows};
 
 const PATH: &str = "/admin/v1/explain";
+const COLUMNS: [Column; 4] = [
+    Column::text("SUBSCRIPTION", 0),
+    Column::text("DECISION", 0),
+    Column::text("STAGE", 0),
+    Column::text("BECAUSE", 0),
+];
 
 /// Which events, and for which subscriptions.
 #[derive(Debug, Args)]
@@ -112,7 +119,7 @@ fn print(explanation: &Value) -> anyhow::Result<()> {
         ))?;
         let decisions = list(event, "decisions");
         if !decisions.is_empty() {
-            print_columns(&rows(decisions), usize::MAX)?;
+            print_rows(&COLUMNS, &decisions.iter().map(row).collect::<Vec<_>>())?;
             decisions.iter().try_for_each(print_revisions)?;
         }
         not_decided(event).map_or(Ok(()), |text| print_row(&format!("  {text}")))?;
@@ -135,13 +142,11 @@ fn not_decided(event: &Value) -> Option<String> {
     }
 }
 
-fn rows(decisions: &[Value]) -> Vec<Vec<String>> {
-    let head = ["SUBSCRIPTION", "DECISION", "STAGE", "BECAUSE"].map(str::to_owned).to_vec();
-    let row = |decision: &Value| {
-        let names = ["subscription", "decision", "stage", "because"];
-        names.map(|name| text(decision, name).to_owned()).to_vec()
-    };
-    std::iter::once(head).chain(decisions.iter().map(row)).collect()
+fn row(decision: &Value) -> Vec<Toned> {
+    let cell = |name: &str| text(decision, name).to_owned();
+    let tone = if cell("decision") == "delivered" { Tone::Good } else { Tone::Warning };
+    let decided = (cell("decision"), tone);
+    vec![plain(cell("subscription")), decided, plain(cell("stage")), plain(cell("because"))]
 }
 
 /// Says by which revision a decision was made, and what the current one decides.
@@ -191,8 +196,11 @@ mod tests {
                 "because": "event.n == 1 is false"}),
             json!({"subscription": "a/any", "decision": "delivered", "because": "attempt 1 answered 204"}),
         ];
-        let rows = rows(&decisions);
-        assert_eq!(rows[1], ["a/high", "not delivered", "filter", "event.n == 1 is false"]);
-        assert_eq!(rows[2][2], "-");
+        let texts = |decision| row(decision).into_iter().map(|(text, _)| text).collect::<Vec<_>>();
+        assert_eq!(
+            texts(&decisions[0]),
+            ["a/high", "not delivered", "filter", "event.n == 1 is false"]
+        );
+        assert_eq!(texts(&decisions[1])[2], "-");
     }
 }
