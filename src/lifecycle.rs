@@ -167,6 +167,7 @@ fn operations(
         shares: Arc::clone(&routing.shares),
         publisher: Arc::clone(&routing.publisher),
         broker: Arc::new(StreamInspector::new(control, subjects, config.delivery.log)),
+        broker_address: broker.address(),
         configuration: doctor::of_configuration(config, mode == Mode::Dev),
         pings: PingLimit::default(),
         stop: background.stop.clone(),

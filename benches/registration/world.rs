@@ -146,6 +146,7 @@ fn operations(
         shares,
         publisher: Arc::new(EventPublisher::new(jet(), subjects(), Arc::default())),
         broker: Arc::new(StreamInspector::new(jet(), subjects(), false)),
+        broker_address: String::new(),
         configuration: Vec::new(),
         pings: PingLimit::default(),
         stop: CancellationToken::new(),

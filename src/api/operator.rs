@@ -10,6 +10,7 @@ use super::state::Shared;
 
 mod account;
 mod apps;
+mod attention;
 mod backtest;
 mod dead_letters;
 mod deliveries;

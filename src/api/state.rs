@@ -91,6 +91,8 @@ pub struct Operations {
     pub publisher: Arc<dyn Publisher>,
     /// What the broker says of itself.
     pub broker: Arc<dyn BrokerInspector>,
+    /// Addresses of the broker, without passwords.
+    pub broker_address: String,
     /// Findings about the configuration, made at the start.
     pub configuration: Vec<Finding>,
     /// Bounds the tests of endpoints.

@@ -255,6 +255,7 @@ pub(super) fn operations() -> Operations {
         shares: Arc::new(Shares::new(&config.delivery)),
         publisher: Arc::new(MemoryStream::default()),
         broker: Arc::new(NoBroker),
+        broker_address: "nats://127.0.0.1:4222".into(),
         configuration: Vec::new(),
         pings: PingLimit::default(),
         stop: CancellationToken::new(),

@@ -141,7 +141,7 @@ impl JetStreamClient {
                 Ok(_) => return Ok(()),
                 Err(error) if clock::since(start) >= START_TIMEOUT => {
                     let reason = diagnose(config, urls).await.unwrap_or_else(|| error.to_string());
-                    return Err(BrokerConnectError::Unreachable { urls: shown(urls), reason });
+                    return Err(BrokerConnectError::Unreachable { urls: shown_urls(urls), reason });
                 }
                 Err(_) => tokio::time::sleep(START_PAUSE).await,
             }
@@ -150,7 +150,8 @@ impl JetStreamClient {
 }
 
 /// Returns addresses for messages, without the user and the password that they may have.
-fn shown(urls: &[String]) -> String {
+#[must_use]
+pub fn shown_urls(urls: &[String]) -> String {
     let hidden = |url: &String| {
         let (scheme, rest) = url.rsplit_once("://").unwrap_or(("", url));
         let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
@@ -326,7 +327,7 @@ mod tests {
     fn messages_show_addresses_without_user_and_password() {
         let urls =
             ["tls://router:p@ss@broker:4222", "nats://token@[::1]", "u:p@host", "nats://a:1"];
-        let shown = shown(&urls.map(String::from));
+        let shown = shown_urls(&urls.map(String::from));
         assert_eq!(shown, "tls://broker:4222,nats://[::1],host,nats://a:1");
     }
 

@@ -85,7 +85,7 @@ pub use account_document::AccountDocument;
 pub use account_streams::AccountStreamReader;
 pub use broker_inspector::StreamInspector;
 pub use broker_probe::BrokerProbe;
-pub use connect::{BrokerConnectError, Connections, JetStreamClient};
+pub use connect::{BrokerConnectError, Connections, JetStreamClient, shown_urls};
 pub use consume::PullSubscription;
 pub use crash_records::CrashRecordBucket;
 pub use dead_letter_reader::DeadLetterReader;

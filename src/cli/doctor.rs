@@ -58,7 +58,7 @@ fn describe(found: &Value) -> Vec<String> {
     }
     for check in found.get("checks").and_then(Value::as_array).into_iter().flatten() {
         let name = text(check, "check");
-        lines.push(format!("{name:13}{}", text(check, "status")));
+        lines.push(format!("{name:15}{}", text(check, "status")));
         for one in findings(found).filter(|one| text(one, "check") == name) {
             lines.push(format!("  {}: {}", text(one, "severity"), text(one, "message")));
             lines.push(format!("    fix: {}", text(one, "fix")));
@@ -85,8 +85,8 @@ mod tests {
             describe(&found),
             [
                 "nats-server 2.15.1 (n1), 2 streams",
-                "clock        ok",
-                "input        warning",
+                "clock          ok",
+                "input          warning",
                 "  warning: late",
                 "    fix: wait"
             ]

@@ -85,13 +85,14 @@ pub use parking::{
 pub use pause::{BEAT_INTERVAL_MAX, CURRENT_GAP_MAX, Gap, Gaps, PauseDetector, PauseGate};
 pub use plan::{PlannedDelivery, coalesce, delivery_key};
 pub use queue::{
-    BreakerReport, BreakerScope, BreakerState, EventShare, LaneFailure, LaneStatus, Random,
+    BreakerReport, BreakerScope, BreakerState, EventShare, LaneFailure, LaneStatus, OpenEndpoint,
+    Random,
 };
 pub use shares::{
     Amount, Change, Changes, ChangesDocument, DriftDetector, DropsByOwner, Fractions, Pool,
     PoolLimits, ReplicaChanges, ShareLevel, ShareOwner, Shares,
 };
-pub use signature::{BadSecret, sign, sign_with_all};
+pub use signature::{BadSecret, hub_signature, sign, sign_with_all};
 
 /// Decisions of this stage without I/O, clock or randomness: the simulator (`tests/sim/`) drives
 /// them in virtual time. Not an interface for other crates.

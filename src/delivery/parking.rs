@@ -527,6 +527,7 @@ mod tests {
             offset: 7,
             line: 1,
             column: 8,
+            part: String::new(),
         });
         delivery.progress = Progress {
             attempt: 3,

@@ -2,7 +2,8 @@
 //!
 //! **Source:** Standard Webhooks 1.0.0, symmetric signatures `v1`.
 
-use data_encoding::BASE64;
+use data_encoding::{BASE64, HEXLOWER};
+use hmac::digest::InvalidLength;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use thiserror::Error;
@@ -40,6 +41,18 @@ pub fn sign(
     let mut signature = String::from("v1,");
     BASE64.encode_append(&mac.finalize().into_bytes(), &mut signature);
     Ok(signature)
+}
+
+/// Returns the value of `x-hub-signature` of a webhook: `sha256=` and the HMAC-SHA256 of the body in hexadecimal.
+///
+/// **Source:** WebSub, section 7.
+///
+/// # Errors
+/// The secret cannot be a key; HMAC accepts keys of any length.
+pub fn hub_signature(secret: &Secret, body: &[u8]) -> Result<String, InvalidLength> {
+    let mac = Hmac::<Sha256>::new_from_slice(secret.reveal().as_bytes())?;
+    let digest = mac.chain_update(body).finalize().into_bytes();
+    Ok(format!("sha256={}", HEXLOWER.encode(&digest)))
 }
 
 /// Returns the value of `webhook-signature` with one signature for each secret that is valid at this

@@ -47,9 +47,21 @@ pub struct FilterError {
     pub line: u32,
     /// Column in Unicode scalar values, from 1.
     pub column: u32,
+    /// The failing part of the expression, for operators; neither stored nor sent.
+    #[serde(skip)]
+    pub part: String,
 }
 
 impl FilterError {
+    /// Returns what failed and where, for operators.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self.part.as_str() {
+            "" => self.message.clone(),
+            part => format!("{} at `{part}`", self.message),
+        }
+    }
+
     /// Returns the error as a JSON object.
     #[must_use]
     pub fn to_json(&self) -> String {

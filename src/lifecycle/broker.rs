@@ -9,7 +9,7 @@ use tokio::net::lookup_host;
 use url::Url;
 
 use super::running::ManagedAccess;
-use crate::bus::{Connections, ManagedServer, Subjects, streams};
+use crate::bus::{Connections, ManagedServer, Subjects, shown_urls, streams};
 use crate::config::{self, Config};
 
 /// Storage that a managed broker gets in addition to events: parked deliveries, dead letters,
@@ -45,6 +45,11 @@ impl Broker {
         let control = &connections.control;
         streams::ensure(control, &subjects, &nats, &config.events, &config.delivery).await?;
         Ok(Self { server, urls: nats.url, connections, subjects })
+    }
+
+    /// Returns its addresses, without passwords.
+    pub(super) fn address(&self) -> String {
+        shown_urls(&self.urls)
     }
 
     /// Returns how clients reach a managed broker.

@@ -18,6 +18,8 @@ use crate::telemetry::LogBudget;
 
 /// Steps from which on an evaluation is charged; cheaper ones cost less than the charge.
 const CHARGED_MIN: u64 = 256;
+/// Characters of the failing part of a filter that operators see.
+const PART_CHARS_MAX: usize = 120;
 
 /// Working memory of one matching thread, reused from event to event. Keeps the last outcome and
 /// its snapshot alive, nothing else.
@@ -303,7 +305,9 @@ fn evaluate(
 }
 
 pub(super) fn filter_error(program: &Program, error: &EvalError) -> FilterError {
-    let at = Position::of(error.span, &program.source());
+    let source = program.source();
+    let at = Position::of(error.span, &source);
+    let part = error.span.text(&source);
     // A filter has at most 10,000 characters.
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     FilterError {
@@ -312,5 +316,6 @@ pub(super) fn filter_error(program: &Program, error: &EvalError) -> FilterError 
         offset: number(at.offset),
         line: number(at.line),
         column: number(at.column),
+        part: part.chars().take(PART_CHARS_MAX).collect(),
     }
 }

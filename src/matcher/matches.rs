@@ -152,7 +152,7 @@ impl Matches {
         error: FilterError,
     ) {
         let subscription = &listener.subscription;
-        subscription.stats.count_error(&error.message, clock::now_ms());
+        subscription.stats.count_error(&error.describe(), clock::now_ms());
         let on_error = listener
             .event_subscription()
             .map(|event| event.conditions.on_error)

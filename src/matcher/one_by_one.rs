@@ -127,7 +127,7 @@ impl Matcher {
                 Decision::Evaluated { program, verdict: Verdict::Failed(error), on_error } => {
                     let error = evaluate::filter_error(program, &error);
                     late.evaluated.failed += 1;
-                    subscription.stats.count_error(&error.message, clock::now_ms());
+                    subscription.stats.count_error(&error.describe(), clock::now_ms());
                     late.failures.push(FilterFailure {
                         subscription: Arc::clone(subscription),
                         error: error.clone(),

@@ -2,17 +2,19 @@
 //!
 //! [`BrokerInspector`] reads facts, [`examine`] makes findings of them. Pure, except for the reading.
 
+mod finding;
+mod of_router;
+
 use futures_util::future::BoxFuture;
 use serde::Serialize;
+
+pub use finding::{Finding, Severity};
+pub use of_router::{BusiestSite, DoctorSubscription, OpenBreaker, RouterFacts};
 
 /// Share of a stream that refuses messages when it is full, from which on it is reported.
 const STREAM_SHARE_MAX: f64 = 0.8;
 /// Share of the account's storage from which on it is reported.
 const STORAGE_SHARE_MAX: f64 = 0.9;
-/// Age of the oldest event that is not acknowledged from which on it is reported, in seconds.
-const LAG_S_MAX: u64 = 60;
-/// Difference of the clocks from which on it is reported, in milliseconds.
-const SKEW_MS_MAX: u64 = 1_000;
 /// Replicas that survive the loss of a server.
 const REPLICAS_SAFE: usize = 3;
 
@@ -65,73 +67,15 @@ pub struct StreamFacts {
     pub is_durable: bool,
 }
 
-/// What the router knows of itself.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct RouterFacts {
-    /// Checks of readiness that fail, as the probes name them.
-    pub failing: Vec<String>,
-    /// What is degraded although the router is ready.
-    pub degraded: Vec<String>,
-    /// Difference of the clocks of this machine and of the broker, in milliseconds; none before it is known.
-    pub skew_ms: Option<u64>,
-    /// Age of the oldest event that is not acknowledged, in seconds; none before it was measured.
-    pub lag_s: Option<u64>,
-    /// Dead letters that are stored.
-    pub dead_letters: u64,
-    /// Endpoints whose breaker is open here: installation and address.
-    pub open_endpoints: Vec<(String, String)>,
-    /// Findings about the configuration, made at the start.
-    pub configuration: Vec<Finding>,
-}
-
-/// How bad a finding is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[schema(as = FindingSeverity)]
-pub enum Severity {
-    /// Advice.
-    Note,
-    /// Something will fail, or fails for some.
-    Warning,
-    /// Events are not routed, or can be lost.
-    Critical,
-}
-
-/// One finding.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Finding {
-    /// How bad it is.
-    pub severity: Severity,
-    /// The check: `broker`, `streams`, `storage`, `clock`, `input`, `dead_letters`, `endpoints`,
-    /// `registry` or `config`.
-    pub check: &'static str,
-    /// What is wrong, one sentence.
-    pub message: String,
-    /// What to do, one sentence.
-    pub fix: String,
-}
-
-impl Finding {
-    /// Creates a finding.
-    #[must_use]
-    pub fn new(
-        severity: Severity,
-        check: &'static str,
-        message: impl Into<String>,
-        fix: impl Into<String>,
-    ) -> Self {
-        Self { severity, check, message: message.into(), fix: fix.into() }
-    }
-}
-
 /// The checks, in the order in which they are listed.
-pub const CHECKS: [&str; 9] = [
+pub const CHECKS: [&str; 10] = [
     "broker",
     "streams",
     "storage",
     "clock",
     "input",
     "dead_letters",
+    "subscriptions",
     "endpoints",
     "registry",
     "config",
@@ -150,11 +94,12 @@ pub fn examine(broker: &Result<BrokerFacts, String>, router: &RouterFacts) -> Ve
         Err(reason) => vec![Finding::new(
             Severity::Critical,
             "broker",
-            format!("the broker does not answer: {reason}"),
+            format!("the broker at {} does not answer: {reason}", router.broker),
             "start nats-server, and check nats.url, nats.credentials_file and the network between them",
         )],
     };
-    findings.extend(of_router(router));
+    let server = broker.as_ref().ok().map(|facts| facts.server.as_str());
+    findings.extend(of_router::findings(router, server));
     findings.extend(router.configuration.iter().cloned());
     findings.sort_by_key(|one| (std::cmp::Reverse(one.severity), one.check));
     findings
@@ -221,62 +166,6 @@ fn of_storage(facts: &BrokerFacts) -> Option<Finding> {
     (share >= STORAGE_SHARE_MAX).then(|| Finding::new(Severity::Warning, "storage", message, fix))
 }
 
-fn of_router(router: &RouterFacts) -> Vec<Finding> {
-    let mut found: Vec<_> = router.failing.iter().map(|text| failing(text)).collect();
-    found.extend(router.degraded.iter().map(|text| {
-        Finding::new(
-            Severity::Warning,
-            "registry",
-            text.clone(),
-            "`GET /admin/v1/problems` names them with the reasons",
-        )
-    }));
-    if let Some(skew_ms) = router.skew_ms.filter(|skew_ms| *skew_ms > SKEW_MS_MAX) {
-        found.push(Finding::new(
-            Severity::Warning,
-            "clock",
-            format!("the clocks of this machine and of the broker differ by {skew_ms} ms"),
-            "run NTP on both: receivers refuse signatures with a wrong time",
-        ));
-    }
-    if let Some(lag_s) = router.lag_s.filter(|lag_s| *lag_s > LAG_S_MAX) {
-        found.push(Finding::new(
-            Severity::Warning,
-            "input",
-            format!("the oldest event that is not acknowledged waits for {lag_s} s"),
-            "`switchyard top` names the costly subscriptions; add routers if all are busy",
-        ));
-    }
-    if router.dead_letters > 0 {
-        found.push(Finding::new(
-            Severity::Warning,
-            "dead_letters",
-            format!("{} dead letters are stored", router.dead_letters),
-            "`switchyard dlq ls` lists them by reason, `switchyard dlq redrive` delivers them again",
-        ));
-    }
-    found.extend(router.open_endpoints.iter().map(|(installation, address)| {
-        Finding::new(
-            Severity::Warning,
-            "endpoints",
-            format!("the breaker of {address} of installation {installation} is open"),
-            format!("`switchyard endpoints ls -i {installation}` has the last cause"),
-        )
-    }));
-    found
-}
-
-fn failing(text: &str) -> Finding {
-    let fix = match text {
-        "starting" => "wait until the router has loaded the registry",
-        "draining" => "the router is stopping: start it again, or ask another replica",
-        _ => {
-            "see `journalctl` or the log of the router, and `nats stream ls`; docs/runbook.md has the steps"
-        }
-    };
-    Finding::new(Severity::Critical, "broker", format!("the router is not ready: {text}"), fix)
-}
-
 #[expect(clippy::cast_precision_loss, reason = "a share for people")]
 fn part(used: u64, max: u64) -> f64 {
     if max == 0 { 0.0 } else { used as f64 / max as f64 }
@@ -297,6 +186,10 @@ mod tests {
             bytes_max: Some(100),
             ..StreamFacts::default()
         }
+    }
+
+    fn named(id: &str) -> DoctorSubscription {
+        DoctorSubscription { id: id.into(), count: 7, cause: "its filter fails".into() }
     }
 
     fn checks(
@@ -331,31 +224,58 @@ mod tests {
             streams,
             storage_used: 95,
             storage_max: Some(100),
+            server: "n1".into(),
             ..BrokerFacts::default()
         };
         let router = RouterFacts {
-            failing: vec!["stream SW_DLQ missing".into()],
+            broker: "nats://n1".into(),
+            failing: vec![
+                "stream SW_DLQ missing".into(),
+                "writes to SW_EVENTS not confirmed".into(),
+            ],
             degraded: vec!["registry documents that cannot be read: 1".into()],
             skew_ms: Some(5_000),
             lag_s: Some(61),
+            busiest_site: Some(BusiestSite { site: "site-1".into(), percent: 90 }),
             dead_letters: 3,
-            open_endpoints: vec![("first".into(), "https://a.example/".into())],
+            most_dead: Some(named("first/a")),
+            failing_subscriptions: vec![named("first/a")],
+            failing_count: 3,
+            flooding: vec![named("first/b")],
+            open_breakers: vec![OpenBreaker {
+                installation: "first".into(),
+                endpoint: "https://a.example/".into(),
+                scope: "endpoint",
+                cause: "timeout",
+            }],
             configuration: vec![Finding::new(Severity::Note, "config", "a", "b")],
         };
         let found = examine(&Ok(facts), &router);
-        assert_eq!(found.len(), 13, "{found:#?}");
+        assert_eq!(found.len(), 17, "{found:#?}");
         assert!(found.iter().all(|one| !one.fix.is_empty() && CHECKS.contains(&one.check)));
         assert!(found.is_sorted_by_key(|one| std::cmp::Reverse(one.severity)));
         assert!(!found.iter().any(|one| one.message.contains("LOG")), "it deletes old records");
-        assert_eq!(found.iter().filter(|one| one.severity == Severity::Critical).count(), 3);
+        assert_eq!(found.iter().filter(|one| one.severity == Severity::Critical).count(), 4);
+        for named in [
+            "the disk of the server n1 is full",
+            "90 % of the events since the start are of the site site-1",
+            "7 since the start of this replica are of first/a",
+            "first/a: its filter fails",
+            "2 more subscriptions fail",
+            "first/b has more deliveries than its share",
+            "https://a.example/ of installation first: the breaker of the endpoint is open, last cause timeout",
+        ] {
+            assert!(found.iter().any(|one| one.message.contains(named)), "{named}: {found:#?}");
+        }
     }
 
     #[test]
     fn broker_that_does_not_answer_is_critical() {
-        let found = checks(Err("timed out".into()), &RouterFacts::default());
+        let router = RouterFacts { broker: "nats://n1".into(), ..RouterFacts::default() };
+        let found = checks(Err("timed out".into()), &router);
         assert_eq!(
             found,
-            [(Severity::Critical, "the broker does not answer: timed out".to_owned())]
+            [(Severity::Critical, "the broker at nats://n1 does not answer: timed out".to_owned())]
         );
     }
 }

@@ -332,7 +332,7 @@ impl Examiner {
             key = %subscription.key,
             event_id = %event.envelope.event_id,
             kind = error.kind,
-            error = error.message,
+            error = error.describe(),
             delivered = failure.on_error.delivers(),
             events,
             errors,

@@ -158,7 +158,11 @@ async fn endpoint_whose_breaker_opens_is_named_tested_and_reset() {
     .await;
     let doctor = world.run(&["doctor", "-o", "json"]).await;
     assert_eq!(doctor.0, 1, "an open breaker needs attention");
-    assert!(doctor.1.contains("the breaker of"), "{}", doctor.1);
+    assert!(
+        doctor.1.contains("the breaker of the endpoint is open, last cause 5xx"),
+        "{}",
+        doctor.1
+    );
 
     let (code, refused) = world.run(&["endpoints", "test", &id]).await;
     assert_eq!(code, 1, "{refused}");
@@ -333,7 +337,7 @@ async fn doctor_and_health_say_what_is_wrong_with_their_exit_codes() {
     // The tests allow plain http to handlers on this machine.
     assert_eq!(code, 1, "{found}");
     assert!(found.contains("set delivery.allow_http = false"), "{found}");
-    assert!(found.contains("streams      ok") && found.contains("nats.replicas = 3"), "{found}");
+    assert!(found.contains("streams        ok") && found.contains("nats.replicas = 3"), "{found}");
     assert_eq!(world.run(&["health"]).await, (0, "ok: ready\n".to_owned()));
     world.nats.kill();
     let reason = eventually(WAIT_MAX, "the router is not ready", || async {

@@ -12,6 +12,7 @@
 mod account;
 mod attacks;
 mod backtest;
+mod bad_day;
 mod bad_input;
 mod body_retention;
 mod bounds;

@@ -130,6 +130,7 @@ fn operations(jet: &JetStreamClient, subjects: &Subjects, config: &Config) -> Op
         shares,
         publisher: Arc::new(EventPublisher::new(jet(), subjects(), Arc::default())),
         broker: Arc::new(StreamInspector::new(jet(), subjects(), false)),
+        broker_address: "nats://127.0.0.1:4222".into(),
         configuration: Vec::new(),
         pings: PingLimit::default(),
         stop: CancellationToken::new(),

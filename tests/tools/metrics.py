@@ -8,7 +8,7 @@ help text, its type and its labels, counters of closed label sets begin at 0, `p
 complaint, the rules of deploy/prometheus are evaluated without error, and each panel of the dashboards has data.
 
 Incidents: a filter fails, a handler hangs, one rejects everything, a tenant floods, a site floods, the broker
-stops. For each, the alert that names it fires (with `for` shortened to a second and windows as they are), and the
+stops, its disk is full (a tmpfs, where this user may mount one). For each, the alert that names it fires (with `for` shortened to a second and windows as they are), and the
 log has a line that names the culprit and not thousands. At last, a flood of invented names: the number of series
 stays below 2,000. Needs a nats-server (`NATS_SERVER`, or the one of `make tools`). Exit status 0 if all holds.
 """
@@ -17,6 +17,7 @@ import collections
 import contextlib
 import http.client
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -27,7 +28,7 @@ import time
 import urllib.parse
 import urllib.request
 
-from harness import Nats, Router, Sink, nats_server_path, quote, until
+from harness import ADMIN_TOKEN, Nats, Router, Sink, nats_server_path, quote, until
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "deploy"))
@@ -93,6 +94,24 @@ class Broker:
 
     def __exit__(self, *_):
         self.stop()
+
+
+@contextlib.contextmanager
+def small_disk(folder, size):
+    """Mounts a small file system, by `sudo` if this user may not; yields whether it is there."""
+    folder.mkdir()
+    options = ["-t", "tmpfs", "-o", f"size={size},mode=1777", "tmpfs", str(folder)]
+
+    def is_done(command):
+        with contextlib.suppress(OSError):
+            return subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+
+    root = next((root for root in ([], ["sudo", "-n"]) if is_done([*root, "mount", *options])), None)
+    try:
+        yield root is not None
+    finally:
+        if root is not None:
+            is_done([*root, "umount", "-l", str(folder)])
 
 
 class Handlers(Sink):
@@ -467,6 +486,32 @@ class World:
         for alert in ("BrokerDown", "InputLagHigh"):
             self.prometheus.until_ended(alert)
 
+    def disk_full(self):
+        """A router of its own, whose broker has a small disk."""
+        disk = self.folder / "small-disk"
+        with small_disk(disk, "24m") as is_mounted:
+            if not is_mounted:
+                self.check(not os.environ.get("CI"), "this user may not mount a tmpfs, which CI needs")
+                print("SKIPPED: this user may not mount a tmpfs", flush=True)
+                return
+            with Broker(disk) as broker, open(self.folder / "router-full.log", "w") as log:
+                router = Router(self.options.binary, broker.port, self.folder / "router-full", SETTINGS, log)
+                try:
+                    self.prometheus.scrape(router.address)
+                    failing = 'switchyard_broker_check_failing{check="write"}'
+                    until(lambda: self.prometheus.value(failing) == 0, "its writes are confirmed")
+                    with contextlib.suppress(OSError), open(disk / "rest", "wb", buffering=0) as rest:
+                        while rest.write(bytes(4096)):
+                            pass
+                    self.prometheus.until_firing("BrokerNotWriting", check="write")
+                    said = subprocess.run([self.options.binary, "doctor", "-s", f"http://{router.address}"], text=True,
+                                          capture_output=True, env={**os.environ, "SWITCHYARD_TOKEN": ADMIN_TOKEN}).stdout
+                    self.check("the disk of the server solo is full" in said, f"the doctor says: {said}")
+                finally:
+                    router.kill()
+        self.prometheus.scrape(self.router.address)
+        self.prometheus.until_ended("BrokerNotWriting")
+
     def invented_names(self):
         """10,000 subscriptions, and as many invented event types, sites and webhooks."""
         options = self.options
@@ -519,7 +564,8 @@ class World:
 
     def run(self):
         steps = [self.begin, self.evaluations, self.filter_fails, self.handler_hangs, self.dead_letters,
-                 self.tenant_floods, self.handler_recovers, self.site_floods, self.broker_stops, self.invented_names,
+                 self.tenant_floods, self.handler_recovers, self.site_floods, self.broker_stops, self.disk_full,
+                 self.invented_names,
                  self.end]
         for step in steps:
             started = time.monotonic()

@@ -6,13 +6,18 @@ use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::attention::Attention;
 use super::replica_view::replica_view;
 use crate::api::json::insert_some;
 use crate::api::openapi::route;
 use crate::api::schema::Diagnosis;
 use crate::api::state::Shared;
 use crate::clock;
-use crate::recovery::doctor::{CHECKS, Finding, RouterFacts, Severity, examine};
+use crate::delivery::OpenEndpoint;
+use crate::recovery::doctor::{
+    BusiestSite, CHECKS, Finding, OpenBreaker, RouterFacts, Severity, examine,
+};
+use crate::telemetry::names;
 
 /// Endpoints with an open breaker that are named.
 const ENDPOINTS_MAX: usize = 10;
@@ -28,7 +33,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 )]
 async fn run(State(state): State<Shared>) -> Json<Value> {
     let broker = state.operations.broker.facts().await;
-    let findings = examine(&broker, &router_facts(&state));
+    let findings = examine(&broker, &router_facts(&state).await);
     let worst = findings.iter().map(|one| one.severity).max();
     let mut answer = json!({
         "status": status(worst),
@@ -54,16 +59,45 @@ fn status(worst: Option<Severity>) -> &'static str {
     }
 }
 
-fn router_facts(state: &Shared) -> RouterFacts {
+async fn router_facts(state: &Shared) -> RouterFacts {
     let operations = &state.operations;
     let skew_ms = clock::skew().map(|skew| skew.unsigned_abs().as_millis());
+    let Attention { failing_subscriptions, failing_count, flooding, most_dead } =
+        Attention::of(state).await;
     RouterFacts {
+        broker: operations.broker_address.clone(),
         failing: operations.health.failing(),
         degraded: operations.health.degraded(),
         skew_ms: skew_ms.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
         lag_s: operations.publisher.backlog().map(|backlog| backlog.lag_s),
+        busiest_site: busiest_site(state),
         dead_letters: operations.shares.stored().1,
-        open_endpoints: operations.dispatcher.open_endpoints(ENDPOINTS_MAX),
+        most_dead,
+        failing_subscriptions,
+        failing_count,
+        flooding,
+        open_breakers: operations
+            .dispatcher
+            .open_endpoints(ENDPOINTS_MAX)
+            .iter()
+            .map(open_breaker)
+            .collect(),
         configuration: operations.configuration.clone(),
     }
+}
+
+fn open_breaker(open: &OpenEndpoint) -> OpenBreaker {
+    OpenBreaker {
+        installation: open.installation.to_string(),
+        endpoint: open.endpoint.clone(),
+        scope: open.scope.label(),
+        cause: open.tripped.cause.label(),
+    }
+}
+
+fn busiest_site(state: &Shared) -> Option<BusiestSite> {
+    let sites = state.matcher.busiest_sites(names::SITES_MAX);
+    let all: u64 = sites.iter().map(|(_, events)| *events).sum();
+    let (site, events) = sites.first().filter(|(_, events)| *events > 0)?;
+    Some(BusiestSite { site: site.to_string(), percent: events.saturating_mul(100) / all.max(1) })
 }

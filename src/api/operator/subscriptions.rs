@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::attention::{Failure, failure};
 use super::list::{LIMIT_DEFAULT, LIMIT_MAX, page_view};
 use super::replica_view::replica_view;
 use super::unknown_names::with_hints;
@@ -244,33 +245,6 @@ fn value_contains(value: &Value, text: &str) -> bool {
     }
 }
 
-/// Says in a few words why a subscription fails now; none if it does not. An attempt or an evaluation counts
-/// until a later one succeeds.
-fn failure(module: &AppliedModule) -> Option<&'static str> {
-    let stats = module.stats().peek();
-    let [error, failure, matched, delivered] = [
-        &stats.last_error_ms,
-        &stats.last_failure_ms,
-        &stats.last_match_ms,
-        &stats.last_delivered_ms,
-    ]
-    .map(|time| time.load(Relaxed));
-    match module.effective_status {
-        EffectiveStatus::Undelivered => return Some("it is never delivered"),
-        _ if module.status == ModuleStatus::EndpointGone => {
-            return Some("its endpoint answered HTTP 410");
-        }
-        _ => {}
-    }
-    if failure > delivered {
-        Some("its handler fails")
-    } else if error > matched {
-        Some("its filter fails")
-    } else {
-        None
-    }
-}
-
 pub(super) fn subscription_view(
     state: &Shared,
     installation: &AppliedInstallation,
@@ -304,7 +278,7 @@ pub(super) fn subscription_view(
     }
     insert_some(&mut view, "title", title(state, installation, &data));
     insert_some(&mut view, "reason", module.reason.as_ref());
-    insert_some(&mut view, "failing", failure(module));
+    insert_some(&mut view, "failing", failure(module).map(Failure::as_str));
     insert_some(
         &mut view,
         "handler",

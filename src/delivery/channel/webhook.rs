@@ -9,13 +9,10 @@ mod url_template;
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use data_encoding::HEXLOWER;
 use futures_util::future::BoxFuture;
 use hmac::digest::InvalidLength;
-use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use serde_json::json;
-use sha2::Sha256;
 use url::Url;
 
 use self::properties::with_properties;
@@ -24,6 +21,7 @@ use super::contract::{Attempt, Channel, CoalesceKey, HandlerDescription, origin}
 use super::request::{CONTENT_TYPE, http_headers};
 use super::table::channel_of;
 use crate::clock;
+use crate::delivery::hub_signature;
 use crate::delivery::model::{
     AttemptClass, AttemptOutcome, DeadLetterReason, Delivery, NextStep, Transport,
 };
@@ -252,13 +250,6 @@ fn members(event: &Event) -> Members<'_> {
         debug_assert!(false, "an event was parsed before it became a delivery");
         Members::default()
     })
-}
-
-/// **Source:** WebSub, section 7.
-fn hub_signature(secret: &Secret, body: &[u8]) -> Result<String, InvalidLength> {
-    let mac = Hmac::<Sha256>::new_from_slice(secret.reveal().as_bytes())?;
-    let digest = mac.chain_update(body).finalize().into_bytes();
-    Ok(format!("sha256={}", HEXLOWER.encode(&digest)))
 }
 
 #[cfg(test)]

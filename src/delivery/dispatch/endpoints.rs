@@ -11,7 +11,7 @@ use crate::clock;
 use crate::delivery::channel::{Attempt, channel_of};
 use crate::delivery::log::AttemptReport;
 use crate::delivery::model::{Delivery, NotAnObject, PreparedEvent, Progress};
-use crate::delivery::queue::LaneStatus;
+use crate::delivery::queue::{LaneStatus, OpenEndpoint};
 use crate::delivery::shares::ShareOwner;
 use crate::domain::{DeliveryId, EventId, Handler};
 use crate::event::{Envelope, Event};
@@ -68,11 +68,10 @@ impl Dispatcher {
         lane.is_some_and(|lane| lane.breakers().admit_probe_now())
     }
 
-    /// Returns at most `limit` endpoints whose breaker is open here: installation and endpoint.
+    /// Returns at most `limit` endpoints whose breaker is open here, those that are open for longest.
     #[must_use]
-    pub fn open_endpoints(&self, limit: usize) -> Vec<(String, String)> {
-        let open = self.lanes.open_breakers(limit);
-        open.into_iter().map(|(installation, at)| (installation.to_string(), at)).collect()
+    pub fn open_endpoints(&self, limit: usize) -> Vec<OpenEndpoint> {
+        self.lanes.open_endpoints(limit)
     }
 
     /// Returns who pays for the parked deliveries of a subscription.

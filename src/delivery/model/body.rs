@@ -390,8 +390,14 @@ mod tests {
     #[test]
     fn retry_and_filter_error_are_included() {
         let id = subscription();
-        let error =
-            FilterError { kind: "type".into(), message: "m".into(), offset: 3, line: 1, column: 4 };
+        let error = FilterError {
+            kind: "type".into(),
+            message: "m".into(),
+            offset: 3,
+            line: 1,
+            column: 4,
+            part: String::new(),
+        };
         let retry = RetryContext { count: 2, reason: "TIMEOUT_ERROR", data: Some(r#"{"n":1}"#) };
         let context = DeliveryContext {
             filter_error: Some(&error),

@@ -170,6 +170,7 @@ mod tests {
             offset: 1,
             line: 1,
             column: 2,
+            part: String::new(),
         });
         delivery.progress = Progress {
             attempt: 9,

@@ -30,17 +30,17 @@ pub(crate) struct Lanes<C> {
 
 /// An endpoint whose attempts a breaker stops.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct OpenEndpoint {
+pub struct OpenEndpoint {
     /// Its app.
-    pub(crate) app: AppId,
+    pub app: AppId,
     /// Its installation.
-    pub(crate) installation: InstallationId,
+    pub installation: InstallationId,
     /// The endpoint, see [`shown_endpoint`].
-    pub(crate) endpoint: String,
+    pub endpoint: String,
     /// What the breaker protects.
-    pub(crate) scope: BreakerScope,
+    pub scope: BreakerScope,
     /// Since when and why it is not closed.
-    pub(crate) tripped: Tripped,
+    pub tripped: Tripped,
 }
 
 /// Identifies a lane.
@@ -99,19 +99,6 @@ impl<C> Lanes<C> {
     ) -> Option<Arc<Lane<C>>> {
         let key = LaneKey { installation: installation.clone(), endpoint: endpoint.into() };
         self.lanes.get(&key).map(|lane| Arc::clone(&lane))
-    }
-
-    /// Returns at most `limit` endpoints whose breaker is open, with their installation, sorted.
-    #[must_use]
-    pub(crate) fn open_breakers(&self, limit: usize) -> Vec<(InstallationId, String)> {
-        let is_open = |lane: &Lane<C>| lane.breakers().state() == BreakerState::Open;
-        let open = self.lanes.iter().filter(|entry| is_open(entry.value()));
-        let mut open: Vec<_> = open
-            .map(|entry| (entry.key().installation.clone(), entry.key().endpoint.to_string()))
-            .collect();
-        open.sort_unstable();
-        open.truncate(limit);
-        open
     }
 
     /// Reserves a share of the permits for the deliveries of one event.

@@ -23,7 +23,8 @@ pub use fair::{
     RequestId, Response, WaitingLimit,
 };
 pub use lane::{Lane, LaneFailure, LaneStatus};
-pub(super) use lanes::{Lanes, OpenEndpoint, shown_endpoint};
+pub use lanes::OpenEndpoint;
+pub(super) use lanes::{Lanes, shown_endpoint};
 pub(super) use permits::AdmissionError;
 pub use permits::EventShare;
 pub use random::Random;

@@ -6,6 +6,7 @@ mod proxy;
 pub(crate) mod raw;
 mod router;
 mod sink;
+mod small_disk;
 mod tokens;
 
 use std::future::Future;
@@ -19,6 +20,7 @@ pub(crate) use nats::NatsServer;
 pub(crate) use proxy::Proxy;
 pub(crate) use router::{ADMIN_TOKEN, RouterProcess, Setup, register};
 pub(crate) use sink::{NEVER, Received, Sink};
+pub(crate) use small_disk::SmallDisk;
 pub(crate) use tokens::app_token;
 
 /// Signing secret of every handler under test: 32 bytes.

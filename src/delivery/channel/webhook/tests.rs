@@ -1,6 +1,8 @@
 //! Requests to webhooks of Connect apps.
 
+use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
+use sha2::Sha256;
 
 use super::*;
 use crate::delivery::plan::coalesce;
