@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::announcements::{Announcer, News};
 use self::session::{DELIVERIES_MAX, DELIVERY_NUMBER, Session};
+use super::metrics::ConnectedListener;
 use super::replica_presence::OtherReplicas;
 use super::subjects::Subjects;
 use crate::clock;
@@ -140,9 +141,10 @@ impl ListenerBus {
         let session =
             Session::new(self.announcer.clone(), record.clone(), (deliveries, answers), sender);
         // From now on the session ends the listener, also if this future is dropped.
+        let connected = ConnectedListener::new();
         tokio::spawn(async move {
             session.run().await;
-            drop(permit);
+            drop((permit, connected));
         });
         let replicas = 1 + self.introduce(&record).await?;
         Ok(OpenListener { deliveries: receiver, replicas })

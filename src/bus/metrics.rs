@@ -55,6 +55,22 @@ impl Drop for LogPending {
     }
 }
 
+/// Counts one listening client that is connected to this replica until it is dropped.
+pub(super) struct ConnectedListener(());
+
+impl ConnectedListener {
+    pub(super) fn new() -> Self {
+        gauge!("switchyard_listeners").increment(1.0);
+        Self(())
+    }
+}
+
+impl Drop for ConnectedListener {
+    fn drop(&mut self) {
+        gauge!("switchyard_listeners").decrement(1.0);
+    }
+}
+
 pub(super) fn publish_blocked(stream: &'static str, is_blocked: bool) {
     let value = if is_blocked { 1.0 } else { 0.0 };
     gauge!("switchyard_broker_publish_blocked", "stream" => stream).set(value);

@@ -554,6 +554,8 @@ pub const FAMILIES: &[MetricFamily] = &[
         &[],
         "Records of the delivery log that are not confirmed yet; their events are not acknowledged.",
     ).at_zero(),
+    gauge("switchyard_listeners", &[], "Listening clients (`switchyard listen`) that are connected to this replica.")
+        .at_zero(),
     counter(
         "switchyard_bodies_removed_total",
         &[closed("reason", &["erased", "retention"])],
