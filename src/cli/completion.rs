@@ -77,7 +77,7 @@ pub(super) fn answer<C: CommandFactory>() -> bool {
 /// Adds completers to the arguments of all commands, by their names.
 fn with_completers(command: Command) -> Command {
     let name = command.get_name().to_owned();
-    let takes_types = ["trigger", "listen"].contains(&name.as_str());
+    let takes_types = ["trigger", "listen", "sample"].contains(&name.as_str());
     let is_context = name == "context";
     let command = command.mut_args(|arg| match arg.get_id().as_str() {
         "subscription" => arg.add(ArgValueCompleter::new(names::subscriptions)),

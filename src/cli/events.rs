@@ -1,4 +1,4 @@
-//! `switchyard events`: event types with their fields; a stored event and what became of its deliveries.
+//! `switchyard events`: event types with their fields and samples; a stored event and what became of its deliveries.
 
 use std::process::ExitCode;
 
@@ -11,9 +11,10 @@ use super::event_types::{self, TypeFilter};
 use super::io::{Output, print_line, print_row};
 use super::server_args::ServerArgs;
 use super::table::ListFlags;
+use super::trigger::sample;
 use crate::registry::catalog;
 
-/// Lists event types and their fields; shows a stored event and what became of its deliveries
+/// Lists event types, their fields and samples; shows a stored event and what became of its deliveries
 #[derive(Debug, Args)]
 #[command(
     alias = "event",
@@ -22,6 +23,7 @@ use crate::registry::catalog;
     Examples:\n  \
     switchyard events ls issue\n  \
     switchyard events show avi:jira:created:issue\n  \
+    switchyard events sample avi:jira:created:issue > event.json\n  \
     switchyard events show 1e2d.../evt-7\n  \
     switchyard events show 4711 --body -o json"
 )]
@@ -49,6 +51,12 @@ enum Action {
         #[arg(long)]
         body: bool,
     },
+    /// Prints a sample event of a type, as filters read it; offline
+    Sample {
+        /// Event type
+        #[arg(value_name = "TYPE")]
+        event_type: String,
+    },
 }
 
 /// Executes the action.
@@ -58,6 +66,13 @@ enum Action {
 pub fn run(args: &EventsArgs) -> anyhow::Result<ExitCode> {
     match &args.action {
         Action::Ls(filter) => event_types::list(args.flags, filter)?,
+        Action::Sample { event_type } => {
+            let event = sample::event(event_type)?;
+            print_line(&match args.flags.output.plain() {
+                Output::Text => serde_json::to_string_pretty(&event)?,
+                Output::Json | Output::Jsonl => event.to_string(),
+            })?;
+        }
         Action::Show { reference, body } => match catalog::find(reference) {
             Some(known) => event_types::show(args.flags, reference, known)?,
             None if is_like_a_type(reference) => {

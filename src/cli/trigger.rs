@@ -1,6 +1,6 @@
 //! `switchyard trigger`: publishes a sample event.
 
-mod sample;
+pub(super) mod sample;
 mod set;
 
 use std::path::{Path, PathBuf};
@@ -16,7 +16,6 @@ use super::exit::UsageError;
 use super::io::{Output, print_line, print_row, read_input};
 use super::server_args::ServerArgs;
 use super::site::site;
-use crate::clock;
 use crate::registry::catalog;
 use set::Assignment;
 
@@ -90,8 +89,7 @@ fn publish(args: &TriggerArgs, event_type: &str) -> anyhow::Result<()> {
         None => sample::of(event_type)?,
     };
     let members = event.as_object_mut().context(UsageError("an event is a JSON object".into()))?;
-    members.insert("eventType".to_owned(), event_type.into());
-    members.insert("timestamp".to_owned(), clock::now_ms().to_string().into());
+    sample::set_type(members, event_type);
     for assignment in &args.set {
         assignment.apply(&mut event)?;
     }

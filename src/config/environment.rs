@@ -40,6 +40,13 @@ pub fn client_environment() -> ClientEnvironment {
     }
 }
 
+/// Returns the secret of `SWITCHYARD_VERIFY_SECRET`, which `verify` checks signatures with.
+#[must_use]
+pub fn verify_secret() -> Option<Secret> {
+    let text = std::env::var_os("SWITCHYARD_VERIFY_SECRET")?.into_string().ok();
+    text.filter(|text| !text.is_empty()).map(Secret::new)
+}
+
 /// Returns the folder of the user's settings: `$XDG_CONFIG_HOME/switchyard`, else
 /// `~/.config/switchyard`; none without a home.
 #[must_use]

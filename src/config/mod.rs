@@ -20,7 +20,7 @@ mod types;
 pub use effective::{LoadedConfig, Origin, Setting, ShownValue};
 pub use environment::{
     ClientEnvironment, broker_environment, client_environment, is_on_path, manifest_variable,
-    nats_server_candidates, user_config_dir,
+    nats_server_candidates, user_config_dir, verify_secret,
 };
 pub use error::ConfigError;
 pub use fraction::part_of;

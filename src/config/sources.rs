@@ -27,6 +27,7 @@ const ENV_EXCEPTIONS: &[&str] = &[
     "SWITCHYARD_TIMEOUT",
     "SWITCHYARD_TOKEN",
     "SWITCHYARD_TOKEN_FILE",
+    "SWITCHYARD_VERIFY_SECRET",
 ];
 
 /// A configuration file.

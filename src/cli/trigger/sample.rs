@@ -4,6 +4,7 @@ use anyhow::{Context, bail};
 use serde_json::{Map, Value};
 
 use crate::cli::exit::UsageError;
+use crate::clock;
 use crate::registry::catalog;
 
 /// Samples by event type; `*` means any verb.
@@ -30,6 +31,22 @@ pub(super) fn of(event_type: &str) -> anyhow::Result<Value> {
     }
 }
 
+/// Sets the members that say what an event is, and when it happened: now.
+pub(in crate::cli) fn set_type(members: &mut Map<String, Value>, event_type: &str) {
+    members.insert("eventType".to_owned(), event_type.into());
+    members.insert("timestamp".to_owned(), clock::now_ms().to_string().into());
+}
+
+/// Returns a sample of an event type as it arrives.
+///
+/// # Errors
+/// There is no such type; the error names the nearest one.
+pub(in crate::cli) fn event(event_type: &str) -> anyhow::Result<Value> {
+    let mut event = of(event_type)?;
+    event.as_object_mut().into_iter().for_each(|members| set_type(members, event_type));
+    Ok(event)
+}
+
 /// Whether a type is one of a family, such as `avi:jira:*:issue`.
 fn is_of(event_type: &str, pattern: &str) -> bool {
     let Some((before, after)) = pattern.split_once('*') else { return false };
@@ -45,9 +62,7 @@ mod tests {
     #[test]
     fn every_type_of_the_catalogue_has_a_sample_that_is_an_event() {
         for name in catalog::names() {
-            let mut event = of(&name).unwrap();
-            event["eventType"] = name.clone().into();
-            let read = Sample::read(event).unwrap();
+            let read = Sample::read(event(&name).unwrap()).unwrap();
             assert_eq!(read.event().envelope.event_type.as_str(), name);
         }
     }
