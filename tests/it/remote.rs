@@ -10,6 +10,7 @@ use switchyard::cli::client::ApiClient;
 use switchyard::clock;
 use switchyard::jwt::{KeyRecord, KeyRing, system};
 
+use crate::mistakes::assert_text;
 use crate::support::{
     NatsServer, RouterProcess, Setup, Sink, WAIT_MAX, eventually, publish, register,
 };
@@ -191,6 +192,8 @@ async fn expired_token_is_rejected_with_its_age_at_every_api_that_accepts_it() {
         assert_eq!(error["code"], "SY-1109");
         assert_eq!(error["message"], "token refused: it expired 4 min ago");
         assert_eq!(error["help"], "use the token that came with the latest event");
+        let said = format!("GET {MODULES}\nan expired token\n\n401 Unauthorized\n{answer:#}\n");
+        assert_text("api_token_expired", &said);
     }
     // The age of a token that we did not sign is not reported.
     let foreign = KeyRing::default();
