@@ -9,16 +9,20 @@
 //! 4. *ingest*: publishing with the memory of ids and its recorder, against publishing without.
 //! 5. *webhook*: signed webhooks over HTTP to a router with the memory of ids, against one without;
 //!    the processor time is that of the router.
-//! 6. *match*: bytes to matches on one thread, and the tape alone, against parsing the same bytes
+//! 6. *observed*: a router that is scraped each second while `tail` and `top` are open, against the same one
+//!    alone; the processor time is that of the router.
+//! 7. *match*: bytes to matches on one thread, and the tape alone, against parsing the same bytes
 //!    with `serde_json` into nothing (`IgnoredAny`).
 //!
 //! Figures of a shared machine vary, so both sides of a ratio are measured alternately, and the
 //! ratio is the median over the rounds. `make bench` runs it. Arguments: `--rounds N`, `--events N`,
-//! `--deliveries N`, `--webhooks N`, `--only-webhooks`, `--only-log`, `--record FILE`.
+//! `--deliveries N`, `--webhooks N`, `--observed N`, `--only-webhooks`, `--only-log`, `--only-observed`,
+//! `--record FILE`.
 
 mod baseline;
 mod corpus;
 mod matching;
+mod observed;
 mod report;
 mod rig;
 mod sink;
@@ -37,7 +41,10 @@ struct Plan {
     events: usize,
     deliveries: usize,
     webhooks: usize,
+    /// Events of a round with observers.
+    observed: u64,
     only_webhooks: bool,
+    only_observed: bool,
     record: Option<PathBuf>,
     /// Measures the delivery log only.
     only_log: bool,
@@ -51,14 +58,18 @@ fn main() -> anyhow::Result<()> {
     let plan = Plan::read(&args)?;
     let mut report = Report::default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    if !plan.only_webhooks {
+    let is_whole = !plan.only_webhooks && !plan.only_log && !plan.only_observed;
+    if !plan.only_webhooks && !plan.only_observed {
         if !plan.only_log {
             matching::measure(plan.rounds, &mut report)?;
         }
         runtime.block_on(pipeline(&plan, &mut report))?;
     }
-    if !plan.only_log {
+    if is_whole || plan.only_webhooks {
         runtime.block_on(webhooks::measure(plan.rounds, plan.webhooks, &mut report))?;
+    }
+    if is_whole || plan.only_observed {
+        runtime.block_on(observed::measure(plan.rounds, plan.observed, &mut report))?;
     }
     println!("{report}");
     match &plan.record {
@@ -174,7 +185,9 @@ impl Plan {
             events: 60_000,
             deliveries: 20_000,
             webhooks: 5_000,
+            observed: 40_000,
             only_webhooks: false,
+            only_observed: false,
             record: None,
             only_log: false,
         };
@@ -188,6 +201,8 @@ impl Plan {
                 "--events" => plan.events = value()?.parse()?,
                 "--deliveries" => plan.deliveries = value()?.parse()?,
                 "--webhooks" => plan.webhooks = value()?.parse()?,
+                "--observed" => plan.observed = value()?.parse()?,
+                "--only-observed" => plan.only_observed = true,
                 "--only-webhooks" => plan.only_webhooks = true,
                 "--only-log" => plan.only_log = true,
                 "--record" => plan.record = Some(value()?.into()),
