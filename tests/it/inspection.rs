@@ -201,7 +201,15 @@ async fn verify_ping(world: &World) {
         let files = ["--secret-file", &secret, "--header-file", &headers, "--body-file", &body];
         world.run(&[&["verify"][..], &files].concat()).await
     };
-    assert_eq!(verify(file("body", &ping.body)).await.0, 0);
+    let body = file("body", &ping.body);
+    assert_eq!(verify(body.clone()).await.0, 0);
+    // The secret of a variable is no argument, which other users of the machine see.
+    let arguments = ["verify", "--header-file", &headers, "--body-file", &body];
+    let mut program = world.program(&arguments);
+    let with = program.env("SWITCHYARD_VERIFY_SECRET", SECRET).output().await.expect("it runs");
+    assert!(with.status.success(), "{}", String::from_utf8_lossy(&with.stderr));
+    let (code, said) = world.run(&arguments).await;
+    assert!(code == 2 && said.contains("--secret-file"), "{code} {said}");
     let (code, said) = verify(file("other", b"{}")).await;
     assert_eq!(code, 1);
     assert!(said.starts_with("webhook-signature: it does not fit"), "{said}");

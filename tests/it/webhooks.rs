@@ -75,6 +75,36 @@ fn assert_signed(received: &Received, query: &str) {
     let path = received.path.strip_prefix("/base").expect("a path under the base");
     let now_s = clock::now_ms().div_euclid(1000);
     assert_eq!(token.check(now_s, "POST", path, query), Ok(()));
+    verify(received, query);
+}
+
+/// Checks the request with the command line, as its receiver would.
+fn verify(received: &Received, query: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let headers = received
+        .headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
+    std::fs::write(folder.path().join("headers"), headers.collect::<String>()).expect("a file");
+    std::fs::write(folder.path().join("body"), &received.body).expect("a file");
+    let url = format!("https://app.example{}?{query}", received.path);
+    let check = |arguments: &[&str], secret: &str| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_switchyard"))
+            .args(["verify", "--header-file", "headers", "--body-file", "body", "--url", &url])
+            .args(arguments)
+            .current_dir(folder.path())
+            .env("SWITCHYARD_VERIFY_SECRET", secret)
+            .output()
+            .expect("the command runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let base = ["--base-url", "https://app.example/base"];
+    let valid = (Some(0), "the signature is valid\n".to_owned());
+    assert_eq!(check(&base, SHARED_SECRET), valid);
+    let (code, said) = check(&[], SHARED_SECRET);
+    assert!(code == Some(1) && said.starts_with("qsh: "), "{said}");
+    let (code, said) = check(&base, "another secret");
+    assert!(code == Some(1) && said.starts_with("authorization: it is not signed"), "{said}");
 }
 
 async fn arrived(sink: &Sink, path: &str, count: usize) -> Vec<Received> {
