@@ -56,7 +56,7 @@ lint: cargo
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 unit: cargo tools
-	@tools/debian-packages man=man-db groff=groff-base bash=bash
+	@tools/debian-packages man=man-db groff=groff-base
 	@if cargo nextest --version >/dev/null 2>&1; then \
 	  set -x; cargo nextest run --workspace --locked; cargo test --workspace --locked --doc; \
 	else \
