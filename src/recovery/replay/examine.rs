@@ -23,7 +23,7 @@ const REST_FACTOR: u32 = 2;
 const REST_MAX: Duration = Duration::from_millis(500);
 
 /// Events of one read of a scan while live events are routed: a millisecond of this process and the broker.
-const LIVE_BATCH: usize = 64;
+const LIVE_BATCH: usize = 16;
 /// The same while none are.
 const IDLE_BATCH: usize = 500;
 
