@@ -19,11 +19,12 @@ NATS := $(call stamp,nats,$(NATS_PACKAGE))
 CHECK := .tools/check-$(shell printf '%s' '$(CHECK_PACKAGES)' | cksum | cut -d' ' -f1).stamp
 API := .tools/api-$(shell cksum < tests/api/requirements.txt | cut -d' ' -f1).stamp
 CLIENTS := .tools/clients-$(shell cksum < tests/clients/requirements.txt | cut -d' ' -f1).stamp
+BOOK := .tools/book-$(shell cksum < docs/requirements.txt | cut -d' ' -f1).stamp
 AUDITABLE := .tools/cargo-auditable-$(AUDITABLE_VERSION).stamp
 DENY := .tools/cargo-deny-$(DENY_VERSION).stamp
 check = PYTHONPATH=.tools/check .tools/check/bin/$(1)
 
-.PHONY: account account-small help tools build release run test test-all lint unit wild wild-slow oracle agree explain-agree bench bench-worst search-worst bench-peers bench-expr-peers check-deploy check-dependencies check-metrics check-rules check-clients check-api check-workspaces soak-ingest soak-ingest-small fuzz sim sim-mutants bounds attack clean
+.PHONY: account account-small help tools build release run docs check-docs test test-all lint unit wild wild-slow oracle agree explain-agree bench bench-worst search-worst bench-peers bench-expr-peers check-deploy check-dependencies check-metrics check-rules check-clients check-api check-workspaces soak-ingest soak-ingest-small fuzz sim sim-mutants bounds attack clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -45,11 +46,13 @@ run: cargo tools ## Build, then run the demo: broker, app, triggers and live mat
 
 test: lint unit wild check-deploy ## Format, lints, all tests, deploy files (needs Rust and Python 3.11)
 
-test-all: test check-workspaces check-rules check-metrics check-clients check-api wild-slow soak-ingest-small account-small ## Also real clients (needs Node 20) and Prometheus's own tools
+test-all: test check-docs check-workspaces check-rules check-metrics check-clients check-api wild-slow soak-ingest-small account-small ## Also real clients (needs Node 20) and Prometheus's own tools
 
 lint: cargo
 	cargo fmt --all --check
 	@python3 tools/import_circles.py --self-test; python3 tools/plain_english.py --self-test
+	@python3 tools/book.py --self-test
+	@echo "links between documents"; python3 tools/book.py --links
 	@echo "imports between files"; python3 tools/import_circles.py
 	@echo "plain technical English"; python3 tools/plain_english.py
 	@echo "layer rules of ARCHITECTURE.md"; python3 tools/style_stats.py --rules ARCHITECTURE.md . | { ! grep '^FAIL'; }
@@ -135,6 +138,12 @@ check-deploy: cargo $(NATS) $(CHECK) ## Validate the deploy files offline (needs
 	  NATS_KEY_FILE=$(BROKER_KEYS)/server.key deploy/nats/credentials.sh $(BROKER_KEYS) localhost
 	set -a; source $(BROKER_KEYS)/broker.env; set +a; $(NATS_SERVER) -t -c deploy/nats/nats-server.conf
 	$(call check,python) deploy/check.py
+
+docs: $(BOOK) ## Build the documents as a book, target/docs/index.html
+	python3 tools/book.py --mdbook .tools/book/bin/mdbook
+	@echo "open $(abspath target)/docs/index.html"
+
+check-docs: docs
 
 check-clients: cargo $(NATS) $(CLIENTS) tests/clients/node_modules ## Drive a router with third-party clients
 	cargo build --locked
@@ -249,6 +258,10 @@ $(AUDITABLE) $(DENY): .tools/%.stamp: | cargo
 $(CLIENTS): tests/clients/requirements.txt
 	tools/pip-env .tools/clients -r tests/clients/requirements.txt
 	@rm -f .tools/clients-*.stamp && touch $@
+
+$(BOOK): docs/requirements.txt
+	tools/pip-env .tools/book -r docs/requirements.txt
+	@rm -f .tools/book-*.stamp && touch $@
 
 $(API): tests/api/requirements.txt
 	tools/pip-env .tools/api -r tests/api/requirements.txt
