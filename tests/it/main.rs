@@ -54,6 +54,7 @@ mod oracle;
 mod pause;
 mod poison;
 mod pulling;
+mod reference;
 mod registration;
 mod remote;
 mod repeats;
