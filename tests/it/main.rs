@@ -28,6 +28,7 @@ mod delivery;
 mod delivery_log;
 mod delivery_queries;
 mod discovery;
+mod documents;
 mod encryption;
 mod erasure;
 mod explain;
