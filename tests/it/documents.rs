@@ -1,10 +1,12 @@
 //! Runs every block of commands of README and documents, as a reader would, and compares what it prints with
 //! what the page shows. A page with commands that no test runs is an error.
 
+mod how_to;
 mod operation;
 mod page;
 mod shell;
 mod start;
+mod verify;
 
 use std::path::Path;
 
@@ -35,6 +37,12 @@ macro_rules! pages {
 pages! {
     commands_of_the_readme: "README.md" => start::readme,
     commands_of_deploy: "deploy/README.md" => operation::deploy,
+    commands_of_the_tutorial: "docs/tutorial.md" => start::tutorial,
+    commands_of_verify: "docs/how-to/verify-signatures.md" => how_to::verify_signatures,
+    commands_of_private: "docs/how-to/private-network.md" => how_to::private_network,
+    commands_of_rotate: "docs/how-to/rotate-secrets.md" => how_to::rotate_secrets,
+    commands_of_replicas: "docs/how-to/three-replicas.md" => how_to::three_replicas,
+    commands_of_upgrade: "docs/how-to/upgrade.md" => how_to::upgrade,
     commands_of_why: "docs/why.md" => why::run,
     commands_of_backtest: "docs/backtest.md" => operation::backtest,
     commands_of_shadow: "docs/shadow.md" => operation::shadow,

@@ -8,24 +8,30 @@ use super::page::Page;
 use super::shell::Shell;
 use crate::explain::World;
 use crate::support::{
-    ADMIN_TOKEN, SECRET, WAIT_MAX, event_envelope, eventually, issue_event, jetstream,
+    ADMIN_TOKEN, RouterProcess, SECRET, Sink, WAIT_MAX, event_envelope, eventually, issue_event,
+    jetstream,
 };
 
-/// A router with an installation `acme` of the app `app`, and some events that its trigger receives.
+/// A router with an installation `acme`, and some events that its trigger receives.
 pub(super) async fn world(key: &str) -> World {
     let world = World::start().await;
-    let endpoint = json!({ "key": "hook", "url": world.sink.url("/hook"), "secret": SECRET });
+    provision(&world.router, &world.sink, key).await;
+    happen(&world, 1).await;
+    world
+}
+
+/// Provisions the app `app` and its installation `acme` with one trigger.
+pub(super) async fn provision(router: &RouterProcess, sink: &Sink, key: &str) {
+    let endpoint = json!({ "key": "hook", "url": sink.url("/hook"), "secret": SECRET });
     let app = json!({ "kind": "forge", "functions": ["main"], "endpoints": [endpoint] });
-    world.router.put("/admin/v1/apps/app", app).await;
+    router.put("/admin/v1/apps/app", app).await;
     let installation =
         json!({ "app": "app", "cloudId": "site-1", "product": "jira", "licensed": true });
-    world.router.put("/admin/v1/installations/acme", installation).await;
+    router.put("/admin/v1/installations/acme", installation).await;
     let data = json!({ "endpoint": "hook", "events": ["avi:jira:updated:issue"],
         "filter": { "expression": "event.issue.fields.project.key == 'WEB'" } });
     let path = format!("/admin/v1/installations/acme/modules/{key}");
-    world.router.put(&path, json!({ "type": "trigger", "data": data })).await;
-    happen(&world, 1).await;
-    world
+    router.put(&path, json!({ "type": "trigger", "data": data })).await;
 }
 
 /// Publishes events of two projects, types and priorities, one without a priority; waits until they are handled.

@@ -1,7 +1,10 @@
 //! A user's shell in a copy of what a clone has, in which the commands of a page run.
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin, Command};
@@ -82,7 +85,9 @@ impl Shell {
     /// Runs a block and checks what it prints; returns that.
     pub(crate) async fn step(&mut self, step: &Step) -> String {
         for (name, content) in &step.files {
-            std::fs::write(self.home.path().join(name), self.real(content)).expect("a file");
+            let file = self.home.path().join(name);
+            std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+            std::fs::write(file, self.real(content)).expect("a file");
         }
         if let Some(Mark::RunsOn(text)) = &step.mark {
             let printed = self.keep_running(&self.real(&step.commands), text).await;
@@ -121,6 +126,12 @@ impl Shell {
                 .await;
             }
         }
+    }
+
+    /// Waits until one of the blocks that run on has printed a text.
+    pub(crate) async fn until_printed(&self, text: &str) {
+        let outputs = self.running.iter().map(|running| running.output.clone()).collect::<Vec<_>>();
+        until_contains(&outputs, text).await;
     }
 
     /// Runs commands of the test; they succeed. Returns what they print.
@@ -181,12 +192,31 @@ impl Shell {
             .expect("bash starts");
         let (at, shown) = (commands.to_owned(), Vec::new());
         self.running.push(Running { child, output: output.clone(), at, shown });
-        eventually(WAIT_MAX, &format!("`{commands}` prints `{text}`"), || async {
-            let printed = read(&output);
-            printed.contains(text).then_some(printed)
-        })
-        .await
+        until_contains(&[output], text).await
     }
+}
+
+/// Waits until one of the files contains a text; returns what they contain.
+async fn until_contains(files: &[PathBuf], text: &str) -> String {
+    let all = || files.iter().map(|file| read(file)).collect::<Vec<_>>().join("\n");
+    let waiting = async {
+        while !all().contains(text) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let waited = tokio::time::timeout(WAIT_MAX, waiting).await;
+    assert!(waited.is_ok(), "`{text}` is not printed: {}", all());
+    all()
+}
+
+/// The first digits of three free ports that end with 1, 2 and 3, below those that outgoing connections have.
+pub(crate) fn free_ports() -> String {
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    let start = std::process::id() as usize * 7 + ASKED.fetch_add(1, Relaxed);
+    let is_free = |port: String| TcpListener::bind(format!("127.0.0.1:{port}")).is_ok();
+    let mut prefixes = (2_000..3_000).cycle().skip(start % 1_000);
+    let free = prefixes.find(|prefix| (1..=3).all(|digit| is_free(format!("{prefix}{digit}"))));
+    free.expect("free ports").to_string()
 }
 
 /// The folder of the built program.
@@ -212,8 +242,11 @@ fn command(home: &Path) -> Command {
     command
 }
 
+/// What a file has; nothing before it exists.
 fn read(file: &Path) -> String {
-    std::fs::read(file)
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-        .unwrap_or_default()
+    match std::fs::read(file) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => panic!("{}: {error}", file.display()),
+    }
 }

@@ -75,3 +75,19 @@ fn reference_of_settings_is_that_of_the_defaults() {
     assert!(count > 90, "{count} settings");
     super::hold("settings", &page);
 }
+
+#[test]
+fn limits_that_are_explained_are_the_defaults() {
+    let page = include_str!("../../../docs/explanation/limits.md");
+    let all: toml::Table = toml::from_str(DEFAULTS).expect("TOML");
+    let mut count = 0;
+    for row in page.lines().filter(|line| line.contains("](../reference/settings.md#")) {
+        let cells: Vec<&str> = row.split(" | ").collect();
+        let [_, value, setting, _] = cells.as_slice() else { continue };
+        let name = setting.split('`').nth(1).expect("the name of a setting");
+        let (section, key) = name.split_once('.').expect("a section and a key");
+        assert_eq!(*value, all[section][key].to_string(), "{name}");
+        count += 1;
+    }
+    assert!(count > 30, "{count} limits");
+}
