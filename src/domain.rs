@@ -10,6 +10,7 @@ mod property_path;
 mod retry_profile;
 mod secret;
 mod signing_secrets;
+mod trace_context;
 mod unknown_members;
 
 pub use fair_turns::{FairTurns, TurnOwner};
@@ -27,4 +28,5 @@ pub use property_path::PropertyPath;
 pub use retry_profile::RetryProfile;
 pub use secret::{ISSUED_SECRET_CHARS_MIN, SECRET_CHARS_MIN, Secret, without_value};
 pub use signing_secrets::SigningSecrets;
+pub use trace_context::TraceContext;
 pub use unknown_members::UnknownMembers;

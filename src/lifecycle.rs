@@ -19,6 +19,7 @@ mod routing;
 mod running;
 mod skew;
 mod subscriptions;
+mod traces;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -104,20 +105,17 @@ pub async fn start(
     background.spawn(registry::report_exceeded_shares(Arc::clone(&registry), Arc::clone(&matcher)));
     let reports = registry::collect_endpoint_reports(&broker, &registry, &background);
     let parts = (&matcher, &registry, &live, &listening.listeners);
-    let routing = Routing::connect(config, &broker, parts, sender, reports, &background).await?;
+    let (traces, trace_export) = traces::start(&config.traces)?;
+    let routing =
+        Routing::connect(config, &broker, parts, traces, sender, reports, &background).await?;
 
+    let (failed_webhooks, unmapped_webhooks) = webhook_readers(&broker);
     let http = HttpParts {
         registry: Arc::clone(&registry),
         matcher,
         guard,
-        failed_webhooks: Arc::new(FailedWebhookStream::new(
-            broker.connections.control.clone(),
-            broker.subjects.clone(),
-        )),
-        unmapped_webhooks: Arc::new(UnmappedWebhookCounts::new(
-            broker.connections.control.clone(),
-            broker.subjects.clone(),
-        )),
+        failed_webhooks,
+        unmapped_webhooks,
         delivery_log: delivery_log(config, &broker),
         events: Arc::clone(&routing.events),
         publisher: Arc::clone(&routing.publisher),
@@ -134,20 +132,50 @@ pub async fn start(
     let gates = Arc::clone(&routing.gates);
     background.spawn(run_heartbeat(Arc::clone(&health), gates, registry, metrics));
     background.spawn(monitor.run());
-    if config.delivery.log {
-        let (control, subjects) = (broker.connections.control.clone(), broker.subjects.clone());
-        background.spawn(LogIndexer::new(control, subjects, config.clone()).run());
-    }
-    if !config.admin.token_file.is_empty() {
-        let config = config.clone();
-        background.spawn(async move { follow_token_file(&config, admin_tokens).await });
-    }
+    index_log(config, &broker, &background);
+    follow_tokens(config, admin_tokens, &background);
     routing.start(&background);
     health.started.store(true, Relaxed);
     let managed_broker = broker.managed_access();
     let server = broker.server.map(ManagedBroker::supervise);
     let (Background { tasks, stop }, connections) = (background, broker.connections);
-    Ok(Running { address, url, managed_broker, live, tasks, stop, health, connections, server })
+    Ok(Running {
+        address,
+        url,
+        managed_broker,
+        live,
+        tasks,
+        stop,
+        health,
+        trace_export,
+        connections,
+        server,
+    })
+}
+
+/// Returns what reads the webhooks that no handler took, and counts those that no type is known of.
+fn webhook_readers(broker: &Broker) -> (Arc<FailedWebhookStream>, Arc<UnmappedWebhookCounts>) {
+    let (control, subjects) = (&broker.connections.control, &broker.subjects);
+    (
+        Arc::new(FailedWebhookStream::new(control.clone(), subjects.clone())),
+        Arc::new(UnmappedWebhookCounts::new(control.clone(), subjects.clone())),
+    )
+}
+
+/// Follows the file of admin tokens, if there is one.
+fn follow_tokens(config: &Config, tokens: AdminTokens, background: &Background) {
+    if !config.admin.token_file.is_empty() {
+        let config = config.clone();
+        background.spawn(async move { follow_token_file(&config, tokens).await });
+    }
+}
+
+/// Indexes the delivery log, if it is on.
+fn index_log(config: &Config, broker: &Broker, background: &Background) {
+    if config.delivery.log {
+        let (control, subjects) = (broker.connections.control.clone(), broker.subjects.clone());
+        background.spawn(LogIndexer::new(control, subjects, config.clone()).run());
+    }
 }
 
 /// Returns what operators inspect of this replica.

@@ -8,6 +8,7 @@
 //! Design: `docs/design/delivery-through.md`.
 
 mod ack_deadline;
+mod event_span;
 mod examine;
 mod fan_out;
 mod in_flight;
@@ -47,6 +48,7 @@ use crate::delivery::{
 };
 use crate::event::{CrashRecords, Message, MessageStream};
 use crate::matcher::Matcher;
+use crate::telemetry::traces::{EventSpan, Value};
 use crate::telemetry::{LiveFeed, LogBudget};
 
 /// How long running attempts may continue after the router was stopped.
@@ -126,7 +128,7 @@ impl Router {
         let examiner = Examiner::new(
             Arc::clone(&matcher),
             Arc::clone(&directory),
-            live,
+            (live, dispatcher.traces().clone()),
             event_bytes_max,
             trust_body_self,
         );
@@ -292,13 +294,13 @@ impl Router {
     ) -> bool {
         let metrics = &worker.state.metrics;
         let mut unmatched = None;
-        let (work, acked) = match examined {
+        let (work, span, acked) = match examined {
             Examined::Unmatched => {
                 message.ack().await;
                 metrics.unmatched.increment(1);
                 return true;
             }
-            Examined::Work(work) => {
+            Examined::Work(work, span) => {
                 let acked = match &work {
                     Work::Deliver { .. } | Work::Wait(_) => metrics.matched.clone(),
                     Work::DeadLetter { .. } => metrics.poison.clone(),
@@ -307,7 +309,7 @@ impl Router {
                         metrics.matched.clone()
                     }
                 };
-                (work, acked)
+                (work, span, acked)
             }
         };
         let permit = match self.acquire(&message, &self.events_in_flight, &worker.work).await {
@@ -324,6 +326,7 @@ impl Router {
             let delivered = async { is_matched = router.deliver(&message, work).await };
             let settled = router.deadline.settle_then_ack(&message, &paused, delivered);
             let settled = AssertUnwindSafe(settled).catch_unwind().await;
+            end_span(span, settled.as_ref().ok());
             match settled {
                 Ok(true) if is_matched => acked.increment(1),
                 Ok(true) => unmatched.unwrap_or(acked).increment(1),
@@ -447,7 +450,7 @@ impl Router {
         let work = match work {
             // Boxed: most events are examined by their worker.
             Work::Finish(unfinished) => match Box::pin(self.finish(unfinished)).await {
-                Examined::Work(work) => work,
+                Examined::Work(work, _) => work,
                 Examined::Unmatched => return false,
             },
             work => work,
@@ -520,4 +523,14 @@ impl Router {
             }
         }
     }
+}
+
+/// Ends the span of an event that is recorded: acknowledged, left for redelivery, or panicked.
+fn end_span(span: Option<EventSpan>, is_acknowledged: Option<&bool>) {
+    let Some(mut span) = span else { return };
+    match is_acknowledged {
+        Some(acknowledged) => span.set("switchyard.acknowledged", Value::Flag(*acknowledged)),
+        None => span.fail("panic"),
+    }
+    span.end();
 }

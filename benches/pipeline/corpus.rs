@@ -39,6 +39,7 @@ pub(crate) fn envelope(number: u64) -> Envelope {
         origin_app: None,
         entity: Some(format!("MOB-{}", number % 5_000).into()),
         traceparent: None,
+        trace: None,
         webhook: None,
     }
 }

@@ -443,6 +443,7 @@ mod tests {
             origin_app: None,
             entity: entity.map(Into::into),
             traceparent: None,
+            trace: None,
             webhook: None,
         }
     }

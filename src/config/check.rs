@@ -10,6 +10,7 @@ use super::fraction::part_of;
 use super::ingest;
 use super::secret_length;
 use super::sections::{Config, DeliveryConfig};
+use super::traces;
 
 /// Most bytes that a stored delivery has in addition to its event.
 const RECORD_BYTES: u64 = 16 << 10;
@@ -111,6 +112,9 @@ const RANGES: &[(&str, Range)] = &[
     ("limits.registration_burst", Whole(1, U32_MAX)),
     ("limits.steps", Whole(1, 100_000_000)),
     ("limits.evaluation_share", Fraction),
+    ("traces.sample", Fraction),
+    ("traces.spans_per_second", Whole(1, 1_000_000)),
+    ("traces.site_share", Fraction),
 ];
 
 /// Refuses numbers out of their ranges: returns the first key with the message. Values of another type are refused when
@@ -150,6 +154,7 @@ pub(super) fn check_together(config: &Config) -> Result<(), ConfigError> {
     check_shares(&config.delivery, event_bytes)?;
     check_server(config)?;
     secret_length::check_optional("metrics.token", &config.metrics.token).map_err(invalid)?;
+    traces::check(&config.traces).map_err(invalid)?;
     ingest::check(&config.ingest)
 }
 
@@ -307,6 +312,11 @@ mod tests {
         assert!(found.contains("`server.tls_key_file` belong together"), "{found}");
         let found = refused(&[("metrics.token", "short")]);
         assert!(found.contains("`metrics.token` has 5 characters"), "{found}");
+        let found = refused(&[("traces.endpoint", "localhost:4318")]);
+        assert!(found.contains("`traces.endpoint` is \"localhost:4318\""), "{found}");
+        let found = refused(&[("traces.headers", "authorization: Bearer secret-1")]);
+        assert!(found.contains("part 1 of `traces.headers`"), "{found}");
+        assert!(!found.contains("secret-1"), "{found}");
         let found = refused(&[("nats.prefix", "a.b")]);
         assert!(found.contains("`nats.prefix` is \"a.b\""), "{found}");
     }

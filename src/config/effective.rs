@@ -8,7 +8,7 @@ use toml::{Table, Value};
 use super::sections::Config;
 
 /// Keys whose values are secrets, in addition to those of sites that post webhooks.
-const SECRETS: [&str; 3] = ["admin.token", "metrics.token", "secrets.key"];
+const SECRETS: [&str; 4] = ["admin.token", "metrics.token", "secrets.key", "traces.headers"];
 /// Ends of the keys of a site whose values are secrets.
 const SITE_SECRETS: [&str; 4] = [".secret", ".token", ".previous_secret", ".previous_token"];
 /// Shown in place of a secret.
@@ -136,7 +136,7 @@ fn masked(path: &str, value: &Value) -> Value {
 }
 
 /// Hides the user and the password, or the token, of a URL.
-fn without_password(text: &str) -> String {
+pub(super) fn without_password(text: &str) -> String {
     let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
     match rest.rsplit_once('@') {
         Some((_, host)) if scheme.is_empty() => format!("{MASK}@{host}"),

@@ -15,6 +15,7 @@ mod positions;
 mod secret_length;
 mod sections;
 mod sources;
+mod traces;
 mod types;
 
 pub use effective::{LoadedConfig, Origin, Setting, ShownValue};
@@ -27,5 +28,5 @@ pub use fraction::part_of;
 pub use sections::{
     AdminConfig, Config, DeliveryConfig, EventsConfig, IngestConfig, IngestSiteConfig,
     LimitsConfig, LogConfig, LogResponses, MetricsConfig, NatsConfig, RegistryConfig,
-    SecretsConfig, ServerConfig,
+    SecretsConfig, ServerConfig, TracesConfig,
 };

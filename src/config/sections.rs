@@ -35,6 +35,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Optional metric families.
     pub metrics: MetricsConfig,
+    /// Export of traces.
+    pub traces: TracesConfig,
     /// Log output.
     pub log: LogConfig,
 }
@@ -329,6 +331,22 @@ pub struct MetricsConfig {
     pub token: Secret,
     /// Address and port of a listener of its own for `/metrics` and probes; empty = none.
     pub listen: String,
+}
+
+/// `[traces]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TracesConfig {
+    /// URL of a collector that receives OTLP over HTTP, without the path of traces; empty = no traces.
+    pub endpoint: String,
+    /// Headers of each request to the collector, `name=value,name=value`; empty = none.
+    pub headers: Secret,
+    /// Part of the events whose publisher sent no trace context that are traced, 0.0 to 1.0.
+    pub sample: f64,
+    /// Spans recorded per second by one replica.
+    pub spans_per_second: u32,
+    /// Part of `spans_per_second` that the events of one site may use, 0.0 to 1.0.
+    pub site_share: f64,
 }
 
 /// `[log]`

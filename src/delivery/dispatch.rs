@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use attempt_span::AttemptSpan;
 use failure_logs::FailureLogs;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
@@ -27,6 +28,7 @@ use super::queue::{
 };
 use super::shares::ShareOwner;
 use crate::domain::SubscriptionId;
+use crate::telemetry::traces::Traces;
 use crate::telemetry::{LiveEvent, LiveFeed, LogBudget, names};
 use crate::{clock, config};
 
@@ -89,6 +91,7 @@ pub struct Dispatcher {
     sockets: SocketBudget,
     local_failure_log: LogBudget,
     logs: FailureLogs,
+    traces: Traces,
 }
 
 impl Dispatcher {
@@ -123,7 +126,20 @@ impl Dispatcher {
             sockets,
             local_failure_log: LogBudget::one_a_minute(),
             logs: FailureLogs::default(),
+            traces: Traces::default(),
         }
+    }
+
+    /// Records the spans of attempts with `traces`.
+    #[must_use]
+    pub fn with_traces(self, traces: Traces) -> Self {
+        Self { traces, ..self }
+    }
+
+    /// Returns what records spans.
+    #[must_use]
+    pub fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     /// Sets the gate that holds attempts while the registry catches up after a stop of the process.
@@ -340,7 +356,9 @@ impl Dispatcher {
         let metrics = self.metrics.transport(channel.transport());
         let running = metrics.running();
         let (http, ports, timeout) = (lane.connection(), &self.ports.channels, self.timeout);
-        let attempt = Attempt { delivery, body, now, timeout, http, ports };
+        let span = AttemptSpan::begin(&self.traces, delivery);
+        let trace = span.as_ref().map(AttemptSpan::context);
+        let attempt = Attempt { delivery, body, now, timeout, trace, http, ports };
         let outcome = channel.attempt(attempt).await;
         drop(running);
         let outcome = outcome.for_profile(delivery.subscription.owner.settings.profile);
@@ -354,6 +372,9 @@ impl Dispatcher {
             lane.record_result(failure, clock::now_ms());
         }
         metrics.attempted(&outcome, took);
+        if let Some(span) = span {
+            span.end(delivery, &outcome);
+        }
         outcome
     }
 
@@ -591,6 +612,7 @@ fn record_failure(delivery: &Delivery, outcome: &AttemptOutcome) {
     }
 }
 
+mod attempt_span;
 mod endpoints;
 mod failure_logs;
 mod waiting;

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::clock;
 use crate::config::Config;
-use crate::domain::Handler;
+use crate::domain::{Handler, TraceContext};
 use crate::event::codec::HeaderList;
 use crate::event::{Envelope, Event};
 use crate::matcher::{DeliverySettings, Match, Owner, Subscription};
@@ -71,7 +71,10 @@ pub(super) fn delivery_to(installation: &str, handler: Handler, event: &str) -> 
             time: Some("2026-11-21T07:59:59Z".parse().unwrap()),
             origin_app: Some("app-2".into()),
             entity: Some("ABC-1".into()),
-            traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+            traceparent: TraceContext::parse(
+                "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            ),
+            trace: None,
             webhook: None,
         },
         body: Bytes::from_static(br#"{"issue":{"key":"ABC-1"}}"#),

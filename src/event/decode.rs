@@ -16,7 +16,7 @@ use super::projection::{
 use super::scan::Scan;
 use super::surrogates;
 use super::view::{AppValues, EventView};
-use crate::domain::AppId;
+use crate::domain::{AppId, TraceContext};
 
 #[cfg(test)]
 mod tests;
@@ -91,6 +91,12 @@ impl DecodedMessage<'_> {
     #[must_use]
     pub fn routing_key(&self) -> RoutingKey<'_> {
         self.envelope.routing_key()
+    }
+
+    /// Returns the trace context of the publisher.
+    #[must_use]
+    pub fn trace_context(&self) -> Option<TraceContext> {
+        self.envelope.trace_context()
     }
 
     /// Whether the body was decoded; false if the event has no subscriptions.

@@ -9,7 +9,7 @@ use super::codec::{AttributeMode, Attributes};
 use super::decode_error::DecodeError;
 use super::identity;
 use super::webhook::OriginalWebhook;
-use crate::domain::{AppId, CloudId, EventId, EventType};
+use crate::domain::{AppId, CloudId, EventId, EventType, TraceContext};
 
 /// The attributes of an event.
 #[derive(Clone, PartialEq, Debug)]
@@ -26,8 +26,10 @@ pub struct Envelope {
     pub origin_app: Option<AppId>,
     /// Key of the entity the event is about (`ce-subject`).
     pub entity: Option<Box<str>>,
-    /// W3C trace context of the publisher, forwarded to handlers.
-    pub traceparent: Option<Box<str>>,
+    /// W3C trace context of the publisher.
+    pub traceparent: Option<TraceContext>,
+    /// Context of the event in the traces of routers; none if it is not recorded.
+    pub trace: Option<TraceContext>,
     /// The webhook this event was made from.
     pub webhook: Option<OriginalWebhook>,
 }
@@ -142,8 +144,13 @@ impl<'m> BorrowedEnvelope<'m> {
         }
     }
 
+    pub(super) fn trace_context(&self) -> Option<TraceContext> {
+        self.rest.traceparent.as_deref().and_then(TraceContext::parse)
+    }
+
     /// Returns the owned envelope of the event that was sent with this body.
     pub(super) fn into_envelope(self, sent: &Bytes) -> Envelope {
+        let traceparent = self.trace_context();
         let cloud_id = CloudId::from(&*self.cloud_id);
         let event_type = EventType::from(&*self.event_type);
         let rest = self.rest;
@@ -159,7 +166,8 @@ impl<'m> BorrowedEnvelope<'m> {
             time,
             origin_app: rest.origin_app.map(|app| AppId::from(&*app)),
             entity: rest.entity.map(Into::into),
-            traceparent: rest.traceparent.map(Into::into),
+            traceparent,
+            trace: None,
             webhook: match (rest.whole_webhook, rest.webhook) {
                 (Some(webhook), _) => Some(OriginalWebhook::Whole(webhook)),
                 (None, webhook) => webhook.map(|members| OriginalWebhook::Delta {

@@ -16,7 +16,7 @@ use super::envelope::{Envelope, check_event_type};
 use super::identity;
 use super::members::Members;
 use super::sources::{MappedEvent, WebhookNameError, WebhookRequest, source_of};
-use crate::domain::{CloudId, EventId, Product};
+use crate::domain::{CloudId, EventId, Product, TraceContext};
 
 pub mod cut;
 mod delta;
@@ -30,8 +30,6 @@ pub use original::{MEMBER, OriginalWebhook};
 /// What the headers of a message may take in addition to that of a delta, in bytes: those of an event,
 /// and of its parked record or dead letter, which have more of them.
 const HEADERS_BYTES_MAX: usize = 24 * 1024;
-/// Longest trace context that is kept, in bytes. **Source:** W3C Trace Context: 55.
-const TRACEPARENT_BYTES_MAX: usize = 128;
 
 /// A webhook as it arrived.
 pub struct IncomingWebhook<'a, H> {
@@ -150,9 +148,8 @@ impl<H: HeaderLookup> Mapping<'_, H> {
             time,
             origin_app: None,
             entity,
-            traceparent: traceparent
-                .filter(|context| context.len() <= TRACEPARENT_BYTES_MAX)
-                .map(Into::into),
+            traceparent: traceparent.and_then(TraceContext::parse),
+            trace: None,
             webhook: original,
         };
         Ok((envelope, body))

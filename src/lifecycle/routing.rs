@@ -33,6 +33,7 @@ use crate::recovery::shadow::ShadowFollower;
 use crate::registry::{Listeners, Registry};
 use crate::router::Router;
 use crate::telemetry::LiveFeed;
+use crate::telemetry::traces::Traces;
 
 /// Consumers of the event stream; each decodes and matches on its own task.
 const WORKERS: usize = 2;
@@ -77,6 +78,7 @@ impl Routing {
             &LiveFeed,
             &Arc<Listeners>,
         ),
+        traces: Traces,
         sender: HttpSender,
         endpoint_reports: mpsc::Sender<EndpointGoneReport>,
         background: &Background,
@@ -111,7 +113,7 @@ impl Routing {
         let shadows = shadow_follower(broker, &replay, registry);
         let (jobs, job_runner) = jobs(broker, &replay);
         let sweeper = sweeper(registry, &letters, &ports);
-        let dispatcher = dispatcher(config, sender, ports, live);
+        let dispatcher = dispatcher(config, sender, ports, (live, traces));
         let router = Router::new(
             config,
             Arc::clone(matcher),
@@ -197,10 +199,11 @@ fn dispatcher(
     config: &Config,
     sender: HttpSender,
     ports: Ports,
-    live: &LiveFeed,
+    (live, traces): (&LiveFeed, Traces),
 ) -> Arc<Dispatcher> {
     let random = Random::from_system();
-    Arc::new(Dispatcher::new(&config.delivery, sender, ports, random, live.clone()))
+    let dispatcher = Dispatcher::new(&config.delivery, sender, ports, random, live.clone());
+    Arc::new(dispatcher.with_traces(traces))
 }
 
 /// Returns what records the ids of stored events, once those of earlier ones are remembered.

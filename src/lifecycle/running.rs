@@ -12,6 +12,7 @@ use super::managed_broker::ManagedBroker;
 use crate::api::health::Health;
 use crate::bus::Connections;
 use crate::telemetry::LiveFeed;
+use crate::telemetry::traces::TraceExport;
 
 /// How clients reach a managed broker.
 #[derive(Clone, Debug)]
@@ -37,6 +38,7 @@ pub struct Running {
     /// Stops the router when cancelled.
     pub stop: CancellationToken,
     pub(super) health: Arc<Health>,
+    pub(super) trace_export: Option<TraceExport>,
     pub(super) connections: Connections,
     pub(super) server: Option<ManagedBroker>,
 }
@@ -64,6 +66,9 @@ impl Running {
             () = self.tasks.wait() => {}
             _ = tokio::signal::ctrl_c() => anyhow::bail!("stopped by a second signal"),
             _ = terminate.recv() => anyhow::bail!("stopped by a second signal"),
+        }
+        if let Some(export) = self.trace_export {
+            export.finish().await;
         }
         // The last acknowledgements must be sent before the connections are closed.
         self.connections.flush().await;

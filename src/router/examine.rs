@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::event_span::{self, Stages};
 use super::live_events::{LiveEvents, MatchedEvent};
 use crate::clock;
 use crate::delivery::{DeadLetterReason, PreparedEvent, SubscriptionDirectory, UnmatchedFor};
@@ -18,6 +19,7 @@ use crate::matcher::metrics::MatchMetrics;
 use crate::matcher::{
     FilterFailure, LeftOut, Match, MatchLimits, Matcher, Matches, Owner, Scratch,
 };
+use crate::telemetry::traces::{Begun, EventSpan, Traces};
 use crate::telemetry::{FilterOutcomes, LiveFeed, LogBudget};
 
 /// Steps of one event after which a worker starts no further evaluation: with the last one, at most a
@@ -31,6 +33,7 @@ pub(super) struct Examiner {
     matcher: Arc<Matcher>,
     directory: Arc<dyn SubscriptionDirectory>,
     live: LiveEvents,
+    traces: Traces,
     failure_log: LogBudget,
     event_bytes_max: usize,
     trust_body_self: bool,
@@ -48,8 +51,9 @@ pub(super) struct WorkerState {
 pub(super) enum Examined {
     /// No subscription matches.
     Unmatched,
-    /// There is work to do before the acknowledgement.
-    Work(Work),
+    /// There is work to do before the acknowledgement. The span of the event ends after it, if it is
+    /// recorded.
+    Work(Work, Option<EventSpan>),
 }
 
 /// What is done for an event before it is acknowledged.
@@ -121,13 +125,31 @@ impl Examined {
     pub(super) fn poison(crashes: u32) -> Self {
         let reason = DeadLetterReason::Poison("crash");
         let error = format!("{crashes} crashes were recorded while it was processed");
-        Self::Work(Work::DeadLetter { reason, error })
+        Self::from(Work::DeadLetter { reason, error })
+    }
+
+    /// Sets the span of the event, which ends now if there is no work.
+    fn with_span(self, span: Option<EventSpan>) -> Self {
+        match (self, span) {
+            (Self::Work(work, _), span) => Self::Work(work, span),
+            (Self::Unmatched, Some(span)) => {
+                span.end();
+                Self::Unmatched
+            }
+            (Self::Unmatched, None) => Self::Unmatched,
+        }
     }
 
     fn unreadable(error: &DecodeError) -> Self {
         decode_error(error.label());
         let reason = DeadLetterReason::Poison(error.label());
-        Self::Work(Work::DeadLetter { reason, error: error.to_string() })
+        Self::from(Work::DeadLetter { reason, error: error.to_string() })
+    }
+}
+
+impl From<Work> for Examined {
+    fn from(work: Work) -> Self {
+        Self::Work(work, None)
     }
 }
 
@@ -136,12 +158,12 @@ impl Examiner {
     pub(super) fn new(
         matcher: Arc<Matcher>,
         directory: Arc<dyn SubscriptionDirectory>,
-        live: LiveFeed,
+        (live, traces): (LiveFeed, Traces),
         event_bytes_max: usize,
         trust_body_self: bool,
     ) -> Self {
         let (live, failure_log) = (LiveEvents::new(live), LogBudget::default());
-        Self { matcher, directory, live, failure_log, event_bytes_max, trust_body_self }
+        Self { matcher, directory, live, traces, failure_log, event_bytes_max, trust_body_self }
     }
 
     /// Creates the state of a worker.
@@ -173,9 +195,10 @@ impl Examiner {
     }
 
     fn decode_and_match<M: Message>(&self, worker: &mut WorkerState, message: &M) -> Examined {
+        let begun = self.traces.begin();
         let attributes = match message.attributes() {
             Ok(attributes) => attributes,
-            Err(error) => return Examined::unreadable(&error),
+            Err(error) => return self.unreadable(message, &error, begun),
         };
         // Asked before the matcher: an installation that waits no longer is in the matcher already.
         let mut waiting = None;
@@ -191,8 +214,9 @@ impl Examiner {
             has_subscribers,
         ) {
             Ok(decoded) => decoded,
-            Err(error) => return Examined::unreadable(&error),
+            Err(error) => return self.unreadable(message, &error, begun),
         };
+        let decoding = begun.map(|begun| (begun, begun.elapsed()));
         let routing_key = decoded.routing_key();
         let waiting = waiting.unwrap_or_else(|| self.directory.waiting_at(routing_key.cloud_id));
         let is_repeated = message.delivery_count() > 1;
@@ -217,9 +241,14 @@ impl Examiner {
             let charges = outcome.take_charges(left_out.as_deref());
             self.matcher.shares().charge(&charges, EventPart::First, (outcome.steps, took));
         }
+        let stages = decoding.filter(|_| decoded.is_body_decoded());
+        let span = stages.and_then(|(begun, decoding)| {
+            let stages = Stages { begun, decoding, matching: took };
+            event_span::matched(&self.traces, message, &decoded, outcome, stages)
+        });
         if outcome.unfinished > 0 {
-            let event = decoded.into_event();
-            return self.hand_over(worker, event, waiting, (left_out, took));
+            let event = traced(decoded.into_event(), span.as_ref());
+            return self.hand_over(worker, event, waiting, (left_out, took)).with_span(span);
         }
         worker.matching.count(routing_key.event_type, outcome, took, is_repeated);
         let is_empty = outcome.is_empty()
@@ -227,9 +256,21 @@ impl Examiner {
             && outcome.postponed.is_empty()
             && waiting.is_empty();
         if is_empty && !self.live.has_subscribers() {
-            return Examined::Unmatched;
+            return Examined::Unmatched.with_span(span);
         }
-        self.conclude(decoded.into_event(), &worker.decoder, outcome, waiting)
+        let event = traced(decoded.into_event(), span.as_ref());
+        self.conclude(event, &worker.decoder, outcome, waiting).with_span(span)
+    }
+
+    /// Returns the work for an event that cannot be decoded.
+    fn unreadable<M: Message>(
+        &self,
+        message: &M,
+        error: &DecodeError,
+        begun: Option<Begun>,
+    ) -> Examined {
+        let span = |begun| event_span::unreadable(&self.traces, message, error, begun);
+        Examined::unreadable(error).with_span(begun.and_then(span))
     }
 
     /// Takes an event out of the hands of a worker.
@@ -247,7 +288,7 @@ impl Examiner {
         self.matcher.shares().reserve(&charges);
         let reserved = Reservation { matcher: Arc::clone(&self.matcher), charges };
         let unfinished = Unfinished { event, decoder, scratch, waiting, left_out, reserved, took };
-        Examined::Work(Work::Finish(Box::new(unfinished)))
+        Work::Finish(Box::new(unfinished)).into()
     }
 
     /// Evaluates the rest of the filters of an event.
@@ -255,6 +296,7 @@ impl Examiner {
         let Unfinished { event, decoder, mut scratch, waiting, left_out, reserved, took } =
             unfinished;
         let (started, steps_before) = (clock::tick(), scratch.steps());
+        let begun = event.envelope.trace.and_then(|trace| Some((trace, self.traces.begin()?)));
         let routing_key = event.envelope.routing_key();
         let outcome = self.matcher.resume(routing_key, &decoder, &mut scratch);
         let rest_took = clock::since(started);
@@ -262,6 +304,9 @@ impl Examiner {
         let steps = outcome.steps.saturating_sub(steps_before);
         self.matcher.shares().charge(&charges, EventPart::Rest, (steps, rest_took));
         drop(reserved);
+        if let Some((trace, begun)) = begun {
+            event_span::record_match(&self.traces, trace, outcome, (begun, rest_took));
+        }
         MatchMetrics::default().count(routing_key.event_type, outcome, took + rest_took, false);
         self.conclude(event, &decoder, outcome, waiting)
     }
@@ -301,11 +346,9 @@ impl Examiner {
         };
         match (kept, matched) {
             (Some(event), matched) => {
-                Examined::Work(Work::Wait(Box::new(Wait { event, waiting, postponed, matched })))
+                Work::Wait(Box::new(Wait { event, waiting, postponed, matched })).into()
             }
-            (None, Some((prepared, matches))) => {
-                Examined::Work(Work::Deliver { prepared, matches })
-            }
+            (None, Some((prepared, matches))) => Work::Deliver { prepared, matches }.into(),
             (None, None) => Examined::Unmatched,
         }
     }
@@ -340,6 +383,12 @@ impl Examiner {
             "{what}"
         );
     }
+}
+
+/// Sets the context that the spans of an event have as their parent.
+fn traced(mut event: Event, span: Option<&EventSpan>) -> Event {
+    event.envelope.trace = span.map(|span| span.context());
+    event
 }
 
 fn unmatched_for(owner: Arc<Owner>) -> UnmatchedFor {

@@ -183,6 +183,7 @@ mod tests {
     use crate::event::{Attributes, DecodeError, HeaderLookup};
     use crate::matcher::{Matcher, Subscription};
     use crate::telemetry::LiveFeed;
+    use crate::telemetry::traces::Traces;
 
     struct NoSubscriptions;
 
@@ -324,7 +325,9 @@ mod tests {
         let redeliveries = Redeliveries::new(Arc::new(records), 5, pause, CancellationToken::new());
         let live = LiveFeed::default();
         let directory = Arc::new(NoSubscriptions);
-        let examiner = Examiner::new(Arc::new(Matcher::default()), directory, live, 1 << 20, false);
+        let parts = (live, Traces::default());
+        let examiner =
+            Examiner::new(Arc::new(Matcher::default()), directory, parts, 1 << 20, false);
         let mut state = examiner.new_worker();
         let mut verdicts = Vec::new();
         for message in messages(CULPRIT, 1) {

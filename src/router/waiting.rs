@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, future, stream};
 
+use super::event_span;
 use super::examine::CHARGED_MIN;
 use super::slow_lane::SlowLane;
 use crate::clock;
@@ -113,9 +114,11 @@ impl WaitingEvents {
         let mut decoder = Decoder::new(self.event_bytes_max, self.trust_body_self);
         let body = decoder.decode_body(&event.body)?;
         let routing_key = event.envelope.routing_key();
-        let started = clock::tick();
+        let traces = self.dispatcher.traces();
+        let (started, begun) = (clock::tick(), traces.begin());
         let late = self.matcher.match_one_by_one(&subscriptions, routing_key, &decoder);
         MatchMetrics::default().count_late(routing_key.event_type, &late);
+        event_span::record_late_match(traces, event, &late, begun);
         let LateMatches { matches, steps, .. } = late;
         if steps >= CHARGED_MIN {
             let took = clock::since(started);

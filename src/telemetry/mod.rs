@@ -1,4 +1,4 @@
-//! Telemetry: metric names, per-subscription counters, logs and the live feed.
+//! Telemetry: metric names, per-subscription counters, logs, traces and the live feed.
 
 mod escape;
 mod event_types;
@@ -9,6 +9,7 @@ pub mod logs;
 pub mod names;
 pub mod stats;
 pub mod subscriptions;
+pub mod traces;
 
 pub use escape::Escaped;
 pub use event_types::{EventTypeCounters, list_event_types};

@@ -539,6 +539,7 @@ async fn repeated_publish_of_an_event_is_stored_once() {
         origin_app: None,
         entity: Some("A-1".into()),
         traceparent: None,
+        trace: None,
         webhook: None,
     };
     let body = bytes::Bytes::from_static(b"{}");

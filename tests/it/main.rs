@@ -73,6 +73,7 @@ mod sources;
 mod stored_formats;
 mod support;
 mod tls;
+mod traces;
 mod unmapped;
 mod unreadable;
 mod watching;

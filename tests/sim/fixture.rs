@@ -62,6 +62,7 @@ pub(crate) fn event(number: usize, sequence: u64) -> Arc<PreparedEvent> {
             origin_app: None,
             entity: None,
             traceparent: None,
+            trace: None,
             webhook: None,
         },
         body: Bytes::from_static(b"{}"),

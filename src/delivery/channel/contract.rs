@@ -11,6 +11,7 @@ use url::Url;
 use super::ports::ChannelPorts;
 use crate::delivery::http_client::HttpClient;
 use crate::delivery::model::{AttemptOutcome, Delivery, Transport};
+use crate::domain::TraceContext;
 use crate::event::codec::HeaderList;
 
 /// A kind of handler, implemented by the payload of each variant of
@@ -79,6 +80,8 @@ pub struct Attempt<'a> {
     pub now: Timestamp,
     /// Longest time that the attempt may take.
     pub timeout: Duration,
+    /// Context of the span of the attempt; none if it is not recorded.
+    pub trace: Option<TraceContext>,
     /// Connections of the endpoint's lane.
     pub http: &'a HttpClient,
     /// Connections that all lanes share, and signing keys.

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::contract::{Attempt, Channel, HandlerDescription, origin};
 use super::request::signed_headers;
 use crate::delivery::model::{AttemptClass, AttemptOutcome, Delivery, Transport};
-use crate::domain::ForgeRemote;
+use crate::domain::{ForgeRemote, TraceContext};
 use crate::event::sources::source_of;
 use crate::jwt::system;
 
@@ -68,7 +68,10 @@ async fn post(remote: &ForgeRemote, attempt: Attempt<'_>) -> AttemptOutcome {
         Ok(headers) => headers,
         Err(unsigned) => return unsigned,
     };
-    let (trace, span) = trace(attempt.delivery);
+    let (trace, span) = match attempt.trace {
+        Some(context) => b3(context),
+        None => trace(attempt.delivery),
+    };
     headers.extend([
         ("authorization", format!("Bearer {}", tokens.invocation)),
         ("x-forge-invocation-id", invocation),
@@ -156,14 +159,17 @@ fn claims(delivery: &Delivery, remote: &ForgeRemote, invocation: &str, now_s: i6
     })
 }
 
-/// Returns trace and span id: the trace of the event if its publisher began one, else one derived
+/// Returns trace and span id of a context as the headers of the vendor have them.
+fn b3(context: TraceContext) -> (String, String) {
+    (format!("{:032x}", context.trace_id), format!("{:016x}", context.span_id))
+}
+
+/// Returns trace and span id of an attempt that is not recorded: the trace of the event if it has one, else one derived
 /// from the delivery; a new span for each attempt.
 fn trace(delivery: &Delivery) -> (String, String) {
-    let publisher_trace = delivery.prepared.event.envelope.traceparent.as_deref();
-    let publisher_trace = publisher_trace
-        .and_then(|text| text.split('-').nth(1))
-        .filter(|trace| trace.len() == 32 && trace.bytes().all(|byte| byte.is_ascii_hexdigit()));
-    let trace = publisher_trace.map_or_else(|| hex_digest(delivery.id.as_str(), 32), str::to_owned);
+    let envelope = &delivery.prepared.event.envelope;
+    let known = envelope.trace.or(envelope.traceparent).map(|context| b3(context).0);
+    let trace = known.unwrap_or_else(|| hex_digest(delivery.id.as_str(), 32));
     let progress = &delivery.progress;
     let span = hex_digest(&format!("{}/{}/{}", delivery.id, progress.attempt, progress.parks), 16);
     (trace, span)

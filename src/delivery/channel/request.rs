@@ -31,8 +31,10 @@ pub(super) fn common_headers(attempt: &Attempt<'_>) -> HeaderList {
     if let Some(job) = delivery.progress.replay_job() {
         headers.push((names::REPLAY, job.to_string()));
     }
-    if let Some(traceparent) = &event.envelope.traceparent {
-        headers.push(("traceparent", traceparent.to_string()));
+    // An attempt that is not recorded passes the context of the publisher on as it is.
+    if let Some(traceparent) = attempt.trace.or(event.envelope.trace).or(event.envelope.traceparent)
+    {
+        headers.push((names::TRACEPARENT, traceparent.to_string()));
     }
     headers
 }

@@ -92,7 +92,8 @@ impl Dispatcher {
         let body = channel.body(&delivery);
         let (started, now) = (clock::tick(), clock::now());
         let (http, ports, timeout) = (lane.connection(), &self.ports.channels, self.timeout);
-        let attempt = Attempt { delivery: &delivery, body, now, timeout, http, ports };
+        let trace = None;
+        let attempt = Attempt { delivery: &delivery, body, now, timeout, trace, http, ports };
         let outcome = channel.attempt(attempt).await;
         let is_accepted = outcome.is_done();
         let attempt = AttemptReport::of(outcome, Duration::ZERO, clock::since(started));
@@ -112,6 +113,7 @@ fn ping_delivery(subscription: &Arc<Subscription>) -> Result<Delivery, NotAnObje
         origin_app: None,
         entity: None,
         traceparent: None,
+        trace: None,
         webhook: None,
     };
     let body = Bytes::from_static(br#"{"eventType":"switchyard:ping","ping":true}"#);

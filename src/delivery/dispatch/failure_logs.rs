@@ -34,6 +34,7 @@ impl FailureLogs {
             class = outcome.class.label(),
             blame = outcome.class.blame(),
             detail = %outcome.detail,
+            trace_id = trace_of(delivery),
             suppressed,
             "attempt failed"
         );
@@ -90,10 +91,17 @@ impl FailureLogs {
             delivery_id = %delivery.id,
             reason = %reason.text(),
             error,
+            trace_id = trace_of(delivery),
             suppressed,
             "delivery dead-lettered"
         );
     }
+}
+
+/// Returns the trace of a delivery; none if it is not recorded.
+fn trace_of(delivery: &Delivery) -> Option<String> {
+    let trace = delivery.prepared.event.envelope.trace?;
+    Some(format!("{:032x}", trace.trace_id))
 }
 
 /// Returns the endpoint of a delivery as logs show it.

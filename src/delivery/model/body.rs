@@ -329,6 +329,7 @@ mod tests {
                 origin_app: None,
                 entity: None,
                 traceparent: None,
+                trace: None,
                 webhook: None,
             },
             body: Bytes::copy_from_slice(body.as_bytes()),

@@ -80,7 +80,8 @@ impl<'m> Attributes<'m> {
             time: text(names::EVENT_TIME)?,
             origin_app: text(names::EVENT_ORIGIN_APP)?,
             entity: text(names::EVENT_ENTITY)?,
-            traceparent: text(names::TRACEPARENT)?,
+            // A context that cannot be read is none, and no reason to refuse the event.
+            traceparent: headers.get(names::TRACEPARENT).map(Cow::Borrowed),
             webhook: text(names::WEBHOOK)?,
             webhook_text: text(names::WEBHOOK_TEXT)?,
             whole_webhook: None,

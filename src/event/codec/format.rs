@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::domain::{AppId, CloudId, EventId, EventType};
+use crate::domain::{AppId, CloudId, EventId, EventType, TraceContext};
 use crate::event::sources::source_of_event_type;
 use crate::event::webhook::OriginalWebhook;
 use crate::event::{Envelope, Event};
@@ -55,7 +55,8 @@ impl EnvelopeFormat {
             (self.time, envelope.time.map(|time| time.to_string())),
             (self.origin_app, envelope.origin_app.as_ref().map(ToString::to_string)),
             (self.entity, envelope.entity.as_deref().map(str::to_owned)),
-            (names::TRACEPARENT, envelope.traceparent.as_deref().map(str::to_owned)),
+            (names::TRACEPARENT, envelope.traceparent.as_ref().map(ToString::to_string)),
+            (names::TRACE, envelope.trace.as_ref().map(ToString::to_string)),
             (names::WEBHOOK, envelope.webhook.as_ref().map(OriginalWebhook::header)),
             (names::WEBHOOK_TEXT, envelope.webhook.as_ref().and_then(OriginalWebhook::text_header)),
         ];
@@ -91,11 +92,17 @@ impl EnvelopeFormat {
             time: decoded(headers, self.time)?.and_then(|time| time.parse().ok()),
             origin_app: decoded(headers, self.origin_app)?.map(|app| AppId::from(&*app)),
             entity: optional(headers, self.entity)?,
-            traceparent: optional(headers, names::TRACEPARENT)?,
+            traceparent: trace_context(headers, names::TRACEPARENT),
+            trace: trace_context(headers, names::TRACE),
             webhook,
         };
         Ok(Event { envelope, body, sequence })
     }
+}
+
+/// Reads a trace context; one that is not valid counts as missing.
+fn trace_context(headers: &impl HeaderLookup, name: &str) -> Option<TraceContext> {
+    TraceContext::parse(headers.get(name)?)
 }
 
 /// Returns the headers of an event to publish.

@@ -21,8 +21,10 @@ pub const EVENT_SITE: &str = "ce-cloudid";
 pub const EVENT_ORIGIN_APP: &str = "ce-originapp";
 /// Media type of the body.
 pub const CONTENT_TYPE: &str = "content-type";
-/// W3C trace context.
+/// W3C trace context of the publisher.
 pub const TRACEPARENT: &str = "traceparent";
+/// W3C trace context of the event in the traces of routers (parked records, dead letters).
+pub const TRACE: &str = "switchyard-trace";
 /// The webhook of an event, or that the body holds it; see [`crate::event::webhook::OriginalWebhook`].
 pub const WEBHOOK: &str = "switchyard-webhook";
 /// The text between the members of a webhook.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::TraceContext;
 use crate::event::webhook::OriginalWebhook;
 use crate::event::{Envelope, Event};
 
@@ -38,7 +39,8 @@ fn full() -> Envelope {
         time: Some("2026-11-21T07:59:59.5Z".parse().unwrap()),
         origin_app: Some("app-2".into()),
         entity: Some("Ü-1".into()),
-        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+        traceparent: TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        trace: None,
         webhook: Some(OriginalWebhook::Delta { members: r#"["a",["b",1]]"#.into(), between: None }),
     }
 }
@@ -52,6 +54,7 @@ fn bare() -> Envelope {
         origin_app: None,
         entity: None,
         traceparent: None,
+        trace: None,
         webhook: None,
     }
 }

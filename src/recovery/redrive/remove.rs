@@ -120,6 +120,7 @@ fn event_of_unreadable(letter: &StoredLetter) -> Event {
             origin_app: None,
             entity: letter.text(names::EVENT_ENTITY).map(|key| (&*key).into()),
             traceparent: None,
+            trace: None,
             webhook: None,
         },
         body: Bytes::new(),

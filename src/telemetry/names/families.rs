@@ -673,6 +673,14 @@ pub const FAMILIES: &[MetricFamily] = &[
         &[],
         "Configurations of the event stream restored after an older release replaced them.",
     ),
+    // Traces.
+    counter("switchyard_trace_spans_exported_total", &[], "Spans that the collector took."),
+    counter(
+        "switchyard_trace_spans_dropped_total",
+        &[closed("reason", &["limit", "queue", "export", "rejected"])],
+        "Spans that the collector did not get: beyond a limit, the queue was full, the collector failed or rejected them.",
+    ),
+    // Process.
     gauge("switchyard_build_info", &[open("version", 1)], "Constant 1; the label is the version."),
 ];
 

@@ -1,6 +1,7 @@
 //! Shared parts of the tests: a nats-server, a router process, a recording handler, event builders.
 
 mod cluster;
+mod collector;
 pub(crate) mod nats;
 mod proxy;
 pub(crate) mod raw;
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 use switchyard::clock;
 
 pub(crate) use cluster::NatsCluster;
+pub(crate) use collector::{Answer, Collector, ReceivedSpan};
 pub(crate) use nats::NatsServer;
 pub(crate) use proxy::Proxy;
 pub(crate) use router::{ADMIN_TOKEN, RouterProcess, Setup, register};
