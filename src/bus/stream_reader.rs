@@ -1,5 +1,5 @@
-//! Reads a stream in order through a consumer of its own, which the broker deletes soon after its
-//! reader ended.
+//! Reads a stream in order through a consumer of its own, which is deleted with its reader; the broker deletes those of
+//! processes that ended.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pu
 use bytes::Bytes;
 use futures_util::StreamExt;
 use thiserror::Error;
+use tokio::runtime::Handle;
 
 /// How long the broker keeps the consumer without its reader.
 const CONSUMER_LIFE: Duration = Duration::from_secs(60);
@@ -18,6 +19,7 @@ const BYTES_MAX: usize = 8 << 20;
 /// Reads forward from a sequence.
 #[derive(Debug)]
 pub(in crate::bus) struct StreamReader {
+    context: jetstream::Context,
     consumer: PullConsumer,
     /// Messages that the consumer delivered.
     delivered: u64,
@@ -55,6 +57,20 @@ pub(in crate::bus) struct LostMessages {
     found: u64,
 }
 
+impl Drop for StreamReader {
+    /// Deletes the consumer, so that the broker does not keep it until its life ends.
+    fn drop(&mut self) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        let (context, info) = (self.context.clone(), self.consumer.cached_info());
+        let (stream, name) = (info.stream_name.clone(), info.name.clone());
+        runtime.spawn(async move {
+            if let Err(error) = context.delete_consumer_from_stream(&name, &stream).await {
+                tracing::debug!(%error, "a consumer is left to the broker, which deletes it");
+            }
+        });
+    }
+}
+
 impl StreamReader {
     /// Opens a reader of the messages whose subject `filter` matches, from the sequence `from` on.
     pub(in crate::bus) async fn open(
@@ -76,7 +92,7 @@ impl StreamReader {
                 ..pull::Config::default()
             })
             .await?;
-        Ok(Self { consumer, delivered: 0, next: from })
+        Ok(Self { context: context.clone(), consumer, delivered: 0, next: from })
     }
 
     /// Returns the sequence from which the next read begins.
@@ -97,7 +113,16 @@ impl StreamReader {
         let mut batch = fetch.messages().await?;
         let mut messages = Vec::new();
         while let Some(message) = batch.next().await {
-            let message = message?;
+            let message = match message {
+                Ok(message) => message,
+                // What does not fit into the bytes of a request ends it with an error. The next request begins
+                // with it; another kind of error meets that one as well.
+                Err(error) if !messages.is_empty() => {
+                    tracing::debug!(%error, "a read ended early");
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
             let info = message.info()?;
             let (sequence, found) = (info.stream_sequence, info.consumer_sequence);
             let stored_ms = i64::try_from(info.published.unix_timestamp_nanos() / 1_000_000)?;

@@ -8,6 +8,9 @@ use crate::recovery::redrive::ReadError;
 /// Events that are read one batch after the other before a reader is opened, which costs the broker a consumer.
 const SINGLE_READS: usize = 4_000;
 
+/// Failed readers after which a scan goes on without one: the broker may allow no further consumer.
+const FAILURES_MAX: u32 = 3;
+
 /// A scan of the event stream.
 pub struct EventScan<'a> {
     streams: &'a dyn ReplayStreams,
@@ -16,13 +19,15 @@ pub struct EventScan<'a> {
     from: StartAt,
     read: usize,
     forward: Option<Box<dyn ForwardReader>>,
+    /// Readers that could not be opened, or failed.
+    failures: u32,
 }
 
 impl<'a> EventScan<'a> {
     /// Begins at `from`, with the events of a site, or of all.
     #[must_use]
     pub fn new(streams: &'a dyn ReplayStreams, site: Option<&'a CloudId>, from: StartAt) -> Self {
-        Self { streams, site, from, read: 0, forward: None }
+        Self { streams, site, from, read: 0, forward: None, failures: 0 }
     }
 
     /// Whether so many events were read that others should not wait for the rest.
@@ -43,19 +48,13 @@ impl<'a> EventScan<'a> {
     /// The broker does not answer.
     pub async fn next(&mut self, max: usize) -> Result<EventBatch, ReadError> {
         let batch = match self.from {
-            StartAt::Sequence(from) if self.is_long() => {
-                let mut forward = match self.forward.take() {
-                    Some(forward) => forward,
-                    None => self.streams.read_forward(self.site, from).await?,
-                };
-                // One that failed is not kept: it is opened again where this read began.
-                match forward.next(max).await {
-                    Ok(batch) => {
-                        self.forward = Some(forward);
-                        batch
-                    }
+            StartAt::Sequence(from) if self.is_long() && self.failures < FAILURES_MAX => {
+                match self.read_forward(from, max).await {
+                    Ok(batch) => batch,
+                    // It is not kept: another one is opened where this read began.
                     Err(error) => {
                         tracing::debug!(%error, "a forward reader failed; reading once without it");
+                        self.failures += 1;
                         self.read_once(max).await?
                     }
                 }
@@ -66,6 +65,16 @@ impl<'a> EventScan<'a> {
         if let Some(last) = batch.events.last() {
             self.from = StartAt::Sequence(last.sequence.saturating_add(1));
         }
+        Ok(batch)
+    }
+
+    async fn read_forward(&mut self, from: u64, max: usize) -> Result<EventBatch, ReadError> {
+        let mut forward = match self.forward.take() {
+            Some(forward) => forward,
+            None => self.streams.read_forward(self.site, from).await?,
+        };
+        let batch = forward.next(max).await?;
+        self.forward = Some(forward);
         Ok(batch)
     }
 
@@ -124,5 +133,9 @@ mod tests {
         streams.forward_failures.store(2, Ordering::Relaxed);
         assert_eq!(read_all(&streams, None).await, (1..=9_000).collect::<Vec<_>>());
         assert_eq!(streams.forward_readers.load(Ordering::Relaxed), 3);
+        streams.forward_failures.store(usize::MAX, Ordering::Relaxed);
+        streams.forward_readers.store(0, Ordering::Relaxed);
+        assert_eq!(read_all(&streams, None).await, (1..=9_000).collect::<Vec<_>>());
+        assert_eq!(streams.forward_readers.load(Ordering::Relaxed), 3, "it goes on without one");
     }
 }
