@@ -6,7 +6,7 @@ use serde::Serialize;
 use tokio::sync::broadcast;
 
 /// Events kept for a slow subscriber; older ones are dropped and it receives their number.
-const FEED_EVENTS_MAX: usize = 1024;
+pub const FEED_EVENTS_MAX: usize = 1024;
 
 /// A bounded broadcast of live events; without subscribers no event is built.
 #[derive(Clone, Debug)]

@@ -13,6 +13,6 @@ pub mod traces;
 
 pub use escape::Escaped;
 pub use event_types::{EventTypeCounters, list_event_types};
-pub use live_feed::{LiveEvent, LiveFailure, LiveFeed};
+pub use live_feed::{FEED_EVENTS_MAX, LiveEvent, LiveFailure, LiveFeed};
 pub use log_budget::LogBudget;
 pub use stats::{FilterOutcomes, SubscriptionCounters, SubscriptionStats};
