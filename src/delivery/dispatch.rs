@@ -287,6 +287,7 @@ impl Dispatcher {
                 metrics::share_exceeded(share.label());
                 for subscription in delivery.subscriptions() {
                     subscription.stats.over_share.fetch_add(1, Relaxed);
+                    subscription.stats.last_over_share_ms.store(clock::now_ms(), Relaxed);
                 }
                 self.park_backlog(delivery, &lane, ParkReason::Full).await
             }

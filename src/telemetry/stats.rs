@@ -87,6 +87,8 @@ pub struct SubscriptionCounters {
     pub resumed: AtomicU64,
     /// Deliveries that were parked at once because a share of the waiting places was used up.
     pub over_share: AtomicU64,
+    /// When the last of them was, milliseconds since the epoch; 0 if there was none.
+    pub last_over_share_ms: AtomicI64,
     /// Steps used by evaluations.
     pub steps: AtomicU64,
     /// When an event last matched, milliseconds since the epoch; 0 = never.
@@ -148,6 +150,7 @@ impl SubscriptionCounters {
             parked: AtomicU64::new(0),
             resumed: AtomicU64::new(0),
             over_share: AtomicU64::new(0),
+            last_over_share_ms: AtomicI64::new(0),
             steps: AtomicU64::new(0),
             last_match_ms: AtomicI64::new(0),
             last_delivered_ms: AtomicI64::new(0),

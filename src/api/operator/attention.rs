@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::api::state::Shared;
+use crate::clock;
 use crate::delivery::Dispatcher;
 use crate::recovery::doctor::DoctorSubscription;
 use crate::registry::{AppliedModule, EffectiveStatus, ModuleStatus};
@@ -61,7 +62,8 @@ impl Attention {
             let cause = cause.map_or(String::new(), |cause| format!(": {cause}"));
             self.failing_subscriptions.push(named(count, format!("{}{cause}", reason.as_str())));
         }
-        if stats.over_share.load(Relaxed) > 0
+        let over_share_ms = stats.last_over_share_ms.load(Relaxed);
+        if clock::now_ms().saturating_sub(over_share_ms) < OVER_SHARE_COUNTS_MS
             && let Some(live) = &module.subscription
         {
             let parked = state.operations.shares.parked_at(&Dispatcher::owner_of(live));
@@ -107,8 +109,14 @@ impl Failure {
     }
 }
 
-/// Returns why a subscription fails now; none if it does not. An attempt or an evaluation counts until a later one
-/// succeeds.
+/// How long a delivery over the share counts as a flood without another one, in milliseconds.
+const OVER_SHARE_COUNTS_MS: i64 = 5 * 60_000;
+
+/// How long a failed evaluation counts without another one, in milliseconds: one that ends with no match says nothing.
+const EVALUATION_COUNTS_MS: i64 = 10 * 60_000;
+
+/// Returns why a subscription fails now; none if it does not. An attempt counts until a later one succeeds, an evaluation
+/// until a later match and at most ten minutes, and both only while the subscription receives events.
 pub(super) fn failure(module: &AppliedModule) -> Option<Failure> {
     let stats = module.stats().peek();
     let [error, failure, matched, delivered] = [
@@ -122,9 +130,12 @@ pub(super) fn failure(module: &AppliedModule) -> Option<Failure> {
         Some(Failure::NeverDelivered)
     } else if module.status == ModuleStatus::EndpointGone {
         Some(Failure::EndpointGone)
+    } else if !matches!(module.effective_status, EffectiveStatus::Active | EffectiveStatus::Paused)
+    {
+        None
     } else if failure > delivered {
         Some(Failure::Handler)
-    } else if error > matched {
+    } else if error > matched && clock::now_ms().saturating_sub(error) < EVALUATION_COUNTS_MS {
         Some(Failure::Filter)
     } else {
         None

@@ -17,10 +17,11 @@ use crate::delivery::OpenEndpoint;
 use crate::recovery::doctor::{
     BusiestSite, CHECKS, Finding, OpenBreaker, RouterFacts, Severity, examine,
 };
-use crate::telemetry::names;
 
 /// Endpoints with an open breaker that are named.
 const ENDPOINTS_MAX: usize = 10;
+/// Part of all events that makes a site worth a mention, in percent.
+const BUSY_PERCENT_MIN: u64 = 20;
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     route(OpenApiRouter::default(), routes!(run))
@@ -95,9 +96,11 @@ fn open_breaker(open: &OpenEndpoint) -> OpenBreaker {
     }
 }
 
+/// Returns the site with most events since the start, if it has a notable part of all.
 fn busiest_site(state: &Shared) -> Option<BusiestSite> {
-    let sites = state.matcher.busiest_sites(names::SITES_MAX);
+    let sites = state.matcher.busiest_sites(usize::MAX);
     let all: u64 = sites.iter().map(|(_, events)| *events).sum();
     let (site, events) = sites.first().filter(|(_, events)| *events > 0)?;
-    Some(BusiestSite { site: site.to_string(), percent: events.saturating_mul(100) / all.max(1) })
+    let percent = events.saturating_mul(100) / all.max(1);
+    (percent >= BUSY_PERCENT_MIN).then(|| BusiestSite { site: site.to_string(), percent })
 }

@@ -73,7 +73,7 @@ pub struct OpenBreaker {
     pub cause: &'static str,
 }
 
-/// Makes findings of what a router knows; `server` is the name of the server that answers.
+/// Makes findings of what a router knows; `server` is the name of the only server of the broker, none if there are more.
 pub(super) fn findings(router: &RouterFacts, server: Option<&str>) -> Vec<Finding> {
     let mut found: Vec<_> = router.failing.iter().map(|text| failing(text, server)).collect();
     found.extend(router.degraded.iter().map(|text| {
@@ -106,11 +106,20 @@ pub(super) fn findings(router: &RouterFacts, server: Option<&str>) -> Vec<Findin
 /// A broker that answers and confirms nothing has no space, as a rule: it reports a full disk to no client.
 fn failing(text: &str, server: Option<&str>) -> Finding {
     let message = format!("the router is not ready: {text}");
-    if let (true, Some(server)) = (text.ends_with(NOT_CONFIRMED), server) {
+    if text.ends_with(NOT_CONFIRMED) {
+        let (whose, fix) = match server {
+            Some(server) => (
+                format!("the server {server}"),
+                "free space on its disk, then restart this nats-server: it does not write again by itself",
+            ),
+            None => (
+                "the server that leads the stream".to_owned(),
+                "`nats stream info` names the leader of each stream; free space on its disk, then restart that nats-server: it does not write again by itself",
+            ),
+        };
         let message = format!(
-            "{message}, although the broker answers: the disk of the server {server} is full, or its cluster has no quorum"
+            "{message}, although the broker answers: the disk of {whose} is full, or its cluster has no quorum"
         );
-        let fix = "free space on its disk, then restart this nats-server: it does not write again by itself";
         return Finding::new(Severity::Critical, "storage", message, fix);
     }
     let fix = match text {
