@@ -7,7 +7,7 @@ mod standard_webhooks;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Args;
 use serde_json::json;
 use url::Url;
@@ -100,7 +100,10 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
 
 fn secret(args: &VerifyArgs) -> anyhow::Result<Secret> {
     if let Some(file) = &args.secret_file {
-        return Ok(Secret::new(read_input(file)?.trim()));
+        let secret = read_input(file)?.trim().to_owned();
+        // Anybody can sign with an empty secret.
+        ensure!(!secret.is_empty(), UsageError(format!("{} is empty", file.display())));
+        return Ok(Secret::new(secret));
     }
     verify_secret().context(UsageError(
         "name the file of the secret with --secret-file, or set SWITCHYARD_VERIFY_SECRET".into(),
@@ -123,9 +126,10 @@ fn check(
         "a Connect token covers the address: give the one that was called with --url".into(),
     ))?;
     let base = args.base_url.as_ref().map_or("", |base| base.path().trim_end_matches('/'));
+    let below = |path: &&str| path.is_empty() || path.starts_with('/');
     let request = Request {
         method: &args.method,
-        path: url.path().strip_prefix(base).unwrap_or(url.path()),
+        path: url.path().strip_prefix(base).filter(below).unwrap_or(url.path()),
         whole_path: url.path(),
         query: url.query().unwrap_or_default(),
     };

@@ -44,7 +44,7 @@ pub fn client_environment() -> ClientEnvironment {
 #[must_use]
 pub fn verify_secret() -> Option<Secret> {
     let text = std::env::var_os("SWITCHYARD_VERIFY_SECRET")?.into_string().ok();
-    text.filter(|text| !text.is_empty()).map(Secret::new)
+    text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).map(Secret::new)
 }
 
 /// Returns the folder of the user's settings: `$XDG_CONFIG_HOME/switchyard`, else
