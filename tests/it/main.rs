@@ -35,6 +35,7 @@ mod explain;
 mod explain_agree;
 mod explain_apps;
 mod first_minutes;
+mod forward_reads;
 mod fuzzed;
 mod handlers;
 mod health;
