@@ -28,7 +28,7 @@ use crate::api::state::Shared;
 use crate::clock;
 use crate::domain::{Secret, SubscriptionId};
 use crate::registry::{Problem, code};
-use crate::telemetry::{FEED_EVENTS_MAX, LiveEvent};
+use crate::telemetry::{FEED_EVENTS_MAX, LiveEvent, LogBudget};
 
 /// Live feeds at once on one replica, those of the console among them.
 const FEEDS_MAX: usize = 32;
@@ -36,10 +36,9 @@ const FEEDS_MAX: usize = 32;
 const IDLE: Duration = Duration::from_secs(5);
 /// Time between two parts of a feed: soon enough for a reader, and long enough for routing.
 const PART_INTERVAL: Duration = Duration::from_millis(50);
-/// Lines a second of a feed, which is more than a person reads. What it selects beyond is counted as missed.
-const LINES_PER_SECOND: u64 = 500;
-/// Lines that a feed may send at once after a quiet time.
-const LINES_AT_ONCE: u64 = 1_000;
+/// Lines of a feed within [`LINES_WINDOW`], more than a person reads. What it selects beyond is counted as missed.
+const LINES_MAX: u64 = 500;
+const LINES_WINDOW: Duration = Duration::from_secs(1);
 /// What a feed may select.
 const DECISIONS: [&str; 8] =
     ["matched", "unmatched", "failed", "delivered", "parked", "dead", "dropped", "removed"];
@@ -50,7 +49,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
     route(OpenApiRouter::default(), routes!(feed))
 }
 
-/// Sends the live events from now on that the query selects, at most 500 a second after the first 1,000. A line
+/// Sends the live events from now on that the query selects, at most 500 a second. A line
 /// `{"notice":"missed"}` has the number of events that a client did not get, an idle one gets `{"notice":"idle"}`.
 #[utoipa::path(
     get, path = "/live", operation_id = "followLive", params(LiveParams),
@@ -68,7 +67,8 @@ async fn feed(
         return Err(ApiError::TooManyFeeds);
     }
     let token = bearer(&headers).map(Secret::new);
-    let (events, lines) = (state.operations.live.subscribe(), LineBudget::new(Instant::now()));
+    let events = state.operations.live.subscribe();
+    let lines = LogBudget::new(LINES_WINDOW, LINES_MAX);
     let feed = Feed { events, state, token, wanted, next_part: None, lines };
     let lines = stream::unfold(feed, |mut feed| async move {
         let line = feed.next().await?;
@@ -87,7 +87,7 @@ struct Feed {
     wanted: Wanted,
     /// When the next part may be sent; none before the first one.
     next_part: Option<Instant>,
-    lines: LineBudget,
+    lines: LogBudget,
 }
 
 /// What a feed reads of the events.
@@ -114,45 +114,50 @@ impl Feed {
             let Ok(first) = stop.run_until_cancelled(next).await? else {
                 return Some(rendered(json!({"notice": "idle"})));
             };
-            let now = Instant::now();
-            self.next_part = Some(now + PART_INTERVAL);
-            self.lines.refill(now);
+            self.next_part = Some(Instant::now() + PART_INTERVAL);
             let first = first.map_or_else(Read::from, Read::Event);
-            let part = self.part(first)?;
+            let select = |event: &LiveEvent| self.wanted.select(&self.state, event);
+            let part = part(first, &mut self.events, &self.lines, select)?;
             if !part.is_empty() {
                 return Some(part.into());
             }
         }
     }
+}
 
-    /// Returns the lines of an event and of those that wait after it; none if there will be no more.
-    fn part(&mut self, first: Read) -> Option<Vec<u8>> {
-        let (mut part, mut missed, mut next) = (Vec::new(), 0, Some(first));
-        // More than the feed holds are not read at once.
-        for _ in 0..FEED_EVENTS_MAX {
-            match next {
-                Some(Read::Event(event)) => match self.wanted.select(&self.state, &event) {
-                    Some(event) if self.lines.take() => part.extend(rendered(json!(event))),
-                    Some(_) => missed += 1,
-                    None => {}
-                },
-                Some(Read::Missed(events)) => missed += events,
-                Some(Read::Closed) => return None,
-                None => break,
-            }
-            next = match self.events.try_recv() {
+/// Returns the lines of an event and of those that wait after it, as far as `select` returns them and `lines` allows;
+/// none if there will be no more.
+fn part(
+    first: Read,
+    events: &mut Receiver<Arc<LiveEvent>>,
+    lines: &LogBudget,
+    select: impl Fn(&LiveEvent) -> Option<LiveEvent>,
+) -> Option<Vec<u8>> {
+    let (mut part, mut missed, mut next) = (Vec::new(), 0, Some(first));
+    // As many as the feed holds: what comes until then is read with the next part.
+    for number in 1..=FEED_EVENTS_MAX {
+        match next.take() {
+            Some(Read::Event(event)) => match select(&event) {
+                Some(event) if lines.take().is_some() => part.extend(rendered(json!(event))),
+                Some(_) => missed += 1,
+                None => {}
+            },
+            Some(Read::Missed(events)) => missed += events,
+            Some(Read::Closed) => return None,
+            None => break,
+        }
+        if number < FEED_EVENTS_MAX {
+            next = match events.try_recv() {
                 Ok(event) => Some(Read::Event(event)),
                 Err(TryRecvError::Lagged(events)) => Some(Read::Missed(events)),
                 Err(TryRecvError::Empty | TryRecvError::Closed) => None,
             };
         }
-        // Read, and not sent with this part.
-        missed += u64::from(matches!(next, Some(Read::Event(_))));
-        if missed > 0 {
-            part.extend(rendered(json!({"notice": "missed", "events": missed})));
-        }
-        Some(part)
     }
+    if missed > 0 {
+        part.extend(rendered(json!({"notice": "missed", "events": missed})));
+    }
+    Some(part)
 }
 
 impl From<RecvError> for Read {
@@ -161,34 +166,6 @@ impl From<RecvError> for Read {
             RecvError::Lagged(events) => Self::Missed(events),
             RecvError::Closed => Self::Closed,
         }
-    }
-}
-
-/// How many lines a feed may send: [`LINES_PER_SECOND`], after a quiet time up to [`LINES_AT_ONCE`].
-struct LineBudget {
-    left: u64,
-    filled: Instant,
-}
-
-impl LineBudget {
-    fn new(now: Instant) -> Self {
-        Self { left: LINES_AT_ONCE, filled: now }
-    }
-
-    fn refill(&mut self, now: Instant) {
-        let passed = now.saturating_duration_since(self.filled).as_millis();
-        let earned =
-            u64::try_from(passed).unwrap_or(u64::MAX).saturating_mul(LINES_PER_SECOND) / 1_000;
-        if earned > 0 {
-            self.left = self.left.saturating_add(earned).min(LINES_AT_ONCE);
-            self.filled = now;
-        }
-    }
-
-    fn take(&mut self) -> bool {
-        let is_left = self.left > 0;
-        self.left = self.left.saturating_sub(1);
-        is_left
     }
 }
 
@@ -277,17 +254,47 @@ impl Wanted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::LiveFeed;
 
-    #[test]
-    fn feed_sends_a_burst_and_then_lines_at_its_rate() {
-        let start = Instant::now();
-        let mut lines = LineBudget::new(start);
-        assert_eq!((0..5_000).filter(|_| lines.take()).count(), 1_000);
-        lines.refill(start + Duration::from_millis(1));
-        assert!(!lines.take(), "half a line is none, and is not lost");
-        lines.refill(start + Duration::from_millis(100));
-        assert_eq!((0..5_000).filter(|_| lines.take()).count(), 50);
-        lines.refill(start + Duration::from_secs(60));
-        assert_eq!((0..5_000).filter(|_| lines.take()).count(), 1_000);
+    fn delivery(number: u64) -> LiveEvent {
+        LiveEvent::Delivery {
+            delivery_id: number.to_string(),
+            subscription: "i/k".into(),
+            site: if number.is_multiple_of(4) { "other" } else { "site" }.into(),
+            event_type: "t".into(),
+            entity: None,
+            attempt: 1,
+            outcome: "delivered".into(),
+            ms: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn each_event_is_a_line_left_out_or_counted_as_missed() {
+        let live = LiveFeed::default();
+        let mut events = live.subscribe();
+        let budget = LogBudget::new(Duration::from_secs(3600), 100);
+        let select = |event: &LiveEvent| match event {
+            LiveEvent::Delivery { site, .. } if site == "site" => Some(event.clone()),
+            _ => None,
+        };
+        let published = 3_000;
+        (0..published).for_each(|number| live.publish(|| delivery(number)));
+        let (mut lines, mut missed) = (0, 0);
+        loop {
+            let Ok(next) = tokio::time::timeout(Duration::ZERO, events.recv()).await else { break };
+            let first = next.map_or_else(Read::from, Read::Event);
+            let text =
+                String::from_utf8(part(first, &mut events, &budget, select).unwrap()).unwrap();
+            for line in text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
+                match line["notice"].as_str() {
+                    Some("missed") => missed += line["events"].as_u64().unwrap(),
+                    _ => lines += 1,
+                }
+            }
+        }
+        let held = FEED_EVENTS_MAX as u64;
+        let of_other = held / 4;
+        assert_eq!((lines, missed), (100, published - of_other - 100));
     }
 }
