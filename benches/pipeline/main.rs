@@ -25,6 +25,7 @@ mod matching;
 mod observed;
 mod report;
 mod rig;
+mod router_process;
 mod sink;
 mod webhooks;
 

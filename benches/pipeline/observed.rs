@@ -20,16 +20,16 @@ use switchyard::bus::ManagedServer;
 use switchyard::bus::subjects::ROUTER_CONSUMER;
 use switchyard::cli::client::ApiClient;
 use switchyard::clock;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use crate::corpus::{EVENT_TYPE, SITE, bodies};
 use crate::report::{Contest, Report, Stopwatch};
 use crate::rig::binaries;
+use crate::router_process::{ADMIN_TOKEN, RouterProcess};
 use crate::sink;
 
-const ADMIN_TOKEN: &str = "bench-admin-token-0123456789abcdef";
 /// Size limit of the streams on disk.
 const FILE_BYTES_MAX: u64 = 16 << 30;
 /// Installations whose filters match no event.
@@ -38,8 +38,7 @@ const OTHERS: usize = 200;
 const SCRAPES: Duration = Duration::from_secs(1);
 /// Time in which `tail` and `top` connect.
 const CONNECTED: Duration = Duration::from_secs(2);
-/// Longest time until a router is ready, and until a round is over.
-const START_MAX: Duration = Duration::from_secs(60);
+/// Longest time until a round is over.
 const ROUND_MAX: Duration = Duration::from_secs(900);
 /// Pause between two checks of a running round.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -95,31 +94,15 @@ impl ObservedRouter {
         folder: &Path,
         sink: &sink::Process,
     ) -> anyhow::Result<Self> {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_switchyard"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--nats-url", server.url(), "--data-dir"])
-            .arg(folder.join("router"))
-            .env("SWITCHYARD_ADMIN_TOKEN", ADMIN_TOKEN)
-            .env("SWITCHYARD_NATS__CREDENTIALS_FILE", server.credentials_file())
-            .env("SWITCHYARD_DELIVERY__ALLOW_HTTP", "true")
-            .env("SWITCHYARD_DELIVERY__ALLOW_CIDRS", "127.0.0.0/8")
-            .env("SWITCHYARD_DELIVERY__ALLOW_PORTS", "any")
-            .env("SWITCHYARD_LOG__FILTER", "error")
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let stdout = process.stdout.take().context("the router has no output")?;
-        let first = BufReader::new(stdout).lines().next_line().await?;
-        let first = first.context("the router ended")?;
-        let base = first.strip_prefix("listening on ").context("no address")?;
-        let address = base.strip_prefix("http://").context("no address")?.to_owned();
+        let settings = [
+            ("SWITCHYARD_DELIVERY__ALLOW_HTTP", "true"),
+            ("SWITCHYARD_DELIVERY__ALLOW_CIDRS", "127.0.0.0/8"),
+            ("SWITCHYARD_DELIVERY__ALLOW_PORTS", "any"),
+        ];
+        let RouterProcess { process, address, api } =
+            RouterProcess::start(server, &folder.join("router"), &settings).await?;
         let seed = std::fs::read_to_string(server.credentials_file())?;
         let client = ConnectOptions::with_nkey(seed).connect(server.url()).await?;
-        let api = ApiClient::at(base, ADMIN_TOKEN)?;
-        let started = clock::tick();
-        while api.send(Method::GET, "/healthz/ready", &[], &Value::Null).await.is_err() {
-            ensure!(clock::since(started) < START_MAX, "the router is not ready");
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
         let router = Self { process, address, api, client, published: 0 };
         router.provision(sink).await?;
         Ok(router)

@@ -2,7 +2,6 @@
 //! events, the other does not.
 
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -13,19 +12,17 @@ use hyper::Method;
 use serde_json::{Value, json};
 use sha2::Sha256;
 use switchyard::bus::ManagedServer;
-use switchyard::cli::client::ApiClient;
-use switchyard::clock;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 use crate::corpus;
 use crate::report::{Contest, Report, Stopwatch};
 use crate::rig::binaries;
+use crate::router_process::RouterProcess;
 
 /// Size limit of the streams of both routers on disk.
 const FILE_BYTES_MAX: u64 = 64 << 30;
-const ADMIN_TOKEN: &str = "bench-admin-token-0123456789abcdef";
 /// Signs the webhooks.
 const SECRET: &str = "bench-webhook-secret-0123456789abcdef";
 const SITE: &str = "bench";
@@ -35,8 +32,6 @@ const CONNECTIONS: usize = 32;
 const WARM_UP: usize = 500;
 /// After the last answer, for which processor time still counts: ids are recorded every 5 s.
 const RECORDING: Duration = Duration::from_secs(6);
-/// Longest time until a router is ready.
-const START_MAX: Duration = Duration::from_secs(60);
 
 /// Measures the memory of ids on the whole path of a webhook, in alternate rounds.
 pub(crate) async fn measure(
@@ -92,34 +87,19 @@ impl RouterUnderTest {
         name: &str,
         memory_h: u64,
     ) -> anyhow::Result<Self> {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_switchyard"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--nats-url", server.url(), "--data-dir"])
-            .arg(folder.join(name))
-            .env("SWITCHYARD_ADMIN_TOKEN", ADMIN_TOKEN)
-            .env("SWITCHYARD_NATS__CREDENTIALS_FILE", server.credentials_file())
-            .env("SWITCHYARD_NATS__PREFIX", name)
-            .env("SWITCHYARD_EVENTS__REPEAT_MEMORY_H", memory_h.to_string())
-            .env("SWITCHYARD_INGEST__JIRA__BENCH__SECRET", SECRET)
-            .env("SWITCHYARD_LOG__FILTER", "error")
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let stdout = process.stdout.take().context("the router has no output")?;
-        let first = BufReader::new(stdout).lines().next_line().await?;
-        let first = first.context("the router ended")?;
-        let base = first.strip_prefix("listening on ").context("no address")?;
-        let api = ApiClient::at(base, ADMIN_TOKEN)?;
-        let started = clock::tick();
-        while api.send(Method::GET, "/healthz/ready", &[], &Value::Null).await.is_err() {
-            ensure!(clock::since(started) < START_MAX, "the router is not ready");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let memory_h = memory_h.to_string();
+        let settings = [
+            ("SWITCHYARD_NATS__PREFIX", name),
+            ("SWITCHYARD_EVENTS__REPEAT_MEMORY_H", &memory_h),
+            ("SWITCHYARD_INGEST__JIRA__BENCH__SECRET", SECRET),
+        ];
+        let RouterProcess { process, address, api } =
+            RouterProcess::start(server, &folder.join(name), &settings).await?;
         let app = json!({ "kind": "forge",
             "endpoints": [{ "key": "hook", "url": "https://handler.example/hook" }] });
         api.send(Method::PUT, "/admin/v1/apps/app-1", &[], &app).await?;
         let installation = json!({ "app": "app-1", "cloudId": SITE, "product": "jira" });
         api.send(Method::PUT, "/admin/v1/installations/inst-1", &[], &installation).await?;
-        let address = base.strip_prefix("http://").context("no address")?.to_owned();
         Ok(Self { process, address })
     }
 
