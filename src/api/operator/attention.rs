@@ -16,6 +16,10 @@ const NAMED_MAX: usize = 5;
 const COMPARED_MAX: usize = 1_000;
 /// Installations that are read before other tasks run.
 const INSTALLATIONS_A_TURN: usize = 1_000;
+/// How long a delivery over the share counts as a flood without another one, in milliseconds.
+const OVER_SHARE_COUNTS_MS: i64 = 5 * 60_000;
+/// How long a failed evaluation counts without another one, in milliseconds: one that ends with no match says nothing.
+const EVALUATION_COUNTS_MS: i64 = 10 * 60_000;
 
 /// The subscriptions of this replica that need an operator.
 #[derive(Default)]
@@ -108,12 +112,6 @@ impl Failure {
         }
     }
 }
-
-/// How long a delivery over the share counts as a flood without another one, in milliseconds.
-const OVER_SHARE_COUNTS_MS: i64 = 5 * 60_000;
-
-/// How long a failed evaluation counts without another one, in milliseconds: one that ends with no match says nothing.
-const EVALUATION_COUNTS_MS: i64 = 10 * 60_000;
 
 /// Returns why a subscription fails now; none if it does not. An attempt counts until a later one succeeds, an evaluation
 /// until a later match and at most ten minutes, and both only while the subscription receives events.

@@ -22,7 +22,7 @@ const REST_FACTOR: u32 = 2;
 /// Longest such rest.
 const REST_MAX: Duration = Duration::from_millis(500);
 
-/// Events of one read of a scan while live events are routed: a millisecond of this process and the broker.
+/// Events of one read of a scan while live events are routed, which wait for what this process and the broker do for it.
 const LIVE_BATCH: usize = 16;
 /// The same while none are.
 const IDLE_BATCH: usize = 500;
