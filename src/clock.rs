@@ -8,6 +8,7 @@
 //! - [`now`] where another party compares the time with its own clock: signatures, tokens, expiry dates, records.
 
 mod broker;
+mod relative;
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 
 pub use broker::{BrokerClock, BrokerTime};
+pub use relative::{in_largest_unit, relative};
 
 static BROKER: LazyLock<BrokerClock> = LazyLock::new(|| BrokerClock::starting_at(tick(), now()));
 

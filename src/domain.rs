@@ -1,6 +1,7 @@
 //! Identifiers, event types and handlers: the types that every stage shares. Imports no other
 //! module of this crate.
 
+mod caller;
 mod fair_turns;
 mod filter;
 mod handler;
@@ -13,6 +14,7 @@ mod signing_secrets;
 mod trace_context;
 mod unknown_members;
 
+pub use caller::{Caller, Scope};
 pub use fair_turns::{FairTurns, TurnOwner};
 pub use filter::{FilterError, OnError};
 pub use handler::{

@@ -41,6 +41,7 @@ pub mod explain;
 mod fault;
 pub mod fields;
 mod frontend;
+pub mod highlight;
 pub mod jql;
 mod lex;
 pub mod limits;

@@ -19,6 +19,7 @@ mod terminals;
 mod words;
 
 pub(crate) use program::parse;
+pub(crate) use words::is_reserved;
 
 #[cfg(test)]
 mod tests;

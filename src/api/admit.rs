@@ -26,8 +26,8 @@ use crate::listener::{BodyError, BodyIntake, Client};
 pub(super) struct ApiCallers {
     /// Label of the metric of failed authentications.
     pub(super) api: &'static str,
-    /// Checks the credentials in the headers of a request.
-    pub(super) check: fn(&Parts, &ApiState) -> Result<(), AuthFailure>,
+    /// Checks the credentials in the headers of a request; it may add the caller to the extensions.
+    pub(super) check: fn(&mut Parts, &ApiState) -> Result<(), AuthFailure>,
     /// Renders an error in the format of the API.
     pub(super) render: fn(ApiError) -> Response,
 }
@@ -65,7 +65,7 @@ async fn serve(
 ) -> Response {
     let (mut parts, body) = request.into_parts();
     let client = client_of(&parts.extensions);
-    if let Err(error) = check(&state, &callers, &parts, client).await {
+    if let Err(error) = check(&state, &callers, &mut parts, client).await {
         discard(&parts.headers, body).await;
         return (callers.render)(error);
     }
@@ -87,7 +87,7 @@ async fn serve(
 async fn check(
     state: &ApiState,
     callers: &ApiCallers,
-    parts: &Parts,
+    parts: &mut Parts,
     client: Client,
 ) -> Result<(), ApiError> {
     let Err(mut failure) = (callers.check)(parts, state) else { return Ok(()) };

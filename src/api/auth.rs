@@ -12,7 +12,7 @@ use super::admit::{ApiCallers, AuthFailure, client_of, discard, refused};
 use super::error::ApiError;
 use super::state::{ApiState, Shared};
 use super::token_kind::{OperatorFault, TokenKind};
-use crate::domain::Secret;
+use crate::domain::{Caller, Secret};
 
 /// Callers of the operator API.
 pub(super) const OPERATORS: ApiCallers =
@@ -24,34 +24,52 @@ pub(super) async fn require_admin(
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let Err(failure) = operator(request.headers(), &state) else {
-        return Ok(next.run(request).await);
+    let (mut parts, body) = request.into_parts();
+    let Err(failure) = check_operator(&mut parts, &state) else {
+        return Ok(next.run(Request::from_parts(parts, body)).await);
     };
-    let (parts, body) = request.into_parts();
     discard(&parts.headers, body).await;
     Err(refused(&state, OPERATORS.api, client_of(&parts.extensions), failure))
 }
 
-fn check_operator(parts: &Parts, state: &ApiState) -> Result<(), AuthFailure> {
-    operator(&parts.headers, state)
+/// Adds the [`Caller`] to the request, unless the console did, which calls the API in the same process.
+fn check_operator(parts: &mut Parts, state: &ApiState) -> Result<(), AuthFailure> {
+    if parts.extensions.get::<Caller>().is_none() {
+        let caller = operator(&parts.headers, state)?;
+        parts.extensions.insert(caller);
+    }
+    Ok(())
 }
 
-/// Checks that headers have an admin token.
-pub(super) fn operator(headers: &HeaderMap, state: &ApiState) -> Result<(), AuthFailure> {
-    let (reason, fault) = match bearer(headers) {
-        Some(presented) if state.admin_tokens.accepts(presented) => return Ok(()),
-        Some(presented) => {
-            let kind = TokenKind::of(presented, &state.registry, &state.admin_tokens);
-            (kind.label(), OperatorFault::Wrong(kind))
+/// Returns the caller whose token headers have.
+pub(super) fn operator(headers: &HeaderMap, state: &ApiState) -> Result<Caller, AuthFailure> {
+    match bearer(headers) {
+        Some(presented) => caller_of_token(state, presented),
+        None if headers.contains_key(header::AUTHORIZATION) => {
+            Err(not_an_operator("scheme", OperatorFault::Scheme))
         }
-        None if headers.contains_key(header::AUTHORIZATION) => ("scheme", OperatorFault::Scheme),
-        None => ("no_token", OperatorFault::Missing),
-    };
+        None => Err(not_an_operator("no_token", OperatorFault::Missing)),
+    }
+}
+
+/// Returns the caller of the operator API whose token this is.
+///
+/// # Errors
+/// It is no token of the operator API; the failure says which kind of token it is, if that is known.
+pub fn caller_of_token(state: &ApiState, presented: &str) -> Result<Caller, AuthFailure> {
+    if state.admin_tokens.accepts(presented) {
+        return Ok(Caller::admin("admin"));
+    }
+    let kind = TokenKind::of(presented, &state.registry, &state.admin_tokens);
+    Err(not_an_operator(kind.label(), OperatorFault::Wrong(kind)))
+}
+
+fn not_an_operator(reason: &'static str, fault: OperatorFault) -> AuthFailure {
     let detail = match &fault {
         OperatorFault::Wrong(kind) => kind.description(),
         _ => None,
     };
-    Err(AuthFailure { reason, detail, error: ApiError::NotAnOperator(fault) })
+    AuthFailure { reason, detail, error: ApiError::NotAnOperator(fault) }
 }
 
 /// Whether `presented` is the token `expected`, in constant time; an empty one matches nothing.

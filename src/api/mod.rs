@@ -58,7 +58,7 @@ mod well_known;
 
 pub use admin_tokens::{AdminTokens, parse_token_file};
 pub use admit::{AuthFailure, client_of, refused};
-pub use auth::is_token;
+pub use auth::{caller_of_token, is_token};
 pub use broker_answers::{BrokerAnswers, BrokerSilent};
 pub(crate) use connect::submitted as connect_modules;
 pub use error::{ApiError, ClientRefusal, WebhookRefusal};

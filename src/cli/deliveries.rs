@@ -11,10 +11,9 @@ use super::client::{ApiClient, block_on, path_segment};
 use super::exit::{EXIT_NEGATIVE, UsageError};
 use super::io::{Output, print_error, print_line, print_row};
 use super::pages::{EMPTY_PAGES_MAX, PAGE_MAX, query, read_pages};
-use super::relative_time::relative;
 use super::server_args::ServerArgs;
 use super::table::{Column, ListFlags, ListOf, Tone, Toned, plain, print_list};
-use crate::clock;
+use crate::clock::{self, relative};
 
 const LIST: ListOf<'static> = ListOf {
     id: "id",

@@ -16,10 +16,9 @@ use self::redrive::{JOBS, NO_JOBS, RedriveArgs};
 use super::client::{ApiClient, block_on, path_segment};
 use super::io::{print_hints, print_line, print_row};
 use super::jobs::{print_job, text};
-use super::relative_time::relative;
 use super::server_args::ServerArgs;
 use super::table::{Column, ListFlags, ListOf, Tone, Toned, plain, print_list};
-use crate::clock;
+use crate::clock::{self, relative};
 
 /// Letters of one page.
 const PAGE: usize = 500;

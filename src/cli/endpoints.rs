@@ -11,10 +11,9 @@ use super::client::{ApiClient, block_on, path_segment};
 use super::exit::EXIT_NEGATIVE;
 use super::io::{Output, print_error, print_line, print_row};
 use super::pages::{PAGE_MAX, read_pages};
-use super::relative_time::relative;
 use super::server_args::ServerArgs;
 use super::table::{Column, ListFlags, ListOf, Tone, Toned, bad_unless_zero, plain, print_list};
-use crate::clock;
+use crate::clock::{self, relative};
 
 const PATH: &str = "/admin/v1/endpoints";
 /// Characters of the last failure in a table.

@@ -9,9 +9,8 @@ use serde_json::{Value, json};
 use super::client::{ApiClient, path_segment};
 use super::io::{Output, print_error, print_line, print_row};
 use super::progress::Progress;
-use super::relative_time::relative;
 use super::table::{Column, ListFlags, ListOf, Tone, Toned, plain, print_list};
-use crate::clock;
+use crate::clock::{self, relative};
 
 /// Interval at which a job is asked for its progress.
 const POLL: Duration = Duration::from_secs(1);

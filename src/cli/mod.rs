@@ -46,7 +46,6 @@ mod plan;
 mod progress;
 mod progress_lines;
 pub mod redeliver;
-mod relative_time;
 pub mod replay;
 mod revisions;
 pub mod serve;

@@ -2,7 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::relative_time::duration;
+use crate::clock::in_largest_unit;
 use crate::telemetry::Escaped;
 
 /// Steps of the bar.
@@ -43,7 +43,8 @@ impl Progress {
             self.bar.set_position(steps(fraction));
         }
         let left = eta_s.and_then(|eta_s| i64::try_from(eta_s).ok());
-        let left = left.map(|eta_s| format!("  {} left", duration(eta_s))).unwrap_or_default();
+        let left =
+            left.map(|eta_s| format!("  {} left", in_largest_unit(eta_s))).unwrap_or_default();
         self.bar.set_message(format!("{}{left}", Escaped::line(text)));
         self.bar.tick();
     }

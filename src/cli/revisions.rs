@@ -7,9 +7,8 @@ use serde_json::Value;
 use super::client::{ApiClient, path_segment};
 use super::exit::UsageError;
 use super::io::{Output, print_error, print_line, print_row};
-use super::relative_time::relative;
 use super::table::{Column, ListFlags, ListOf, Toned, plain, print_list};
-use crate::clock;
+use crate::clock::{self, relative};
 
 const LIST: ListOf<'static> = ListOf {
     id: "id",

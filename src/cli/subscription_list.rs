@@ -8,9 +8,8 @@ use serde_json::Value;
 use super::client::{ApiClient, path_segment};
 use super::io::{Output, print_line, print_row};
 use super::pages::{PAGE_MAX, read_pages};
-use super::relative_time::relative;
 use super::table::{Column, ListFlags, ListOf, Tone, Toned, bad_unless_zero, plain, print_list};
-use crate::clock;
+use crate::clock::{self, relative};
 
 /// Characters of the last failure in a table.
 const FAILURE_CHARS_MAX: usize = 50;

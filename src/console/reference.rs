@@ -21,7 +21,10 @@ pub fn reference_routes(document: Arc<Value>) -> Router {
     let show = async move || rendered.get_or_init(|| page(&document)).clone();
     Router::new()
         .route("/docs/api", get(show))
-        .route("/assets/reference.css", get(|| asset("text/css", include_str!("reference.css"))))
+        .route(
+            "/assets/reference.css",
+            get(|| asset("text/css", include_str!("assets/reference.css"))),
+        )
         .layer(middleware::map_response(add_policy))
 }
 

@@ -22,9 +22,12 @@ pub fn routes(console: Console) -> Router {
         .route("/live", get(live::stream))
         .layer(middleware::from_fn_with_state(console.clone(), authorize))
         .layer(middleware::from_fn_with_state(console.hosts.clone(), require_own_host))
-        .route("/assets/console.css", get(|| asset("text/css", include_str!("console.css"))))
-        .route("/assets/icon.svg", get(|| asset("image/svg+xml", include_str!("icon.svg"))))
-        .route("/assets/console.js", get(|| asset("text/javascript", include_str!("console.js"))))
+        .route("/assets/console.css", get(|| asset("text/css", include_str!("assets/console.css"))))
+        .route("/assets/icon.svg", get(|| asset("image/svg+xml", include_str!("assets/icon.svg"))))
+        .route(
+            "/assets/console.js",
+            get(|| asset("text/javascript", include_str!("assets/console.js"))),
+        )
         .layer(middleware::map_response(add_policy))
         .with_state(console)
 }

@@ -1,7 +1,7 @@
 //! Words with a meaning: reserved words, and words of other languages.
 
 /// Words that cannot be variable names.
-pub(super) fn is_reserved(word: &str) -> bool {
+pub(crate) fn is_reserved(word: &str) -> bool {
     matches!(
         word,
         "let"

@@ -6,20 +6,22 @@ use jiff::Timestamp;
 const UNITS: [(&str, i64); 4] = [("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)];
 
 /// Returns how long ago a time in RFC 3339 was, such as `3 s ago`, or in how long it is; `never` without one.
-pub(super) fn relative(time: Option<&str>, now: Timestamp) -> String {
+#[must_use]
+pub fn relative(time: Option<&str>, now: Timestamp) -> String {
     let Some(time) = time.and_then(|text| text.parse::<Timestamp>().ok()) else {
         return "never".to_owned();
     };
     let seconds = now.duration_since(time).as_secs();
     if seconds >= 0 {
-        format!("{} ago", duration(seconds))
+        format!("{} ago", in_largest_unit(seconds))
     } else {
-        format!("in {}", duration(seconds.saturating_neg()))
+        format!("in {}", in_largest_unit(seconds.saturating_neg()))
     }
 }
 
 /// Returns a number of seconds in its largest unit.
-pub(super) fn duration(seconds: i64) -> String {
+#[must_use]
+pub fn in_largest_unit(seconds: i64) -> String {
     let (unit, of_unit) =
         UNITS.into_iter().find(|(_, of_unit)| seconds >= *of_unit).unwrap_or(("s", 1));
     format!("{} {unit}", seconds / of_unit)
