@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 
 /// Forbids inline scripts and resources of other origins.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
-    connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// Returns an asset.
 pub(super) async fn asset(content_type: &'static str, text: &'static str) -> impl IntoResponse {

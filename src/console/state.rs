@@ -2,41 +2,71 @@
 
 use std::sync::Arc;
 
+use axum::response::{IntoResponse, Response};
+use maud::Markup;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::components::refusal;
+use super::layout::Page;
+use super::operator_api::{ApiPath, ApiRefusal, OperatorApi};
+use super::visitor::Visitor;
 use crate::api::{AdminTokens, OwnHosts, Shared};
 use crate::domain::Secret;
-use crate::matcher::Matcher;
-use crate::registry::Registry;
-use crate::telemetry::LiveFeed;
 
 /// State of the console, shared by its pages.
 #[derive(Clone)]
 pub struct Console {
-    /// The subscriptions.
-    pub registry: Arc<Registry>,
-    /// Counts of events that did not match.
-    pub matcher: Arc<Matcher>,
-    /// Feed of routed events and deliveries.
-    pub live: LiveFeed,
+    /// Answers what the pages show.
+    pub operator_api: OperatorApi,
     /// Required of visitors; none in `dev` mode.
     pub tokens: Option<AdminTokens>,
     /// Names under which browsers may open it.
     pub hosts: OwnHosts,
     /// Counts visitors with a wrong token.
     pub api: Shared,
+    /// What forms must carry where nobody logs in.
+    pub csrf: Arc<Secret>,
     /// Ends the live feed when the router stops.
     pub stop: CancellationToken,
 }
 
-/// A visitor of the console: the token that the browser presents.
-#[derive(Clone)]
-pub(super) struct Visitor(pub(super) Secret);
-
 impl Console {
-    /// Whether a visitor may see the pages now. Tokens can be revoked while a page is open.
-    pub(super) fn admits(&self, visitor: Option<&Visitor>) -> bool {
-        let Some(tokens) = &self.tokens else { return true };
-        visitor.is_some_and(|Visitor(token)| tokens.accepts(token.reveal()))
+    /// Asks the API in the name of a visitor.
+    ///
+    /// # Errors
+    /// As [`OperatorApi::get`].
+    pub(super) async fn get(&self, visitor: &Visitor, path: &ApiPath) -> Result<Value, ApiRefusal> {
+        self.operator_api.get(&visitor.caller, path).await
     }
+
+    /// Posts to the API in the name of a visitor.
+    ///
+    /// # Errors
+    /// As [`OperatorApi::post`].
+    pub(super) async fn post(
+        &self,
+        visitor: &Visitor,
+        path: &ApiPath,
+        body: Option<&Value>,
+    ) -> Result<Value, ApiRefusal> {
+        self.operator_api.post(&visitor.caller, path, body).await
+    }
+}
+
+/// Returns a page, or the page that says why there is none.
+pub(super) fn shown(
+    visitor: &Visitor,
+    page: Page<'_>,
+    content: Result<Markup, ApiRefusal>,
+) -> Response {
+    match content {
+        Ok(content) => page.show(visitor, &content).into_response(),
+        Err(refused) => refused_page(visitor, page, &refused),
+    }
+}
+
+/// Returns the page that says why the API refused, with its status.
+pub(super) fn refused_page(visitor: &Visitor, page: Page<'_>, refused: &ApiRefusal) -> Response {
+    (refused.status, page.show(visitor, &refusal(refused))).into_response()
 }

@@ -18,7 +18,7 @@ use crate::api::{
     self, AdminTokens, ApiParts, ApiState, BrokerAnswers, Listening, Operations, OwnHosts, Recovery,
 };
 use crate::config::{Config, ServerConfig};
-use crate::console::{self, Console};
+use crate::console::{self, Console, OperatorApi};
 use crate::delivery::{DeliveryLogReader, EgressGuard, FailedWebhooks};
 use crate::domain::Secret;
 use crate::event::sources::SOURCES;
@@ -82,7 +82,7 @@ impl HttpParts {
     /// Returns the routes; `stop` ends live feeds.
     pub(super) fn routes(self, config: &Config, stop: &CancellationToken) -> Routes {
         api::begin_auth_failures();
-        let (live, shares) = (self.operations.live.clone(), Arc::clone(&self.operations.shares));
+        let shares = Arc::clone(&self.operations.shares);
         let (health, dispatcher) =
             (Arc::clone(&self.operations.health), Arc::clone(&self.operations.dispatcher));
         let bodies = Arc::new(BodyIntake::new(&config.server));
@@ -134,21 +134,21 @@ impl HttpParts {
                 api: Arc::clone(&state),
             },
         };
-        let pages = Console {
-            registry: self.registry,
-            matcher: self.matcher,
-            live,
-            tokens: self.asks_token.then_some(self.admin_tokens),
-            hosts,
-            api: Arc::clone(&state),
-            stop: stop.clone(),
-        };
         let mut own_scrape = scrape_state.clone();
         own_scrape.access.is_open = true;
         let probes = health::probes(Arc::clone(&health), Arc::clone(&state));
-        let parts = ApiParts { state, events, ingest, health, scrape: scrape_state };
+        let parts =
+            ApiParts { state: Arc::clone(&state), events, ingest, health, scrape: scrape_state };
         let (apis, document) = api::routes(parts);
         let reference = console::reference_routes(document);
+        let pages = Console {
+            operator_api: OperatorApi::new(apis.clone()),
+            tokens: self.asks_token.then_some(self.admin_tokens),
+            hosts,
+            api: state,
+            csrf: Arc::new(Secret::new(uuid::Uuid::new_v4().simple().to_string())),
+            stop: stop.clone(),
+        };
         let all = apis.merge(reference).merge(console::routes(pages));
         Routes { all, metrics: scrape::metrics(own_scrape).merge(probes).into() }
     }

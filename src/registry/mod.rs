@@ -45,6 +45,7 @@ pub mod offline;
 mod replica;
 pub mod review;
 mod revisions;
+pub mod sample_events;
 mod settings;
 mod store;
 #[cfg(test)]

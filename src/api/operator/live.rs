@@ -82,7 +82,7 @@ async fn feed(
 struct Feed {
     state: Shared,
     events: Receiver<Arc<LiveEvent>>,
-    /// The token of the client: the feed ends when it is revoked.
+    /// The token of the client: the feed ends when it is revoked. The console has none; it asks in this process.
     token: Option<Secret>,
     wanted: Wanted,
     /// When the next part may be sent; none before the first one.
@@ -106,8 +106,8 @@ impl Feed {
             if let Some(moment) = self.next_part {
                 stop.run_until_cancelled(tokio::time::sleep_until(moment)).await?;
             }
-            let token = self.token.as_ref()?;
-            if !self.state.admin_tokens.accepts(token.reveal()) {
+            let is_revoked = |token: &Secret| !self.state.admin_tokens.accepts(token.reveal());
+            if self.token.as_ref().is_some_and(is_revoked) {
                 return None;
             }
             let next = tokio::time::timeout(IDLE, self.events.recv());

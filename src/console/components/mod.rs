@@ -1,0 +1,19 @@
+//! What pages are made of: tables, states, figures, charts, forms, filters.
+
+mod chart;
+mod diagnostics;
+mod filter;
+mod form;
+mod notice;
+mod state;
+mod table;
+mod time;
+
+pub(super) use chart::{bars, curve};
+pub(super) use diagnostics::{diagnostics, span, warnings};
+pub(super) use filter::{filter, marked_filter};
+pub(super) use form::{Action, check, field, search_form, select};
+pub(super) use notice::{done, empty, notice, refusal};
+pub(super) use state::{State, breaker, outcome, severity, subscription_state};
+pub(super) use table::{Column, Table, column, number_column, pages};
+pub(super) use time::{ago, count, facts, milliseconds};

@@ -1,0 +1,212 @@
+//! `/explain`: why stored events reached subscriptions, or not, by issue or page, or by event.
+
+use axum::extract::{Query, State};
+use axum::response::Response;
+use axum::routing::get;
+use axum::{Extension, Router};
+use maud::{Markup, html};
+use serde_json::{Map, Value, json};
+
+use super::subscription::values;
+use crate::console::answer::{Members as _, plain};
+use crate::console::asked::Asked;
+use crate::console::components::{
+    State as Shape, ago, empty, field, marked_filter, milliseconds, search_form, select,
+};
+use crate::console::layout::{Page, Part};
+use crate::console::operator_api::{ApiPath, encoded};
+use crate::console::state::{Console, shown};
+use crate::console::visitor::Visitor;
+
+/// Periods that can be asked for.
+pub(super) const PERIODS: [(&str, &str); 5] = [
+    ("5m", "5 minutes"),
+    ("15m", "15 minutes"),
+    ("1h", "1 hour"),
+    ("24h", "1 day"),
+    ("72h", "3 days"),
+];
+/// Events on a page.
+const EVENTS_MAX: u32 = 20;
+const ASKED: [&str; 6] = ["entity", "event", "site", "installation", "subscription", "since"];
+
+pub(super) fn routes() -> Router<Console> {
+    Router::new().route("/explain", get(show))
+}
+
+async fn show(
+    State(console): State<Console>,
+    Extension(visitor): Extension<Visitor>,
+    Query(asked): Query<Asked>,
+) -> Response {
+    let asked = searched(asked);
+    let path = asked.ask(ApiPath::of("explain"), &ASKED);
+    let command = format!("switchyard explain{}", asked.flags(&ASKED));
+    let page = Page::new("Why did nothing arrive?", Part::Explain).from(&path, command);
+    if ASKED.iter().all(|name| *name == "since" || asked.get(name).is_empty()) {
+        return shown(&visitor, page, Ok(html! { (form(&visitor, &asked)) (teach()) }));
+    }
+    let answer = console.post(&visitor, &ApiPath::of("explain"), Some(&question(&asked))).await;
+    let content = match &answer {
+        Ok(answer) => events(answer),
+        Err(refused) => crate::console::components::refusal(refused),
+    };
+    shown(&visitor, page, Ok(html! { (form(&visitor, &asked)) (content) }))
+}
+
+/// Reads what the search in the bar asks for: an id of an event has no `-` after letters, as `OPS-42` has.
+fn searched(asked: Asked) -> Asked {
+    let find = asked.get("find").to_owned();
+    if find.is_empty() {
+        return asked;
+    }
+    let is_key = find.split_once('-').is_some_and(|(project, number)| {
+        project.starts_with(|first: char| first.is_ascii_alphabetic())
+            && number.bytes().all(|byte| byte.is_ascii_digit())
+    });
+    let name =
+        if is_key || find.bytes().all(|byte| byte.is_ascii_digit()) { "entity" } else { "event" };
+    Asked::of([(name.to_owned(), find), ("since".to_owned(), "24h".to_owned())])
+}
+
+/// Returns the question in the form of the API.
+pub(super) fn question(asked: &Asked) -> Value {
+    let given =
+        ASKED.iter().map(|name| (*name, asked.get(name))).filter(|(_, value)| !value.is_empty());
+    let mut question: Map<String, Value> =
+        given.map(|(name, value)| (name.to_owned(), value.into())).collect();
+    question.entry("since").or_insert_with(|| "24h".into());
+    question.insert("limit".to_owned(), EVENTS_MAX.into());
+    json!(question)
+}
+
+fn form(visitor: &Visitor, asked: &Asked) -> Markup {
+    let since = match asked.get("since") {
+        "" => "24h",
+        since => since,
+    };
+    let mut fields = vec![field("entity", "Issue or page", asked.get("entity"), "OPS-42")];
+    if visitor.is_operator() {
+        fields.push(field(
+            "installation",
+            "Installation",
+            asked.get("installation"),
+            "whose subscriptions",
+        ));
+    }
+    fields.extend([
+        field("subscription", "Subscription", asked.get("subscription"), "installation/key"),
+        field("event", "Event id", asked.get("event"), ""),
+        select("since", "Within", since, &PERIODS),
+    ]);
+    search_form("/explain", &fields)
+}
+
+fn teach() -> Markup {
+    empty(
+        "Name an issue, and see for each subscription whether its events were delivered, and what decided.",
+        &html! {
+            p.quiet { "The events of the last days are stored and decided again with the filters of their time. Typical causes: the filter \
+                asks for another project, the subscription has another event type or site, the app made the change itself, \
+                a field was null, or the handler does not answer." }
+        },
+    )
+}
+
+fn events(answer: &Value) -> Markup {
+    let found = answer.list("events");
+    let retained = answer.part("retained");
+    html! {
+        @if found.is_empty() { (empty("No stored event is like this.", &html! {
+            @if !retained.text("since").is_empty() { p { "Stored events begin " (ago(retained.text("since"))) "." } }
+            @for hint in answer.list("hints") { p { (plain(hint)) } }
+        })) }
+        @for event in found { section aria-label=(event.text("event")) {
+            div.line {
+                h2 { (event.text("entity")) " " (event.text("type")) }
+                (ago(event.text("time")))
+                a href={ "/events/" (encoded(&format!("{}/{}", event.text("site"), event.text("event")))) } { "The event" }
+            }
+            @let decisions = event.list("decisions");
+            @if decisions.is_empty() { p.quiet { "No subscription was looked at for it." } }
+            (decision_list(event, decisions))
+            @if event.number("leftOut") > 0 { p.quiet { (event.number("leftOut")) " more subscriptions were not looked at; name one." } }
+        } }
+        @if !found.is_empty() { @for hint in answer.list("hints") { p.quiet { (plain(hint)) } } }
+    }
+}
+
+/// Shows decisions on one event, those that were delivered first.
+pub(super) fn decision_list(event: &Value, decisions: &[Value]) -> Markup {
+    let mut sorted: Vec<&Value> = decisions.iter().collect();
+    sorted.sort_by_key(|one| decision_word(one).0 != Shape::Good);
+    html! { ul.problems { @for one in sorted { li .(decision_word(one).0.class()) {
+        p { strong { a href={ "/subscriptions/" (encoded(one.text("subscription"))) } { (one.text("subscription")) } } }
+        (decision_of(one))
+    } } } @if event.is_null() {} }
+}
+
+/// Returns how a decision is shown.
+pub(super) fn decision_word(one: &Value) -> (Shape, &str) {
+    let outcome = one.part("delivery").text("outcome");
+    match one.text("decision") {
+        "delivered" | "matched" if outcome.starts_with("dead") => {
+            (Shape::Bad, "matched, but given up")
+        }
+        "delivered" | "matched" if outcome.starts_with("parked") => {
+            (Shape::Warn, "matched, waits to be delivered")
+        }
+        "delivered" | "matched" => (Shape::Good, one.text("decision")),
+        "failed" | "error" => (Shape::Bad, one.text("decision")),
+        other => (Shape::Quiet, other),
+    }
+}
+
+/// Shows a decision on an event of a subscription that the page is about.
+pub(super) fn decision(event: &Value, one: &Value) -> Markup {
+    html! {
+        p {
+            a href={ "/events/" (encoded(&format!("{}/{}", event.text("site"), event.text("event")))) } {
+                strong { (event.text("entity")) } " " (event.text("type"))
+            }
+            " " (ago(event.text("time")))
+        }
+        (decision_of(one))
+    }
+}
+
+fn decision_of(one: &Value) -> Markup {
+    let (state, word) = decision_word(one);
+    let (delivery, now) = (one.part("delivery"), one.part("now"));
+    html! {
+        p { (state.word(word)) @if !one.text("stage").is_empty() { " " span.quiet { "decided by: " (stage(one.text("stage"))) } } }
+        @if !one.text("because").is_empty() { p { (one.text("because")) } }
+        @let span = one.part("span");
+        @if !span.text("source").is_empty() { (marked_filter(span.text("source"), None)) }
+        (values(one.part("values")))
+        @if !delivery.text("id").is_empty() { p.small {
+            a href={ "/deliveries/" (encoded(delivery.text("id"))) } { "The delivery" } ": " (delivery.text("outcome"))
+            @if delivery.number("attempts") > 0 { ", " (delivery.number("attempts")) " attempts" }
+            @if delivery.number("status") > 0 { ", answered " (delivery.number("status")) }
+            @if delivery.decimal("tookMs").is_some() { " in " (milliseconds(delivery.decimal("tookMs"))) }
+            @if !delivery.text("detail").is_empty() { ": " (delivery.text("detail")) }
+        } }
+        @if !now.text("decision").is_empty() { p.small.quiet { "With the filter of now: " (now.text("decision")) ", " (now.text("because")) } }
+    }
+}
+
+/// Says what a stage looks at.
+fn stage(stage: &str) -> &str {
+    match stage {
+        "type" => "the event type",
+        "site" => "the site",
+        "scope" | "scopes" => "the scopes of the app",
+        "licence" | "license" => "the licence",
+        "ignoreSelf" => "the app made the change itself",
+        "state" => "the state of the subscription",
+        "conditions" => "conditions of the webhook",
+        "filter" => "the filter",
+        "delivery" => "the delivery",
+        other => other,
+    }
+}

@@ -1,0 +1,31 @@
+//! `/json/...`: the answer of the operator API that a page is made of, for the visitor of the page.
+
+use axum::extract::{Path, RawQuery, State};
+use axum::http::Method;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Extension, Router};
+
+use crate::console::state::Console;
+use crate::console::visitor::Visitor;
+
+pub(super) fn routes() -> Router<Console> {
+    Router::new().route("/json/{*path}", get(answer))
+}
+
+async fn answer(
+    State(console): State<Console>,
+    Extension(visitor): Extension<Visitor>,
+    uri: axum::http::Uri,
+    Path(_path): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    // The path as it came, still percent-encoded: an id may have a `/`.
+    let path = uri.path().strip_prefix("/json/").unwrap_or_default();
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    let uri = format!("/admin/v1/{path}{query}");
+    match console.operator_api.response(&visitor.caller, Method::GET, &uri, None).await {
+        Ok(response) => response,
+        Err(refused) => (refused.status, refused.message).into_response(),
+    }
+}
