@@ -78,8 +78,8 @@ const GROUPS: [(&str, &[Part]); 5] = [
 pub(super) struct Page<'p> {
     pub(super) title: &'p str,
     pub(super) part: Part,
-    /// Shown before the title, such as a state.
-    pub(super) beside: Option<Markup>,
+    /// Shown after the title, such as a state.
+    pub(super) state: Option<Markup>,
     /// Pages above this one: name and path.
     pub(super) crumbs: Vec<(&'p str, String)>,
     /// What the data of the page is answered to.
@@ -91,7 +91,7 @@ pub(super) struct Page<'p> {
 impl<'p> Page<'p> {
     /// Creates a page of a part without crumbs.
     pub(super) fn new(title: &'p str, part: Part) -> Self {
-        Self { title, part, beside: None, crumbs: Vec::new(), source: None, command: String::new() }
+        Self { title, part, state: None, crumbs: Vec::new(), source: None, command: String::new() }
     }
 
     /// Sets where the data comes from, and the command that shows the same.
@@ -106,9 +106,9 @@ impl<'p> Page<'p> {
         self
     }
 
-    /// Puts something beside the title.
-    pub(super) fn beside(mut self, beside: Markup) -> Self {
-        self.beside = Some(beside);
+    /// Shows a state after the title.
+    pub(super) fn with_state(mut self, state: Markup) -> Self {
+        self.state = Some(state);
         self
     }
 
@@ -127,7 +127,7 @@ impl<'p> Page<'p> {
                                 li { a href=(path) { (name) } }
                             } } }
                         }
-                        div.line { h1 { (self.title) } @if let Some(beside) = &self.beside { (beside) } }
+                        div.line { h1 { (self.title) } @if let Some(state) = &self.state { (state) } }
                     }
                     (content)
                     @if self.source.is_some() || !self.command.is_empty() { (origin(&self)) }

@@ -10,6 +10,7 @@ use axum::routing::get;
 use maud::{DOCTYPE, Markup, html};
 use serde_json::{Map, Value};
 
+use super::components::prose;
 use super::headers::{add_policy, asset};
 
 /// Methods in the order in which they are shown.
@@ -254,13 +255,6 @@ fn members<'d>(value: &'d Value, pointer: &str) -> impl Iterator<Item = (&'d str
 
 fn text<'d>(value: &'d Value, name: &str) -> &'d str {
     value.get(name).and_then(Value::as_str).unwrap_or_default()
-}
-
-/// Shows the parts of a text between backticks as code.
-fn prose(text: &str) -> Markup {
-    html! { @for (at, part) in text.split('`').enumerate() {
-        @if at % 2 == 1 { code { (part) } } @else { (part) }
-    } }
 }
 
 /// Returns a name as the target of a link.

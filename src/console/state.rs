@@ -25,7 +25,7 @@ pub struct Console {
     pub hosts: OwnHosts,
     /// Counts visitors with a wrong token.
     pub api: Shared,
-    /// What forms must carry where nobody logs in.
+    /// What forms must carry where visitors do not log in.
     pub csrf: Arc<Secret>,
     /// Ends the live feed when the router stops.
     pub stop: CancellationToken,

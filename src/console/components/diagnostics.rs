@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::filter::marked_filter;
 use super::notice::code_link;
 use super::state::severity;
+use super::text::{prose, sentence};
 use crate::console::answer::Members as _;
 
 /// Shows the diagnostics of a filter, each with the part that it is about.
@@ -15,9 +16,9 @@ pub(in crate::console) fn diagnostics(source: &str, found: &[Value]) -> Markup {
             @for one in found {
                 @let state = severity(one.text("severity"));
                 li .(state.class()) {
-                    p { (state.word(one.text("severity"))) " " strong { (one.text("message")) } " " small { (code_link(one.text("code"))) } }
+                    p { (state.word(one.text("severity"))) " " strong { (sentence(one.text("message"))) } " " small { (code_link(one.text("code"))) } }
                     (marked_filter(source, span(one)))
-                    @if !one.text("help").is_empty() { p.small { "Next: " (one.text("help"))
+                    @if !one.text("help").is_empty() { p.small { "Next: " (prose(one.text("help")))
                         @if !one.text("replacement").is_empty() { ": " code { (one.text("replacement")) } }
                     } }
                 }
@@ -30,8 +31,8 @@ pub(in crate::console) fn diagnostics(source: &str, found: &[Value]) -> Markup {
 pub(in crate::console) fn warnings(found: &[Value]) -> Markup {
     html! {
         @if !found.is_empty() { ul.problems { @for one in found { li.warn {
-            p { (one.text("message")) " " small { (code_link(one.text("code"))) } }
-            @if !one.text("help").is_empty() { p.small { "Next: " (one.text("help")) } }
+            p { (sentence(one.text("message"))) " " small { (code_link(one.text("code"))) } }
+            @if !one.text("help").is_empty() { p.small { "Next: " (prose(one.text("help"))) } }
         } } } }
     }
 }

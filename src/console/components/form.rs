@@ -9,8 +9,7 @@ pub(in crate::console) fn search_form(path: &str, fields: &[Markup]) -> Markup {
     html! {
         form.filters action=(path) method="get" {
             @for field in fields { (field) }
-            div.field { button.main { "Show" } }
-            div.field { a.button href=(path) { "Clear" } }
+            div.field { div.actions { button.main { "Show" } a.button href=(path) { "Clear" } } }
         }
     }
 }
@@ -81,3 +80,12 @@ impl Action<'_> {
         }
     }
 }
+
+/// Periods that can be asked for.
+pub(in crate::console) const PERIODS: [(&str, &str); 5] = [
+    ("5m", "5 minutes"),
+    ("15m", "15 minutes"),
+    ("1h", "1 hour"),
+    ("24h", "1 day"),
+    ("72h", "3 days"),
+];

@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 
 use super::state::State;
+use super::text::{prose, sentence};
 use crate::console::answer::Members as _;
 use crate::console::operator_api::ApiRefusal;
 
@@ -49,12 +50,12 @@ pub(in crate::console) fn notice(state: State, text: &Markup) -> Markup {
 pub(in crate::console) fn refusal(refusal: &ApiRefusal) -> Markup {
     html! {
         div.notice.bad role="alert" {
-            p { strong { (refusal.message) } }
+            p { strong { (sentence(&refusal.message)) } }
             @for error in &refusal.errors {
                 @if error.text("message") != refusal.message {
-                    p { @if !error.text("path").is_empty() { code { (error.text("path")) } ": " } (error.text("message")) }
+                    p { @if !error.text("path").is_empty() { code { (error.text("path")) } ": " } (prose(error.text("message"))) }
                 }
-                @if !error.text("help").is_empty() { p { "Next: " (error.text("help")) } }
+                @if !error.text("help").is_empty() { p { "Next: " (prose(error.text("help"))) } }
                 @if !error.text("code").is_empty() { p.small { (code_link(error.text("code"))) } }
             }
         }

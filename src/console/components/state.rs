@@ -20,7 +20,7 @@ impl State {
             Self::Warn => "warn",
             Self::Bad => "bad",
             Self::Info => "info",
-            Self::Quiet => "quiet",
+            Self::Quiet => "idle",
         }
     }
 

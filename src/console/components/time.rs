@@ -4,6 +4,15 @@ use maud::{Markup, html};
 
 use crate::clock::{self, relative};
 
+/// Shows a time as [`ago`]; nothing without one.
+pub(in crate::console) fn ago_if_known(time: &str) -> Markup {
+    if time.is_empty() {
+        html! {}
+    } else {
+        ago(time)
+    }
+}
+
 /// Shows a time in RFC 3339 as how long ago it was, with the time itself on hover; "never" without one.
 pub(in crate::console) fn ago(time: &str) -> Markup {
     if time.is_empty() {
@@ -23,6 +32,17 @@ pub(in crate::console) fn count(number: u64) -> String {
         shown.push(digit);
     }
     shown
+}
+
+/// Returns a number of bytes in its largest unit.
+pub(in crate::console) fn bytes(bytes: u64) -> String {
+    const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    match UNITS.into_iter().find(|(_, of_unit)| bytes >= *of_unit) {
+        Some((unit, of_unit)) => {
+            format!("{}.{} {unit}", bytes / of_unit, bytes % of_unit * 10 / of_unit)
+        }
+        None => format!("{bytes} B"),
+    }
 }
 
 /// Returns a duration in milliseconds with its unit, as few digits as a reader needs.

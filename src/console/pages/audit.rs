@@ -7,11 +7,10 @@ use axum::{Extension, Router};
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::explain::PERIODS;
 use crate::console::answer::Members as _;
 use crate::console::asked::Asked;
 use crate::console::components::{
-    State as Shape, ago, empty, facts, field, pages, search_form, select,
+    PERIODS, State as Shape, ago, empty, facts, field, pages, search_form, select,
 };
 use crate::console::layout::{Page, Part};
 use crate::console::operator_api::ApiPath;

@@ -1,4 +1,4 @@
-//! `/dead-letters`: deliveries that were given up, by reason, with their bodies; redrives say what they will do first.
+//! `/dead-letters`: deliveries that were dead-lettered, by reason, with their bodies; redrives say what they will do first.
 
 use axum::extract::{Path, Query, State};
 use axum::http::Method;
@@ -8,14 +8,12 @@ use axum::{Extension, Router};
 use maud::{Markup, html};
 use serde_json::{Map, Value, json};
 
-use super::explain::PERIODS;
 use super::posted::posted;
-use super::subscription::figure;
 use crate::console::answer::{Members as _, plain};
 use crate::console::asked::{Asked, shell_word};
 use crate::console::components::{
-    Action, Column, Table, ago, column, count, done, empty, facts, field, number_column, pages,
-    search_form, select,
+    Action, Column, PERIODS, Table, ago, column, count, done, empty, facts, field, figure,
+    number_column, pages, search_form, select,
 };
 use crate::console::layout::{Page, Part};
 use crate::console::operator_api::{ApiPath, encoded};
@@ -26,8 +24,11 @@ use crate::domain::Scope;
 const ASKED: [&str; 5] = ["subscription", "reason", "site", "installation", "since"];
 
 const COLUMNS: &[Column] = &[
-    column("Dead letter", "The subscription whose delivery was given up; the link shows its body."),
-    column("Reason", "Why it was given up."),
+    column(
+        "Dead letter",
+        "The subscription whose delivery was dead-lettered; the link shows its body.",
+    ),
+    column("Reason", "Why it was dead-lettered."),
     column("Event", "The issue or page, and what happened."),
     column("Last error", "What the last attempt ended with."),
     number_column("Attempts", "How often it was attempted."),

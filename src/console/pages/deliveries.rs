@@ -7,13 +7,12 @@ use axum::{Extension, Router};
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::explain::PERIODS;
 use super::posted::posted;
 use crate::console::answer::{Members as _, plain};
 use crate::console::asked::{Asked, shell_word};
 use crate::console::components::{
-    Action, Column, Table, ago, column, done, empty, facts, field, milliseconds, number_column,
-    outcome, pages, search_form, select,
+    Action, Column, PERIODS, Table, ago, column, done, empty, facts, field, milliseconds,
+    number_column, outcome, pages, search_form, select,
 };
 use crate::console::layout::{Page, Part};
 use crate::console::operator_api::{ApiPath, encoded};
@@ -140,7 +139,7 @@ async fn show(
     let mut page =
         Page::new(&title, Part::Deliveries).below("Deliveries", "/deliveries").from(&path, command);
     if let Ok(found) = &answer {
-        page = page.beside(outcome(found.text("outcome")));
+        page = page.with_state(outcome(found.text("outcome")));
     }
     shown(&visitor, page, answer.map(|answer| delivery(&visitor, &id, &asked, &answer)))
 }
@@ -177,6 +176,16 @@ fn delivery(visitor: &Visitor, id: &str, asked: &Asked, answer: &Value) -> Marku
     }
 }
 
+/// The phases of an attempt in their order, in words.
+const PHASES: [(&str, &str); 6] = [
+    ("queue", "waited for its turn"),
+    ("dns", "looked up the name"),
+    ("connect", "connected"),
+    ("tls", "negotiated TLS"),
+    ("firstByte", "waited for the answer"),
+    ("body", "read the answer"),
+];
+
 fn attempt(one: &Value) -> Markup {
     let phases = one.entries("phasesMs");
     let longest =
@@ -196,12 +205,14 @@ fn attempt(one: &Value) -> Markup {
                 ("By", html! { (one.text("source")) " " (one.text("job")) }),
                 ("Router", html! { (one.text("router")) }),
             ]))
-            @if !phases.is_empty() { div.phases {
-                @for (name, ms) in &phases { @if let Some(ms) = ms.as_f64() { div {
-                    label for={ "phase-" (name) "-" (one.number("attempt")) } { (name) ": " (milliseconds(Some(ms))) } " "
-                    meter id={ "phase-" (name) "-" (one.number("attempt")) } min="0" max=(longest) value=(ms) {}
-                } } }
-            } }
+            @if !phases.is_empty() { div.phases { @for (name, text) in PHASES {
+                @if let Some(ms) = one.part("phasesMs").decimal(name) {
+                    @let id = format!("phase-{name}-{}", one.number("attempt"));
+                    label for=(id) { (text) }
+                    span.number { (milliseconds(Some(ms))) }
+                    meter id=(id) min="0" max=(longest) value=(ms) {}
+                }
+            } } }
             @let response = one.part("response");
             @if !response.is_null() { details { summary { "What the handler answered" }
                 pre tabindex="0" { code { (serde_json::to_string_pretty(response).unwrap_or_default()) } }

@@ -8,12 +8,22 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::problems::findings;
-use crate::console::answer::{Members as _, plain};
-use crate::console::components::{State as Shape, facts, notice, severity};
+use crate::console::answer::Members as _;
+use crate::console::components::{
+    Column, State as Shape, Table, bytes, column, count, facts, notice, number_column, severity,
+};
 use crate::console::layout::{Page, Part};
 use crate::console::operator_api::ApiPath;
 use crate::console::state::{Console, shown};
 use crate::console::visitor::Visitor;
+
+const COLUMNS: &[Column] = &[
+    column("Stream", "A stream of the broker, or a key-value bucket."),
+    number_column("Messages", "How many it has."),
+    number_column("Size", "What they take, of the most that is allowed."),
+    number_column("Copies", "Servers that have a copy."),
+    column("State", "Whether it works."),
+];
 
 pub(super) fn routes() -> Router<Console> {
     Router::new().route("/doctor", get(show))
@@ -37,7 +47,32 @@ fn content(answer: &Value) -> Markup {
         }
         section aria-labelledby="broker" {
             h2 id="broker" { "Broker" }
-            (facts(answer.entries("broker").into_iter().map(|(name, value)| (name, html! { (plain(value)) })).collect()))
+            @let broker = answer.part("broker");
+            (facts(vec![
+                ("Address", html! { (broker.text("address")) }),
+                ("Server", html! { (broker.text("server")) }),
+                ("Version", html! { (broker.text("version")) }),
+                ("Stored", html! { (bytes(broker.number("storageUsed"))) }),
+            ]))
+            @let rows: Vec<_> = broker.list("streams").iter().map(row).collect();
+            @if !rows.is_empty() { (Table { label: "Streams", columns: COLUMNS, rows }.show()) }
         }
     }
+}
+
+fn row(one: &Value) -> Vec<Markup> {
+    let state = if !one.flag("exists") {
+        Shape::Bad.word("missing")
+    } else if one.number("replicasBehind") > 0 {
+        Shape::Warn.word("copies are behind")
+    } else {
+        Shape::Good.word("works")
+    };
+    vec![
+        html! { (one.text("name")) },
+        html! { (count(one.number("messages"))) },
+        html! { (bytes(one.number("bytes"))) @if one.number("bytesMax") > 0 { " of " (bytes(one.number("bytesMax"))) } },
+        html! { (one.number("replicas")) },
+        state,
+    ]
 }

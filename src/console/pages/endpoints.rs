@@ -8,12 +8,11 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::posted::posted;
-use super::subscription::figure;
 use crate::console::answer::Members as _;
 use crate::console::asked::{Asked, shell_word};
 use crate::console::components::{
     Action, Column, State as Shape, Table, ago, breaker, check, column, count, done, empty, facts,
-    field, milliseconds, notice, number_column, pages, search_form, select,
+    field, figure, milliseconds, notice, number_column, pages, search_form, select,
 };
 use crate::console::layout::{Page, Part};
 use crate::console::operator_api::{ApiPath, encoded};
@@ -119,7 +118,7 @@ async fn show(
     let mut page =
         Page::new(&title, Part::Endpoints).below("Endpoints", "/endpoints").from(&path, command);
     if let Ok(found) = &answer {
-        page = page.beside(breaker(found.text("state"), found.flag("failing")));
+        page = page.with_state(breaker(found.text("state"), found.flag("failing")));
     }
     shown(&visitor, page, answer.map(|answer| endpoint(&visitor, &id, &asked, &answer)))
 }

@@ -7,12 +7,12 @@ use axum::{Extension, Router};
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
-use super::explain::{PERIODS, decision_list};
+use super::decision_view::decision_list;
 use crate::console::answer::{Members as _, plain};
 use crate::console::asked::{Asked, shell_word};
 use crate::console::components::{
-    Column, Table, ago, column, count, empty, facts, field, number_column, pages, refusal,
-    search_form, select,
+    Column, PERIODS, Table, ago, ago_if_known, column, count, empty, facts, field, number_column,
+    pages, refusal, search_form, select,
 };
 use crate::console::layout::{Page, Part};
 use crate::console::operator_api::{ApiPath, ApiRefusal, encoded};
@@ -145,7 +145,7 @@ fn event_page(event: &Value, decisions: &Result<Value, ApiRefusal>) -> Markup {
                 a href={ "/events?entity=" (encoded(event.text("entity"))) } { (event.text("entity")) }
             } }),
             ("Site", html! { a href={ "/sites/" (encoded(event.text("site"))) } { (event.text("site")) } }),
-            ("Happened", ago(event.text("time"))),
+            ("Happened", ago_if_known(event.text("time"))),
             ("Stored", ago(event.text("storedAt"))),
             ("Made by app", html! { (event.text("originApp")) }),
             ("Deliveries", html! {

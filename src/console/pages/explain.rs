@@ -7,25 +7,15 @@ use axum::{Extension, Router};
 use maud::{Markup, html};
 use serde_json::{Map, Value, json};
 
-use super::subscription::values;
+use super::decision_view::decision_list;
 use crate::console::answer::{Members as _, plain};
 use crate::console::asked::Asked;
-use crate::console::components::{
-    State as Shape, ago, empty, field, marked_filter, milliseconds, search_form, select,
-};
+use crate::console::components::{PERIODS, ago, empty, field, search_form, select};
 use crate::console::layout::{Page, Part};
 use crate::console::operator_api::{ApiPath, encoded};
 use crate::console::state::{Console, shown};
 use crate::console::visitor::Visitor;
 
-/// Periods that can be asked for.
-pub(super) const PERIODS: [(&str, &str); 5] = [
-    ("5m", "5 minutes"),
-    ("15m", "15 minutes"),
-    ("1h", "1 hour"),
-    ("24h", "1 day"),
-    ("72h", "3 days"),
-];
 /// Events on a page.
 const EVENTS_MAX: u32 = 20;
 const ASKED: [&str; 6] = ["entity", "event", "site", "installation", "subscription", "since"];
@@ -133,80 +123,5 @@ fn events(answer: &Value) -> Markup {
             @if event.number("leftOut") > 0 { p.quiet { (event.number("leftOut")) " more subscriptions were not looked at; name one." } }
         } }
         @if !found.is_empty() { @for hint in answer.list("hints") { p.quiet { (plain(hint)) } } }
-    }
-}
-
-/// Shows decisions on one event, those that were delivered first.
-pub(super) fn decision_list(event: &Value, decisions: &[Value]) -> Markup {
-    let mut sorted: Vec<&Value> = decisions.iter().collect();
-    sorted.sort_by_key(|one| decision_word(one).0 != Shape::Good);
-    html! { ul.problems { @for one in sorted { li .(decision_word(one).0.class()) {
-        p { strong { a href={ "/subscriptions/" (encoded(one.text("subscription"))) } { (one.text("subscription")) } } }
-        (decision_of(one))
-    } } } @if event.is_null() {} }
-}
-
-/// Returns how a decision is shown.
-pub(super) fn decision_word(one: &Value) -> (Shape, &str) {
-    let outcome = one.part("delivery").text("outcome");
-    match one.text("decision") {
-        "delivered" | "matched" if outcome.starts_with("dead") => {
-            (Shape::Bad, "matched, but given up")
-        }
-        "delivered" | "matched" if outcome.starts_with("parked") => {
-            (Shape::Warn, "matched, waits to be delivered")
-        }
-        "delivered" | "matched" => (Shape::Good, one.text("decision")),
-        "failed" | "error" => (Shape::Bad, one.text("decision")),
-        other => (Shape::Quiet, other),
-    }
-}
-
-/// Shows a decision on an event of a subscription that the page is about.
-pub(super) fn decision(event: &Value, one: &Value) -> Markup {
-    html! {
-        p {
-            a href={ "/events/" (encoded(&format!("{}/{}", event.text("site"), event.text("event")))) } {
-                strong { (event.text("entity")) } " " (event.text("type"))
-            }
-            " " (ago(event.text("time")))
-        }
-        (decision_of(one))
-    }
-}
-
-fn decision_of(one: &Value) -> Markup {
-    let (state, word) = decision_word(one);
-    let (delivery, now) = (one.part("delivery"), one.part("now"));
-    html! {
-        p { (state.word(word)) @if !one.text("stage").is_empty() { " " span.quiet { "decided by: " (stage(one.text("stage"))) } } }
-        @if !one.text("because").is_empty() { p { (one.text("because")) } }
-        @let span = one.part("span");
-        @if !span.text("source").is_empty() { (marked_filter(span.text("source"), None)) }
-        (values(one.part("values")))
-        @if !delivery.text("id").is_empty() { p.small {
-            a href={ "/deliveries/" (encoded(delivery.text("id"))) } { "The delivery" } ": " (delivery.text("outcome"))
-            @if delivery.number("attempts") > 0 { ", " (delivery.number("attempts")) " attempts" }
-            @if delivery.number("status") > 0 { ", answered " (delivery.number("status")) }
-            @if delivery.decimal("tookMs").is_some() { " in " (milliseconds(delivery.decimal("tookMs"))) }
-            @if !delivery.text("detail").is_empty() { ": " (delivery.text("detail")) }
-        } }
-        @if !now.text("decision").is_empty() { p.small.quiet { "With the filter of now: " (now.text("decision")) ", " (now.text("because")) } }
-    }
-}
-
-/// Says what a stage looks at.
-fn stage(stage: &str) -> &str {
-    match stage {
-        "type" => "the event type",
-        "site" => "the site",
-        "scope" | "scopes" => "the scopes of the app",
-        "licence" | "license" => "the licence",
-        "ignoreSelf" => "the app made the change itself",
-        "state" => "the state of the subscription",
-        "conditions" => "conditions of the webhook",
-        "filter" => "the filter",
-        "delivery" => "the delivery",
-        other => other,
     }
 }

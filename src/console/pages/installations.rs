@@ -89,17 +89,12 @@ fn state_word(one: &Value) -> Markup {
     }
 }
 
+/// Returns how many modules are registered, of the most that are allowed.
 fn used(one: &Value) -> String {
     let modules = one.part("modules");
-    match (
-        modules.get("used").or_else(|| modules.get("count")),
-        modules.get("limit").or_else(|| modules.get("max")),
-    ) {
-        (Some(used), Some(limit)) => format!("{used} of {limit}"),
-        (Some(used), None) => used.to_string(),
-        _ => modules.as_object().map_or(String::new(), |all| {
-            all.iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
-        }),
+    match modules.number("dynamicMax") {
+        0 => count(modules.number("dynamic")),
+        most => format!("{} of {most}", modules.number("dynamic")),
     }
 }
 
@@ -130,7 +125,7 @@ async fn show(
         .below("Installations", "/installations")
         .from(&path, command);
     if let Ok(found) = &answer {
-        page = page.beside(state_word(found));
+        page = page.with_state(state_word(found));
     }
     shown(&visitor, page, answer.map(|answer| installation(&id, &answer)))
 }

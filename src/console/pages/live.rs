@@ -29,7 +29,7 @@ async fn show(Extension(visitor): Extension<Visitor>, Query(asked): Query<Asked>
         ("failed", "filter failed"),
         ("delivered", "delivered"),
         ("parked", "parked"),
-        ("dead", "given up"),
+        ("dead", "dead-lettered"),
     ];
     let command = format!("switchyard tail{}", asked.flags(&ASKED));
     let page = Page::new("Live", Part::Live).from(&ApiPath::of("top"), command);

@@ -8,11 +8,10 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::problems::findings;
-use super::subscriptions::success;
 use crate::console::answer::Members as _;
 use crate::console::components::{
     Column, State as Shape, Table, ago, column, count, curve, empty, notice, number_column,
-    subscription_state,
+    subscription_state, success,
 };
 use crate::console::layout::{Page, Part};
 use crate::console::operator_api::{ApiPath, ApiRefusal, encoded};

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use crate::console::answer::Members as _;
-use crate::console::components::{State, severity};
+use crate::console::components::{State, prose, sentence, severity};
 use crate::console::operator_api::encoded;
 
 /// Shows the findings of the doctor, the worst first.
@@ -19,8 +19,8 @@ pub(super) fn findings(found: &[Value]) -> Markup {
         ul.problems { @for one in sorted {
             @let state = severity(one.text("severity"));
             li .(state.class()) {
-                p { (state.word(one.text("severity"))) " " strong { (one.text("message")) } }
-                @if !one.text("fix").is_empty() { p { "Next: " (one.text("fix")) } }
+                p { (state.word(one.text("severity"))) " " strong { (sentence(one.text("message"))) } }
+                @if !one.text("fix").is_empty() { p { "Next: " (prose(one.text("fix"))) } }
                 (subjects(one.list("subjects")))
             }
         } }

@@ -7,11 +7,11 @@ use axum::{Extension, Router};
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::subscription::figure;
 use crate::console::answer::{Members as _, plain};
 use crate::console::asked::Asked;
 use crate::console::components::{
-    Column, Table, ago, column, count, empty, facts, field, number_column, pages, search_form,
+    Column, Table, ago, column, count, empty, facts, field, figure, number_column, pages,
+    search_form,
 };
 use crate::console::layout::{Page, Part};
 use crate::console::operator_api::{ApiPath, encoded};
@@ -28,7 +28,7 @@ const COLUMNS: &[Column] = &[
     number_column("Events", "Events that were routed since this router started."),
     number_column("Refused", "Webhooks that were refused since this router started."),
     number_column("Parked", "Deliveries that wait."),
-    number_column("Dead", "Deliveries that were given up since this router started."),
+    number_column("Dead", "Deliveries that were dead-lettered since this router started."),
     column("Last event", "When its last event was routed."),
 ];
 

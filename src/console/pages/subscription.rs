@@ -7,16 +7,16 @@ use axum::{Extension, Router};
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
+use super::decision_view::{decision, decision_word};
 use super::deliveries::delivery_table;
-use super::explain::{decision, decision_word};
 use super::subscription_actions::{actions, shadow_actions};
-use super::subscriptions::{success, target};
-use super::try_filter::pretty_sample;
+use super::subscriptions::target;
 use crate::console::answer::{Members as _, plain};
 use crate::console::asked::{Asked, shell_word};
 use crate::console::components::{
-    State as Shape, ago, bars, count, diagnostics, done, empty, facts, filter, milliseconds,
-    notice, refusal, subscription_state, warnings,
+    PERIODS, State as Shape, ago, ago_if_known, bars, count, diagnostics, done, empty, facts,
+    figure, filter, milliseconds, notice, pretty_sample, refusal, subscription_state, success,
+    values, warnings,
 };
 use crate::console::layout::{Page, Part, copied_command};
 use crate::console::operator_api::{ApiPath, ApiRefusal, encoded};
@@ -69,7 +69,7 @@ async fn show(
         "shadow" => shadow(&console, &visitor, &id, &answer).await,
         _ => now(&console, &visitor, &id, &answer).await,
     };
-    let page = page.beside(subscription_state(answer.text("state"), answer.text("failing")));
+    let page = page.with_state(subscription_state(answer.text("state"), answer.text("failing")));
     let content = html! {
         (done(asked.get("done")))
         (actions(&visitor, &id, &answer))
@@ -112,7 +112,7 @@ async fn now(
             (figure("Matched", &count(stats.number("matched")), "since this router started"))
             (figure("Success", &success(delivered, failed), &format!("{} delivered, {} failed attempts", count(delivered), count(failed))))
             (figure("Parked", &count(stats.number("parked")), "wait to be attempted again"))
-            (figure("Dead", &count(stats.number("dead")), "given up, as dead letters"))
+            (figure("Dead", &count(stats.number("dead")), "dead-lettered, as dead letters"))
         }
         @if let Some(activity) = &activity { (activity_chart(activity)) }
         section aria-labelledby="filters" {
@@ -139,22 +139,14 @@ async fn now(
                 ("Installation", html! { a href={ "/installations/" (encoded(answer.text("installation"))) } { (answer.text("installation")) } }),
                 ("Site", html! { (answer.text("cloudId")) }),
                 ("Handler", html! { (target(answer)) }),
-                ("Registered", ago_or_nothing(answer.text("createdAt"))),
-                ("Changed", ago_or_nothing(answer.text("updatedAt"))),
+                ("Registered", ago_if_known(answer.text("createdAt"))),
+                ("Changed", ago_if_known(answer.text("updatedAt"))),
                 ("Last match", ago(stats.text("lastMatch"))),
                 ("Last delivered", ago(stats.text("lastDelivered"))),
                 ("Evaluation", html! { (count(stats.number("steps"))) " steps" }),
             ]))
         }
     })
-}
-
-fn ago_or_nothing(time: &str) -> Markup {
-    if time.is_empty() {
-        html! {}
-    } else {
-        ago(time)
-    }
 }
 
 fn on_error(policy: &str) -> &'static str {
@@ -164,10 +156,6 @@ fn on_error(policy: &str) -> &'static str {
         "IGNORE_AND_LOG" => "the event is not delivered, and a line is logged",
         _ => "the event is not delivered",
     }
-}
-
-pub(super) fn figure(name: &str, value: &str, note: &str) -> Markup {
-    html! { div.figure { span.name { (name) } span.value { (value) } small.quiet { (note) } } }
 }
 
 fn activity_chart(activity: &Value) -> Markup {
@@ -215,7 +203,7 @@ async fn decisions(
         form.filters method="get" {
             input type="hidden" name="tab" value="decisions";
             (crate::console::components::field("entity", "Issue or page", asked.get("entity"), "OPS-42"))
-            (crate::console::components::select("since", "Within", since, &super::explain::PERIODS))
+            (crate::console::components::select("since", "Within", since, &PERIODS))
             div.field { button.main { "Show" } }
         }
         @if events.is_empty() {
@@ -355,16 +343,6 @@ fn dry_run(tried: &Value) -> Markup {
     }
 }
 
-/// Shows the values that decided.
-pub(super) fn values(found: &Value) -> Markup {
-    let members = found.as_object();
-    html! {
-        @if let Some(members) = members { @if !members.is_empty() {
-            dl.facts { @for (name, value) in members { dt { code { (name) } } dd { code { (value) } } } }
-        } }
-    }
-}
-
 async fn backtest(
     console: &Console,
     visitor: &Visitor,
@@ -435,7 +413,7 @@ async fn shadow(
     if answer.get("shadow").is_none() {
         return Ok(html! {
             (empty("No shadow filter.", &html! {
-                p { "A shadow filter is evaluated beside the present one and delivers nothing: see what it would change, then promote it." }
+                p { "A shadow filter is evaluated together with the present one and delivers nothing: see what it would change, then promote it." }
                 (copied_command(&command))
             }))
             (shadow_actions(visitor, id, answer, None))

@@ -11,7 +11,7 @@ use crate::console::answer::{Members as _, plain};
 use crate::console::asked::Asked;
 use crate::console::components::{
     Column, Table, ago, check, column, count, empty, field, number_column, pages, search_form,
-    select, subscription_state,
+    select, subscription_state, success,
 };
 use crate::console::layout::{Page, Part};
 use crate::console::operator_api::{ApiPath, encoded};
@@ -38,7 +38,7 @@ const COLUMNS: &[Column] = &[
     number_column("Success", "Delivered, of all attempts since this router started."),
     number_column("Errors", "Evaluations of the filter that failed."),
     number_column("Parked", "Deliveries that wait to be attempted again."),
-    number_column("Dead", "Deliveries that were given up; they are dead letters."),
+    number_column("Dead", "Deliveries that were dead-lettered; they are dead letters."),
     column("Last match", "When an event matched."),
     column("Last failure", "What the handler or the filter said the last time that it failed."),
 ];
@@ -132,14 +132,6 @@ fn row(one: &Value) -> Vec<Markup> {
         ago(stats.text("lastMatch")),
         html! { @if failure.0.is_empty() { span.quiet { "none" } } @else { (failure.0) small { (ago(failure.1)) } } },
     ]
-}
-
-/// Returns the share of attempts that succeeded.
-pub(super) fn success(delivered: u64, failed: u64) -> String {
-    match delivered + failed {
-        0 => "–".to_owned(),
-        all => format!("{} %", delivered * 100 / all),
-    }
 }
 
 /// Returns where the matches of a subscription are sent.

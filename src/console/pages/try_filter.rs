@@ -7,17 +7,17 @@ use axum::{Extension, Router};
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
-use super::subscription::values;
 use crate::console::answer::{Members as _, plain};
 use crate::console::asked::{Asked, shell_word};
 use crate::console::components::{
-    State as Shape, count, diagnostics, empty, marked_filter, notice, refusal, select, span,
+    State as Shape, count, diagnostics, empty, marked_filter, notice, pretty_sample, refusal,
+    select, span, values,
 };
 use crate::console::layout::{Page, Part};
 use crate::console::operator_api::{ApiPath, ApiRefusal};
 use crate::console::state::{Console, shown};
 use crate::console::visitor::Visitor;
-use crate::registry::{catalog, sample_events};
+use crate::registry::catalog;
 
 /// What is shown first.
 const FIRST: &str =
@@ -77,15 +77,6 @@ async fn show(
     shown(&visitor, page, Ok(content))
 }
 
-/// Returns a sample event as JSON with line breaks; "" if there is none.
-pub(super) fn pretty_sample(event_type: &str) -> String {
-    let Some(mut sample) = sample_events::of(event_type) else { return String::new() };
-    if let Some(members) = sample.as_object_mut() {
-        members.insert("eventType".to_owned(), event_type.into());
-    }
-    serde_json::to_string_pretty(&sample).unwrap_or_default()
-}
-
 /// Returns what the checker says, without a page around it.
 async fn check(
     State(console): State<Console>,
@@ -124,7 +115,7 @@ async fn tried(console: &Console, visitor: &Visitor, expression: &str, event: &s
         console.post(visitor, &ApiPath::of("filters:test"), Some(&body)).await;
     match answer {
         Err(refused) => refusal(&refused),
-        Ok(answer) if !answer.flag("valid") => {
+        Ok(answer) if answer.text("verdict").is_empty() => {
             empty("Nothing to try.", &html! { p { "Correct the filter first." } })
         }
         Ok(answer) => verdict(expression, &answer),

@@ -4,6 +4,7 @@ mod access;
 mod audit;
 mod codes;
 mod dead_letters;
+mod decision_view;
 mod deliveries;
 mod doctor;
 mod endpoints;

@@ -1,0 +1,33 @@
+//! Texts of the API as a page shows them.
+
+use maud::{Markup, html};
+
+/// Shows a text whose parts between backticks are code.
+pub(in crate::console) fn prose(text: &str) -> Markup {
+    html! { @for (at, part) in text.split('`').enumerate() {
+        @if at % 2 == 1 { code { (part) } } @else { (part) }
+    } }
+}
+
+/// Shows a text as [`prose`], with a large first letter.
+pub(in crate::console) fn sentence(text: &str) -> Markup {
+    let mut rest = text.chars();
+    match rest.next() {
+        Some(first) if !text.starts_with('`') => {
+            prose(&format!("{}{}", first.to_uppercase(), rest.as_str()))
+        }
+        _ => prose(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_between_backticks_are_code_and_everything_is_escaped() {
+        assert_eq!(sentence("use `a < b` now").0, "Use <code>a &lt; b</code> now");
+        assert_eq!(sentence("`x` is <b>").0, "<code>x</code> is &lt;b&gt;");
+        assert_eq!(sentence("").0, "");
+    }
+}
