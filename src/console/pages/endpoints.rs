@@ -156,6 +156,9 @@ fn endpoint(visitor: &Visitor, id: &str, asked: &Asked, one: &Value) -> Markup {
             ("Installation", html! { a href={ "/installations/" (encoded(one.text("installation"))) } { (one.text("installation")) } }),
             ("App", html! { (one.text("app")) }),
             ("Site", html! { (one.text("cloudId")) }),
+            ("Stopped", html! { @let breaker = one.part("breaker"); @if !breaker.is_null() {
+                (ago(breaker.text("since"))) ", after: " (breaker.text("cause")) @if breaker.text("scope") != "endpoint" { ", for the whole " (breaker.text("scope")) }
+            } }),
             ("Last success", ago(one.text("lastSuccess"))),
             ("Last failure", html! { @if !failure.text("class").is_empty() { (failure.text("class")) ": " (failure.text("detail")) " " (ago(failure.text("at"))) } }),
             ("Subscriptions", html! { a href={ "/subscriptions?installation=" (encoded(one.text("installation"))) } { "of this installation" } }),

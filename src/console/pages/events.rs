@@ -89,7 +89,7 @@ fn row(one: &Value) -> Vec<Markup> {
         if one.text("storedAt").is_empty() { one.text("time") } else { one.text("storedAt") };
     vec![
         html! { a href={ "/events/" (encoded(&reference)) } { (name) } small { "sequence " (one.number("sequence")) } },
-        html! { (one.text("type")) },
+        html! { (one.text("type")) @if !one.text("unreadable").is_empty() { "cannot be read" small { (one.text("unreadable")) } } },
         html! { (one.text("site")) },
         ago(stored),
         html! { (count(one.number("bytes"))) },

@@ -10,8 +10,8 @@ use serde_json::Value;
 use crate::console::answer::{Members as _, plain};
 use crate::console::asked::{Asked, shell_word};
 use crate::console::components::{
-    Column, State as Shape, Table, ago, column, count, empty, facts, field, notice, number_column,
-    pages, search_form, select,
+    Column, State as Shape, Table, ago, ago_if_known, check, column, count, empty, facts, field,
+    notice, number_column, pages, search_form, select,
 };
 use crate::console::layout::{Page, Part};
 use crate::console::operator_api::{ApiPath, encoded};
@@ -67,6 +67,7 @@ fn content(asked: &Asked, answer: &Value) -> Markup {
             field("q", "Search", asked.get("q"), "installation, app or site"),
             field("site", "Site", asked.get("site"), ""),
             select("state", "State", asked.get("state"), &states),
+            check("expiring", "Webhooks expire within a week", asked.get("expiring") == "true"),
         ]))
         @if items.is_empty() { (empty("No installation is like this.", &html! {
             p { "An installation is an app on a site. Register one:" }
@@ -151,6 +152,8 @@ fn installation(id: &str, one: &Value) -> Markup {
             ("Account of the app", html! { (one.text("appAccountId")) }),
             ("Bodies are kept", html! { @if one.number("bodiesDays") > 0 { (one.number("bodiesDays")) " days" } }),
             ("Notices that wait", html! { @if one.number("noticesWaiting") > 0 { (count(one.number("noticesWaiting"))) } }),
+            ("Webhooks expire", ago_if_known(one.text("expiresAt"))),
+            ("Last activity", ago(one.text("lastActivity"))),
             ("Registered", ago(one.text("createdAt"))),
             ("Changed", ago(one.text("updatedAt"))),
         ]))

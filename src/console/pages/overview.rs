@@ -20,6 +20,8 @@ use crate::console::visitor::Visitor;
 
 /// Subscriptions that are named.
 const BUSIEST: &str = "8";
+/// Problems that are shown.
+const PROBLEMS: &str = "50";
 
 const COLUMNS: &[Column] = &[
     column("Subscription", "The link shows its filter and what it did."),
@@ -38,25 +40,25 @@ async fn show(State(console): State<Console>, Extension(visitor): Extension<Visi
     if !visitor.is_operator() {
         return of_installation(&console, &visitor).await;
     }
-    let (doctor, history, top) = (
-        ApiPath::of("doctor"),
+    let (problems, history, top) = (
+        ApiPath::of("problems").with("limit", PROBLEMS),
         ApiPath::of("history").with("since", "1h"),
         ApiPath::of("top").with("limit", BUSIEST),
     );
-    let page = Page::new("Overview", Part::Overview).from(&doctor, "switchyard doctor");
-    let (doctor, history, top) = tokio::join!(
-        console.get(&visitor, &doctor),
+    let page = Page::new("Overview", Part::Overview).from(&problems, "switchyard doctor");
+    let (problems, history, top) = tokio::join!(
+        console.get(&visitor, &problems),
         console.get(&visitor, &history),
         console.get(&visitor, &top)
     );
-    shown(&visitor, page, doctor.map(|doctor| content(&doctor, history.as_ref().ok(), &top)))
+    shown(&visitor, page, problems.map(|problems| content(&problems, history.as_ref().ok(), &top)))
 }
 
-fn content(doctor: &Value, history: Option<&Value>, top: &Result<Value, ApiRefusal>) -> Markup {
-    let found = doctor.list("findings");
+fn content(problems: &Value, history: Option<&Value>, top: &Result<Value, ApiRefusal>) -> Markup {
+    let found = problems.list("items");
     html! {
         section aria-labelledby="problems" {
-            div.line { h2 id="problems" { "Problems" } span.quiet { (found.len()) } }
+            div.line { h2 id="problems" { "Problems" } span.quiet { (found.len()) @if problems.get("nextCursor").is_some() { " and more" } } }
             @if found.is_empty() {
                 (notice(Shape::Good, &html! { p { strong { "Nothing needs you." } " Broker, endpoints, filters and shares were checked just now." } }))
             }

@@ -7,23 +7,39 @@ use crate::console::answer::Members as _;
 use crate::console::components::{State, prose, sentence, severity};
 use crate::console::operator_api::encoded;
 
-/// Shows the findings of the doctor, the worst first.
+/// Shows problems, or findings of the doctor, the worst first.
 pub(super) fn findings(found: &[Value]) -> Markup {
     let mut sorted: Vec<&Value> = found.iter().collect();
-    sorted.sort_by_key(|one| match severity(one.text("severity")) {
+    sorted.sort_by_key(|one| match severity(severity_of(one)) {
         State::Bad => 0,
         State::Warn => 1,
         _ => 2,
     });
     html! {
         ul.problems { @for one in sorted {
-            @let state = severity(one.text("severity"));
+            @let state = severity(severity_of(one));
             li .(state.class()) {
-                p { (state.word(one.text("severity"))) " " strong { (sentence(one.text("message"))) } }
+                p { (state.word(severity_of(one))) " " strong { (sentence(text(one))) } }
                 @if !one.text("fix").is_empty() { p { "Next: " (prose(one.text("fix"))) } }
                 (subjects(one.list("subjects")))
             }
         } }
+    }
+}
+
+/// Returns the severity; a problem of the registry has none, and is a warning.
+fn severity_of(one: &Value) -> &str {
+    match one.text("severity") {
+        "" => "warning",
+        severity => severity,
+    }
+}
+
+/// Returns what is wrong: `message` of a finding, `reason` of a problem.
+fn text(one: &Value) -> &str {
+    match one.text("message") {
+        "" => one.text("reason"),
+        message => message,
     }
 }
 

@@ -26,9 +26,9 @@ const COLUMNS: &[Column] = &[
     number_column("Subscriptions", "Subscriptions to its events."),
     number_column("Failing", "Subscriptions that fail now."),
     number_column("Events", "Events that were routed since this router started."),
-    number_column("Refused", "Webhooks that were refused since this router started."),
+    number_column("Refused", "Webhooks that were refused lately."),
     number_column("Parked", "Deliveries that wait."),
-    number_column("Dead", "Deliveries that were dead-lettered since this router started."),
+    number_column("Dead", "Stored dead letters."),
     column("Last event", "When its last event was routed."),
 ];
 
@@ -74,7 +74,7 @@ fn row(one: &Value) -> Vec<Markup> {
         html! { (count(one.number("events"))) },
         html! { (count(refused(one))) },
         html! { (count(one.number("parked"))) },
-        html! { (count(one.number("dead"))) },
+        html! { (count(one.number("deadLetters"))) },
         ago(one.text("lastEvent")),
     ]
 }
@@ -106,14 +106,15 @@ fn site(id: &str, one: &Value, unmapped: &Value) -> Markup {
         div.figures {
             (figure("Events", &count(one.number("events")), "routed since this router started"))
             (figure("Matched", &count(one.number("matched")), "matches of all subscriptions"))
-            (figure("Refused", &count(refused(one)), "webhooks since this router started"))
+            (figure("Refused", &count(refused(one)), "webhooks lately"))
             (figure("Parked", &count(one.number("parked")), "deliveries wait"))
         }
         (facts(vec![
             ("Installations", html! { a href={ "/installations?site=" (id) } { (count(one.number("installations"))) } }),
             ("Subscriptions", html! { a href={ "/subscriptions?site=" (id) } { (count(one.number("subscriptions"))) } }),
             ("Failing", html! { a href={ "/subscriptions?failing=true&site=" (id) } { (count(one.number("failing"))) } }),
-            ("Dead letters", html! { a href={ "/dead-letters?site=" (id) } { (count(one.number("dead"))) } }),
+            ("Dead letters", html! { a href={ "/dead-letters?site=" (id) } { (count(one.number("deadLetters"))) } }),
+            ("Modules", html! { (count(one.part("modules").number("dynamic"))) " of " (count(one.part("modules").number("dynamicMax"))) }),
             ("Last event", ago(one.text("lastEvent"))),
             ("Events", html! { a href={ "/events?site=" (id) } { "Its stored events" } }),
             ("Deliveries", html! { a href={ "/deliveries?site=" (id) } { "Its deliveries" } }),
@@ -121,16 +122,18 @@ fn site(id: &str, one: &Value, unmapped: &Value) -> Markup {
         section aria-labelledby="refused" {
             h2 id="refused" { "Refused webhooks" }
             @let reasons = one.entries("refused");
-            @if reasons.is_empty() { p.quiet { "None since this router started." } }
+            @if reasons.is_empty() { p.quiet { "None lately." } }
+            @if !one.text("lastRefused").is_empty() { p { "The last one " (ago(one.text("lastRefused"))) "." } }
             dl.facts { @for (reason, number) in reasons { dt { (reason) } dd { (plain(number)) } } }
         }
-        section aria-labelledby="limits" {
-            @let limits = one.entries("limits");
-            @if !limits.is_empty() {
-                h2 id="limits" { "Limits" }
-                dl.facts { @for (name, value) in limits { dt { (name) } dd { (plain(value)) } } }
-            }
-        }
+        @let list = one.list("installationList");
+        @if !list.is_empty() { section aria-labelledby="installations" {
+            h2 id="installations" { "Installations" }
+            ul { @for installation in list { li {
+                a href={ "/installations/" (encoded(installation.text("id"))) } { (installation.text("id")) }
+                " " span.quiet { (installation.text("app")) ", " (installation.text("state")) }
+            } } }
+        } }
         section aria-labelledby="unmapped" {
             h2 id="unmapped" { "Webhooks that are no event" }
             @if names.is_empty() { p.quiet { "Every webhook of this site had a name that is known." } }

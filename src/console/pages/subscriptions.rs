@@ -85,7 +85,7 @@ fn content(asked: &Asked, answer: &Value) -> Markup {
             field("site", "Site", asked.get("site"), ""),
             check("failing", "Only failing", asked.get("failing") == "true"),
         ]))
-        (chips(asked, answer.entries("states")))
+        (chips(asked, answer.part("counts")))
         @if items.is_empty() {
             @if ASKED.iter().all(|name| asked.get(name).is_empty()) { (teach()) }
             @else { (empty("No subscription is like this.", &html! { p { a href="/subscriptions" { "Show all subscriptions" } } })) }
@@ -97,14 +97,14 @@ fn content(asked: &Asked, answer: &Value) -> Markup {
     }
 }
 
-/// Shows how many there are of each state, each a link to them.
-fn chips(asked: &Asked, states: Vec<(&str, &Value)>) -> Markup {
+/// Shows how many there are of each state and how many fail, each a link to them.
+fn chips(asked: &Asked, counts: &Value) -> Markup {
+    let number = |value: &Value| count(value.as_u64().unwrap_or_default());
     html! {
-        @if !states.is_empty() { p.actions {
-            @for (state, number) in states {
-                a href=(asked.link("/subscriptions", &ASKED, ("state", state))) {
-                    (state) " " (count(number.as_u64().unwrap_or_default()))
-                }
+        @if !counts.is_null() { p.actions {
+            a href=(asked.link("/subscriptions", &ASKED, ("failing", "true"))) { "failing " (count(counts.number("failing"))) }
+            @for (state, found) in counts.entries("states") {
+                a href=(asked.link("/subscriptions", &ASKED, ("state", state))) { (state) " " (number(found)) }
             }
         } }
     }
@@ -113,10 +113,7 @@ fn chips(asked: &Asked, states: Vec<(&str, &Value)>) -> Markup {
 fn row(one: &Value) -> Vec<Markup> {
     let stats = one.part("stats");
     let (delivered, failed) = (stats.number("delivered"), stats.number("failedAttempts"));
-    let failure = match stats.text("lastFailure") {
-        "" => (stats.text("lastError"), stats.text("lastErrorAt")),
-        failure => (failure, stats.text("lastFailureAt")),
-    };
+    let problem = one.part("lastProblem");
     vec![
         html! {
             a href={ "/subscriptions/" (encoded(one.text("id"))) } { (one.text("id")) }
@@ -130,7 +127,7 @@ fn row(one: &Value) -> Vec<Markup> {
         html! { (count(stats.number("parked"))) },
         html! { (count(stats.number("dead"))) },
         ago(stats.text("lastMatch")),
-        html! { @if failure.0.is_empty() { span.quiet { "none" } } @else { (failure.0) small { (ago(failure.1)) } } },
+        html! { @if problem.text("text").is_empty() { span.quiet { "none" } } @else { (problem.text("text")) small { (ago(problem.text("at"))) } } },
     ]
 }
 
