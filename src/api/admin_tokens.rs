@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::domain::Secret;
+use crate::registry::digest;
 
 /// Maximum number of tokens in a file.
 const TOKENS_MAX: usize = 64;
@@ -40,12 +40,17 @@ impl AdminTokens {
     /// Whether `presented` is one of them. The time depends on their number only.
     #[must_use]
     pub fn accepts(&self, presented: &str) -> bool {
+        self.accepts_digest(&digest(presented))
+    }
+
+    /// Whether `presented` is the [`digest`] of one of them. The time depends on their number only.
+    #[must_use]
+    pub fn accepts_digest(&self, presented: &str) -> bool {
         // Digests have equal length, so the comparison does not leak the length of a token.
-        let presented = Sha256::digest(presented);
         let of_file = self.of_file.load();
         let all = self.fixed.iter().chain(of_file.iter());
         let found = all.fold(Choice::from(0), |found, token| {
-            found | Sha256::digest(token.reveal()).ct_eq(&presented)
+            found | digest(token.reveal()).as_bytes().ct_eq(presented.as_bytes())
         });
         found.into()
     }
@@ -79,6 +84,7 @@ mod tests {
         for accepted in ["fixed", "a", "b"] {
             assert!(tokens.accepts(accepted), "{accepted}");
         }
+        assert!(tokens.accepts_digest(&digest("a")) && !tokens.accepts_digest("a"));
         tokens.clone().replace(vec![Secret::new("c")]);
         assert!(tokens.accepts("c") && tokens.accepts("fixed"));
         for rejected in ["", "a", "b", "fixe", "fixed2"] {

@@ -1,5 +1,5 @@
 //! Middleware of the registration APIs and the operator API: decides by the headers of a request whether
-//! its caller is known, and only then reads its body.
+//! its caller is known, and only then reads its body. What else decides by the caller goes between both.
 //!
 //! A caller that is not known here may have been created at another replica just now, so the replica
 //! catches up before it refuses one, unless the client failed too often lately.
@@ -49,16 +49,34 @@ pub(super) fn admitted(
     state: &Shared,
     callers: ApiCallers,
 ) -> OpenApiRouter<Shared> {
+    authenticated(buffered(routes, state, callers), state, callers)
+}
+
+/// Adds the middleware that checks credentials. It goes around everything that relies on them.
+pub(super) fn authenticated(
+    routes: OpenApiRouter<Shared>,
+    state: &Shared,
+    callers: ApiCallers,
+) -> OpenApiRouter<Shared> {
+    routes.route_layer(from_fn_with_state((Arc::clone(state), callers), authenticate))
+}
+
+/// Adds the middleware that reads bodies, and answers after what other replicas confirmed.
+pub(super) fn buffered(
+    routes: OpenApiRouter<Shared>,
+    state: &Shared,
+    callers: ApiCallers,
+) -> OpenApiRouter<Shared> {
     routes
         .route_layer(from_fn_with_state(Arc::clone(state), read_your_writes::serve))
         .route_layer(from_fn_with_state(
             (Arc::clone(state), callers.render),
             broker_deadline::serve,
         ))
-        .route_layer(from_fn_with_state((Arc::clone(state), callers), serve))
+        .route_layer(from_fn_with_state((Arc::clone(state), callers), read_body))
 }
 
-async fn serve(
+async fn authenticate(
     State((state, callers)): State<(Shared, ApiCallers)>,
     request: Request,
     next: Next,
@@ -69,6 +87,16 @@ async fn serve(
         discard(&parts.headers, body).await;
         return (callers.render)(error);
     }
+    next.run(Request::from_parts(parts, body)).await
+}
+
+async fn read_body(
+    State((state, callers)): State<(Shared, ApiCallers)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let client = client_of(&parts.extensions);
     if parts.method == Method::GET {
         return next.run(Request::from_parts(parts, body)).await;
     }

@@ -1,4 +1,4 @@
-//! Bearer tokens, and authentication of operators by an admin token.
+//! Bearer tokens, and authentication of callers of the operator API: by an admin token or an access token.
 
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::access::{TokenDigest, TokenFault, caller_of_record};
 use super::admit::{ApiCallers, AuthFailure, client_of, discard, refused};
 use super::error::ApiError;
 use super::state::{ApiState, Shared};
@@ -18,33 +19,38 @@ use crate::domain::{Caller, Secret};
 pub(super) const OPERATORS: ApiCallers =
     ApiCallers { api: "operator", check: check_operator, render: ApiError::into_response };
 
-/// Middleware that rejects requests without an admin token, and does not read their bodies.
-pub(super) async fn require_admin(
-    State(state): State<Shared>,
+/// Callers of the probe for operators.
+pub(super) const HEALTH: ApiCallers = ApiCallers { api: "health", ..OPERATORS };
+
+/// Middleware that rejects requests without the token of a caller, and does not read their bodies.
+pub(super) async fn require_operator(
+    State((state, callers)): State<(Shared, ApiCallers)>,
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
     let (mut parts, body) = request.into_parts();
-    let Err(failure) = check_operator(&mut parts, &state) else {
+    let Err(failure) = (callers.check)(&mut parts, &state) else {
         return Ok(next.run(Request::from_parts(parts, body)).await);
     };
     discard(&parts.headers, body).await;
-    Err(refused(&state, OPERATORS.api, client_of(&parts.extensions), failure))
+    Err(refused(&state, callers.api, client_of(&parts.extensions), failure))
 }
 
-/// Adds the [`Caller`] to the request, unless the console did, which calls the API in the same process.
+/// Adds the [`Caller`] and the [`TokenDigest`] to the request, unless the console did, which calls the API in the
+/// same process.
 fn check_operator(parts: &mut Parts, state: &ApiState) -> Result<(), AuthFailure> {
     if parts.extensions.get::<Caller>().is_none() {
-        let caller = operator(&parts.headers, state)?;
+        let (caller, token) = operator(&parts.headers, state)?;
         parts.extensions.insert(caller);
+        parts.extensions.insert(token);
     }
     Ok(())
 }
 
-/// Returns the caller whose token headers have.
-pub(super) fn operator(headers: &HeaderMap, state: &ApiState) -> Result<Caller, AuthFailure> {
+/// Returns the caller whose token headers have, with the digest of the token.
+fn operator(headers: &HeaderMap, state: &ApiState) -> Result<(Caller, TokenDigest), AuthFailure> {
     match bearer(headers) {
-        Some(presented) => caller_of_token(state, presented),
+        Some(presented) => Ok((caller_of_token(state, presented)?, TokenDigest::of(presented))),
         None if headers.contains_key(header::AUTHORIZATION) => {
             Err(not_an_operator("scheme", OperatorFault::Scheme))
         }
@@ -59,6 +65,17 @@ pub(super) fn operator(headers: &HeaderMap, state: &ApiState) -> Result<Caller, 
 pub fn caller_of_token(state: &ApiState, presented: &str) -> Result<Caller, AuthFailure> {
     if state.admin_tokens.accepts(presented) {
         return Ok(Caller::admin("admin"));
+    }
+    let digest = TokenDigest::of(presented);
+    if let Some(record) = state.registry.access_token_by_digest(digest.as_str()) {
+        return caller_of_record(state, &record).map_err(|fault| match fault {
+            TokenFault::Expired { ago_s } => {
+                let detail = Some(format!("the access token `{}`", record.id));
+                let error = ApiError::NotAnOperator(OperatorFault::Expired { ago_s });
+                AuthFailure { reason: "expired_token", detail, error }
+            }
+            TokenFault::NoInstallation => not_an_operator("ended_token", OperatorFault::Ended),
+        });
     }
     let kind = TokenKind::of(presented, &state.registry, &state.admin_tokens);
     Err(not_an_operator(kind.label(), OperatorFault::Wrong(kind)))

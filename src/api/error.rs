@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use smol_str::SmolStr;
+
 use super::broker_answers::BrokerSilent;
 use super::token_kind::OperatorFault;
 use crate::delivery::LogReadError;
+use crate::domain::Scope;
 use crate::event::{DecodeError, PublishError};
 use crate::listener::ShareLevel;
 use crate::recovery::account::AccountError;
@@ -48,8 +51,10 @@ pub enum ApiError {
         /// Seconds since it expired.
         ago_s: i64,
     },
-    /// The admin token is missing or wrong.
+    /// The token of a caller of the operator API is missing or wrong.
     NotAnOperator(OperatorFault),
+    /// The caller may not send this request, or not now.
+    Access(AccessRefusal),
     /// The request is not signed by a Connect app.
     NotConnect,
     /// The caller is not an app that may register webhooks.
@@ -171,6 +176,36 @@ pub enum WebhookRefusal {
     },
 }
 
+/// Why a caller of the operator API may not send a request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum AccessRefusal {
+    /// It needs a higher scope.
+    Scope {
+        /// The lowest scope that may.
+        needed: Scope,
+        /// The scope of the caller.
+        has: Scope,
+        /// Its name.
+        caller: SmolStr,
+    },
+    /// It is not for callers of one installation.
+    NotOfInstallation {
+        /// Name of the caller.
+        caller: SmolStr,
+    },
+    /// The operation does not declare what it needs.
+    Undeclared,
+    /// The token sends more requests per second than it may.
+    TooManyRequests {
+        /// Name of the caller.
+        caller: SmolStr,
+        /// What it may send.
+        per_second: u32,
+        /// Time until the next one is accepted.
+        retry_after: Duration,
+    },
+}
+
 /// Why a client may not send a request, whatever it asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ClientRefusal {
@@ -201,6 +236,12 @@ impl ApiError {
 impl From<WebhookRefusal> for ApiError {
     fn from(refusal: WebhookRefusal) -> Self {
         Self::Webhook(refusal)
+    }
+}
+
+impl From<AccessRefusal> for ApiError {
+    fn from(refusal: AccessRefusal) -> Self {
+        Self::Access(refusal)
     }
 }
 

@@ -14,7 +14,8 @@ use tracing::error;
 
 use super::broker_answers::BrokerSilent;
 use super::error::{
-    ApiError, BACKLOG, ClientRefusal, NoSuchRecord, WebhookRefusal, publish_code, publish_retry,
+    AccessRefusal, ApiError, BACKLOG, ClientRefusal, NoSuchRecord, WebhookRefusal, publish_code,
+    publish_retry,
 };
 use super::metrics;
 use super::token_kind::OperatorFault;
@@ -99,6 +100,7 @@ impl From<ApiError> for ErrorResponse {
             ApiError::Unauthorized(_) => Self::new(StatusCode::UNAUTHORIZED, AUTHORIZATION_FAILED),
             ApiError::TokenExpired { ago_s } => Self::expired(ago_s),
             ApiError::NotAnOperator(fault) => not_an_operator(&fault),
+            ApiError::Access(refusal) => from_access_refusal(&refusal),
             ApiError::NotConnect => Self::new(StatusCode::UNAUTHORIZED, NOT_CONNECT),
             ApiError::NotAnApp => Self::new(StatusCode::FORBIDDEN, NOT_AN_APP),
             ApiError::Malformed(reason) => Self::coded(StatusCode::BAD_REQUEST, "SY-1101", reason),
@@ -197,26 +199,59 @@ fn not_an_operator(fault: &OperatorFault) -> ErrorResponse {
     let (code, message) = match fault {
         OperatorFault::Missing => (
             "SY-1105",
-            "the operator API needs the header `Authorization: Bearer <admin token>`, and the request has none".into(),
+            "the operator API needs the header `Authorization: Bearer <token>`, and the request has none".into(),
         ),
         OperatorFault::Scheme => (
             "SY-1105",
-            "the operator API needs the header `Authorization: Bearer <admin token>`, and this one has another form".into(),
+            "the operator API needs the header `Authorization: Bearer <token>`, and this one has another form".into(),
+        ),
+        OperatorFault::Expired { ago_s } => {
+            ("SY-1134", format!("this access token expired {ago_s} s ago"))
+        }
+        OperatorFault::Ended => (
+            "SY-1119",
+            "this access token has ended: it was deleted or rotated, or its installation is gone".into(),
         ),
         OperatorFault::Wrong(kind) => match kind.description() {
             Some(whose) => (
                 "SY-1120",
-                format!("this is {whose}; the operator API needs an admin token"),
+                format!("this is {whose}; the operator API needs an admin token or an access token"),
             ),
             None => (
                 "SY-1119",
-                "this router has no such admin token: compare it with SWITCHYARD_ADMIN_TOKEN, admin.token and the file \
-                 of admin.token_file where the router runs; `dev` prints its token when it starts"
+                "this router has no such token: compare it with SWITCHYARD_ADMIN_TOKEN, admin.token and the file of \
+                 admin.token_file where the router runs, or ask an operator for an access token; `dev` prints its token \
+                 when it starts"
                     .into(),
             ),
         },
     };
     ErrorResponse::coded(StatusCode::UNAUTHORIZED, code, message)
+}
+
+fn from_access_refusal(refusal: &AccessRefusal) -> ErrorResponse {
+    match refusal {
+        AccessRefusal::Scope { needed, has, caller } => {
+            let (needed, has) = (needed.as_str(), has.as_str());
+            let message =
+                format!("this needs the scope `{needed}`, and the token `{caller}` has `{has}`");
+            ErrorResponse::coded(StatusCode::FORBIDDEN, "SY-1131", message)
+        }
+        AccessRefusal::NotOfInstallation { caller } => {
+            let message =
+                format!("this is not open to tokens of one installation, such as `{caller}`");
+            ErrorResponse::coded(StatusCode::FORBIDDEN, "SY-1132", message)
+        }
+        AccessRefusal::Undeclared => {
+            let message = "this operation does not say which scope it needs, so nobody may send it";
+            ErrorResponse::coded(StatusCode::FORBIDDEN, "SY-1131", message)
+        }
+        AccessRefusal::TooManyRequests { caller, per_second, retry_after } => {
+            let message = format!("the token `{caller}` may send {per_second} requests a second");
+            ErrorResponse::coded(StatusCode::TOO_MANY_REQUESTS, "SY-1133", message)
+                .with_retry_after(*retry_after)
+        }
+    }
 }
 
 fn broker_silent(silent: BrokerSilent) -> ErrorResponse {

@@ -6,8 +6,11 @@ use axum::middleware::Next;
 use axum::response::Response;
 use metrics::counter;
 
+use super::error::AccessRefusal;
+
 const REGISTRATIONS: &str = "switchyard_registrations_total";
 const AUTH_FAILURES: &str = "switchyard_auth_failures_total";
+const ACCESS_REFUSED: &str = "switchyard_access_refused_total";
 
 /// Why a request with the token of a Connect app fails.
 const CONNECT: &[&str] = &[
@@ -28,9 +31,17 @@ const CONNECT: &[&str] = &[
     "ambiguous_tenant",
     "replay",
 ];
-/// Why a request without an admin token fails.
-const OPERATOR: &[&str] =
-    &["no_token", "scheme", "unknown_token", "installation_token", "client_token", "system_token"];
+/// Why a request without the token of a caller of the operator API fails.
+const OPERATOR: &[&str] = &[
+    "no_token",
+    "scheme",
+    "unknown_token",
+    "installation_token",
+    "client_token",
+    "system_token",
+    "expired_token",
+    "ended_token",
+];
 /// The reasons of each API, as metric labels.
 const FAILURES: &[(&str, &[&str])] = &[
     ("operator", OPERATOR),
@@ -44,6 +55,7 @@ const FAILURES: &[(&str, &[&str])] = &[
             "unknown_token",
             "admin_token",
             "client_token",
+            "access_token",
             "system_token",
             "expired_token",
             "not_enabled",
@@ -60,6 +72,7 @@ const FAILURES: &[(&str, &[&str])] = &[
             "unknown_token",
             "admin_token",
             "installation_token",
+            "access_token",
             "system_token",
             "site",
             "not_enabled",
@@ -79,6 +92,17 @@ pub fn begin_auth_failures() {
 /// Counts a failed authentication at an API.
 pub(super) fn auth_failed(api: &'static str, reason: &'static str) {
     counter!(AUTH_FAILURES, "api" => api, "reason" => reason).increment(1);
+}
+
+/// Counts a request that its caller may not send.
+pub(super) fn access_refused(refusal: &AccessRefusal) {
+    let reason = match refusal {
+        AccessRefusal::Scope { .. } => "scope",
+        AccessRefusal::NotOfInstallation { .. } => "installation",
+        AccessRefusal::Undeclared => "undeclared",
+        AccessRefusal::TooManyRequests { .. } => "rate",
+    };
+    counter!(ACCESS_REFUSED, "reason" => reason).increment(1);
 }
 
 /// Middleware that counts registration requests by operation and result.

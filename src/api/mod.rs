@@ -6,8 +6,8 @@
 //! | `forge` | dynamic modules of Forge apps | an installation's token, or a system token |
 //! | `connect` | dynamic modules of Connect apps | a JWT signed with the shared secret |
 //! | `webhooks` | Jira's dynamic webhooks | a JWT, or the token of an OAuth client |
-//! | `operator` | apps, installations, subscriptions, filters, keys | the admin token |
-//! | `ingest` | webhooks of sites, events over HTTP | the site's secret; the admin token |
+//! | `operator` | apps, installations, subscriptions, filters, keys | admin tokens, access tokens (`access` says what they may) |
+//! | `ingest` | webhooks of sites, events over HTTP | the site's secret; an admin token or access token |
 //!
 //! A handler parses a request, calls the registry and renders the response. The registry decides
 //! what may be registered; `error_response` alone maps errors to HTTP status codes. `router` puts the folders
@@ -15,6 +15,7 @@
 //! extractors, query parameters, the JSON of modules, explanations) is in files of this folder, which import none
 //! of the folders.
 
+mod access;
 mod admin_tokens;
 mod admit;
 mod auth;
@@ -56,12 +57,13 @@ mod unknown_names;
 mod webhooks;
 mod well_known;
 
+pub use access::{AccessUse, TokenDigest, caller_of_digest};
 pub use admin_tokens::{AdminTokens, parse_token_file};
 pub use admit::{AuthFailure, client_of, refused};
 pub use auth::{caller_of_token, is_token};
 pub use broker_answers::{BrokerAnswers, BrokerSilent};
 pub(crate) use connect::submitted as connect_modules;
-pub use error::{ApiError, ClientRefusal, WebhookRefusal};
+pub use error::{AccessRefusal, ApiError, ClientRefusal, WebhookRefusal};
 pub use hosts::{OwnHosts, require_own_host};
 pub use metrics::begin_auth_failures;
 pub(crate) use module_json::ModuleBody;

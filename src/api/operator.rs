@@ -1,4 +1,4 @@
-//! The operator API, behind the admin token. An endpoint is one file with its own routes and their operations,
+//! The operator API, for callers with an admin token or an access token. An endpoint is one file with its own routes and their operations,
 //! listed in [`ENDPOINTS`].
 
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::state::Shared;
 
+mod access_tokens;
 mod account;
 mod apps;
 mod attention;
@@ -53,6 +54,7 @@ mod subscriptions;
 mod tests;
 mod top;
 mod unknown_names;
+mod whoami;
 
 pub(crate) use apps::app_spec;
 
@@ -69,6 +71,7 @@ pub(super) fn routes(state: &Shared) -> OpenApiRouter<Shared> {
 
 /// The routes of each endpoint, below `/admin/v1`.
 const ENDPOINTS: &[fn() -> OpenApiRouter<Shared>] = &[
+    access_tokens::routes,
     account::routes,
     apps::routes,
     backtest::routes,
@@ -100,4 +103,5 @@ const ENDPOINTS: &[fn() -> OpenApiRouter<Shared>] = &[
     sites::routes,
     subscriptions::routes,
     top::routes,
+    whoami::routes,
 ];

@@ -8,8 +8,9 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
 
-use super::admit::admitted;
-use super::auth::{OPERATORS, require_admin};
+use super::access::{guarded, still_admitted};
+use super::admit::{authenticated, buffered};
+use super::auth::{OPERATORS, require_operator};
 use super::error::ApiError;
 use super::health::{self, Health};
 use super::ingest::{self, EventsState, IngestState};
@@ -57,7 +58,7 @@ fn registration_and_operator(state: Shared) -> OpenApiRouter {
         .merge(connect::routes(&state))
         .merge(webhooks::routes(&state))
         .merge(well_known::routes().route_layer(read))
-        .merge(admitted(operator::routes(&state), &state, OPERATORS));
+        .merge(operator_routes(&state));
     let (router, document) = described.split_for_parts();
     let router = router
         .fallback(|| async { ApiError::NoSuchPath })
@@ -69,11 +70,17 @@ fn registration_and_operator(state: Shared) -> OpenApiRouter {
     described
 }
 
+/// Returns the routes of the operator API: who calls is known first, then whether the caller may, then the body.
+fn operator_routes(state: &Shared) -> OpenApiRouter<Shared> {
+    let still = from_fn_with_state(Arc::clone(state), still_admitted);
+    let routes = buffered(operator::routes(state).route_layer(still), state, OPERATORS);
+    authenticated(guarded(routes, state), state, OPERATORS)
+}
+
 /// Returns the routes that accept events: webhook ingestion, and the operator's publish endpoint
-/// behind the admin token.
+/// behind the token of a caller.
 fn event_routes(state: &Shared, events: EventsState, ingest: IngestState) -> OpenApiRouter {
-    ingest::event_routes(events)
-        .route_layer(from_fn(operator::parameters::check))
-        .route_layer(from_fn_with_state(Arc::clone(state), require_admin))
-        .merge(ingest::webhook_routes(ingest))
+    let require = from_fn_with_state((Arc::clone(state), OPERATORS), require_operator);
+    let events = ingest::event_routes(events).route_layer(from_fn(operator::parameters::check));
+    guarded(events, state).route_layer(require).merge(ingest::webhook_routes(ingest))
 }

@@ -5,6 +5,7 @@
 
 #![expect(dead_code, reason = "a schema describes JSON and is never built")]
 
+mod access;
 mod account;
 mod apps;
 mod common;
@@ -25,6 +26,7 @@ mod revisions;
 mod shadows;
 mod subscriptions;
 
+pub(super) use access::{AccessToken, AccessTokenStored, NewAccessToken, Whoami};
 pub(super) use account::{Account, Ledger};
 pub(super) use apps::{App, AppStored, NewEndpointSecret};
 pub(super) use common::{Items, Page};

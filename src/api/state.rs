@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::access::AccessUse;
 use super::admin_tokens::AdminTokens;
 use super::broker_answers::BrokerAnswers;
 use super::health_state::Health;
@@ -39,6 +40,8 @@ pub struct ApiState {
     pub broker: Arc<BrokerAnswers>,
     /// Bearer tokens of the operator API.
     pub admin_tokens: AdminTokens,
+    /// How much access tokens are used.
+    pub access: AccessUse,
     /// Maximum request body, in bytes.
     pub body_max: usize,
     /// Reads request bodies.

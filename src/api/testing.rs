@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::access::AccessUse;
 use super::health::Health;
 use super::ingest::{EventsState, IngestState, SiteRules};
 use super::scrape::{MetricsAccess, Scrape};
@@ -130,6 +131,7 @@ impl TestApi {
             broker: Arc::default(),
             listening,
             admin_tokens,
+            access: AccessUse::default(),
             body_max: BODY_MAX,
             bodies: Arc::new(BodyIntake::new(&config.server)),
             failures: Arc::new(AuthFailures::new(config.server.auth_failures_per_minute)),

@@ -15,6 +15,8 @@ pub enum TokenKind {
     Installation(String),
     /// The token of an OAuth client.
     Client(String),
+    /// An access token of the operator API.
+    Access(String),
     /// A token that a Forge remote received with an event.
     System,
     /// None of these.
@@ -31,6 +33,9 @@ impl TokenKind {
         if let Some(found) = registry.client_by_token(&hash) {
             return Self::Client(found.id.clone());
         }
+        if let Some(found) = registry.access_token_by_digest(&hash) {
+            return Self::Access(found.id.clone());
+        }
         let now_s = clock::now_ms().div_euclid(1000);
         match system::verify(registry.keys(), token, now_s) {
             Ok(_) | Err(SystemTokenError::Expired { .. }) => return Self::System,
@@ -45,6 +50,7 @@ impl TokenKind {
             Self::Admin => "admin_token",
             Self::Installation(_) => "installation_token",
             Self::Client(_) => "client_token",
+            Self::Access(_) => "access_token",
             Self::System => "system_token",
             Self::Unknown => "unknown_token",
         }
@@ -56,6 +62,7 @@ impl TokenKind {
             Self::Admin => Some("an admin token".into()),
             Self::Installation(id) => Some(format!("the token of installation `{id}`")),
             Self::Client(id) => Some(format!("the token of OAuth client `{id}`")),
+            Self::Access(id) => Some(format!("the access token `{id}`")),
             Self::System => Some("a token that a Forge remote received with an event".into()),
             Self::Unknown => None,
         }
@@ -69,6 +76,13 @@ pub enum OperatorFault {
     Missing,
     /// The header is not `Bearer <token>`.
     Scheme,
+    /// The access token has expired.
+    Expired {
+        /// Seconds since then.
+        ago_s: i64,
+    },
+    /// The access token ended: it was deleted or rotated, or its installation is gone.
+    Ended,
     /// The token is another one.
     Wrong(TokenKind),
 }

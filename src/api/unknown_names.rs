@@ -77,6 +77,17 @@ pub(super) fn no_client(state: &ApiState, id: &str) -> Option<Problem> {
     Some(no_such(format!("there is no OAuth client `{id}`"), help))
 }
 
+/// Returns the problem of an access token, unless it exists.
+pub(super) fn no_access_token(state: &ApiState, id: &str) -> Option<Problem> {
+    if state.registry.access_token(id).is_some() {
+        return None;
+    }
+    let ids = state.registry.access_token_ids(None, usize::MAX);
+    let help = help_with(id, ids.iter().map(String::as_str));
+    let help = help.unwrap_or_else(|| "create it with `PUT /admin/v1/tokens/{id}`".into());
+    Some(no_such(format!("there is no access token `{id}`"), help))
+}
+
 /// Returns the problem of a site, unless it has an installation.
 pub(super) fn no_site(state: &ApiState, site: &str) -> Option<Problem> {
     if !state.registry.installations_at(&CloudId::from(site)).is_empty() {

@@ -9,8 +9,8 @@ use super::exit::{EXIT_INTERNAL, EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE, Usa
 use super::{
     account, apply, backtest, check, completion, config, conform, context, deliveries, dev, diff,
     dlq, doctor, endpoints, erase, events, explain, explain_code, export, health, listen, man,
-    match_events, modules, nkey, redeliver, replay, serve, subscriptions, tail, test, top, trigger,
-    verify,
+    match_events, modules, nkey, redeliver, replay, serve, subscriptions, tail, test, tokens, top,
+    trigger, verify,
 };
 use crate::bus::{BrokerConnectError, ManagedError};
 use crate::lifecycle::ListenError;
@@ -60,6 +60,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     Doctor(doctor::DoctorArgs),
     Health(health::HealthArgs),
+    Tokens(tokens::TokensArgs),
+    Whoami(tokens::WhoamiArgs),
     Verify(verify::VerifyArgs),
     Nkey(nkey::NkeyArgs),
     Completion(completion::CompletionArgs),
@@ -102,6 +104,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Replay(args) => replay::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Health(args) => health::run(&args),
+        Command::Tokens(args) => tokens::run(&args),
+        Command::Whoami(args) => tokens::whoami(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Nkey(args) => nkey::run(&args),
         Command::Completion(args) => completion::run(&args),

@@ -9,7 +9,8 @@ pub(super) fn lines(time: &str, event: &Value) -> Vec<String> {
         "routed" => routed(time, event),
         "delivery" => vec![delivery(time, event)],
         "missed" => {
-            let missed = event.get("events").and_then(Value::as_u64).unwrap_or_default();
+            let missed = event.get("events").and_then(Value::as_u64);
+            let missed = missed.map_or_else(|| "some".to_owned(), |count| count.to_string());
             vec![format!("{time}  ({missed} lines skipped: more came than this terminal took)")]
         }
         _ => Vec::new(),

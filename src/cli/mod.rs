@@ -56,6 +56,7 @@ pub mod subscriptions;
 mod table;
 pub mod tail;
 pub mod test;
+pub mod tokens;
 pub mod top;
 mod top_sample;
 mod top_screen;

@@ -15,7 +15,8 @@ use crate::api::health;
 use crate::api::ingest::{EventsState, IngestRefusals, IngestState, SiteAccess, SiteRules};
 use crate::api::scrape::{self, MetricsAccess, Scrape};
 use crate::api::{
-    self, AdminTokens, ApiParts, ApiState, BrokerAnswers, Listening, Operations, OwnHosts, Recovery,
+    self, AccessUse, AdminTokens, ApiParts, ApiState, BrokerAnswers, Listening, Operations,
+    OwnHosts, Recovery,
 };
 use crate::config::{Config, ServerConfig};
 use crate::console::{self, Console, OperatorApi};
@@ -94,6 +95,7 @@ impl HttpParts {
             matcher: Arc::clone(&self.matcher),
             broker: Arc::clone(&self.answers),
             admin_tokens: self.admin_tokens.clone(),
+            access: AccessUse::default(),
             body_max: config.limits.body,
             bodies: Arc::clone(&bodies),
             failures: Arc::clone(&failures),

@@ -23,6 +23,14 @@ pub(super) fn new_token() -> Result<String, NoRandomness> {
     Ok(format!("sw_inst_{}", BASE64URL_NOPAD.encode(&random()?)))
 }
 
+/// Generates an access token of the operator API: `swa_` and 256 random bits in base64url.
+///
+/// # Errors
+/// See [`NoRandomness`].
+pub(super) fn new_access_token() -> Result<String, NoRandomness> {
+    Ok(format!("swa_{}", BASE64URL_NOPAD.encode(&random()?)))
+}
+
 /// Generates a signing secret of an endpoint: `whsec_` and 256 random bits in base64.
 ///
 /// **Source:** Standard Webhooks, symmetric secrets.
@@ -71,6 +79,8 @@ mod tests {
         assert_ne!(one, other);
         assert_eq!(one.len(), "sw_inst_".len() + 43);
         assert!(one.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-'));
+        let access = new_access_token().unwrap();
+        assert!(access.starts_with("swa_") && access.len() == "swa_".len() + 43, "{access}");
     }
 
     #[test]

@@ -7,13 +7,15 @@ use tracing::error;
 use super::app_calls::AppCaller;
 use super::background;
 use super::commands::{
-    Apps, Clients, ConnectModules, Context, Discovery, DocumentEncryption, DynamicWebhooks,
-    ForgeBatches, ForgeModules, Installations, ManagedModules, ModuleStatusCommands, Notices,
-    Revisions, SecretRotation, Shadows, SigningKeys,
+    AccessTokens, Apps, Clients, ConnectModules, Context, Discovery, DocumentEncryption,
+    DynamicWebhooks, ForgeBatches, ForgeModules, Installations, ManagedModules,
+    ModuleStatusCommands, Notices, Revisions, SecretRotation, Shadows, SigningKeys,
 };
 use super::compile::{AppliedApp, AppliedInstallation, AppliedModule};
 use super::error::RegisterError;
-use super::model::{ClientRecord, Counts, Document, InstallationRecord, Problem, listed};
+use super::model::{
+    AccessTokenRecord, ClientRecord, Counts, Document, InstallationRecord, Problem, listed,
+};
 use super::replica::{self, StateWriter, UnreadableDocument, WaitingInstallation};
 use super::revisions::RevisionLog;
 use super::settings::Settings;
@@ -175,6 +177,12 @@ impl Registry {
     #[must_use]
     pub fn clients(&self) -> Clients<'_> {
         Clients::new(&self.context)
+    }
+
+    /// Operator commands on access tokens.
+    #[must_use]
+    pub fn access_tokens(&self) -> AccessTokens<'_> {
+        AccessTokens::new(&self.context)
     }
 
     /// Commands on the signing keys.
@@ -368,6 +376,25 @@ impl Registry {
     #[must_use]
     pub fn client_by_token(&self, digest: &str) -> Option<Arc<ClientRecord>> {
         self.context.state().client_by_token(digest)
+    }
+
+    /// Returns an access token, also one that has expired.
+    #[must_use]
+    pub fn access_token(&self, id: &str) -> Option<Arc<AccessTokenRecord>> {
+        self.context.state().access_token(id)
+    }
+
+    /// Returns the access token with this [digest](super::digest), also one that has expired.
+    #[must_use]
+    pub fn access_token_by_digest(&self, digest: &str) -> Option<Arc<AccessTokenRecord>> {
+        self.context.state().access_token_by_digest(digest)
+    }
+
+    /// Returns the ids of at most `limit` access tokens after `after`, sorted.
+    #[must_use]
+    pub fn access_token_ids(&self, after: Option<&str>, limit: usize) -> Vec<String> {
+        let later = |id: &String| after.is_none_or(|after| id.as_str() > after);
+        self.context.state().access_token_ids().into_iter().filter(later).take(limit).collect()
     }
 
     /// Returns the ids of at most `limit` apps after `after`, sorted.

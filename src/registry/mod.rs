@@ -58,11 +58,11 @@ mod webhook_owners;
 
 pub use app_calls::{AppCall, AppCaller, CallAuth, CallError};
 pub use commands::{
-    AppPut, Apps, BatchItem, BatchResult, ClientPut, ClientSpec, Clients, ConnectModules,
-    Discovery, DocumentEncryption, DynamicWebhooks, EncryptionStatus, ForgeBatches, ForgeModules,
-    InstallationPut, InstallationSpec, Installations, ManagedModules, ModuleStatusCommands,
-    PastSubscriptionError, RegisteredModule, Revisions, Rewriting, SecretRotation,
-    ShadowComparison, Shadows, SigningKeys, WebhookOwner, WebhookResult,
+    AccessTokenPut, AccessTokenSpec, AccessTokens, AppPut, Apps, BatchItem, BatchResult, ClientPut,
+    ClientSpec, Clients, ConnectModules, Discovery, DocumentEncryption, DynamicWebhooks,
+    EncryptionStatus, ForgeBatches, ForgeModules, InstallationPut, InstallationSpec, Installations,
+    ManagedModules, ModuleStatusCommands, PastSubscriptionError, RegisteredModule, Revisions,
+    Rewriting, SecretRotation, ShadowComparison, Shadows, SigningKeys, WebhookOwner, WebhookResult,
 };
 pub use compile::{AppliedApp, AppliedInstallation, AppliedModule, function_subject};
 pub use credentials::{NoRandomness, digest, new_signing_secret};
@@ -74,13 +74,15 @@ pub use listeners::{
     Listeners, OpenListener,
 };
 pub use model::{
-    AppKind, AppPermissions, AppRecord, BodyLayout, ClientRecord, ClientSecret, ClientUser, Counts,
-    DYNAMIC_WEBHOOK, DeliveryOptions, DiscoveryConfig, DiscoveryStatus, DroppedModules,
-    DynamicWebhook, EffectiveStatus, EncryptionKeys, Endpoint, EndpointAuth, IgnoreRule,
-    IgnoredModule, InstallationRecord, InstallationState, InvalidKeys, KeyId, LifecycleCallbacks,
-    ModuleFields, ModuleRecord, ModuleStatus, NoticeEndpoint, PROBLEMS_LISTED_MAX, PendingNotice,
-    Problem, Promotion, RegistrationApi, Replayed, RequestStyle, Retention, RetiringSecret,
-    ShadowFilter, SignedRequest, SourceRange, TRIGGER, WEBHOOKS, code, listed, summary,
+    ACCESS_RATE_DEFAULT, ACCESS_RATE_MAX, ACCESS_TOKENS_MAX, AccessTokenRecord, AppKind,
+    AppPermissions, AppRecord, BodyLayout, BoundInstallation, ClientRecord, ClientSecret,
+    ClientUser, Counts, DYNAMIC_WEBHOOK, DeliveryOptions, DiscoveryConfig, DiscoveryStatus,
+    DroppedModules, DynamicWebhook, EffectiveStatus, EncryptionKeys, Endpoint, EndpointAuth,
+    IgnoreRule, IgnoredModule, InstallationRecord, InstallationState, InvalidKeys, KeyId,
+    LifecycleCallbacks, ModuleFields, ModuleRecord, ModuleStatus, NoticeEndpoint,
+    PROBLEMS_LISTED_MAX, PendingNotice, Problem, Promotion, RegistrationApi, Replayed,
+    RequestStyle, Retention, RetiringSecret, ShadowFilter, SignedRequest, SourceRange, TRIGGER,
+    WEBHOOKS, code, listed, summary,
 };
 pub use replica::{UnreadableDocument, WaitingInstallation};
 pub use revisions::{

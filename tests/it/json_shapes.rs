@@ -18,7 +18,7 @@ const EVENT_TYPE: &str = "avi:jira:updated:issue";
 const SITE: &str = "site-1";
 
 /// Commands with `-o` whose answer is not here, with the reason.
-const NOT_HERE: [(&str, &str); 20] = [
+const NOT_HERE: [(&str, &str); 21] = [
     ("listen", "has no end; its lines are those of tests/it/listen.rs"),
     ("context select", "one member, `selected`"),
     ("context rm", "one member, `removed`"),
@@ -38,6 +38,7 @@ const NOT_HERE: [(&str, &str); 20] = [
     ("subscriptions rollback", "the subscription, as of `subscriptions show`"),
     ("subscriptions shadow rm", "prints a line"),
     ("endpoints enable", "the endpoint, as of `endpoints show`, with a count"),
+    ("tokens rm", "prints a line"),
     ("match", "a line for each event, compared with an oracle in tests/it/oracle.rs"),
 ];
 
@@ -303,6 +304,11 @@ async fn shapes_of_answers_in_json_are_known() {
             ("events sample", EVENT_TYPE),
             ("trigger", "avi:jira:created:issue --site site-1"),
             ("doctor", ""),
+            ("tokens add", "ci --scope operate --expires 90d --description tests"),
+            ("tokens ls", ""),
+            ("tokens show", "ci"),
+            ("tokens rotate", "ci"),
+            ("whoami", ""),
         ])
         .await;
     let text = world.run("health --format json").await;

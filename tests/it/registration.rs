@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use switchyard::api::{
-    self, AdminTokens, ApiState, Listening, Operations, PingLimit, Recovery, router,
+    self, AccessUse, AdminTokens, ApiState, Listening, Operations, PingLimit, Recovery, router,
 };
 use switchyard::bus::{
     Connections, DeadLetterReader, DeadLetterStream, EventPublisher, FailedWebhookStream,
@@ -74,6 +74,7 @@ impl Replica {
             broker: Arc::default(),
             listening,
             admin_tokens: AdminTokens::new(Secret::new(ADMIN_TOKEN), Vec::new()),
+            access: AccessUse::default(),
             body_max: 1 << 20,
             bodies: Arc::new(BodyIntake::new(&config.server)),
             failures: Arc::new(AuthFailures::new(config.server.auth_failures_per_minute)),

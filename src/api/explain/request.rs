@@ -136,10 +136,38 @@ impl Asked {
         Ok(Self { asker: Asker::Operator, scope, events, site, since_ms, limit })
     }
 
+    /// Reads a question of a caller of one installation, answered as one of its app. What it names of others does not
+    /// exist.
+    pub(in crate::api) fn by_installation(
+        installation: &InstallationRecord,
+        question: &Question,
+    ) -> Result<Self, ApiError> {
+        let (id, site) = (&installation.id, installation.cloud_id.as_str());
+        let scope = match scope(question)? {
+            Scope::Subscription(of) if of.installation == *id => Scope::Subscription(of),
+            Scope::Installation(of) if of == *id => Scope::Installation(of),
+            Scope::Site => Scope::Installation(id.clone()),
+            Scope::Subscription(_) | Scope::Installation(_) => return Err(ApiError::NotFound),
+        };
+        if question.site.as_deref().is_some_and(|named| named != site) {
+            return Err(ApiError::NotFound);
+        }
+        Self::of_app(installation, scope, question)
+    }
+
     /// Reads a question of an app about one of its modules. The question names no subscriptions.
     pub(in crate::api) fn by_app(
         installation: &InstallationRecord,
         key: ModuleKey,
+        question: &Question,
+    ) -> Result<Self, ApiError> {
+        let id = SubscriptionId { installation: installation.id.clone(), key };
+        Self::of_app(installation, Scope::Subscription(id), question)
+    }
+
+    fn of_app(
+        installation: &InstallationRecord,
+        scope: Scope,
         question: &Question,
     ) -> Result<Self, ApiError> {
         let (site, created_ms) = (installation.cloud_id.clone(), installation.created_ms);
@@ -151,14 +179,13 @@ impl Asked {
             events = EventsAsked::Id(id.into());
         }
         let (limit, since_ms) = (limit(question)?, since_ms(question, &events)?);
-        let id = SubscriptionId { installation: installation.id.clone(), key };
         let asker = Asker::App {
             app: installation.app.clone(),
-            installation: id.installation.clone(),
+            installation: installation.id.clone(),
             site: site.clone(),
             since_ms: created_ms,
         };
-        let (scope, site) = (Scope::Subscription(id), Some(site));
+        let site = Some(site);
         Ok(Self { asker, scope, events, site, since_ms: since_ms.max(created_ms), limit })
     }
 }

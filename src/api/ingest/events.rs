@@ -149,6 +149,7 @@ pub fn event_routes(state: EventsState) -> OpenApiRouter {
 /// A line that is not valid is reported by its number and does not stop the rest.
 #[utoipa::path(
     post, path = "/admin/v1/events", operation_id = "publishEvents",
+    security(("operatorToken" = ["operate"])),
     params(("cloudId" = Option<String>, Query, description = "Site of a single event."),
         ("type" = Option<String>, Query, description = "Type of a single event."),
         ("ce-id" = Option<String>, Header, description = "Id of a single event, unique inside the site."),

@@ -23,6 +23,7 @@ pub(super) fn repeat_routes(publisher: Arc<dyn Publisher>) -> OpenApiRouter {
 /// Shows the remembered ids of stored events.
 #[utoipa::path(
     get, path = "/admin/v1/repeats", operation_id = "getRepeats",
+    security(("operatorToken" = ["read"])),
     responses((status = 200, description = "What is remembered.", body = Repeats))
 )]
 async fn show(State(publisher): State<Arc<dyn Publisher>>) -> Json<Value> {

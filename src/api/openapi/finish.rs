@@ -13,12 +13,14 @@ use utoipa::openapi::{Components, InfoBuilder, LicenseBuilder, OpenApi, RefOr, R
 use utoipa::{PartialSchema as _, ToSchema as _};
 
 use super::responses::{self, ErrorResponse};
+use crate::api::access::OPERATOR_TOKEN;
 use crate::api::schema::{ConnectError, Error, WebhookError};
 
 /// Prefix of the operator API.
 const PREFIX_OPERATOR: &str = "/admin/v1";
+/// The probe that operators alone may read.
+const DEEP_HEALTH: &str = "/healthz/deep";
 /// Schemes of credentials.
-const ADMIN_TOKEN: &str = "adminToken";
 const INSTALLATION_TOKEN: &str = "installationToken";
 const APP_JWT: &str = "appJwt";
 const OAUTH_TOKEN: &str = "oauthToken";
@@ -60,7 +62,7 @@ const AREAS: &[Area] = &[
     Area {
         prefix: PREFIX_OPERATOR,
         tag: None,
-        schemes: &[ADMIN_TOKEN],
+        schemes: &[OPERATOR_TOKEN],
         error: COMMON,
         refused: 401,
         invalid: 422,
@@ -154,6 +156,9 @@ fn complete(path: &str, is_write: bool, operation: &mut Operation) {
     if is_protected {
         statuses.extend([area.refused, 429]);
     }
+    if area.prefix == PREFIX_OPERATOR || path == DEEP_HEALTH {
+        statuses.push(403);
+    }
     if operation.request_body.is_some() {
         statuses.extend([400, 408, 413, 415, area.invalid, 429, 503]);
     }
@@ -211,6 +216,7 @@ fn path_parameter(name: &str, before: &str) -> Parameter {
         ("modules" | "module", _) => "Key of the module.",
         ("oauth-clients", _) => "Id of the OAuth client.",
         ("revisions", _) => "Id of the revision, or a revision of the registry.",
+        ("tokens", _) => "Id of the access token.",
         ("deliveries", _) => "Id of the delivery.",
         ("events", _) => "The event: `<site>/<event id>`, or a sequence of the event stream.",
         ("dlq", _) => "Id of the dead letter.",
@@ -240,7 +246,14 @@ fn schemes() -> [(&'static str, SecurityScheme); 6] {
         SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(name, text)))
     };
     [
-        (ADMIN_TOKEN, bearer("An admin token of the router, `SWITCHYARD_ADMIN_TOKEN`.")),
+        (
+            OPERATOR_TOKEN,
+            bearer(
+                "An admin token of the router, `SWITCHYARD_ADMIN_TOKEN`, or an access token, `PUT /admin/v1/tokens/{id}`. \
+                 An operation names the lowest scope that it needs: `read`, `operate` or `admin`. A second entry \
+                 `installation` opens it to tokens of one installation, which see only what belongs to that.",
+            ),
+        ),
         (
             INSTALLATION_TOKEN,
             bearer("The token of a Forge installation, or a system token that came with an event."),

@@ -13,6 +13,7 @@ use utoipa_axum::routes;
 use super::deliveries::{read_time, wrong};
 use super::progress_lines::{self, ProgressLines, accepts_lines};
 use super::unknown_names::with_hints;
+use crate::api::access::Viewer;
 use crate::api::error::ApiError;
 use crate::api::json::{insert_some, rfc3339};
 use crate::api::openapi::{Conflict, Unavailable, route};
@@ -43,6 +44,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 /// At once, or after lines of progress if the client accepts these.
 #[utoipa::path(
     get, path = "/account", operation_id = "getAccount",
+    security(("operatorToken" = ["read"])),
     params(WindowParams,
         ("site" = Option<String>, Query, description = "Id of a site."),
         ("installation" = Option<String>, Query, description = "Id of an installation."),
@@ -57,6 +59,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 )]
 async fn account(
     State(state): State<Shared>,
+    viewer: Viewer,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
@@ -65,13 +68,13 @@ async fn account(
     let scope = read_scope(&state, &params)?;
     if !accepts_lines(&headers) {
         let account = state.recovery.accountant.account(scope.clone(), &|_| {}).await?;
-        let view = with_hints(&state, &params, account_view(&account, &scope, rows));
+        let view = with_hints(&state, &viewer, &params, account_view(&account, &scope, rows));
         return Ok(Json(view).into_response());
     }
     Ok(progress_lines::respond(Arc::clone(&state.broker), async move |lines: ProgressLines| {
         let progress = |progress: AccountProgress| lines.send(&progress_view(progress));
         let account = state.recovery.accountant.account(scope.clone(), &progress).await?;
-        let view = with_hints(&state, &params, account_view(&account, &scope, rows));
+        let view = with_hints(&state, &viewer, &params, account_view(&account, &scope, rows));
         Ok(json!({ "account": view }))
     }))
 }

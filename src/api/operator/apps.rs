@@ -37,6 +37,7 @@ pub(crate) fn app_spec(body: Map<String, Value>) -> Result<AppSpec, ApiError> {
 /// Stores an app, or a new version of it, which replaces the old one completely.
 #[utoipa::path(
     put, path = "/apps/{id}", operation_id = "putApp", request_body = AppSpec,
+    security(("operatorToken" = ["admin"])),
     responses((status = 200, description = "The app was changed.", body = AppStored),
         (status = 201, description = "The app is new.", body = AppStored))
 )]
@@ -99,6 +100,7 @@ fn url_view(url: &str, secret: Option<String>) -> Value {
 /// Shows an app.
 #[utoipa::path(
     get, path = "/apps/{id}", operation_id = "getApp",
+    security(("operatorToken" = ["read"])),
     responses((status = 200, description = "The app.", body = App))
 )]
 async fn get_app(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Value>, ApiError> {
@@ -150,6 +152,7 @@ fn app_view(app: &AppRecord) -> Value {
 /// Lists the apps in the order of their ids.
 #[utoipa::path(
     get, path = "/apps", operation_id = "listApps", params(PageParams),
+    security(("operatorToken" = ["read"])),
     responses((status = 200, description = "A page of apps.", body = Page<App>))
 )]
 async fn list_apps(
@@ -166,6 +169,7 @@ async fn list_apps(
 /// Deletes an app without installations.
 #[utoipa::path(
     delete, path = "/apps/{id}", operation_id = "deleteApp",
+    security(("operatorToken" = ["admin"])),
     responses((status = 204, description = "It is deleted."), Invalid)
 )]
 async fn delete_app(

@@ -44,6 +44,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 /// At once, or after lines of progress if the client accepts these. An invalid filter is answered as by `filters:check`.
 #[utoipa::path(
     post, path = "/filters:backtest", operation_id = "backtestFilter", request_body = BacktestBody,
+    security(("operatorToken" = ["read"])),
     responses((status = 200, description = "What the filter would have done.", content(
         (Backtest = "application/json"),
         (String = "application/x-ndjson",

@@ -14,6 +14,7 @@ use utoipa_axum::routes;
 
 use super::list::{LIMIT_DEFAULT, LIMIT_MAX, page_view};
 use super::unknown_names::with_hints;
+use crate::api::access::Viewer;
 use crate::api::error::ApiError;
 use crate::api::extract::PathId;
 use crate::api::json::{insert_some, rfc3339};
@@ -45,10 +46,12 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 /// Lists dead letters, newest first.
 #[utoipa::path(
     get, path = "/dlq", operation_id = "listDeadLetters", params(PageParams, LetterParams),
+    security(("operatorToken" = ["read", "installation"])),
     responses((status = 200, description = "A page of dead letters.", body = LetterPage), Unavailable)
 )]
 async fn list(
     State(state): State<Shared>,
+    viewer: Viewer,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
     let params = QueryParams::parse(query.as_deref());
@@ -60,7 +63,7 @@ async fn list(
     let text = |name| params.get(name).map(str::to_owned);
     let query = LetterQuery {
         site: text("site"),
-        installation: text("installation"),
+        installation: viewer.own().map(ToString::to_string).or_else(|| text("installation")),
         subscription: text("subscription"),
         reason: text("reason"),
         since: text("since"),
@@ -71,7 +74,7 @@ async fn list(
     let next = page.before.map(|before| query_params::encode_cursor(&before.to_string()));
     let mut view = page_view(items, next);
     insert_some(&mut view, "scanned", Some(page.scanned));
-    Ok(Json(with_hints(&state, &params, view)))
+    Ok(Json(viewer.trimmed(with_hints(&state, &viewer, &params, view))))
 }
 
 /// Returns the error of a query that is in the member `parent` of a body, or in the address.
@@ -98,16 +101,21 @@ struct WholeLetter<'a> {
 /// Shows a dead letter with its headers and its body.
 #[utoipa::path(
     get, path = "/dlq/{id}", operation_id = "getDeadLetter",
+    security(("operatorToken" = ["read", "installation"])),
     responses((status = 200, description = "The dead letter.", body = Letter), Unavailable)
 )]
-async fn show(State(state): State<Shared>, PathId(id): PathId) -> Result<Response, ApiError> {
-    let letter = find(&state, &id).await?;
+async fn show(
+    State(state): State<Shared>,
+    viewer: Viewer,
+    PathId(id): PathId,
+) -> Result<Response, ApiError> {
+    let letter = find(&state, &viewer, &id).await?;
     let body: Option<&RawValue> = serde_json::from_slice(&letter.body).ok();
     let has_body = !letter.body.is_empty();
     let body_base64 = (body.is_none() && has_body).then(|| BASE64.encode(&letter.body));
     let whole = WholeLetter {
-        view: letter_view(&state, &letter),
-        headers: shown_headers(&letter),
+        view: viewer.trimmed(letter_view(&state, &letter)),
+        headers: shown_headers(&letter, &viewer),
         body,
         body_base64,
     };
@@ -117,11 +125,16 @@ async fn show(State(state): State<Shared>, PathId(id): PathId) -> Result<Respons
 /// Returns the body of a dead letter, byte for byte.
 #[utoipa::path(
     get, path = "/dlq/{id}/body", operation_id = "getDeadLetterBody",
+    security(("operatorToken" = ["read", "installation"])),
     responses((status = 200, description = "The body.", body = OctetStream, content_type = "application/octet-stream"),
         Unavailable)
 )]
-async fn body(State(state): State<Shared>, PathId(id): PathId) -> Result<Response, ApiError> {
-    let letter = find(&state, &id).await?;
+async fn body(
+    State(state): State<Shared>,
+    viewer: Viewer,
+    PathId(id): PathId,
+) -> Result<Response, ApiError> {
+    let letter = find(&state, &viewer, &id).await?;
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -132,6 +145,7 @@ async fn body(State(state): State<Shared>, PathId(id): PathId) -> Result<Respons
 /// Deletes a dead letter.
 #[utoipa::path(
     delete, path = "/dlq/{id}", operation_id = "deleteDeadLetter",
+    security(("operatorToken" = ["operate"])),
     responses((status = 204, description = "It is deleted."))
 )]
 async fn remove(State(state): State<Shared>, PathId(id): PathId) -> Result<StatusCode, ApiError> {
@@ -144,9 +158,13 @@ async fn remove(State(state): State<Shared>, PathId(id): PathId) -> Result<Statu
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn find(state: &Shared, id: &str) -> Result<StoredLetter, ApiError> {
+async fn find(state: &Shared, viewer: &Viewer, id: &str) -> Result<StoredLetter, ApiError> {
     let id = LetterId::parse(id).ok_or(ApiError::NotFound)?;
-    state.recovery.letters.get(id).await?.ok_or(ApiError::NotFound)
+    let found = state.recovery.letters.get(id).await?;
+    let is_shown = |letter: &StoredLetter| {
+        viewer.own().is_none_or(|own| letter.is_of_installation(own.as_str()))
+    };
+    found.filter(is_shown).ok_or(ApiError::NotFound)
 }
 
 fn letter_view(state: &Shared, letter: &StoredLetter) -> Value {
@@ -208,8 +226,11 @@ fn event_view(letter: &StoredLetter) -> Option<Value> {
 
 /// Returns the headers of a letter. Those of other writers may be secrets, and so may be the query of
 /// the address of a webhook.
-fn shown_headers(letter: &StoredLetter) -> Map<String, Value> {
-    let shown = letter.headers.iter().map(|(name, value)| {
+fn shown_headers(letter: &StoredLetter, viewer: &Viewer) -> Map<String, Value> {
+    let is_hidden =
+        |name: &str| !viewer.is_operator() && name.eq_ignore_ascii_case(names::SEQUENCE);
+    let headers = letter.headers.iter().filter(|(name, _)| !is_hidden(name));
+    let shown = headers.map(|(name, value)| {
         let name = name.to_ascii_lowercase();
         let is_shown = SHOWN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
             || SHOWN.contains(&name.as_str());

@@ -11,6 +11,7 @@ use super::delivery_view::{delivery_view, event_head_view};
 use super::event_ref;
 use super::list::{LIMIT_DEFAULT, LIMIT_MAX};
 use super::unknown_names::with_hints;
+use crate::api::access::Viewer;
 use crate::api::error::ApiError;
 use crate::api::extract::PathId;
 use crate::api::json::{insert_some, rfc3339};
@@ -34,6 +35,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 /// Lists records of deliveries, newest first.
 #[utoipa::path(
     get, path = "/deliveries", operation_id = "listDeliveries",
+    security(("operatorToken" = ["read", "installation"])),
     params(PageParams, DeliveryParams,
         ("event" = Option<String>, Query,
             description = "`<site>/<event id>`, a sequence of the event stream, or with `site` an event id.")),
@@ -41,17 +43,19 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 )]
 async fn list_deliveries(
     State(state): State<Shared>,
+    viewer: Viewer,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
     let params = QueryParams::parse(query.as_deref());
     let limit = params.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
     let after = params.cursor("cursor")?.map(|text| read_position(&text)).transpose()?;
-    let mut query = read_query(&state, &params)?;
+    let mut query = read_query(&state, &viewer, &params)?;
     let page = match params.get("event") {
         Some(text) => {
             let Some(key) = event_ref::find(&state, text, query.site.as_ref()).await? else {
                 let empty = page_view(LogPage::default());
-                return Ok(Json(with_hints(&state, &params, empty)));
+                let empty = with_hints(&state, &viewer, &params, empty);
+                return Ok(Json(viewer.trimmed(empty)));
             };
             query.event = Some(key.id.clone());
             let history = state.delivery_log.history(&key).await?;
@@ -59,28 +63,30 @@ async fn list_deliveries(
         }
         None => state.delivery_log.list(&query, after, limit).await?,
     };
-    Ok(Json(with_hints(&state, &params, page_view(page))))
+    Ok(Json(viewer.trimmed(with_hints(&state, &viewer, &params, page_view(page)))))
 }
 
 /// Shows all attempts of one delivery, oldest first.
 #[utoipa::path(
     get, path = "/deliveries/{id}", operation_id = "getDelivery",
+    security(("operatorToken" = ["read", "installation"])),
     params(CursorParams, DeliveryParams,
         ("event" = Option<String>, Query, description = "Its event, which makes it found at once.")),
     responses((status = 200, description = "The delivery.", body = DeliveryAttempts), Conflict, Unavailable)
 )]
 async fn get_delivery(
     State(state): State<Shared>,
+    viewer: Viewer,
     PathId(id): PathId,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
     let params = QueryParams::parse(query.as_deref());
     let id = DeliveryId::from_record(&id);
-    let history = match look_up(&state, &params, &id).await? {
+    let history = match look_up(&state, &viewer, &params, &id).await? {
         Lookup::Found(history) => history,
         Lookup::Later(answer) => return Ok(Json(answer)),
     };
-    let attempts = attempts_of(&history, &id);
+    let attempts = attempts_of(&history, &viewer, &id);
     let Some(last) = attempts.last() else { return Err(ApiError::NotFound) };
     let mut answer = json!({
         "id": id.as_str(),
@@ -95,7 +101,7 @@ async fn get_delivery(
         "subscription",
         last.delivery().map(|one| one.subscription().to_string()),
     );
-    Ok(Json(answer))
+    Ok(Json(viewer.trimmed(answer)))
 }
 
 /// What a search for a delivery found.
@@ -112,6 +118,7 @@ pub(super) enum Lookup {
 /// There is no such delivery, or the broker does not answer.
 pub(super) async fn look_up(
     state: &Shared,
+    viewer: &Viewer,
     params: &QueryParams,
     id: &DeliveryId,
 ) -> Result<Lookup, ApiError> {
@@ -123,7 +130,8 @@ pub(super) async fn look_up(
     let key = match key {
         Some(key) => key,
         None => {
-            let query = LogQuery { delivery: Some(id.clone()), ..read_query(state, params)? };
+            let query =
+                LogQuery { delivery: Some(id.clone()), ..read_query(state, viewer, params)? };
             let page = state.delivery_log.list(&query, after, 1).await?;
             match (page.items.first(), page.next) {
                 (Some(found), _) => event_ref::of_record(state, &found.record.event).await?,
@@ -132,7 +140,7 @@ pub(super) async fn look_up(
                 (None, Some(_)) => {
                     let mut answer = page_view(page);
                     insert_some(&mut answer, "id", Some(id.to_string()));
-                    return Ok(Lookup::Later(answer));
+                    return Ok(Lookup::Later(viewer.trimmed(answer)));
                 }
             }
         }
@@ -140,14 +148,15 @@ pub(super) async fn look_up(
     Ok(Lookup::Found(state.delivery_log.history(&key).await?))
 }
 
-/// Returns the records of one delivery, oldest first.
+/// Returns the records of one delivery, oldest first; none if it is of an installation that is not shown.
 pub(super) fn attempts_of<'h>(
     history: &'h EventHistory,
+    viewer: &Viewer,
     id: &DeliveryId,
 ) -> Vec<&'h LoggedDelivery> {
     let is_it = |item: &&LoggedDelivery| {
-        let found = item.delivery().map(|one| one.delivery_id(&item.record.event));
-        found.as_ref() == Some(id)
+        let found = item.delivery().filter(|one| viewer.sees(&one.installation));
+        found.is_some_and(|one| one.delivery_id(&item.record.event) == *id)
     };
     history.items.iter().filter(is_it).collect()
 }
@@ -193,8 +202,9 @@ fn is_after(position: LogPosition, after: LogPosition) -> bool {
         || (position.sequence == after.sequence && position.entry > after.entry)
 }
 
-fn read_query(state: &Shared, params: &QueryParams) -> Result<LogQuery, ApiError> {
+fn read_query(state: &Shared, viewer: &Viewer, params: &QueryParams) -> Result<LogQuery, ApiError> {
     let installation = params.get("installation").map(InstallationId::from);
+    let installation = viewer.own().cloned().or(installation);
     let subscription = match params.get("subscription") {
         Some(text) => Some(SubscriptionId::parse(text).ok_or_else(|| {
             wrong("subscription", format!("`{text}` is not `<installation>/<key>`"))

@@ -21,6 +21,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 /// Shows the discovery of the modules of an installation.
 #[utoipa::path(
     get, path = "/installations/{id}/discovery", operation_id = "getDiscovery",
+    security(("operatorToken" = ["read"])),
     responses((status = 200, description = "The status of the discovery.", body = Discovery))
 )]
 async fn get_discovery(
@@ -37,6 +38,7 @@ async fn get_discovery(
 /// While another replica asks, returns the stored status.
 #[utoipa::path(
     post, path = "/installations/{id}/discovery/refresh", operation_id = "refreshDiscovery",
+    security(("operatorToken" = ["operate"])),
     responses((status = 200, description = "The status of the discovery.", body = Discovery), BadGateway, Invalid)
 )]
 async fn refresh_discovery(

@@ -30,6 +30,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 /// Examines the broker and this replica; the answer has every check with its worst finding.
 #[utoipa::path(
     get, path = "/doctor", operation_id = "getDiagnosis",
+    security(("operatorToken" = ["read"])),
     responses((status = 200, description = "The findings.", body = Diagnosis))
 )]
 async fn run(State(state): State<Shared>) -> Json<Value> {

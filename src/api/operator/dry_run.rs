@@ -21,6 +21,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 /// Says whether a subscription would receive an event, and why.
 #[utoipa::path(
     post, path = "/subscriptions/{id}/test", operation_id = "testSubscription", request_body = EventBody,
+    security(("operatorToken" = ["read", "installation"])),
     responses((status = 200, description = "The decision.", body = DryRun))
 )]
 async fn test(

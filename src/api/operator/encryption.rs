@@ -22,6 +22,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 /// Shows how stored secrets are encrypted.
 #[utoipa::path(
     get, path = "/encryption", operation_id = "getEncryption",
+    security(("operatorToken" = ["read"])),
     responses((status = 200, description = "The state.", body = Encryption))
 )]
 async fn show(State(state): State<Shared>) -> Json<Value> {
@@ -31,6 +32,7 @@ async fn show(State(state): State<Shared>) -> Json<Value> {
 /// Starts to rewrite what is not encrypted with the current key.
 #[utoipa::path(
     post, path = "/encryption", operation_id = "rewriteSecrets",
+    security(("operatorToken" = ["admin"])),
     responses((status = 202, description = "It is started.", body = Encryption))
 )]
 async fn rewrite(State(state): State<Shared>) -> (StatusCode, Json<Value>) {

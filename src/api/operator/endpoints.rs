@@ -38,6 +38,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 /// Lists endpoints in the order of their installations.
 #[utoipa::path(
     get, path = "/endpoints", operation_id = "listEndpoints", params(PageParams, EndpointParams),
+    security(("operatorToken" = ["read"])),
     responses((status = 200, description = "A page of endpoints.", body = EndpointPage))
 )]
 async fn list(
@@ -140,6 +141,7 @@ impl<'q> Wanted<'q> {
 /// Shows an endpoint with its breaker, as this replica knows it.
 #[utoipa::path(
     get, path = "/endpoints/{id}", operation_id = "getEndpoint",
+    security(("operatorToken" = ["read"])),
     responses((status = 200, description = "The endpoint.", body = DeliveryEndpoint))
 )]
 async fn show(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Value>, ApiError> {
@@ -149,6 +151,7 @@ async fn show(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Va
 /// Switches the modules on again that were disabled because the endpoint answered HTTP 410.
 #[utoipa::path(
     post, path = "/endpoints/{id}/enable", operation_id = "enableEndpoint",
+    security(("operatorToken" = ["operate"])),
     responses((status = 200, description = "The endpoint.", body = DeliveryEndpoint), Conflict, Unavailable)
 )]
 async fn enable(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Value>, ApiError> {
@@ -167,6 +170,7 @@ async fn enable(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<
 /// Admits a probe at once although the breaker is open, on this replica.
 #[utoipa::path(
     post, path = "/endpoints/{id}/reset-breaker", operation_id = "resetBreaker",
+    security(("operatorToken" = ["operate"])),
     responses((status = 200, description = "The endpoint.", body = DeliveryEndpoint))
 )]
 async fn reset_breaker(
@@ -186,6 +190,7 @@ async fn reset_breaker(
 /// Sends one signed test event to the endpoint and answers what became of it.
 #[utoipa::path(
     post, path = "/endpoints/{id}/test", operation_id = "testEndpoint",
+    security(("operatorToken" = ["operate"])),
     responses((status = 200, description = "What became of the test event.", body = EndpointTest),
         Invalid, Unavailable)
 )]

@@ -68,6 +68,7 @@ impl From<BadSubject> for ApiError {
 /// Starts an erasure of an account or a site; with `dryRun` one that only counts.
 #[utoipa::path(
     post, path = "/erasures", operation_id = "createErasure", request_body = ErasureBody,
+    security(("operatorToken" = ["admin"])),
     responses((status = 202, description = "The job.", body = Erasure), Conflict)
 )]
 async fn create(
@@ -87,6 +88,7 @@ async fn create(
 /// Lists the erasures, newest first.
 #[utoipa::path(
     get, path = "/erasures", operation_id = "listErasures",
+    security(("operatorToken" = ["admin"])),
     responses((status = 200, description = "The jobs.", body = Items<Erasure>), Unavailable)
 )]
 async fn list(State(state): State<Shared>) -> Result<Json<Value>, ApiError> {
@@ -96,6 +98,7 @@ async fn list(State(state): State<Shared>) -> Result<Json<Value>, ApiError> {
 /// Shows an erasure with its report.
 #[utoipa::path(
     get, path = "/erasures/{id}", operation_id = "getErasure",
+    security(("operatorToken" = ["admin"])),
     responses((status = 200, description = "The job.", body = Erasure), Unavailable)
 )]
 async fn show(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Value>, ApiError> {

@@ -10,6 +10,7 @@ use utoipa_axum::routes;
 
 use super::delivery_view::{delivery_view, event_head_view};
 use super::event_ref;
+use crate::api::access::Viewer;
 use crate::api::error::ApiError;
 use crate::api::extract::PathId;
 use crate::api::json::{insert_some, rfc3339};
@@ -29,15 +30,18 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 /// Shows an event, and counts its deliveries by outcome.
 #[utoipa::path(
     get, path = "/events/{ref}", operation_id = "getEvent",
+    security(("operatorToken" = ["read", "installation"])),
     params(("body" = Option<bool>, Query, description = "Whether the body is shown.")),
     responses((status = 200, description = "The event.", body = Event), Unavailable)
 )]
 async fn get_event(
     State(state): State<Shared>,
+    viewer: Viewer,
     PathId(text): PathId,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
-    let with_body = QueryParams::parse(query.as_deref()).flag("body")?;
+    // The stored body may have more than what was delivered.
+    let with_body = QueryParams::parse(query.as_deref()).flag("body")? && viewer.is_operator();
     let stored = event_ref::stored(&state, &text).await?;
     let key = match event_ref::find(&state, &text, None).await {
         Ok(key) => key,
@@ -46,13 +50,17 @@ async fn get_event(
     };
     let history = match &key {
         Some(key) => match state.delivery_log.history(key).await {
-            Ok(history) => Some(history),
+            Ok(history) => Some(shown(history, &viewer)),
             Err(LogReadError::Off) => None,
             Err(error) => return Err(error.into()),
         },
         None => None,
     };
     let newest = history.as_ref().and_then(|history| history.items.last());
+    if !viewer.is_operator() && newest.is_none() {
+        // It is known by own deliveries only.
+        return Err(ApiError::NotFound);
+    }
     // The ids of events that a bus published are remembered some seconds later.
     let stored = match (stored, newest) {
         (None, Some(newest)) => event_ref::stored_of_record(&state, &newest.record.event).await?,
@@ -71,20 +79,25 @@ async fn get_event(
         }
         None => insert_some(&mut view, "deliveryLog", Some("off")),
     }
-    Ok(Json(view))
+    Ok(Json(viewer.trimmed(view)))
 }
 
 /// Lists the deliveries of an event with all of their attempts.
 #[utoipa::path(
     get, path = "/events/{ref}/deliveries", operation_id = "listEventDeliveries",
+    security(("operatorToken" = ["read", "installation"])),
     responses((status = 200, description = "The deliveries.", body = EventDeliveries), Conflict, Unavailable)
 )]
 async fn list_deliveries(
     State(state): State<Shared>,
+    viewer: Viewer,
     PathId(text): PathId,
 ) -> Result<Json<Value>, ApiError> {
     let key = event_ref::find(&state, &text, None).await?.ok_or(ApiError::NotFound)?;
-    let history = state.delivery_log.history(&key).await?;
+    let history = shown(state.delivery_log.history(&key).await?, &viewer);
+    if !viewer.is_operator() && history.items.is_empty() {
+        return Err(ApiError::NotFound);
+    }
     let mut order: Vec<DeliveryId> = Vec::new();
     let mut attempts: HashMap<DeliveryId, Vec<&LoggedDelivery>> = HashMap::new();
     for item in &history.items {
@@ -107,11 +120,22 @@ async fn list_deliveries(
         }))
     });
     let items: Vec<Value> = items.collect();
-    Ok(Json(json!({
+    let view = json!({
         "items": items,
         "complete": history.is_complete,
         "scanned": history.scanned,
-    })))
+    });
+    Ok(Json(viewer.trimmed(view)))
+}
+
+/// Returns the deliveries of an event that are shown.
+fn shown(mut history: EventHistory, viewer: &Viewer) -> EventHistory {
+    let is_shown =
+        |item: &LoggedDelivery| item.delivery().is_some_and(|one| viewer.sees(&one.installation));
+    if !viewer.is_operator() {
+        history.items.retain(is_shown);
+    }
+    history
 }
 
 fn stored_view(stored: &StoredEvent, with_body: bool) -> Value {

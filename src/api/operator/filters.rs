@@ -47,6 +47,7 @@ struct CheckRequest {
 /// An invalid filter is answered with 200 and its diagnostics as well.
 #[utoipa::path(
     post, path = "/filters:check", operation_id = "checkFilter", request_body = CheckRequest,
+    security(("operatorToken" = ["read", "installation"])),
     responses((status = 200, description = "Whether it is valid.", body = FilterCheck))
 )]
 async fn check(body: JsonObject) -> Result<Json<Value>, ApiError> {
@@ -87,6 +88,7 @@ struct TestRequest {
 /// Returns the verdict with its explanation and what decided it. An invalid filter is answered as by `filters:check`.
 #[utoipa::path(
     post, path = "/filters:test", operation_id = "testFilter", request_body = TestRequest,
+    security(("operatorToken" = ["read", "installation"])),
     responses((status = 200, description = "The verdict.", body = FilterTest))
 )]
 async fn test(State(state): State<Shared>, body: JsonObject) -> Result<Json<Value>, ApiError> {

@@ -34,6 +34,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 /// Installs an app at a site, or changes an installation; its modules stay.
 #[utoipa::path(
     put, path = "/installations/{id}", operation_id = "putInstallation", request_body = InstallationSpec,
+    security(("operatorToken" = ["admin"])),
     responses((status = 200, description = "The installation was changed.", body = InstallationStored),
         (status = 201, description = "The installation is new.", body = InstallationStored), BadGateway)
 )]
@@ -55,6 +56,7 @@ async fn put_installation(
 /// Replaces the token of a Forge installation. The new one is shown only here.
 #[utoipa::path(
     post, path = "/installations/{id}/token", operation_id = "rotateToken",
+    security(("operatorToken" = ["admin"])),
     responses((status = 200, description = "The new token.", body = NewToken), Invalid)
 )]
 async fn rotate_token(
@@ -68,6 +70,7 @@ async fn rotate_token(
 /// Shows an installation.
 #[utoipa::path(
     get, path = "/installations/{id}", operation_id = "getInstallation",
+    security(("operatorToken" = ["read", "installation"])),
     responses((status = 200, description = "The installation.", body = Installation))
 )]
 async fn get_installation(
@@ -151,6 +154,7 @@ fn undelivered_view(installation: &AppliedInstallation) -> Vec<Value> {
 /// Lists the installations in the order of their ids.
 #[utoipa::path(
     get, path = "/installations", operation_id = "listInstallations", params(PageParams),
+    security(("operatorToken" = ["read"])),
     responses((status = 200, description = "A page of installations.", body = Page<Installation>))
 )]
 async fn list_installations(
@@ -167,6 +171,7 @@ async fn list_installations(
 /// Deletes an installation with its modules.
 #[utoipa::path(
     delete, path = "/installations/{id}", operation_id = "deleteInstallation",
+    security(("operatorToken" = ["admin"])),
     responses((status = 204, description = "It is deleted."), Invalid)
 )]
 async fn delete_installation(

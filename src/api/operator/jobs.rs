@@ -7,14 +7,17 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa::openapi::content::Content;
 use utoipa::openapi::path::{Operation, OperationBuilder};
+use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{Ref, ResponseBuilder, ResponsesBuilder};
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::api::access::OPERATOR_TOKEN;
 use crate::api::error::ApiError;
 use crate::api::extract::PathId;
 use crate::api::json::{insert_some, rfc3339};
 use crate::api::openapi::{Conflict, Unavailable, described_post, route};
 use crate::api::state::Shared;
+use crate::domain::Scope;
 use crate::recovery::jobs::{Job, JobCounts, JobId, JobKind, JobRate, JobState, JobStatus};
 use crate::registry::{Problem, code};
 
@@ -34,6 +37,7 @@ pub(super) fn action_routes<S: ToSchema>(
         ("resume", "Continues the job, or starts what a dry run counted.", JobState::Running),
         ("cancel", "Ends the job.", JobState::Cancelled),
     ] {
+        let scope = if kind == JobKind::Erase { Scope::Admin } else { Scope::Operate };
         let act = async move |State(state): State<Shared>, PathId(id): PathId| {
             let id = JobId::parse(&id).ok_or(ApiError::NotFound)?;
             let jobs = &state.recovery.jobs;
@@ -44,20 +48,21 @@ pub(super) fn action_routes<S: ToSchema>(
             };
             Ok::<_, ApiError>(Json(view(&jobs.get(kind, &id).await?)))
         };
-        let operation = action_operation::<S>(&format!("{action}{name}"), text);
+        let operation = action_operation::<S>(&format!("{action}{name}"), text, scope);
         let path = format!("{path}/{{id}}/{action}");
         router = route(router, described_post::<S, _>(&path, operation, post(act)));
     }
     router
 }
 
-fn action_operation<S: ToSchema>(id: &str, text: &str) -> Operation {
+fn action_operation<S: ToSchema>(id: &str, text: &str, scope: Scope) -> Operation {
     let content = Content::new(Some(Ref::from_schema_name(S::name())));
     let answer =
         ResponseBuilder::new().description("The job.").content("application/json", content);
     OperationBuilder::new()
         .operation_id(Some(id))
         .summary(Some(text))
+        .security(SecurityRequirement::new(OPERATOR_TOKEN, [scope.as_str()]))
         .responses(
             ResponsesBuilder::new()
                 .response("200", answer)

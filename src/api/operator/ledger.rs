@@ -51,6 +51,7 @@ struct Asked {
 /// lines of progress if the client accepts these.
 #[utoipa::path(
     get, path = "/account/ledger", operation_id = "checkLedger",
+    security(("operatorToken" = ["read"])),
     params(WindowParams,
         ("site" = Option<String>, Query, description = "Id of a site."),
         ("installation" = Option<String>, Query, description = "Id of an installation.")),

@@ -8,16 +8,18 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{FromRequest as _, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use tokio::sync::mpsc::Receiver;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::api::access::Admitted;
 use crate::api::error::ApiError;
 use crate::api::extract::{JsonObject, PathIds};
 use crate::api::json::{insert_some, rfc3339};
@@ -43,6 +45,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 /// Lists the listening clients of all replicas.
 #[utoipa::path(
     get, path = "/listeners", operation_id = "listListeners",
+    security(("operatorToken" = ["read"])),
     responses((status = 200, description = "The listeners.", body = Items<ListenerView>))
 )]
 async fn list_listeners(State(state): State<Shared>) -> Json<Value> {
@@ -54,10 +57,13 @@ async fn list_listeners(State(state): State<Shared>) -> Json<Value> {
 /// `{"ping"}` now and then. The listener ends with the connection.
 #[utoipa::path(
     post, path = "/listeners", operation_id = "listen", request_body = NewListener,
+    security(("operatorToken" = ["operate"])),
     responses((status = 200, description = "Lines, without an end.",
         content_type = "application/x-ndjson", body = String, example = "{\"ping\":true}\n"), Unavailable)
 )]
-async fn listen(State(state): State<Shared>, body: JsonObject) -> Result<Response, ApiError> {
+async fn listen(State(state): State<Shared>, request: Request) -> Result<Response, ApiError> {
+    let admitted = Admitted::of(request.extensions());
+    let body = JsonObject::from_request(request, &state).await?;
     let spec: ListenerSpec = body.read()?;
     let secrets = Secrets::of(&state, &spec)?;
     let listeners = Arc::clone(&state.listening.listeners);
@@ -76,17 +82,36 @@ async fn listen(State(state): State<Shared>, body: JsonObject) -> Result<Respons
     );
     insert_some(&mut listener, "secret", secrets.shown.as_deref());
     let first = Some(line(&json!({ "listener": listener })));
-    let lines = stream::unfold((first, deliveries, secrets), async |(first, mut next, secrets)| {
+    let client = Client { state, admitted, deliveries, secrets };
+    let lines = stream::unfold((first, client), async |(first, mut client)| {
         let line = match first {
             Some(line) => line,
-            None => match tokio::time::timeout(PING, next.recv()).await {
-                Ok(delivery) => line(&json!({ "delivery": delivery_view(delivery?, &secrets) })),
-                Err(_) => line(&json!({ "ping": true })),
-            },
+            None => client.next().await?,
         };
-        Some((Ok::<_, Infallible>(line), (None, next, secrets)))
+        Some((Ok::<_, Infallible>(line), (None, client)))
     });
     Ok(([(header::CONTENT_TYPE, NDJSON)], Body::from_stream(lines)).into_response())
+}
+
+/// The client of a listener.
+struct Client {
+    state: Shared,
+    /// It gets no delivery after its token has ended.
+    admitted: Option<Admitted>,
+    deliveries: Receiver<ListenerDelivery>,
+    secrets: Secrets,
+}
+
+impl Client {
+    /// Returns its next line; none if the listener or its token has ended.
+    async fn next(&mut self) -> Option<Bytes> {
+        let next = tokio::time::timeout(PING, self.deliveries.recv()).await;
+        self.admitted.as_ref().filter(|admitted| admitted.holds(&self.state))?;
+        Some(match next {
+            Ok(delivery) => line(&json!({ "delivery": delivery_view(delivery?, &self.secrets) })),
+            Err(_) => line(&json!({ "ping": true })),
+        })
+    }
 }
 
 /// The answer of a handler to one delivery.
@@ -105,6 +130,7 @@ struct AnswerRequest {
 /// Returns the answer to a delivery; 404 if it waits for none any more.
 #[utoipa::path(
     post, path = "/listeners/{id}/answers/{delivery}", operation_id = "answerDelivery",
+    security(("operatorToken" = ["operate"])),
     request_body = ListenerReply,
     responses((status = 204, description = "The answer is the response to the delivery."), Unavailable)
 )]

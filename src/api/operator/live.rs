@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, header};
+use axum::extract::{RawQuery, Request, State};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::auth::bearer;
+use crate::api::access::{Admitted, Viewer};
 use crate::api::error::ApiError;
 use crate::api::json::{insert_some, rfc3339};
 use crate::api::openapi::route;
@@ -26,7 +26,7 @@ use crate::api::query_params::QueryParams;
 use crate::api::schema::LiveParams;
 use crate::api::state::Shared;
 use crate::clock;
-use crate::domain::{Secret, SubscriptionId};
+use crate::domain::{InstallationId, SubscriptionId};
 use crate::registry::{Problem, code};
 use crate::telemetry::{FEED_EVENTS_MAX, LiveEvent, LogBudget};
 
@@ -53,23 +53,25 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 /// `{"notice":"missed"}` has the number of events that a client did not get, an idle one gets `{"notice":"idle"}`.
 #[utoipa::path(
     get, path = "/live", operation_id = "followLive", params(LiveParams),
+    security(("operatorToken" = ["read", "installation"])),
     responses((status = 200, description = "Lines, one for each event, without an end.",
         content_type = "application/x-ndjson", body = String,
         example = "{\"notice\":\"idle\",\"time\":\"2026-12-01T08:00:00Z\"}\n"))
 )]
 async fn feed(
     State(state): State<Shared>,
-    headers: HeaderMap,
+    viewer: Viewer,
     RawQuery(query): RawQuery,
+    request: Request,
 ) -> Result<Response, ApiError> {
-    let wanted = Wanted::read(&QueryParams::parse(query.as_deref()))?;
+    let wanted = Wanted::read(&viewer, &QueryParams::parse(query.as_deref()))?;
     if state.operations.live.subscribers() >= FEEDS_MAX {
         return Err(ApiError::TooManyFeeds);
     }
-    let token = bearer(&headers).map(Secret::new);
+    let admitted = Admitted::of(request.extensions());
     let events = state.operations.live.subscribe();
     let lines = LogBudget::new(LINES_WINDOW, LINES_MAX);
-    let feed = Feed { events, state, token, wanted, next_part: None, lines };
+    let feed = Feed { events, state, admitted, wanted, next_part: None, lines };
     let lines = stream::unfold(feed, |mut feed| async move {
         let line = feed.next().await?;
         Some((Ok::<_, Infallible>(line), feed))
@@ -82,8 +84,8 @@ async fn feed(
 struct Feed {
     state: Shared,
     events: Receiver<Arc<LiveEvent>>,
-    /// The token of the client: the feed ends when it is revoked. The console has none; it asks in this process.
-    token: Option<Secret>,
+    /// The client: the feed ends when its token does. The console may have none, since it asks in this process.
+    admitted: Option<Admitted>,
     wanted: Wanted,
     /// When the next part may be sent; none before the first one.
     next_part: Option<Instant>,
@@ -106,18 +108,20 @@ impl Feed {
             if let Some(moment) = self.next_part {
                 stop.run_until_cancelled(tokio::time::sleep_until(moment)).await?;
             }
-            let is_revoked = |token: &Secret| !self.state.admin_tokens.accepts(token.reveal());
-            if self.token.as_ref().is_some_and(is_revoked) {
+            let next = tokio::time::timeout(IDLE, self.events.recv());
+            let next = stop.run_until_cancelled(next).await?;
+            // Before something is sent, not before it is waited for.
+            if !self.admitted.as_ref()?.holds(&self.state) {
                 return None;
             }
-            let next = tokio::time::timeout(IDLE, self.events.recv());
-            let Ok(first) = stop.run_until_cancelled(next).await? else {
+            let Ok(first) = next else {
                 return Some(rendered(json!({"notice": "idle"})));
             };
             self.next_part = Some(Instant::now() + PART_INTERVAL);
             let first = first.map_or_else(Read::from, Read::Event);
             let select = |event: &LiveEvent| self.wanted.select(&self.state, event);
-            let part = part(first, &mut self.events, &self.lines, select)?;
+            let counts_missed = self.wanted.own.is_none();
+            let part = part(first, &mut self.events, &self.lines, counts_missed, select)?;
             if !part.is_empty() {
                 return Some(part.into());
             }
@@ -126,11 +130,12 @@ impl Feed {
 }
 
 /// Returns the lines of an event and of those that wait after it, as far as `select` returns them and `lines` allows;
-/// none if there will be no more.
+/// none if there will be no more. The events that were missed are counted unless they are those of others, too.
 fn part(
     first: Read,
     events: &mut Receiver<Arc<LiveEvent>>,
     lines: &LogBudget,
+    counts_missed: bool,
     select: impl Fn(&LiveEvent) -> Option<LiveEvent>,
 ) -> Option<Vec<u8>> {
     let (mut part, mut missed, mut next) = (Vec::new(), 0, Some(first));
@@ -155,7 +160,9 @@ fn part(
         }
     }
     if missed > 0 {
-        part.extend(rendered(json!({"notice": "missed", "events": missed})));
+        let mut notice = json!({"notice": "missed"});
+        insert_some(&mut notice, "events", counts_missed.then_some(missed));
+        part.extend(rendered(notice));
     }
     Some(part)
 }
@@ -179,6 +186,8 @@ fn rendered(mut line: Value) -> Bytes {
 /// The query parameters that select live events.
 #[derive(Default)]
 struct Wanted {
+    /// The only installation that is shown.
+    own: Option<InstallationId>,
     app: Option<String>,
     site: Option<String>,
     event_type: Option<String>,
@@ -187,7 +196,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn read(params: &QueryParams) -> Result<Self, ApiError> {
+    fn read(viewer: &Viewer, params: &QueryParams) -> Result<Self, ApiError> {
         let text = |name: &str| params.get(name).map(str::to_owned);
         let decision = text("decision");
         if decision.as_deref().is_some_and(|one| !DECISIONS.contains(&one)) {
@@ -195,6 +204,7 @@ impl Wanted {
             return Err(Problem::new(code::FORM, "decision", message).into());
         }
         Ok(Self {
+            own: viewer.own().cloned(),
             app: text("app"),
             site: text("site"),
             event_type: text("type"),
@@ -206,14 +216,19 @@ impl Wanted {
     /// Returns the event with the subscriptions that are selected; none if it is not.
     fn select(&self, state: &Shared, event: &LiveEvent) -> Option<LiveEvent> {
         let is_wanted = |id: &str| self.is_wanted(state, id);
-        let names_subscriptions = self.app.is_some() || self.subscription.is_some();
+        let names_subscriptions =
+            self.own.is_some() || self.app.is_some() || self.subscription.is_some();
         let mut event = event.clone();
         let decision = match &mut event {
-            LiveEvent::Routed { site, event_type, matches, errors, failures, .. } => {
+            LiveEvent::Routed { site, event_type, matches, errors, failures, ignored, .. } => {
                 self.is_at(site, event_type).then_some(())?;
                 matches.retain(|id| is_wanted(id));
                 errors.retain(|id| is_wanted(id));
                 failures.retain(|failure| is_wanted(&failure.subscription));
+                if self.own.is_some() {
+                    // It counts the subscriptions of others.
+                    *ignored = 0;
+                }
                 if names_subscriptions && matches.is_empty() && errors.is_empty() {
                     return None;
                 }
@@ -247,7 +262,12 @@ impl Wanted {
         let is_named = |wanted: &str| {
             id == wanted || id.strip_prefix(wanted).is_some_and(|key| key.starts_with('/'))
         };
-        self.subscription.as_deref().is_none_or(is_named) && self.app.as_deref().is_none_or(is_of)
+        let is_own = |own: &InstallationId| {
+            SubscriptionId::parse(id).is_some_and(|id| id.installation == *own)
+        };
+        self.own.as_ref().is_none_or(is_own)
+            && self.subscription.as_deref().is_none_or(is_named)
+            && self.app.as_deref().is_none_or(is_of)
     }
 }
 
@@ -284,8 +304,8 @@ mod tests {
         loop {
             let Ok(next) = tokio::time::timeout(Duration::ZERO, events.recv()).await else { break };
             let first = next.map_or_else(Read::from, Read::Event);
-            let text =
-                String::from_utf8(part(first, &mut events, &budget, select).unwrap()).unwrap();
+            let text = String::from_utf8(part(first, &mut events, &budget, true, select).unwrap())
+                .unwrap();
             for line in text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
                 match line["notice"].as_str() {
                     Some("missed") => missed += line["events"].as_u64().unwrap(),

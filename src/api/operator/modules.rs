@@ -29,6 +29,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 /// Without dynamic webhooks, which apps register themselves and which expire.
 #[utoipa::path(
     get, path = "/installations/{id}/modules", operation_id = "listModules",
+    security(("operatorToken" = ["read", "installation"])),
     responses((status = 200, description = "The modules.", body = Items<ManagedModule>))
 )]
 async fn list(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Value>, ApiError> {
@@ -47,6 +48,7 @@ async fn list(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Va
 /// An equal module is not written again.
 #[utoipa::path(
     put, path = "/installations/{id}/modules/{key}", operation_id = "putModule",
+    security(("operatorToken" = ["admin"])),
     params(("dryRun" = Option<bool>, Query, description = "Whether the module is only validated.")),
     request_body = NewModule,
     responses((status = 200, description = "The module was replaced, is as it was, or is valid.", body = StoredModule),
@@ -78,6 +80,7 @@ async fn put_module(
 /// Removes a module.
 #[utoipa::path(
     delete, path = "/installations/{id}/modules/{key}", operation_id = "deleteModule",
+    security(("operatorToken" = ["admin"])),
     responses((status = 204, description = "It is removed."), Invalid)
 )]
 async fn remove(

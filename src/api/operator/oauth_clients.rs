@@ -26,6 +26,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 /// Stores an OAuth client, which registers webhooks for a user.
 #[utoipa::path(
     put, path = "/oauth-clients/{id}", operation_id = "putOauthClient", request_body = ClientSpec,
+    security(("operatorToken" = ["admin"])),
     responses((status = 200, description = "The client was changed.", body = OauthClientStored),
         (status = 201, description = "The client is new.", body = OauthClientStored))
 )]
@@ -44,6 +45,7 @@ async fn put_client(
 /// Shows an OAuth client.
 #[utoipa::path(
     get, path = "/oauth-clients/{id}", operation_id = "getOauthClient",
+    security(("operatorToken" = ["read"])),
     responses((status = 200, description = "The client.", body = OauthClient))
 )]
 async fn get_client(
@@ -71,6 +73,7 @@ fn client_view(state: &Shared, client: &ClientRecord) -> Value {
 /// Lists the OAuth clients in the order of their ids.
 #[utoipa::path(
     get, path = "/oauth-clients", operation_id = "listOauthClients", params(PageParams),
+    security(("operatorToken" = ["read"])),
     responses((status = 200, description = "A page of clients.", body = Page<OauthClient>))
 )]
 async fn list_clients(
@@ -87,6 +90,7 @@ async fn list_clients(
 /// Deletes an OAuth client with its webhooks.
 #[utoipa::path(
     delete, path = "/oauth-clients/{id}", operation_id = "deleteOauthClient",
+    security(("operatorToken" = ["admin"])),
     responses((status = 204, description = "It is deleted."), Invalid)
 )]
 async fn delete_client(
@@ -100,6 +104,7 @@ async fn delete_client(
 /// Stops to sign with the secret of before.
 #[utoipa::path(
     delete, path = "/oauth-clients/{id}/previous-secret", operation_id = "retireOauthClientSecret",
+    security(("operatorToken" = ["admin"])),
     responses((status = 204, description = "It is retired."), Invalid)
 )]
 async fn retire_secret(

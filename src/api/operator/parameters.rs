@@ -40,6 +40,7 @@ const PARAMETERS: &[(&str, &str, &[&str], &[&str])] = &[
     ("GET", "/subscriptions", PAGE, &["app", "event", "failing", "installation", "q", "site", "state"]),
     ("POST", "/subscriptions/{id}/promote", &["shadow"], &[]),
     ("GET", "/subscriptions/{id}/revisions", &["at"], &[]),
+    ("GET", "/tokens", PAGE, &[]),
     ("GET", "/top", &["by", "limit", "within"], &[]),
 ];
 
@@ -138,6 +139,9 @@ mod tests {
         ("/subscriptions/{id}/rollback", &["POST"]),
         ("/subscriptions/{id}/shadow", &["GET", "PUT", "DELETE"]),
         ("/subscriptions/{id}/test", &["POST"]),
+        ("/tokens/{id}", &["PUT", "GET", "DELETE"]),
+        ("/tokens/{id}/rotate", &["POST"]),
+        ("/whoami", &["GET"]),
     ];
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::list::{page_params, page_view};
+use crate::api::access::Viewer;
 use crate::api::error::ApiError;
 use crate::api::ingest::RefusedSite;
 use crate::api::json::{insert_some, rfc3339};
@@ -18,6 +19,7 @@ use crate::api::openapi::route;
 use crate::api::query_params::encode_cursor;
 use crate::api::schema::{Page, PageParams, RouterProblem};
 use crate::api::state::Shared;
+use crate::domain::InstallationId;
 use crate::matcher::ExceededShare;
 use crate::registry::UnreadableDocument;
 
@@ -31,13 +33,18 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 /// have fewer problems than it was asked for.
 #[utoipa::path(
     get, path = "/problems", operation_id = "listProblems", params(PageParams),
+    security(("operatorToken" = ["read", "installation"])),
     responses((status = 200, description = "A page of problems.", body = Page<RouterProblem>))
 )]
 async fn list(
     State(state): State<Shared>,
+    viewer: Viewer,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
     let (after, limit) = page_params(query.as_deref())?;
+    if let Some(own) = viewer.own() {
+        return Ok(Json(page_view(of_installation(&state, own), None)));
+    }
     let after = after.as_deref();
     let after_installation = after.and_then(modules::installation_of_key);
     let mut items = Vec::new();
@@ -55,6 +62,13 @@ async fn list(
     let (found, next) = modules::of_installations(&state, after_installation, limit - items.len());
     items.extend(found);
     Ok(Json(page_view(items, next.map(|key| encode_cursor(&key)))))
+}
+
+/// Returns the problems of one installation: its modules, and its share of evaluation.
+fn of_installation(state: &Shared, own: &InstallationId) -> Vec<Value> {
+    let exceeded = state.matcher.shares().exceeded();
+    let exceeded = exceeded.iter().filter(|one| one.installation == *own).map(share_exceeded);
+    exceeded.chain(modules::of_one(state, own)).collect()
 }
 
 /// Returns the problems of documents, sites and apps with their keys, sorted. There are as many as

@@ -9,6 +9,7 @@ use utoipa_axum::routes;
 
 use super::deliveries::{Lookup, attempts_of, look_up};
 use super::replays::replay_one;
+use crate::api::access::Viewer;
 use crate::api::error::ApiError;
 use crate::api::extract::PathId;
 use crate::api::openapi::{Conflict, Unavailable, route};
@@ -16,6 +17,9 @@ use crate::api::query_params::QueryParams;
 use crate::api::schema::{CursorParams, DeliveryParams, Redelivery};
 use crate::api::state::Shared;
 use crate::domain::DeliveryId;
+
+/// Members of the job that are shown to callers of one installation: others are about all events.
+const SHOWN_OF_JOB: [&str; 4] = ["id", "kind", "state", "createdAt"];
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     route(OpenApiRouter::default(), routes!(redeliver))
@@ -28,6 +32,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 /// continue at instead of a job.
 #[utoipa::path(
     post, path = "/deliveries/{id}/redeliver", operation_id = "redeliver",
+    security(("operatorToken" = ["operate", "installation"])),
     params(CursorParams, DeliveryParams,
         ("event" = Option<String>, Query, description = "Its event, which makes it found at once.")),
     responses((status = 200, description = "The search continues at the cursor.", body = Redelivery),
@@ -35,20 +40,28 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 )]
 async fn redeliver(
     State(state): State<Shared>,
+    viewer: Viewer,
     PathId(id): PathId,
     RawQuery(query): RawQuery,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let params = QueryParams::parse(query.as_deref());
     let id = DeliveryId::from_record(&id);
-    let history = match look_up(&state, &params, &id).await? {
+    let history = match look_up(&state, &viewer, &params, &id).await? {
         Lookup::Found(history) => history,
         Lookup::Later(answer) => return Ok((StatusCode::OK, Json(answer))),
     };
-    let attempts = attempts_of(&history, &id);
+    let attempts = attempts_of(&history, &viewer, &id);
     let last = attempts.last().ok_or(ApiError::NotFound)?;
     let delivery = last.delivery().ok_or(ApiError::NotFound)?;
     let subscription = delivery.subscription();
-    let job = replay_one(&state, &subscription, last.record.event.sequence).await?;
+    if let Some(own) = viewer.own() {
+        // Jobs are few, and operators need them.
+        state.registry.check_rate_limit(own)?;
+    }
+    let mut job = replay_one(&state, &subscription, last.record.event.sequence).await?;
+    if let (false, Value::Object(members)) = (viewer.is_operator(), &mut job) {
+        members.retain(|name, _| SHOWN_OF_JOB.contains(&name.as_str()));
+    }
     let answer = json!({
         "id": id.as_str(),
         "subscription": subscription.to_string(),

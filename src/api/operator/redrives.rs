@@ -86,6 +86,7 @@ impl RedriveBody {
 /// Starts a redrive of dead letters, or only counts what it would do.
 #[utoipa::path(
     post, path = "/dlq/redrive", operation_id = "createRedrive", request_body = RedriveBody,
+    security(("operatorToken" = ["operate"])),
     responses((status = 200, description = "A dry run: what the job would do.", body = JobSchema),
         (status = 202, description = "The job.", body = JobSchema), Conflict)
 )]
@@ -116,6 +117,7 @@ async fn create(
 /// Lists the redrives, newest first.
 #[utoipa::path(
     get, path = "/dlq/redrives", operation_id = "listRedrives",
+    security(("operatorToken" = ["read"])),
     responses((status = 200, description = "The jobs.", body = Items<JobSchema>), Unavailable)
 )]
 async fn list(State(state): State<Shared>) -> Result<Json<Value>, ApiError> {
@@ -125,6 +127,7 @@ async fn list(State(state): State<Shared>) -> Result<Json<Value>, ApiError> {
 /// Shows a redrive.
 #[utoipa::path(
     get, path = "/dlq/redrives/{id}", operation_id = "getRedrive",
+    security(("operatorToken" = ["read"])),
     responses((status = 200, description = "The job.", body = JobSchema), Unavailable)
 )]
 async fn show(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Value>, ApiError> {

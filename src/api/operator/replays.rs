@@ -126,6 +126,7 @@ fn form(path: &str, message: &str) -> ApiError {
 /// Starts a replay of stored events, or only counts what it would do.
 #[utoipa::path(
     post, path = "/replays", operation_id = "createReplay", request_body = ReplayBody,
+    security(("operatorToken" = ["operate"])),
     responses((status = 200, description = "A dry run: what the job would do.", body = Replay),
         (status = 202, description = "The job.", body = Replay), Conflict)
 )]
@@ -267,6 +268,7 @@ fn not_as_of(failure: JobFailure) -> ApiError {
 /// Lists the replays, newest first.
 #[utoipa::path(
     get, path = "/replays", operation_id = "listReplays",
+    security(("operatorToken" = ["read"])),
     responses((status = 200, description = "The jobs.", body = Items<JobSchema>), Unavailable)
 )]
 async fn list(State(state): State<Shared>) -> Result<Json<Value>, ApiError> {
@@ -276,6 +278,7 @@ async fn list(State(state): State<Shared>) -> Result<Json<Value>, ApiError> {
 /// Shows a replay with what is stored of its events.
 #[utoipa::path(
     get, path = "/replays/{id}", operation_id = "getReplay",
+    security(("operatorToken" = ["read"])),
     responses((status = 200, description = "The job.", body = Replay), Unavailable)
 )]
 async fn show(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Value>, ApiError> {

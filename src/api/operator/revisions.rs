@@ -29,6 +29,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 /// Lists the revisions of a subscription, newest first.
 #[utoipa::path(
     get, path = "/subscriptions/{id}/revisions", operation_id = "listRevisions",
+    security(("operatorToken" = ["read", "installation"])),
     params(("at" = Option<String>, Query, format = DateTime, description = "The revision in force at this time, alone.")),
     responses((status = 200, description = "The revisions.", body = RevisionList), Gone, Unavailable)
 )]
@@ -60,6 +61,7 @@ async fn list(
 /// A revision of the registry, such as that of a delivery, names the one in force.
 #[utoipa::path(
     get, path = "/subscriptions/{id}/revisions/{n}", operation_id = "getRevision",
+    security(("operatorToken" = ["read", "installation"])),
     responses((status = 200, description = "The revision.", body = Revision), Gone, Unavailable)
 )]
 async fn show(
@@ -77,6 +79,7 @@ async fn show(
 /// Compares a revision with the one before it.
 #[utoipa::path(
     get, path = "/subscriptions/{id}/revisions/{n}/diff", operation_id = "diffRevision",
+    security(("operatorToken" = ["read", "installation"])),
     responses((status = 200, description = "The difference.", body = RevisionDiffSchema), Gone, Unavailable)
 )]
 async fn diff(

@@ -35,6 +35,7 @@ struct ReplaceRequest {
 /// Replaces the secret of an endpoint. The new one is shown here, and only here.
 #[utoipa::path(
     post, path = "/apps/{id}/endpoints/{key}/secret", operation_id = "replaceEndpointSecret",
+    security(("operatorToken" = ["admin"])),
     request_body = ReplaceRequest,
     responses((status = 200, description = "The new secret.", body = NewEndpointSecret))
 )]
@@ -55,6 +56,7 @@ async fn replace(
 /// Stops to sign with the secret of an endpoint of before.
 #[utoipa::path(
     delete, path = "/apps/{id}/endpoints/{key}/previous-secret", operation_id = "retireEndpointSecret",
+    security(("operatorToken" = ["admin"])),
     responses((status = 204, description = "It is retired."), Invalid)
 )]
 async fn retire(
@@ -68,6 +70,7 @@ async fn retire(
 /// Stops to accept the shared secret of a Connect installation of before.
 #[utoipa::path(
     delete, path = "/installations/{id}/previous-secret", operation_id = "retireSharedSecret",
+    security(("operatorToken" = ["admin"])),
     responses((status = 204, description = "It is retired."), Invalid)
 )]
 async fn retire_shared(

@@ -15,6 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::subscriptions::subscription_view;
+use crate::api::access::Viewer;
 use crate::api::error::ApiError;
 use crate::api::extract::{JsonObject, PathId, expected_revision};
 use crate::api::json::{insert_some, rfc3339};
@@ -45,9 +46,14 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 /// As of now if that takes no longer than 5 s.
 #[utoipa::path(
     get, path = "/subscriptions/{id}/shadow", operation_id = "getShadow",
+    security(("operatorToken" = ["read", "installation"])),
     responses((status = 200, description = "The shadow.", body = Shadow), Unavailable)
 )]
-async fn show(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Value>, ApiError> {
+async fn show(
+    State(state): State<Shared>,
+    viewer: Viewer,
+    PathId(id): PathId,
+) -> Result<Json<Value>, ApiError> {
     let id = parse(&id)?;
     let module = state.registry.forge_modules().module(&id.installation, &id.key)?;
     let mut view = shadow_view(&id, &module)?;
@@ -55,18 +61,20 @@ async fn show(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Va
         Err(CountError::Unavailable(reason)) => return Err(ApiError::Unavailable(reason)),
         counted => insert_counted(&state, &mut view, counted).await,
     }
-    Ok(Json(view))
+    Ok(Json(viewer.trimmed(view)))
 }
 
 /// Sets the shadow of a subscription; events that are stored from now on are compared.
 #[utoipa::path(
     put, path = "/subscriptions/{id}/shadow", operation_id = "putShadow",
+    security(("operatorToken" = ["operate", "installation"])),
     params(("If-Match" = Option<String>, Header, description = "Revision that the module must have.")),
     request_body = ShadowMembers,
     responses((status = 200, description = "The shadow.", body = Shadow), Stale)
 )]
 async fn set(
     State(state): State<Shared>,
+    viewer: Viewer,
     PathId(id): PathId,
     headers: HeaderMap,
     JsonObject(members): JsonObject,
@@ -80,12 +88,13 @@ async fn set(
     let counted = state.recovery.shadows.count(&id, COUNT_MAX).await;
     insert_counted(&state, &mut view, counted).await;
     insert_warnings(&mut view, &set);
-    Ok(Json(view))
+    Ok(Json(viewer.trimmed(view)))
 }
 
 /// Removes the shadow of a subscription.
 #[utoipa::path(
     delete, path = "/subscriptions/{id}/shadow", operation_id = "deleteShadow",
+    security(("operatorToken" = ["operate", "installation"])),
     params(("If-Match" = Option<String>, Header, description = "Revision that the module must have.")),
     responses((status = 204, description = "It is removed."), Stale, Invalid)
 )]
@@ -102,6 +111,7 @@ async fn remove(
 /// Puts the shadow of a subscription in force.
 #[utoipa::path(
     post, path = "/subscriptions/{id}/promote", operation_id = "promoteShadow",
+    security(("operatorToken" = ["operate", "installation"])),
     params(("If-Match" = Option<String>, Header, description = "Revision that the module must have."),
         ("shadow" = Option<String>, Query, description = "Name of the shadow; no other one is promoted.")),
     responses((status = 200, description = "The subscription.", body = Subscription), Stale, Conflict)
@@ -122,6 +132,7 @@ async fn promote(
 /// Puts the filter of before the promotion in force again.
 #[utoipa::path(
     post, path = "/subscriptions/{id}/rollback", operation_id = "rollBackShadow",
+    security(("operatorToken" = ["operate", "installation"])),
     params(("If-Match" = Option<String>, Header, description = "Revision that the module must have.")),
     responses((status = 200, description = "The subscription.", body = Subscription), Stale, Invalid)
 )]

@@ -23,6 +23,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 /// Lists the keys that sign tokens.
 #[utoipa::path(
     get, path = "/signing-keys", operation_id = "listSigningKeys",
+    security(("operatorToken" = ["read"])),
     responses((status = 200, description = "The keys.", body = Items<SigningKey>))
 )]
 async fn list(State(state): State<Shared>) -> Json<Value> {
@@ -46,6 +47,7 @@ struct RotateRequest {
 /// Adds a key that signs tokens.
 #[utoipa::path(
     post, path = "/signing-keys", operation_id = "rotateSigningKeys", request_body = RotateRequest,
+    security(("operatorToken" = ["admin"])),
     responses((status = 200, description = "The keys.", body = Items<SigningKey>))
 )]
 async fn rotate(State(state): State<Shared>, body: JsonObject) -> Result<Json<Value>, ApiError> {

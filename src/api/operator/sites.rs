@@ -24,6 +24,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 /// Lists the names of webhooks of a site that map to no event.
 #[utoipa::path(
     get, path = "/sites/{id}/unmapped", operation_id = "listUnmappedNames",
+    security(("operatorToken" = ["read"])),
     responses((status = 200, description = "The names.", body = UnmappedNames), Unavailable)
 )]
 async fn unmapped_names(

@@ -12,6 +12,7 @@ use super::attention::{Failure, failure};
 use super::list::{LIMIT_DEFAULT, LIMIT_MAX, page_view};
 use super::replica_view::replica_view;
 use super::unknown_names::with_hints;
+use crate::api::access::Viewer;
 use crate::api::error::ApiError;
 use crate::api::extract::PathId;
 use crate::api::json::{insert_some, rfc3339, rfc3339_unless_zero};
@@ -40,6 +41,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 /// Parks the events of a subscription until it is resumed.
 #[utoipa::path(
     post, path = "/subscriptions/{id}/pause", operation_id = "pauseSubscription",
+    security(("operatorToken" = ["operate", "installation"])),
     responses((status = 200, description = "The subscription.", body = SubscriptionSchema), Invalid)
 )]
 async fn pause(state: State<Shared>, id: PathId) -> Result<Json<Value>, ApiError> {
@@ -49,6 +51,7 @@ async fn pause(state: State<Shared>, id: PathId) -> Result<Json<Value>, ApiError
 /// Lets a subscription receive events again.
 #[utoipa::path(
     post, path = "/subscriptions/{id}/resume", operation_id = "resumeSubscription",
+    security(("operatorToken" = ["operate", "installation"])),
     responses((status = 200, description = "The subscription.", body = SubscriptionSchema), Invalid)
 )]
 async fn resume(state: State<Shared>, id: PathId) -> Result<Json<Value>, ApiError> {
@@ -58,6 +61,7 @@ async fn resume(state: State<Shared>, id: PathId) -> Result<Json<Value>, ApiErro
 /// Stops the events of a subscription.
 #[utoipa::path(
     post, path = "/subscriptions/{id}/disable", operation_id = "disableSubscription",
+    security(("operatorToken" = ["operate", "installation"])),
     responses((status = 200, description = "The subscription.", body = SubscriptionSchema), Invalid)
 )]
 async fn disable(state: State<Shared>, id: PathId) -> Result<Json<Value>, ApiError> {
@@ -81,6 +85,7 @@ async fn set_status(
 /// Shows a subscription.
 #[utoipa::path(
     get, path = "/subscriptions/{id}", operation_id = "getSubscription",
+    security(("operatorToken" = ["read", "installation"])),
     responses((status = 200, description = "The subscription.", body = SubscriptionSchema))
 )]
 async fn get_subscription(
@@ -97,10 +102,12 @@ async fn get_subscription(
 /// Lists the subscriptions in the order of their ids.
 #[utoipa::path(
     get, path = "/subscriptions", operation_id = "listSubscriptions", params(PageParams, SubscriptionParams),
+    security(("operatorToken" = ["read", "installation"])),
     responses((status = 200, description = "A page of subscriptions.", body = SubscriptionPage))
 )]
 async fn list_subscriptions(
     State(state): State<Shared>,
+    viewer: Viewer,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
     let params = QueryParams::parse(query.as_deref());
@@ -112,7 +119,8 @@ async fn list_subscriptions(
     let mut last: Option<ListPosition> = None;
     for id in state.registry.installation_ids(None, usize::MAX) {
         let before = |position: &ListPosition| id.as_str() < position.installation.as_str();
-        if after.as_ref().is_some_and(before) || !query.installation(id.as_str()) {
+        let is_wanted = query.installation(id.as_str()) && viewer.sees(&id);
+        if after.as_ref().is_some_and(before) || !is_wanted {
             continue;
         }
         let Some(installation) = state.registry.installation(id.as_str()) else { continue };
@@ -127,7 +135,7 @@ async fn list_subscriptions(
             }
             if items.len() == limit {
                 let next = last.map(|last| query_params::encode_cursor(&last.write()));
-                return Ok(Json(page(&state, items, next)));
+                return Ok(Json(viewer.trimmed(page(&state, items, next))));
             }
             items.push(subscription_view(&state, &installation, module));
             last = Some(position);
@@ -136,7 +144,8 @@ async fn list_subscriptions(
             tokio::task::yield_now().await;
         }
     }
-    Ok(Json(with_hints(&state, &params, page(&state, items, None))))
+    let page = with_hints(&state, &viewer, &params, page(&state, items, None));
+    Ok(Json(viewer.trimmed(page)))
 }
 
 fn page(state: &Shared, items: Vec<Value>, next: Option<String>) -> Value {

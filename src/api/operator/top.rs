@@ -117,6 +117,7 @@ struct Ranked {
 /// this replica started; clients compute rates from two answers.
 #[utoipa::path(
     get, path = "/top", operation_id = "listTop", params(TopParams),
+    security(("operatorToken" = ["read"])),
     responses((status = 200, description = "The subscriptions, and the totals of all.", body = Top))
 )]
 async fn list(

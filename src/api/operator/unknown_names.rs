@@ -6,13 +6,15 @@ use axum::middleware::Next;
 use axum::response::Response;
 use serde_json::Value;
 
+use crate::api::access::Viewer;
 use crate::api::error::{ApiError, NoSuchRecord};
 use crate::api::json::insert_some;
 use crate::api::query_params::QueryParams;
 use crate::api::state::{ApiState, Shared};
 use crate::api::suggest::help_with;
 use crate::api::unknown_names::{
-    NO_SUCH, no_app, no_client, no_installation, no_module, no_site, no_subscription, no_such,
+    NO_SUCH, no_access_token, no_app, no_client, no_installation, no_module, no_site,
+    no_subscription, no_such,
 };
 use crate::registry::Problem;
 
@@ -61,6 +63,7 @@ fn problem(state: &ApiState, path: &str, named: &[&str]) -> Option<Problem> {
         ("oauth-clients", rest) => {
             no_client(state, id).or_else(|| no_part("OAuth client", id, rest))
         }
+        ("tokens", _) => no_access_token(state, id),
         ("dlq", _) if path.contains("/redrives/") => Some(no_job("redrive", id, "/dlq/redrives")),
         ("dlq", _) => Some(no_such(
             format!("there is no dead letter `{id}`"),
@@ -103,11 +106,20 @@ fn no_endpoint(state: &ApiState, app: &str, key: &str) -> Option<Problem> {
 
 /// Adds `hints` to a list that has nothing. It is no error that a filter names what is not
 /// registered: it may be deleted since.
-pub(super) fn with_hints(state: &ApiState, params: &QueryParams, mut view: Value) -> Value {
+pub(super) fn with_hints(
+    state: &ApiState,
+    viewer: &Viewer,
+    params: &QueryParams,
+    mut view: Value,
+) -> Value {
     let is_empty = ["items", "subscriptions"]
         .into_iter()
         .any(|name| view.get(name).and_then(Value::as_array).is_some_and(Vec::is_empty));
-    let hints = if is_empty { hints(state, params) } else { Vec::new() };
+    // They have the names of others.
+    let hints = match is_empty && viewer.is_operator() {
+        true => hints(state, params),
+        false => Vec::new(),
+    };
     insert_some(&mut view, "hints", Some(hints).filter(|hints| !hints.is_empty()));
     view
 }

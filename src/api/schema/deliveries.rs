@@ -26,8 +26,8 @@ pub(super) struct Delivery {
     started_at: Time,
     /// Where it came from: `event`, `parked` or `dead_letter`.
     source: String,
-    /// Name of the replica.
-    router: String,
+    /// Name of the replica; for operators.
+    router: Option<String>,
     /// Keys of further modules that it is for.
     also: Option<Vec<String>>,
     /// Revision of the registry by which it was routed.
@@ -63,7 +63,8 @@ pub(super) struct EventHead {
     id: String,
     site: String,
     r#type: String,
-    sequence: u64,
+    /// Sequence in the event stream; for operators.
+    sequence: Option<u64>,
     entity: Option<String>,
     stored_at: Option<Time>,
 }
@@ -73,8 +74,8 @@ pub(super) struct EventHead {
 #[schema(rename_all = "camelCase")]
 pub(in crate::api) struct DeliveryPage {
     items: Vec<Delivery>,
-    /// Records that were read.
-    scanned: u64,
+    /// Records that were read; for operators.
+    scanned: Option<u64>,
     /// Cursor of the next page. A page may be empty and have one.
     next_cursor: Option<String>,
     /// The log was read back to this time.

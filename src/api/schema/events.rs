@@ -14,7 +14,8 @@ pub(in crate::api) struct Event {
     id: String,
     site: String,
     r#type: String,
-    sequence: u64,
+    /// Sequence in the event stream; for operators.
+    sequence: Option<u64>,
     entity: Option<String>,
     stored_at: Option<Time>,
     /// Size of the body.
@@ -23,7 +24,7 @@ pub(in crate::api) struct Event {
     time: Option<String>,
     /// The app that caused it.
     origin_app: Option<String>,
-    /// The body, with `?body=true`.
+    /// The body, with `?body=true`; for operators.
     body: Option<Value>,
     /// Whether the event stream has it.
     stored: bool,
@@ -50,8 +51,8 @@ pub(in crate::api) struct EventDeliveries {
     items: Vec<EventDelivery>,
     /// Whether the delivery log was read to its end.
     complete: bool,
-    /// Records that were read.
-    scanned: u64,
+    /// Records that were read; for operators.
+    scanned: Option<u64>,
 }
 
 /// A delivery with all attempts, oldest first.

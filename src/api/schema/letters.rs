@@ -64,8 +64,8 @@ struct LetterEvent {
 #[schema(rename_all = "camelCase")]
 pub(in crate::api) struct LetterPage {
     items: Vec<Letter>,
-    /// Letters that were read.
-    scanned: u64,
+    /// Letters that were read; for operators.
+    scanned: Option<u64>,
     /// Which names of the query do not exist.
     hints: Option<Vec<String>>,
     /// Cursor of the next page.

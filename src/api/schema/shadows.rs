@@ -16,8 +16,8 @@ pub(in crate::api) struct Shadow {
     name: String,
     /// The members of the module that it changes.
     members: Map<String, Value>,
-    /// Events after this sequence are compared.
-    after: u64,
+    /// Events after this sequence are compared; for operators.
+    after: Option<u64>,
     /// Revision of the module.
     revision: u64,
     since: Time,
@@ -73,7 +73,8 @@ struct Differences {
 /// An event that only one of them delivers.
 #[derive(ToSchema)]
 struct DifferentEvent {
-    sequence: u64,
+    /// For operators.
+    sequence: Option<u64>,
     r#type: String,
     /// Its id, if it is still stored.
     event: Option<String>,

@@ -18,8 +18,8 @@ pub(in crate::api) struct SubscriptionPage {
     items: Vec<Subscription>,
     /// Cursor of the next page; absent on the last one.
     next_cursor: Option<String>,
-    /// The replica whose counts these are.
-    replica: ReplicaName,
+    /// The replica whose counts these are; for operators.
+    replica: Option<ReplicaName>,
     /// Which names of the query do not exist, if the list is empty.
     hints: Option<Vec<String>>,
 }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use tracing::{info, warn};
 use utoipa::ToSchema;
 
+use super::access_tokens::AccessTokens;
 use super::connect_lifecycle::{ConnectLifecycle, needs_acceptance};
 use super::context::Context;
 use crate::clock;
@@ -198,12 +199,13 @@ impl<'a> Installations<'a> {
     }
 
     /// Uninstalls. A Forge installation is deleted with its modules; a Connect installation keeps
-    /// them for a reinstall.
+    /// them for a reinstall. Its access tokens are deleted.
     ///
     /// # Errors
     /// The installation does not exist.
     pub async fn delete(self, id: &str) -> Result<(), RegisterError> {
         let before = self.context.state().installation(id).ok_or(RegisterError::NotFound)?;
+        AccessTokens::new(self.context).delete_of(id).await?;
         let app = self.context.state().app(before.record.app.as_str());
         if !app.as_ref().is_some_and(|app| app.record.kind == AppKind::Connect) {
             return self.purge(id).await;
@@ -225,11 +227,12 @@ impl<'a> Installations<'a> {
         Ok(())
     }
 
-    /// Deletes an installation with its OAuth clients.
+    /// Deletes an installation with its OAuth clients and its access tokens.
     ///
     /// # Errors
     /// The store fails.
     pub(super) async fn purge(self, id: &str) -> Result<(), RegisterError> {
+        AccessTokens::new(self.context).delete_of(id).await?;
         for client in self.context.state().clients_of(id) {
             self.context
                 .transactions

@@ -3,12 +3,13 @@
 //! Apps register through [`ForgeModules`], [`ForgeBatches`], [`ConnectModules`] and
 //! [`DynamicWebhooks`], which all take the steps of [`registration`]; [`Discovery`] asks an app for
 //! its modules instead. Operators provision [`Apps`], [`Installations`] and [`Clients`],
-//! and put modules through [`ManagedModules`].
+//! put modules through [`ManagedModules`], and give others access by [`AccessTokens`].
 //! [`ModuleStatusCommands`] switches modules, [`SigningKeys`] rotates keys, [`SecretRotation`] secrets,
 //! [`DocumentEncryption`] the keys that secrets are stored with. [`Revisions`] reads what modules were.
 //! [`Shadows`] has the filters that are compared with those in force. [`Notices`] and the
 //! lifecycle callbacks are what apps receive unasked.
 
+mod access_tokens;
 mod apps;
 mod client_webhooks;
 mod clients;
@@ -33,6 +34,7 @@ mod shadow_changes;
 mod shadows;
 mod signing_keys;
 
+pub use access_tokens::{AccessTokenPut, AccessTokenSpec, AccessTokens};
 pub use apps::{AppPut, Apps};
 pub use clients::{ClientPut, ClientSpec, Clients};
 pub use connect_modules::ConnectModules;

@@ -175,7 +175,8 @@ mod tests {
     use super::*;
     use crate::registry::model::encryption::ENCRYPTED;
     use crate::registry::model::{
-        AppRecord, ClientRecord, InstallationRecord, SigningKeysRecord, SiteRecord,
+        AccessTokenRecord, AppRecord, ClientRecord, InstallationRecord, SigningKeysRecord,
+        SiteRecord,
     };
 
     #[test]
@@ -311,6 +312,11 @@ mod tests {
         }));
         assert_kept::<ClientRecord>(json!({
             "format": 1, "id": "c", "tokenHash": "h", "user": "u", "installation": "inst-c",
+        }));
+        assert_kept::<AccessTokenRecord>(json!({
+            "format": 1, "id": "t", "tokenHash": "h", "scope": "read",
+            "installation": {"id": "inst-c", "createdMs": 1}, "expiresMs": 2, "requestsPerSecond": 50,
+            "description": "d", "createdMs": 3, "updatedMs": 4,
         }));
         assert_kept::<SiteRecord>(json!({"format": 1, "id": "site", "nextWebhook": 7}));
         assert_kept::<SigningKeysRecord>(json!({

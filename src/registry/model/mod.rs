@@ -4,6 +4,7 @@
 //! [`document`] is the single place of the stored format, [`secret`] and [`encryption`] of how secrets
 //! are stored.
 
+mod access_token;
 mod app;
 mod client;
 mod counts;
@@ -28,6 +29,9 @@ mod shadow;
 mod signing_keys;
 mod site;
 
+pub use access_token::{
+    ACCESS_RATE_DEFAULT, ACCESS_RATE_MAX, ACCESS_TOKENS_MAX, AccessTokenRecord, BoundInstallation,
+};
 pub use app::{
     AppKind, AppPermissions, AppRecord, BodyLayout, DeliveryOptions, DiscoveryConfig, Endpoint,
     EndpointAuth, LifecycleCallbacks, NoticeEndpoint, RequestStyle,

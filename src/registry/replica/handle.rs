@@ -9,7 +9,8 @@ use super::progress::ApplyProgress;
 use super::state::ReplicaState;
 use super::timer_queue::TimerQueue;
 use crate::registry::model::{
-    AppRecord, ClientRecord, Document, InstallationRecord, SigningKeysRecord, SiteRecord,
+    AccessTokenRecord, AppRecord, ClientRecord, Document, InstallationRecord, SigningKeysRecord,
+    SiteRecord,
 };
 use crate::registry::revisions::{
     Change, ModuleRevision, RevisionChecks, changes_of_app, changes_of_installation,
@@ -71,6 +72,7 @@ impl Replicated for AppRecord {
     }
 }
 
+impl Replicated for AccessTokenRecord {}
 impl Replicated for ClientRecord {}
 impl Replicated for SigningKeysRecord {}
 impl Replicated for SiteRecord {}

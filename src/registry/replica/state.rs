@@ -18,7 +18,8 @@ use crate::jwt::{KeyRecord, KeyRing};
 use crate::matcher::Subscription;
 use crate::registry::compile::{AppliedApp, AppliedInstallation};
 use crate::registry::model::{
-    AppRecord, ClientRecord, Counts, Document, EffectiveStatus, InstallationState, StoredWith,
+    AccessTokenRecord, AppRecord, ClientRecord, Counts, Document, EffectiveStatus,
+    InstallationState, StoredWith,
 };
 
 /// The maps of the applied state. See the file header.
@@ -29,6 +30,9 @@ pub(crate) struct ReplicaState {
     pub(super) app_ids_by_token: DashMap<Box<str>, AppId>,
     pub(super) installations: DashMap<InstallationId, Arc<AppliedInstallation>>,
     pub(super) clients: DashMap<String, Arc<ClientRecord>>,
+    pub(super) access_tokens: DashMap<String, Arc<AccessTokenRecord>>,
+    /// Ids of access tokens by digest of the token.
+    pub(super) access_token_ids: DashMap<String, String>,
     /// Ids of installations by token, of those whose token is not their id.
     pub(super) ids_by_token: DashMap<Box<str>, InstallationId>,
     /// Installations by digest of their bearer token.
@@ -123,6 +127,36 @@ impl ReplicaState {
     pub(crate) fn client_by_token(&self, digest: &str) -> Option<Arc<ClientRecord>> {
         let id = self.client_tokens.get(digest).map(|id| id.clone())?;
         self.client(&id)
+    }
+
+    /// Returns an access token.
+    pub(crate) fn access_token(&self, id: &str) -> Option<Arc<AccessTokenRecord>> {
+        self.access_tokens.get(id).map(|token| Arc::clone(&token))
+    }
+
+    /// Returns the access token with this digest.
+    pub(crate) fn access_token_by_digest(&self, digest: &str) -> Option<Arc<AccessTokenRecord>> {
+        let id = self.access_token_ids.get(digest).map(|id| id.clone())?;
+        self.access_token(&id)
+    }
+
+    /// Returns the number of access tokens.
+    pub(crate) fn access_tokens(&self) -> usize {
+        self.access_tokens.len()
+    }
+
+    /// Returns the ids of the access tokens of an installation.
+    pub(crate) fn access_tokens_of(&self, installation: &str) -> Vec<String> {
+        let belongs = |token: &AccessTokenRecord| {
+            token.installation_id().is_some_and(|of| of.as_str() == installation)
+        };
+        let all = self.access_tokens.iter().filter(|token| belongs(token.value()));
+        all.map(|token| token.key().clone()).collect()
+    }
+
+    /// Returns the ids of all access tokens, sorted.
+    pub(crate) fn access_token_ids(&self) -> BTreeSet<String> {
+        self.access_tokens.iter().map(|token| token.key().clone()).collect()
     }
 
     /// Returns the ids of the installations of an app.

@@ -13,17 +13,18 @@ use crate::clock;
 use crate::domain::{AppId, CloudId, InstallationId};
 use crate::registry::metrics;
 use crate::registry::model::{
-    AppRecord, ClientRecord, Document, DocumentError, DocumentIdentity, InstallationRecord, KeyId,
-    SigningKeysRecord, SiteRecord, family,
+    AccessTokenRecord, AppRecord, ClientRecord, Document, DocumentError, DocumentIdentity,
+    InstallationRecord, KeyId, SigningKeysRecord, SiteRecord, family,
 };
 
 /// In place of the app of an installation whose app is unknown.
 const UNKNOWN_APP: &str = "_unknown";
 /// Families of documents, as labels of the gauge; others count as `other`.
-const FAMILIES: [&str; 5] = [
+const FAMILIES: [&str; 6] = [
     AppRecord::FAMILY,
     InstallationRecord::FAMILY,
     ClientRecord::FAMILY,
+    AccessTokenRecord::FAMILY,
     SiteRecord::FAMILY,
     SigningKeysRecord::FAMILY,
 ];

@@ -22,8 +22,8 @@ use crate::registry::compile::{
 };
 use crate::registry::metrics;
 use crate::registry::model::{
-    AppRecord, ClientRecord, Document, DocumentError, DynamicWebhook, EffectiveStatus,
-    InstallationRecord, SigningKeysRecord, SiteRecord, decode, discovery_due_ms,
+    AccessTokenRecord, AppRecord, ClientRecord, Document, DocumentError, DynamicWebhook,
+    EffectiveStatus, InstallationRecord, SigningKeysRecord, SiteRecord, decode, discovery_due_ms,
     expiry_warning_due_ms, family,
 };
 use crate::registry::settings::Settings;
@@ -101,6 +101,7 @@ impl StateWriter {
                 .map(|record| self.put_installation(key, record, revision)),
             ClientRecord::FAMILY => decode(key, value, &self.settings.encryption)
                 .map(|record| self.put_client(key, record)),
+            AccessTokenRecord::FAMILY => self.apply_access_token(key, value),
             SigningKeysRecord::FAMILY => decode(key, value, &self.settings.encryption)
                 .and_then(|record| self.put_keys(record)),
             // Not applied: commands read it from the store.
@@ -217,6 +218,7 @@ impl StateWriter {
                 self.replica.revision_checks.note_key(key);
             }
             ClientRecord::FAMILY => self.delete_client(&id),
+            AccessTokenRecord::FAMILY => self.delete_access_token(&id),
             other => debug_assert!(false, "documents of family {other} have no id here"),
         }
     }
@@ -481,6 +483,27 @@ impl StateWriter {
     fn delete_client(&self, id: &str) {
         if let Some((_, client)) = self.replica.state.clients.remove(id) {
             self.replica.state.client_tokens.remove(&client.token_hash);
+        }
+    }
+
+    /// Applies an access token. Unlike other documents it ends if it cannot be read: what was changed may be that it
+    /// is revoked.
+    fn apply_access_token(&self, key: &str, value: &Bytes) -> Result<(), DocumentError> {
+        if let Some(id) = self.ids().get(key).cloned() {
+            self.delete_access_token(&id);
+        }
+        let record: AccessTokenRecord = decode(key, value, &self.settings.encryption)?;
+        self.ids().insert(key.to_owned(), record.id.clone());
+        let state = &self.replica.state;
+        let (id, digest) = (record.id.clone(), record.token_hash.clone());
+        state.access_tokens.insert(id.clone(), Arc::new(record));
+        state.access_token_ids.insert(digest, id);
+        Ok(())
+    }
+
+    fn delete_access_token(&self, id: &str) {
+        if let Some((_, token)) = self.replica.state.access_tokens.remove(id) {
+            self.replica.state.access_token_ids.remove(&token.token_hash);
         }
     }
 

@@ -104,8 +104,10 @@ const AUTH_FAILURES: &[&str] = &[
     "admin_token",
     "installation_token",
     "client_token",
+    "access_token",
     "system_token",
     "expired_token",
+    "ended_token",
     "not_local",
     "not_enabled",
     "bad_proxy_header",
@@ -331,7 +333,7 @@ pub const FAMILIES: &[MetricFamily] = &[
     ).at_zero(),
     gauge(
         "switchyard_registry_unreadable_documents",
-        &[closed("family", &["app", "inst", "client", "site", "keys", "other"])],
+        &[closed("family", &["app", "inst", "client", "token", "site", "keys", "other"])],
         "Stored documents that this replica cannot read; events of their installations wait.",
     ),
     gauge(
@@ -383,6 +385,11 @@ pub const FAMILIES: &[MetricFamily] = &[
         "switchyard_auth_failures_total",
         &[closed("api", APIS), tied("reason", AUTH_FAILURES)],
         "Requests that failed authentication, by API and reason; callers do not receive the reason.",
+    ),
+    counter(
+        "switchyard_access_refused_total",
+        &[closed("reason", &["scope", "installation", "rate", "undeclared"])],
+        "Requests to the operator API that their callers may not send: the scope is too low, the operation is not for tokens of one installation, or the token sends too many (rate).",
     ),
     counter(
         "switchyard_filter_compile_errors_total",

@@ -68,20 +68,24 @@ pub(super) fn of_installations(
         }
         looked_at += 1;
         if let Some(installation) = state.registry.installation(id.as_str()) {
-            let modules: Vec<_> = installation.registered().map(|(_, module)| module).collect();
-            reviewed += modules.len();
-            let mut affected = affected(state, &installation, modules.into_iter(), true);
-            for module in state.registry.webhooks_without_client(&installation) {
-                mark_without_client(&mut affected, module);
-            }
-            found.extend(
-                problem_view("modules", &key_of(id.as_str()), &affected)
-                    .map(|view| of_installation(view, &installation)),
-            );
+            reviewed += installation.registered().count();
+            found.extend(of_one(state, &id));
         }
         last = Some(id);
     }
     (found, None)
+}
+
+/// Returns the problem of the registered modules of an installation; none if they have none.
+pub(super) fn of_one(state: &Shared, id: &InstallationId) -> Option<Value> {
+    let installation = state.registry.installation(id.as_str())?;
+    let modules = installation.registered().map(|(_, module)| module);
+    let mut affected = affected(state, &installation, modules, true);
+    for module in state.registry.webhooks_without_client(&installation) {
+        mark_without_client(&mut affected, module);
+    }
+    let view = problem_view("modules", &format!("{PREFIX}{id}"), &affected)?;
+    Some(of_installation(view, &installation))
 }
 
 fn of_installation(mut view: Value, installation: &AppliedInstallation) -> Value {
