@@ -332,7 +332,7 @@ mod tests {
             "expiresAt": "2026-12-01T11:00:00Z", "lastUsedAt": "2026-12-01T10:59:00Z",
         });
         let cells: Vec<_> = row(&token, now()).into_iter().map(|(text, _)| text).collect();
-        assert_eq!(cells, ["ci", "read", "inst-a", "ended", "61 min ago", "50", ""]);
+        assert_eq!(cells, ["ci", "read", "inst-a", "ended", "1 h ago", "50", ""]);
         let never = row(&json!({"id": "x", "ended": false}), now());
         assert_eq!(never[3].0, "never");
         let lines = describe(&token, "id", now());

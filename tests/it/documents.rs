@@ -41,6 +41,7 @@ pages! {
     commands_of_verify: "docs/how-to/verify-signatures.md" => how_to::verify_signatures,
     commands_of_private: "docs/how-to/private-network.md" => how_to::private_network,
     commands_of_rotate: "docs/how-to/rotate-secrets.md" => how_to::rotate_secrets,
+    commands_of_access: "docs/how-to/access.md" => how_to::access,
     commands_of_replicas: "docs/how-to/three-replicas.md" => how_to::three_replicas,
     commands_of_upgrade: "docs/how-to/upgrade.md" => how_to::upgrade,
     commands_of_why: "docs/why.md" => why::run,

@@ -1,6 +1,7 @@
-//! The generated pages of `docs/reference`: settings, metrics, API and command line, each equal to what the
+//! The generated pages of `docs/reference`: settings, metrics, API, scopes and command line, each equal to what the
 //! code has. `UPDATE_DOCS=1 cargo nextest run reference` renews them.
 
+mod access;
 mod api;
 mod cli;
 mod metrics;

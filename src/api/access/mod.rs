@@ -28,6 +28,6 @@ mod viewer;
 pub(super) use callers::{Admitted, TokenFault, caller_of_record};
 pub use callers::{TokenDigest, caller_of_digest};
 pub(super) use guard::{guarded, still_admitted};
-pub(super) use needs::OPERATOR_TOKEN;
+pub(super) use needs::{OPERATOR_TOKEN, is_of_installation};
 pub use usage::AccessUse;
 pub(super) use viewer::Viewer;

@@ -77,6 +77,11 @@ fn without_slash(path: &str) -> &str {
     path.strip_suffix('/').unwrap_or(path)
 }
 
+/// Whether callers of one installation may send an operation.
+pub(in crate::api) fn is_of_installation(operation: &Operation) -> bool {
+    need_of(operation).is_some_and(|need| need.is_of_installation)
+}
+
 fn need_of(operation: &Operation) -> Option<Need> {
     let requirements = serde_json::to_value(operation.security.as_ref()?).ok()?;
     let [requirement] = requirements.as_array()?.as_slice() else { return None };

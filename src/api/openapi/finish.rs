@@ -13,7 +13,7 @@ use utoipa::openapi::{Components, InfoBuilder, LicenseBuilder, OpenApi, RefOr, R
 use utoipa::{PartialSchema as _, ToSchema as _};
 
 use super::responses::{self, ErrorResponse};
-use crate::api::access::OPERATOR_TOKEN;
+use crate::api::access::{OPERATOR_TOKEN, is_of_installation};
 use crate::api::schema::{ConnectError, Error, WebhookError};
 
 /// Prefix of the operator API.
@@ -158,6 +158,10 @@ fn complete(path: &str, is_write: bool, operation: &mut Operation) {
     }
     if area.prefix == PREFIX_OPERATOR || path == DEEP_HEALTH {
         statuses.push(403);
+    }
+    if is_of_installation(operation) {
+        // A name of another installation in the query.
+        statuses.push(404);
     }
     if operation.request_body.is_some() {
         statuses.extend([400, 408, 413, 415, area.invalid, 429, 503]);

@@ -41,6 +41,8 @@ pub(super) async fn find(
     }
     let (site, id) = match (parse(text), site) {
         (Some((site, id)), None) => (site, id),
+        // The reference may name the site, too.
+        (Some((of, id)), Some(site)) if of == *site => (of, id),
         (_, Some(site)) => (site.clone(), EventId::from(text)),
         (None, None) => return Ok(None),
     };

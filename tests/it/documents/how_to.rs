@@ -120,6 +120,18 @@ pub(super) async fn rotate_secrets(page: &mut Page) {
     .await;
 }
 
+pub(super) async fn access(page: &mut Page) {
+    let world = world("k").await;
+    let mut shell = shell(&world).await;
+    shell.instead("http://127.0.0.1:8089", world.router.api.base());
+    shell.instead("SWITCHYARD_TOKEN=...", &format!("SWITCHYARD_TOKEN={ADMIN_TOKEN}"));
+    shell.run(page).await;
+    let tokens = world.router.get("/admin/v1/tokens").await.expect("a list");
+    let ids: Vec<_> =
+        tokens["items"].as_array().expect("a list").iter().map(|one| &one["id"]).collect();
+    assert_eq!(ids, ["makers"], "the other one is deleted");
+}
+
 pub(super) async fn three_replicas(page: &mut Page) {
     let mut shell = Shell::start().replace("nats-server -c", "$NATS_SERVER -c");
     for written in ["422", "622", "808"] {

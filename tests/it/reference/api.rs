@@ -17,7 +17,7 @@ Every request that a router answers, from [the OpenAPI document](../openapi.json
 
 /// Credentials, by their name in the document.
 const CREDENTIALS: [(&str, &str); 6] = [
-    ("adminToken", "admin token"),
+    ("operatorToken", "admin token or access token"),
     ("appJwt", "JWT of a Connect app"),
     ("installationToken", "token of an installation"),
     ("metricsToken", "token of `metrics.token`"),
@@ -92,11 +92,16 @@ fn write_operation(page: &mut String, document: &Value, (method, path): (&str, &
     }
     let credentials = one["security"].as_array().into_iter().flatten();
     let credentials = credentials.flat_map(|one| one.as_object().into_iter().flatten());
-    let credentials = credentials.map(|(name, _)| {
+    let credentials = credentials.map(|(name, scopes)| {
         let known = CREDENTIALS.iter().find(|(known, _)| known == name);
-        known.unwrap_or_else(|| panic!("no description of {name}")).1
+        let known = known.unwrap_or_else(|| panic!("no description of {name}")).1;
+        match (scopes[0].as_str(), scopes[1].as_str()) {
+            (None, _) => known.to_owned(),
+            (Some(scope), None) => format!("{known}, scope `{scope}`"),
+            (Some(scope), Some(_)) => format!("{known}, scope `{scope}`, also of one installation"),
+        }
     });
-    let credentials: Vec<&str> = credentials.collect();
+    let credentials: Vec<String> = credentials.collect();
     let credentials = if credentials.is_empty() { "none".into() } else { credentials.join(" or ") };
     writeln!(page, "\nCredentials: {credentials}").expect("a text");
     let parameters = one["parameters"].as_array().into_iter().flatten();
