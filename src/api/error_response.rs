@@ -210,7 +210,7 @@ fn not_an_operator(fault: &OperatorFault) -> ErrorResponse {
         }
         OperatorFault::Ended => (
             "SY-1119",
-            "this access token has ended: it was deleted or rotated, or its installation is gone".into(),
+            "this access token has ended: it was deleted or rotated, or its installation is deleted".into(),
         ),
         OperatorFault::Wrong(kind) => match kind.description() {
             Some(whose) => (

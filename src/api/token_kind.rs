@@ -81,7 +81,7 @@ pub enum OperatorFault {
         /// Seconds since then.
         ago_s: i64,
     },
-    /// The access token ended: it was deleted or rotated, or its installation is gone.
+    /// The access token ended: it was deleted or rotated, or its installation is deleted.
     Ended,
     /// The token is another one.
     Wrong(TokenKind),

@@ -278,7 +278,7 @@ fn describe(found: &Value, name: &str, now: Timestamp) -> Vec<String> {
     line("description", text(found, "description"));
     line("sees", time("installation").unwrap_or("everything"));
     if found.get("ended") == Some(&Value::Bool(true)) {
-        line("ended", "it has expired, or its installation is gone");
+        line("ended", "it has expired, or its installation is deleted");
     }
     for (label, name) in [
         ("expires", "expiresAt"),

@@ -142,7 +142,6 @@ impl HttpParts {
         let parts =
             ApiParts { state: Arc::clone(&state), events, ingest, health, scrape: scrape_state };
         let (apis, document) = api::routes(parts);
-        let reference = console::reference_routes(document);
         let pages = Console {
             operator_api: OperatorApi::new(apis.clone()),
             tokens: self.asks_token.then_some(self.admin_tokens),
@@ -151,7 +150,7 @@ impl HttpParts {
             csrf: Arc::new(Secret::new(uuid::Uuid::new_v4().simple().to_string())),
             stop: stop.clone(),
         };
-        let all = apis.merge(reference).merge(console::routes(pages));
+        let all = apis.merge(console::reference_routes(document)).merge(console::routes(pages));
         Routes { all, metrics: scrape::metrics(own_scrape).merge(probes).into() }
     }
 }

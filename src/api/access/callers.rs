@@ -35,7 +35,7 @@ impl TokenDigest {
     }
 }
 
-/// Why a stored access token admits nobody.
+/// Why a stored access token is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::api) enum TokenFault {
     /// It has expired.

@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn name_of_another_installation_is_refused_wherever_it_stands() {
+    fn name_of_another_installation_is_refused_at_every_place() {
         for query in [
             "?installation=other",
             "?installation=",

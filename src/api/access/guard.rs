@@ -29,8 +29,7 @@ where
     routes.route_layer(from_fn_with_state((Arc::clone(state), needs), serve))
 }
 
-/// Middleware inside of what catches up with other replicas: refuses a request whose token ended at one of them while
-/// this replica had not heard of it.
+/// Middleware inside of what catches up with other replicas: refuses a request whose token ended at one of them.
 pub(in crate::api) async fn still_admitted(
     State(state): State<Shared>,
     request: Request,

@@ -38,7 +38,7 @@ impl Role {
         (Self::OtherOperate, "operate", Some("inst-b")),
     ];
 
-    /// Returns the scope, and whether it is one of an installation; none if nobody is known by it.
+    /// Returns the scope, and whether it is one of an installation; none if it is refused.
     fn may(self) -> Option<(usize, bool)> {
         match self {
             Self::NoToken
@@ -104,11 +104,11 @@ async fn world() -> (TestApi, BTreeMap<Role, Option<String>>) {
     let soon = (crate::clock::now() + jiff::SignedDuration::from_millis(300)).to_string();
     let expired = put_token(&api, "expired", json!({"scope": "admin", "expiresAt": soon})).await;
     tokens.insert(Role::Expired, Some(expired));
-    install(&api, "inst-gone", "site-gone").await;
-    let gone = json!({"scope": "read", "installation": "inst-gone"});
-    let gone = put_token(&api, "gone", gone).await;
-    api.admin("DELETE", "/admin/v1/installations/inst-gone", json!({})).await;
-    tokens.insert(Role::OfDeletedInstallation, Some(gone));
+    install(&api, "inst-former", "site-former").await;
+    let former = json!({"scope": "read", "installation": "inst-former"});
+    let former = put_token(&api, "former", former).await;
+    api.admin("DELETE", "/admin/v1/installations/inst-former", json!({})).await;
+    tokens.insert(Role::OfDeletedInstallation, Some(former));
     tokens.insert(Role::NoToken, None);
     tokens.insert(Role::WrongToken, Some("swa_wrong".to_owned()));
     tokens.insert(Role::ForgeToken, Some(api.token.clone()));
@@ -443,8 +443,8 @@ async fn installation_that_is_created_again_is_not_opened_by_tokens_of_the_forme
     assert_eq!(whoami().await, StatusCode::UNAUTHORIZED);
     install(&api, "again", "site-2").await;
     assert_eq!(whoami().await, StatusCode::UNAUTHORIZED);
-    let gone = api.admin("GET", &format!("{TOKENS}/of-again"), json!({})).await;
-    assert_eq!(gone.status, StatusCode::NOT_FOUND, "{}", gone.body);
+    let former = api.admin("GET", &format!("{TOKENS}/of-again"), json!({})).await;
+    assert_eq!(former.status, StatusCode::NOT_FOUND, "{}", former.body);
 }
 
 #[tokio::test]

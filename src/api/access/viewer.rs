@@ -9,7 +9,7 @@ use crate::api::state::Shared;
 use crate::api::token_kind::OperatorFault;
 use crate::domain::{Caller, InstallationId};
 
-/// Members of answers about the router and about all events of all sites: of what others send, one could tell how much.
+/// Members of answers about the router and about all events of all sites: one could see how much others send.
 const OF_OPERATORS: [&str; 8] = [
     "after",
     "countedTo",
@@ -33,7 +33,7 @@ impl FromRequestParts<Shared> for Viewer {
 
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, ApiError> {
         let caller = parts.extensions.get::<Caller>();
-        // Without a caller, nobody sees anything.
+        // Without a caller, nothing is shown.
         let caller = caller.ok_or(ApiError::NotAnOperator(OperatorFault::Missing))?;
         Ok(Self(caller.installation.clone()))
     }

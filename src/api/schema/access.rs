@@ -14,7 +14,7 @@ pub(in crate::api) struct AccessToken {
     installation: Option<String>,
     /// Requests per second at one replica.
     requests_per_second: u32,
-    /// Whether it is refused: it has expired, or its installation is gone.
+    /// Whether it is refused: it has expired, or its installation is deleted.
     ended: bool,
     expires_at: Option<Time>,
     description: Option<String>,
