@@ -9,6 +9,7 @@ mod descriptors;
 mod doctor;
 mod encryption;
 mod endpoint_gone;
+mod history;
 mod http;
 mod listening;
 mod managed_broker;
@@ -110,6 +111,8 @@ pub async fn start(
         Routing::connect(config, &broker, parts, traces, sender, reports, &background).await?;
 
     let (failed_webhooks, unmapped_webhooks) = webhook_readers(&broker);
+    let operations = operations(config, mode, &broker, (&routing, &live, &health), &background);
+    sample_history(&operations, &background);
     let http = HttpParts {
         registry: Arc::clone(&registry),
         matcher,
@@ -121,7 +124,7 @@ pub async fn start(
         publisher: Arc::clone(&routing.publisher),
         recovery: recovery(&routing),
         listening,
-        operations: operations(config, mode, &broker, (&routing, &live, &health), &background),
+        operations,
         answers,
         metrics: metrics.clone(),
         top: top_subscriptions(config)?,
@@ -197,9 +200,17 @@ fn operations(
         broker: Arc::new(StreamInspector::new(control, subjects, config.delivery.log)),
         broker_address: broker.address(),
         configuration: doctor::of_configuration(config, mode == Mode::Dev),
+        history: Arc::default(),
         pings: PingLimit::default(),
         stop: background.stop.clone(),
     }
+}
+
+/// Samples what this replica does.
+fn sample_history(operations: &Operations, background: &Background) {
+    let Operations { history, publisher, health, shares, .. } = operations;
+    let seen = (Arc::clone(health), Arc::clone(shares));
+    background.spawn(history::sample(Arc::clone(history), Arc::clone(publisher), seen));
 }
 
 /// Returns what the APIs on deliveries that failed, and on stored events, need.

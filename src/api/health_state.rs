@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::clock;
+use crate::recovery::doctor::{BROKER_UNREACHABLE, NOT_CONFIRMED};
+use crate::telemetry::history::BrokerState;
 
 /// Age of the checks of the broker above which they say nothing.
 const CHECKS_MS_MAX: i64 = 15_000;
@@ -83,6 +85,21 @@ impl Health {
             return vec!["broker not checked lately".into()];
         }
         round.checks.iter().filter_map(|check| check.failure.clone()).collect()
+    }
+
+    /// Returns the state of the broker, as the checks of readiness see it.
+    #[must_use]
+    pub fn broker_state(&self) -> BrokerState {
+        let failing = self.failing_checks();
+        if failing.iter().any(|one| one == BROKER_UNREACHABLE) {
+            BrokerState::Unreachable
+        } else if failing.iter().any(|one| one.ends_with(NOT_CONFIRMED)) {
+            BrokerState::NotWriting
+        } else if failing.is_empty() {
+            BrokerState::Ok
+        } else {
+            BrokerState::Failing
+        }
     }
 
     /// Returns what an operator should look at although the router is ready.

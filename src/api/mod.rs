@@ -67,7 +67,7 @@ pub use error::{AccessRefusal, ApiError, ClientRefusal, WebhookRefusal};
 pub use hosts::{OwnHosts, require_own_host};
 pub use metrics::begin_auth_failures;
 pub(crate) use module_json::ModuleBody;
-pub(crate) use operator::app_spec;
+pub(crate) use operator::{app_spec, history_sample};
 pub use ping_limit::PingLimit;
 pub use router::{ApiParts, router, routes};
 pub use state::{ApiState, Listening, Operations, Recovery, Replica, Shared};

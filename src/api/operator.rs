@@ -10,6 +10,7 @@ use super::state::Shared;
 
 mod access_tokens;
 mod account;
+mod activity;
 mod apps;
 mod attention;
 mod backtest;
@@ -23,10 +24,13 @@ mod encryption;
 mod endpoint_view;
 mod endpoints;
 mod erasures;
+mod event_list;
 mod event_ref;
 mod events;
 mod explain;
 mod filters;
+mod history;
+mod installation_list;
 mod installations;
 mod jobs;
 mod known_endpoints;
@@ -47,8 +51,10 @@ mod revisions;
 mod secrets;
 mod shadows;
 mod signing_keys;
+mod site_list;
 mod sites;
 mod status;
+mod subscription_list;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
@@ -57,6 +63,7 @@ mod unknown_names;
 mod whoami;
 
 pub(crate) use apps::app_spec;
+pub(crate) use history::sample as history_sample;
 
 /// Returns the routes of every endpoint. They refuse unknown query parameters, and say which name of a path does not
 /// exist.
@@ -73,6 +80,7 @@ pub(super) fn routes(state: &Shared) -> OpenApiRouter<Shared> {
 const ENDPOINTS: &[fn() -> OpenApiRouter<Shared>] = &[
     access_tokens::routes,
     account::routes,
+    activity::routes,
     apps::routes,
     backtest::routes,
     dead_letters::routes,
@@ -83,9 +91,12 @@ const ENDPOINTS: &[fn() -> OpenApiRouter<Shared>] = &[
     encryption::routes,
     endpoints::routes,
     erasures::routes,
+    event_list::routes,
     events::routes,
     explain::routes,
     filters::routes,
+    history::routes,
+    installation_list::routes,
     installations::routes,
     ledger::routes,
     listeners::routes,
@@ -100,7 +111,9 @@ const ENDPOINTS: &[fn() -> OpenApiRouter<Shared>] = &[
     secrets::routes,
     shadows::routes,
     signing_keys::routes,
+    site_list::routes,
     sites::routes,
+    subscription_list::routes,
     subscriptions::routes,
     top::routes,
     whoami::routes,

@@ -7,6 +7,7 @@
 
 mod access;
 mod account;
+mod activity;
 mod apps;
 mod common;
 mod deliveries;
@@ -14,6 +15,7 @@ mod errors;
 mod events;
 mod explanations;
 mod filters;
+mod history;
 mod inspection;
 mod installations;
 mod jobs;
@@ -24,24 +26,28 @@ mod problems;
 mod registration;
 mod revisions;
 mod shadows;
+mod sites;
 mod subscriptions;
 
 pub(super) use access::{AccessToken, AccessTokenStored, NewAccessToken, Whoami};
 pub(super) use account::{Account, Ledger};
+pub(super) use activity::{Activity, ActivityParams};
 pub(super) use apps::{App, AppStored, NewEndpointSecret};
 pub(super) use common::{Items, Page};
 pub(super) use deliveries::{DeliveryAttempts, DeliveryPage};
 pub(super) use errors::{ConnectError, Error, WebhookError};
-pub(super) use events::{Event, EventDeliveries, UploadReport};
+pub(super) use events::{Event, EventDeliveries, EventListPage, EventListParams, UploadReport};
 pub(super) use explanations::Explanation;
 pub(super) use filters::{Backtest, DryRun, EventBody, FilterCheck, FilterTest};
+pub(super) use history::{History, HistoryParams};
 pub(super) use inspection::{
     DeliveryEndpoint, Diagnosis, EndpointPage, EndpointParams, EndpointTest, ListenerReply,
     ListenerView, LiveParams, NewListener, Redelivery, Top, TopParams,
 };
 pub(super) use installations::{
-    Discovery, Installation, InstallationStored, ManagedModule, NewModule, NewToken, OauthClient,
-    OauthClientStored, RegisteredModule, StoredModule, ValidModule,
+    Discovery, Installation, InstallationPage, InstallationParams, InstallationStored,
+    ManagedModule, NewModule, NewToken, OauthClient, OauthClientStored, RegisteredModule,
+    StoredModule, ValidModule,
 };
 pub(super) use jobs::{Erasure, Job, Replay};
 pub(super) use letters::{Letter, LetterPage, OctetStream};
@@ -59,4 +65,5 @@ pub(super) use registration::{
 };
 pub(super) use revisions::{Revision, RevisionDiff, RevisionList};
 pub(super) use shadows::{Shadow, ShadowMembers};
+pub(super) use sites::{Site, SitePage, SiteParams};
 pub(super) use subscriptions::{Subscription, SubscriptionPage};

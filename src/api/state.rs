@@ -29,6 +29,7 @@ use crate::recovery::replay::ReplayParts;
 use crate::recovery::shadow::ShadowFollower;
 use crate::registry::{ListenerRelay, Listeners, Registry};
 use crate::telemetry::LiveFeed;
+use crate::telemetry::history::History;
 
 /// State shared by all request handlers.
 pub struct ApiState {
@@ -98,6 +99,8 @@ pub struct Operations {
     pub broker_address: String,
     /// Findings about the configuration, made at the start.
     pub configuration: Vec<Finding>,
+    /// What this replica did in the last hour.
+    pub history: Arc<History>,
     /// Bounds the tests of endpoints.
     pub pings: PingLimit,
     /// Ends live feeds when the router stops.

@@ -89,6 +89,7 @@ impl ListenerRelay for NoRelay {
 
 /// The API of one replica, with the installation `inst-a` of a Forge app.
 pub(super) struct TestApi {
+    pub(super) state: Shared,
     pub(super) router: Router,
     pub(super) document: Arc<Value>,
     answers: Answers,
@@ -144,9 +145,10 @@ impl TestApi {
             recovery: no_recovery(),
             operations: operations(),
         };
-        let (router, document) = routes(parts(Arc::new(state), &config));
+        let state = Arc::new(state);
+        let (router, document) = routes(parts(Arc::clone(&state), &config));
         let answers = Answers::of(&document);
-        let mut api = Self { router, document, answers, token: String::new(), _run: run };
+        let mut api = Self { state, router, document, answers, token: String::new(), _run: run };
         api.admin("PUT", APP, app(json!({}))).await;
         let installation =
             json!({"app": "ari:cloud:ecosystem::app/1", "cloudId": "c", "product": "jira"});
@@ -259,6 +261,7 @@ pub(super) fn operations() -> Operations {
         broker: Arc::new(NoBroker),
         broker_address: "nats://127.0.0.1:4222".into(),
         configuration: Vec::new(),
+        history: Arc::default(),
         pings: PingLimit::default(),
         stop: CancellationToken::new(),
     }

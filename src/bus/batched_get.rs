@@ -39,6 +39,8 @@ pub(super) struct DirectReader {
 pub(super) struct StreamBounds {
     /// Its first sequence.
     pub(super) first: u64,
+    /// When that was stored, milliseconds since the epoch; none if it is empty.
+    pub(super) first_ms: Option<i64>,
     /// Its last sequence.
     pub(super) last: u64,
     /// When it was created, nanoseconds since the epoch: sequences of another stream of its name are others.
@@ -102,8 +104,11 @@ impl DirectReader {
         let stream = self.jetstream_client.context.get_stream(&self.stream).await;
         let stream = stream.map_err(|error| error.to_string())?;
         let info = stream.cached_info();
+        let first_ms = info.state.first_timestamp.unix_timestamp_nanos() / 1_000_000;
+        let is_empty = info.state.messages == 0;
         Ok(StreamBounds {
             first: info.state.first_sequence,
+            first_ms: i64::try_from(first_ms).ok().filter(|_| !is_empty),
             last: info.state.last_sequence,
             created_ns: info.created.unix_timestamp_nanos(),
         })

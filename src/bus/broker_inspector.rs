@@ -5,14 +5,14 @@ use std::time::Duration;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::{DiscardPolicy, Info, StorageType};
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, try_join_all};
 
 use super::connect::JetStreamClient;
 use super::subjects::Subjects;
 use crate::recovery::doctor::{BrokerFacts, BrokerInspector, StreamFacts};
 
 /// How long an inspection waits for the broker.
-const TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Inspects the broker that a router uses.
 #[derive(Clone, Debug)]
@@ -49,20 +49,20 @@ impl StreamInspector {
     async fn read(&self) -> Result<BrokerFacts, String> {
         let context = &self.jetstream_client.context;
         let account = context.query_account().await.map_err(|error| error.to_string())?;
-        let mut streams = Vec::new();
-        for name in self.names() {
-            match context.get_stream(&name).await {
-                Ok(stream) => streams.push(stream_facts(name, stream.cached_info())),
+        let streams =
+            self.names().into_iter().map(async |name| match context.get_stream(&name).await {
+                Ok(stream) => Ok(stream_facts(name, stream.cached_info())),
                 Err(error) => match error.kind() {
                     GetStreamErrorKind::JetStream(answer)
                         if answer.error_code() == ErrorCode::STREAM_NOT_FOUND =>
                     {
-                        streams.push(StreamFacts { name, ..StreamFacts::default() });
+                        Ok(StreamFacts { name, ..StreamFacts::default() })
                     }
-                    _ => return Err(error.to_string()),
+                    _ => Err(error.to_string()),
                 },
-            }
-        }
+            });
+        // Asked all at once: a doctor is called when the broker is slow.
+        let streams = try_join_all(streams).await?;
         let server = self.jetstream_client.client.server_info();
         Ok(BrokerFacts {
             version: server.version,

@@ -1,4 +1,4 @@
-//! Reads single events of the event stream.
+//! Reads single events of the event stream, and lists of them.
 
 use std::sync::Arc;
 
@@ -6,11 +6,12 @@ use async_nats::jetstream::stream::DirectGetErrorKind;
 use futures_util::future::BoxFuture;
 
 use super::connect::JetStreamClient;
+use super::event_list::EventLister;
 use super::headers::MessageHeaders;
 use super::repeats::Repeats;
 use super::subjects::{Subjects, subject_attributes};
 use crate::domain::{CloudId, EventId};
-use crate::event::{ArchivedEvent, EventArchive, codec, identity};
+use crate::event::{ArchivedEvent, EventArchive, EventListPage, EventListQuery, codec, identity};
 
 /// Reads the event stream.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub struct EventArchiveStream {
     event_bytes_max: usize,
     /// Ids of stored events; without them, events are found by their sequence only.
     repeats: Option<Arc<Repeats>>,
+    lister: EventLister,
 }
 
 impl EventArchiveStream {
@@ -31,7 +33,8 @@ impl EventArchiveStream {
         event_bytes_max: usize,
         repeats: Option<Arc<Repeats>>,
     ) -> Self {
-        Self { jetstream_client, subjects, event_bytes_max, repeats }
+        let lister = EventLister::new(jetstream_client.clone(), subjects.clone(), event_bytes_max);
+        Self { jetstream_client, subjects, event_bytes_max, repeats, lister }
     }
 
     async fn read(&self, sequence: u64) -> Result<Option<ArchivedEvent>, String> {
@@ -63,5 +66,14 @@ impl EventArchive for EventArchiveStream {
     fn sequence_of(&self, site: &CloudId, id: &EventId) -> Option<u64> {
         let message_id = codec::encoded(&identity::of_event(site, id));
         self.repeats.as_ref()?.find(&message_id).1
+    }
+
+    fn list<'a>(
+        &'a self,
+        query: &'a EventListQuery,
+        below: Option<u64>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<EventListPage, String>> {
+        Box::pin(self.lister.page(query, below, limit))
     }
 }

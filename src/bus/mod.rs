@@ -38,6 +38,7 @@ mod direct_get;
 mod durable;
 pub mod erasable_streams;
 pub mod event_archive;
+mod event_list;
 pub mod event_publisher;
 pub mod failed_webhooks;
 pub mod floor;

@@ -364,6 +364,12 @@ impl Subjects {
         format!("{}.ev.*.{}.*", self.prefix, cloud_id.token())
     }
 
+    /// Subjects of the stored events of all sites, to read.
+    #[must_use]
+    pub fn stored_events(&self) -> String {
+        format!("{}.ev.>", self.prefix)
+    }
+
     fn stream(&self, name: &str) -> String {
         format!("{}_{name}", self.prefix.to_ascii_uppercase())
     }

@@ -1,4 +1,4 @@
-//! `switchyard events`: event types with their fields and samples; a stored event and what became of its deliveries.
+//! `switchyard events`: event types with their fields and samples; stored events and what became of their deliveries.
 
 use std::process::ExitCode;
 
@@ -7,6 +7,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::client::{ApiClient, block_on, path_segment};
+use super::event_list::{self, EventListArgs};
 use super::event_types::{self, TypeFilter};
 use super::io::{Output, print_line, print_row};
 use super::server_args::ServerArgs;
@@ -14,7 +15,7 @@ use super::table::ListFlags;
 use super::trigger::sample;
 use crate::registry::catalog;
 
-/// Lists event types, their fields and samples; shows a stored event and what became of its deliveries
+/// Lists event types, their fields and samples; lists stored events and shows what became of one
 #[derive(Debug, Args)]
 #[command(
     alias = "event",
@@ -24,6 +25,7 @@ use crate::registry::catalog;
     switchyard events ls issue\n  \
     switchyard events show avi:jira:created:issue\n  \
     switchyard events sample avi:jira:created:issue > event.json\n  \
+    switchyard events recent --entity ABC-1 --since 1h\n  \
     switchyard events show 1e2d.../evt-7\n  \
     switchyard events show 4711 --body -o json"
 )]
@@ -41,6 +43,8 @@ enum Action {
     /// Lists the known event types; offline
     #[command(alias = "list")]
     Ls(TypeFilter),
+    /// Lists stored events, the newest first
+    Recent(EventListArgs),
     /// Shows an event type with its fields, or a stored event with its deliveries
     #[command(aliases = ["get", "info"])]
     Show {
@@ -66,6 +70,10 @@ enum Action {
 pub fn run(args: &EventsArgs) -> anyhow::Result<ExitCode> {
     match &args.action {
         Action::Ls(filter) => event_types::list(args.flags, filter)?,
+        Action::Recent(list) => {
+            let client = args.server.client()?;
+            block_on(event_list::list(args.flags, &client, list))?;
+        }
         Action::Sample { event_type } => {
             let event = sample::event(event_type)?;
             print_line(&match args.flags.output.plain() {

@@ -24,6 +24,7 @@ pub mod dlq;
 pub mod doctor;
 pub mod endpoints;
 pub mod erase;
+mod event_list;
 mod event_types;
 pub mod events;
 mod exit;

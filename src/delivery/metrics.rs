@@ -11,6 +11,7 @@ use super::model::{AttemptClass, AttemptOutcome, DeadLetterReason, ParkReason, T
 use super::queue::{OpenEndpoint, PermitUse};
 use super::shares::{Amount, ShareLevel};
 use crate::telemetry::names;
+use crate::telemetry::totals::TOTALS;
 
 /// Origin of a delivery as label: `live`, `retry` or `replay`.
 pub(super) type LaneLabel = &'static str;
@@ -79,6 +80,7 @@ impl DeliveryMetrics {
             _ => &self.retry,
         };
         metrics.delivered.increment(1);
+        TOTALS.count_delivered();
         metrics.seconds.record(seconds);
         self.attempt_number.record(f64::from(attempt));
     }
@@ -114,6 +116,9 @@ impl TransportMetrics {
         debug_assert!(counted.is_some(), "the classes are in the order of their declaration");
         if let Some(counter) = counted {
             counter.increment(1);
+        }
+        if !outcome.is_done() {
+            TOTALS.count_failed_attempt();
         }
         self.seconds.record(took);
     }
@@ -167,6 +172,7 @@ pub(super) fn dead(lane: LaneLabel, reason: &DeadLetterReason) {
 /// Counts a message of the dead-letter stream.
 pub(crate) fn dead_letter(reason: &DeadLetterReason) {
     counter!("switchyard_dlq_total", "reason" => reason.label()).increment(1);
+    TOTALS.count_dead();
 }
 
 fn ended(outcome: &'static str, lane: LaneLabel) -> Counter {
@@ -175,6 +181,7 @@ fn ended(outcome: &'static str, lane: LaneLabel) -> Counter {
 
 pub(super) fn parked(reason: ParkReason) {
     counter!("switchyard_parkings_total", "reason" => reason.label()).increment(1);
+    TOTALS.count_parked();
 }
 
 pub(super) fn retry(class: AttemptClass, honoured: bool) {

@@ -86,7 +86,7 @@ pub use pause::{BEAT_INTERVAL_MAX, CURRENT_GAP_MAX, Gap, Gaps, PauseDetector, Pa
 pub use plan::{PlannedDelivery, coalesce, delivery_key};
 pub use queue::{
     BreakerReport, BreakerScope, BreakerState, EventShare, LaneFailure, LaneStatus, OpenEndpoint,
-    Random,
+    Random, Tripped,
 };
 pub use shares::{
     Amount, Change, Changes, ChangesDocument, DriftDetector, DropsByOwner, Fractions, Pool,

@@ -182,6 +182,21 @@ impl Shares {
         self.ledger().parking().used_at_endpoint(owner).messages
     }
 
+    /// Returns how many deliveries are parked, and how many dead letters are stored, of the installation of `owner`, over
+    /// all replicas.
+    #[must_use]
+    pub fn used_by(&self, owner: &ShareOwner) -> (u64, u64) {
+        let ledger = self.ledger();
+        let used = |pool: &Pool| pool.used_by(owner).messages;
+        (used(ledger.parking()), used(ledger.dead_letters()))
+    }
+
+    /// Returns how many deliveries of one installation may be parked.
+    #[must_use]
+    pub fn parked_max(&self) -> u64 {
+        self.ledger().parking().limits().installation.messages
+    }
+
     /// Returns how many deliveries are parked, and how many dead letters are stored, of all owners.
     #[must_use]
     pub fn stored(&self) -> (u64, u64) {

@@ -1,13 +1,15 @@
-//! The interface to stored events, for questions about one event.
+//! The interface to stored events: one event, and lists of events.
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use super::codec::{AddressAttributes, Attributes, HeaderLookup};
+use super::listing::{EventListPage, EventListQuery};
+use super::unreadable_event::UnreadableEvent;
 use super::{Decoder, Event};
 use crate::domain::{CloudId, EventId};
 
-/// Reads single events of the event stream; implemented by `bus`.
+/// Reads events of the event stream; implemented by `bus`.
 pub trait EventArchive: Send + Sync {
     /// Returns the message with a sequence; none if it is not stored any more.
     ///
@@ -17,6 +19,18 @@ pub trait EventArchive: Send + Sync {
 
     /// Returns the sequence of an event, if its id is remembered.
     fn sequence_of(&self, site: &CloudId, id: &EventId) -> Option<u64>;
+
+    /// Lists events, newest first: at most `limit`, below the sequence `below`. Ends within seconds, with what was found
+    /// by then.
+    ///
+    /// # Errors
+    /// The broker does not answer; one sentence.
+    fn list<'a>(
+        &'a self,
+        query: &'a EventListQuery,
+        below: Option<u64>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<EventListPage, String>>;
 }
 
 /// A message of the event stream.
@@ -35,21 +49,6 @@ pub struct StoredEvent {
     pub event: Event,
     /// When the broker stored it, milliseconds since the epoch.
     pub stored_ms: i64,
-}
-
-/// A stored message that cannot be read as an event.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct UnreadableEvent {
-    /// Its sequence.
-    pub sequence: u64,
-    /// When the broker stored it, milliseconds since the epoch.
-    pub stored_ms: i64,
-    /// The site that its headers name, or else its address.
-    pub site: Option<CloudId>,
-    /// The event id that its headers name.
-    pub id: Option<EventId>,
-    /// Why it cannot be read.
-    pub reason: String,
 }
 
 impl ArchivedEvent {
@@ -97,6 +96,16 @@ impl EventArchive for NoEventArchive {
 
     fn sequence_of(&self, _site: &CloudId, _id: &EventId) -> Option<u64> {
         None
+    }
+
+    fn list<'a>(
+        &'a self,
+        _query: &'a EventListQuery,
+        _below: Option<u64>,
+        _limit: usize,
+    ) -> BoxFuture<'a, Result<EventListPage, String>> {
+        let empty = EventListPage { first: 1, ..EventListPage::default() };
+        Box::pin(std::future::ready(Ok(empty)))
     }
 }
 

@@ -5,6 +5,7 @@ use metrics::{Counter, Histogram, counter, histogram};
 use super::Message;
 use crate::clock;
 use crate::telemetry::EventTypeCounters;
+use crate::telemetry::totals::TOTALS;
 
 /// The input metrics of one worker.
 #[derive(Debug)]
@@ -49,6 +50,8 @@ impl InputMetrics {
         self.age.record(f64::from(age_ms.max(0)) / 1000.0);
         if message.delivery_count() > 1 {
             self.redelivered.increment(1);
+        } else {
+            TOTALS.count_event();
         }
     }
 

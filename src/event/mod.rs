@@ -16,6 +16,7 @@ pub mod decode;
 mod decode_error;
 pub mod envelope;
 pub mod identity;
+mod listing;
 pub mod members;
 pub mod message;
 pub mod metrics;
@@ -28,18 +29,23 @@ pub mod sources;
 mod structural_index;
 pub mod surrogates;
 pub mod unmapped;
+mod unreadable_event;
 pub mod view;
 pub mod webhook;
 
-pub use archive::{ArchivedEvent, EventArchive, NoEventArchive, StoredEvent, UnreadableEvent};
+pub use archive::{ArchivedEvent, EventArchive, NoEventArchive, StoredEvent};
 pub use codec::{Attributes, HeaderLookup};
 pub use crash_records::{CrashRecord, CrashRecordError, CrashRecords, EventPosition};
 pub use decode::{DecodedMessage, Decoder};
 pub use decode_error::DecodeError;
 pub use envelope::{Envelope, Event, RoutingKey};
+pub use listing::{
+    EventListPage, EventListQuery, EventSelector, ListedEvent, ListedMessage, Listing, is_about,
+};
 pub use message::{Message, MessageStream};
 pub use permissions::Permissions;
 pub use publish::{InputBacklog, PublishError, Published, Publisher, RepeatStatus, SiteRepeats};
 pub use sample::Sample;
 pub use unmapped::{UnmappedNames, UnmappedWebhooks};
+pub use unreadable_event::UnreadableEvent;
 pub use view::{AppValues, EventView};

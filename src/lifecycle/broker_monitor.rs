@@ -15,6 +15,7 @@ use crate::bus::broker_probe::{BrokerProbe, Check, Observation, ProbeRound};
 use crate::bus::{Connections, PullSubscription, Subjects, streams};
 use crate::clock;
 use crate::config::Config;
+use crate::recovery::doctor::BROKER_UNREACHABLE;
 
 /// Pause between two rounds. With the time limit of an answer, a failure shows within three seconds.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -119,7 +120,7 @@ impl BrokerMonitor {
             (Observation::NotChecked, _) => ("not_checked", None),
             (Observation::Missing, _) => ("failing", Some(format!("{object} missing"))),
             (Observation::Unavailable, Check::Broker) => {
-                ("failing", Some("broker unreachable".to_owned()))
+                ("failing", Some(BROKER_UNREACHABLE.to_owned()))
             }
             (
                 Observation::Unavailable,

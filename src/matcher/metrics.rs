@@ -6,7 +6,11 @@ use foldhash::{HashMap, HashMapExt};
 use metrics::{Counter, Histogram, counter, histogram};
 
 use super::{EvaluationCounts, FilterFailure, LateMatches, Matches};
+use crate::clock;
+use crate::event::RoutingKey;
 use crate::telemetry::EventTypeCounters;
+use crate::telemetry::sites::SiteCounters;
+use crate::telemetry::totals::TOTALS;
 
 /// The metrics of one worker.
 #[derive(Debug)]
@@ -20,6 +24,7 @@ pub struct MatchMetrics {
     steps: Histogram,
     index_errors: Counter,
     matches: EventTypeCounters,
+    sites: SiteCounters,
     /// By reason and action.
     filter_errors: HashMap<(&'static str, &'static str), Counter>,
 }
@@ -38,6 +43,7 @@ impl Default for MatchMetrics {
             steps: histogram!("switchyard_filter_steps"),
             index_errors: counter!("switchyard_index_errors_total"),
             matches: EventTypeCounters::new("switchyard_matches_total"),
+            sites: SiteCounters::default(),
             filter_errors: HashMap::new(),
         }
     }
@@ -48,7 +54,7 @@ impl MatchMetrics {
     /// again (`is_repeated`) only the work is counted: its matches were counted the first time.
     pub fn count(
         &mut self,
-        event_type: &str,
+        routing_key: RoutingKey<'_>,
         outcome: &Matches,
         took: Duration,
         is_repeated: bool,
@@ -61,20 +67,26 @@ impl MatchMetrics {
         if is_repeated {
             return;
         }
+        let matched = u64::from(count(outcome.len()));
+        self.sites.count_event(routing_key.cloud_id, matched, clock::now_ms());
         self.fan_out.record(count(outcome.len()));
         outcome.failures.iter().for_each(|failure| self.count_failure(failure));
         if !outcome.is_empty() {
-            self.matches.increment(event_type, u64::from(count(outcome.len())));
+            TOTALS.count_matches(matched);
+            self.matches.increment(routing_key.event_type, matched);
         }
     }
 
     /// Counts the outcome of matching an event that waited for an installation.
-    pub fn count_late(&mut self, event_type: &str, late: &LateMatches) {
+    pub fn count_late(&mut self, routing_key: RoutingKey<'_>, late: &LateMatches) {
         self.count_evaluations(late.evaluated);
         late.steps_of_each.iter().for_each(|steps| self.steps.record(*steps));
         late.failures.iter().for_each(|failure| self.count_failure(failure));
         if !late.matches.is_empty() {
-            self.matches.increment(event_type, u64::from(count(late.matches.len())));
+            let matched = u64::from(count(late.matches.len()));
+            TOTALS.count_matches(matched);
+            self.sites.count_matches(routing_key.cloud_id, matched);
+            self.matches.increment(routing_key.event_type, matched);
         }
     }
 

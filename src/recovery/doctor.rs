@@ -4,12 +4,17 @@
 
 mod finding;
 mod of_router;
+mod subject;
 
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 
 pub use finding::{Finding, Severity};
-pub use of_router::{BusiestSite, DoctorSubscription, OpenBreaker, RouterFacts};
+pub use of_router::{
+    BROKER_UNREACHABLE, BusiestSite, DoctorSubscription, NOT_CONFIRMED, OpenBreaker, RouterFacts,
+    findings_of_replica,
+};
+pub use subject::{Subject, SubjectKind};
 
 /// Share of a stream that refuses messages when it is full, from which on it is reported.
 const STREAM_SHARE_MAX: f64 = 0.8;
@@ -91,23 +96,29 @@ pub fn examine(broker: &Result<BrokerFacts, String>, router: &RouterFacts) -> Ve
             found.extend(of_storage(facts));
             found
         }
-        Err(reason) => vec![Finding::new(
-            Severity::Critical,
-            "broker",
-            format!("the broker at {} does not answer: {reason}", router.broker),
-            "start nats-server, and check nats.url, nats.credentials_file and the network between them",
-        )],
+        Err(reason) => vec![of_router::unreachable(&router.broker, Some(reason))],
     };
     // In a cluster another server may be the one that confirms nothing.
     let alone = |facts: &&BrokerFacts| facts.streams.iter().all(|stream| stream.replicas <= 1);
     let server = broker.as_ref().ok().filter(alone).map(|facts| facts.server.as_str());
-    findings.extend(of_router::findings(router, server));
+    let mut of_replica = of_router::findings(router, server);
+    if broker.is_err() {
+        // It is said already, with the reason.
+        let said = of_router::unreachable(&router.broker, None);
+        of_replica.retain(|one| *one != said);
+    }
+    findings.extend(of_replica);
     findings.extend(router.configuration.iter().cloned());
     findings.sort_by_key(|one| (std::cmp::Reverse(one.severity), one.check));
     findings
 }
 
 fn of_stream(stream: &StreamFacts) -> Vec<Finding> {
+    let found = findings_of_stream(stream).into_iter();
+    found.map(|one| one.about(SubjectKind::Stream, &stream.name)).collect()
+}
+
+fn findings_of_stream(stream: &StreamFacts) -> Vec<Finding> {
     let name = &stream.name;
     if !stream.exists {
         return vec![Finding::new(
@@ -157,7 +168,10 @@ fn of_copies(facts: &BrokerFacts) -> Option<Finding> {
         names.join(", ")
     );
     let fix = "run three servers as a cluster and set nats.replicas = 3";
-    (!names.is_empty()).then(|| Finding::new(Severity::Note, "streams", message, fix))
+    (!names.is_empty()).then(|| {
+        let finding = Finding::new(Severity::Note, "streams", message, fix);
+        names.iter().fold(finding, |finding, name| finding.about(SubjectKind::Stream, *name))
+    })
 }
 
 fn of_storage(facts: &BrokerFacts) -> Option<Finding> {
@@ -165,7 +179,10 @@ fn of_storage(facts: &BrokerFacts) -> Option<Finding> {
     let share = part(facts.storage_used, max);
     let message = format!("the account uses {:.0} % of its storage", share * 100.0);
     let fix = "raise the storage limit of the account, or lower events.max_bytes and delivery.log_bytes_max";
-    (share >= STORAGE_SHARE_MAX).then(|| Finding::new(Severity::Warning, "storage", message, fix))
+    (share >= STORAGE_SHARE_MAX).then(|| {
+        let finding = Finding::new(Severity::Warning, "storage", message, fix);
+        finding.about(SubjectKind::Broker, &facts.server)
+    })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a share for people")]
@@ -246,6 +263,7 @@ mod tests {
             flooding: vec![named("first/b")],
             open_breakers: vec![OpenBreaker {
                 installation: "first".into(),
+                id: Some("first/ep_1".into()),
                 endpoint: "https://a.example/".into(),
                 scope: "endpoint",
                 cause: "timeout",
@@ -269,6 +287,41 @@ mod tests {
         ] {
             assert!(found.iter().any(|one| one.message.contains(named)), "{named}: {found:#?}");
         }
+        for (message, kind, id) in [
+            ("SW_EVENTS is 85 % full", SubjectKind::Stream, "SW_EVENTS"),
+            ("writes to SW_EVENTS not confirmed", SubjectKind::Stream, "SW_EVENTS"),
+            ("writes to SW_EVENTS not confirmed", SubjectKind::Broker, "nats://n1"),
+            ("stream SW_DLQ missing", SubjectKind::Stream, "SW_DLQ"),
+            ("are of the site site-1", SubjectKind::Site, "site-1"),
+            ("are of first/a", SubjectKind::Subscription, "first/a"),
+            ("first/a: its filter fails", SubjectKind::Subscription, "first/a"),
+            ("first/b has more deliveries", SubjectKind::Subscription, "first/b"),
+            ("first/b has more deliveries", SubjectKind::Installation, "first"),
+            ("breaker of the endpoint is open", SubjectKind::Endpoint, "first/ep_1"),
+        ] {
+            let one = found.iter().find(|one| one.message.contains(message)).expect(message);
+            let subject = Subject::new(kind, id);
+            assert!(one.subjects.contains(&subject), "{message}: {:?}", one.subjects);
+        }
+    }
+
+    #[test]
+    fn broker_that_does_not_answer_is_said_once_and_first() {
+        let router = RouterFacts {
+            broker: "nats://n1".into(),
+            failing: vec!["broker stores no deliveries".into(), BROKER_UNREACHABLE.into()],
+            failing_subscriptions: vec![named("first/a")],
+            failing_count: 1,
+            ..RouterFacts::default()
+        };
+        let said = |found: &[Finding]| {
+            let is_it = |one: &&Finding| one.message.contains("nats://n1 does not answer");
+            (found.iter().filter(is_it).count(), found[0].message.contains("does not answer"))
+        };
+        assert_eq!(said(&examine(&Err("timed out".into()), &router)), (1, true));
+        let found = findings_of_replica(&router);
+        assert_eq!((said(&found), found.len()), ((1, true), 3), "{found:?}");
+        assert_eq!(found[0].subjects, [Subject::new(SubjectKind::Broker, "nats://n1")]);
     }
 
     #[test]

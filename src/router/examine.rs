@@ -250,7 +250,7 @@ impl Examiner {
             let event = traced(decoded.into_event(), span.as_ref());
             return self.hand_over(worker, event, waiting, (left_out, took)).with_span(span);
         }
-        worker.matching.count(routing_key.event_type, outcome, took, is_repeated);
+        worker.matching.count(routing_key, outcome, took, is_repeated);
         let is_empty = outcome.is_empty()
             && outcome.failures.is_empty()
             && outcome.postponed.is_empty()
@@ -307,7 +307,7 @@ impl Examiner {
         if let Some((trace, begun)) = begun {
             event_span::record_match(&self.traces, trace, outcome, (begun, rest_took));
         }
-        MatchMetrics::default().count(routing_key.event_type, outcome, took + rest_took, false);
+        MatchMetrics::default().count(routing_key, outcome, took + rest_took, false);
         self.conclude(event, &decoder, outcome, waiting)
     }
 

@@ -117,7 +117,7 @@ impl WaitingEvents {
         let traces = self.dispatcher.traces();
         let (started, begun) = (clock::tick(), traces.begin());
         let late = self.matcher.match_one_by_one(&subscriptions, routing_key, &decoder);
-        MatchMetrics::default().count_late(routing_key.event_type, &late);
+        MatchMetrics::default().count_late(routing_key, &late);
         event_span::record_late_match(traces, event, &late, begun);
         let LateMatches { matches, steps, .. } = late;
         if steps >= CHARGED_MIN {

@@ -3,12 +3,15 @@
 mod escape;
 mod event_types;
 pub mod exporter;
+pub mod history;
 pub mod live_feed;
 pub mod log_budget;
 pub mod logs;
 pub mod names;
+pub mod sites;
 pub mod stats;
 pub mod subscriptions;
+pub mod totals;
 pub mod traces;
 
 pub use escape::Escaped;

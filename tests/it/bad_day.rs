@@ -1,12 +1,13 @@
 //! The bad day of an operator: six incidents, each with a real router and broker. Two commands name the culprit and the
-//! cause, the series that its alert reads moves with the label of the culprit, and the table of the runbook says so.
+//! cause, the series that its alert reads moves with the label of the culprit, the operator API has the culprit for a link, and the
+//! table of the runbook says so.
 //!
 //! `make check-metrics` causes the same incidents and has a real Prometheus fire the alerts.
 
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::support::{
@@ -27,6 +28,8 @@ struct Incident {
     alert: &'static str,
     /// The series that the alert reads, with the labels that name the culprit.
     series: &'static str,
+    /// Kind and id of the culprit, as the operator API links it; an id that ends with `_` is the beginning of one.
+    subject: (&'static str, &'static str),
 }
 
 const HANDLER_HANGS: Incident = Incident {
@@ -41,6 +44,7 @@ const HANDLER_HANGS: Incident = Incident {
     alert: "EndpointBreakerOpen",
     series: "switchyard_endpoint_breaker_open{app=\"app-hanging\",installation=\"hanging\",endpoint=\"HANDLER/hangs\",\
         scope=\"endpoint\",cause=\"timeout\"}",
+    subject: ("endpoint", "hanging/ep_"),
 };
 
 const FIELD_MISSPELT: Incident = Incident {
@@ -57,6 +61,7 @@ const FIELD_MISSPELT: Incident = Incident {
     ],
     alert: "FilterFailing",
     series: "switchyard_subscription_errors_total{app=\"app-misspelt\",installation=\"misspelt\",key=\"urgent\"}",
+    subject: ("subscription", "misspelt/urgent"),
 };
 
 const DEAD_LETTERS: Incident = Incident {
@@ -70,6 +75,7 @@ const DEAD_LETTERS: Incident = Incident {
     ],
     alert: "SubscriptionDeadLetters",
     series: "switchyard_subscription_dead_total{app=\"app-rejecting\",installation=\"rejecting\",key=\"urgent\"}",
+    subject: ("subscription", "rejecting/urgent"),
 };
 
 const TENANT_FLOODS: Incident = Incident {
@@ -83,6 +89,7 @@ const TENANT_FLOODS: Incident = Incident {
     ],
     alert: "TenantFloods",
     series: "switchyard_subscription_over_share_total{app=\"app-flooding\",installation=\"flooding\",key=\"urgent\"}",
+    subject: ("subscription", "flooding/urgent"),
 };
 
 const BROKER_STOPPED: Incident = Incident {
@@ -93,6 +100,7 @@ const BROKER_STOPPED: Incident = Incident {
     ],
     alert: "BrokerDown",
     series: "switchyard_broker_up",
+    subject: ("broker", "BROKER"),
 };
 
 const DISK_FULL: Incident = Incident {
@@ -106,6 +114,7 @@ const DISK_FULL: Incident = Incident {
     ],
     alert: "BrokerNotWriting",
     series: "switchyard_broker_check_failing{check=\"write\"}",
+    subject: ("broker", "BROKER"),
 };
 
 const INCIDENTS: [Incident; 6] =
@@ -198,11 +207,48 @@ impl Day {
                 last.lock().expect("a text")
             );
         }
+        self.links_the_culprit(incident).await;
         let series = incident.series.replace("HANDLER", &self.sink.url(""));
         eventually(WAIT_MAX, incident.series, || async {
             is_moved(self.router.metric(&series).await).then_some(())
         })
         .await;
+    }
+}
+
+impl Day {
+    /// Waits until a sentence of the doctor, and one of the problems, names the culprit for a link.
+    async fn links_the_culprit(&self, incident: &Incident) {
+        let said = incident.commands[0].1;
+        for (path, list, sentence) in
+            [("/admin/v1/doctor", "findings", "message"), ("/admin/v1/problems", "items", "reason")]
+        {
+            let what = format!("{path} names {:?}", incident.subject);
+            eventually(WAIT_MAX, &what, || async {
+                let found = self.router.get(path).await.ok()?;
+                let items = found[list].as_array()?.iter();
+                // The doctor says the sentence of the command; problems are found without asking the broker for its name.
+                let of_incident = items.filter(|one| {
+                    let text = self.in_words(one[sentence].as_str().unwrap_or_default());
+                    list == "items" || says(&text, said)
+                });
+                let mut linked = of_incident.filter(|one| self.is_about(one, incident.subject));
+                let item = linked.next()?;
+                assert!(!item["fix"].as_str()?.is_empty(), "{item}");
+                Some(())
+            })
+            .await;
+        }
+    }
+
+    fn is_about(&self, item: &Value, (kind, id): (&str, &str)) -> bool {
+        let subjects = item["subjects"].as_array().into_iter().flatten();
+        let mut ids =
+            subjects.filter(|one| one["kind"] == kind).filter_map(|one| one["id"].as_str());
+        ids.any(|found| {
+            let found = self.in_words(found);
+            found == id || (id.ends_with('_') && found.starts_with(id))
+        })
     }
 }
 
@@ -269,6 +315,13 @@ async fn stopped_broker_is_named_by_two_commands_and_its_alert() {
     assert!(day.router.metric(BROKER_STOPPED.series).await > 0.5);
     day.nats.kill();
     day.hold(&BROKER_STOPPED, |up| up < 0.5).await;
+    let doctor = day.router.get("/admin/v1/doctor").await.expect("an answer without the broker");
+    let problems =
+        day.router.get("/admin/v1/problems").await.expect("an answer without the broker");
+    for first in [&doctor["findings"][0]["message"], &problems["items"][0]["reason"]] {
+        let first = day.in_words(first.as_str().expect("a sentence"));
+        assert!(first.starts_with("the broker at BROKER does not answer"), "{first}");
+    }
     day.router.kill().await;
 }
 

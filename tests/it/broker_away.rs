@@ -53,6 +53,7 @@ fn calls() -> Vec<(&'static str, String, Value, bool)> {
         ("POST", of("/admin/v1/signing-keys"), json!({}), false),
         ("POST", of("/admin/v1/encryption"), json!({}), true),
         ("GET", of("/admin/v1/problems"), Value::Null, true),
+        ("GET", of("/admin/v1/doctor"), Value::Null, true),
         ("GET", of("/admin/v1/repeats"), Value::Null, true),
         ("GET", of(MODULES), Value::Null, true),
         ("POST", of(MODULES), trigger, false),

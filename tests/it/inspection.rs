@@ -149,6 +149,9 @@ async fn endpoint_whose_breaker_opens_is_named_tested_and_reset() {
         open[0]["explanation"].as_str().unwrap().contains("a probe is admitted in"),
         "{open:?}"
     );
+    let breaker = &open[0]["breaker"];
+    assert_eq!((&breaker["scope"], &breaker["cause"]), (&json!("endpoint"), &json!("5xx")));
+    assert!(breaker["since"].is_string(), "{open:?}");
     let (_, table) = world.run(&["endpoints", "ls", "--failing"]).await;
     assert!(table.contains("open") && table.contains("5xx"), "{table}");
     eventually(WAIT_MAX, "its deliveries are parked", || async {

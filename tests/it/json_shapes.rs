@@ -302,6 +302,7 @@ async fn shapes_of_answers_in_json_are_known() {
             ("erase", "--site site-1 --dry-run"),
             ("events ls", ""),
             ("events sample", EVENT_TYPE),
+            ("events recent", "--site site-1 --limit 1"),
             ("trigger", "avi:jira:created:issue --site site-1"),
             ("doctor", ""),
             ("tokens add", "ci --scope operate --expires 90d --description tests"),

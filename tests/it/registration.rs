@@ -133,6 +133,7 @@ fn operations(jet: &JetStreamClient, subjects: &Subjects, config: &Config) -> Op
         broker: Arc::new(StreamInspector::new(jet(), subjects(), false)),
         broker_address: "nats://127.0.0.1:4222".into(),
         configuration: Vec::new(),
+        history: Arc::default(),
         pings: PingLimit::default(),
         stop: CancellationToken::new(),
     }

@@ -35,10 +35,14 @@ pub(super) struct Attention {
 }
 
 impl Attention {
-    /// Looks at all subscriptions.
-    pub(super) async fn of(state: &Shared) -> Self {
+    /// Looks at all subscriptions, or at those of one installation.
+    pub(super) async fn of(state: &Shared, only: Option<&str>) -> Self {
         let mut found = Self::default();
-        for (number, id) in state.registry.installation_ids(None, usize::MAX).iter().enumerate() {
+        let ids = match only {
+            Some(only) => vec![only.into()],
+            None => state.registry.installation_ids(None, usize::MAX),
+        };
+        for (number, id) in ids.iter().enumerate() {
             if number.is_multiple_of(INSTALLATIONS_A_TURN) {
                 tokio::task::yield_now().await;
             }

@@ -21,10 +21,12 @@ use crate::api::schema::{
     CursorParams, DeliveryAttempts, DeliveryPage, DeliveryParams, PageParams,
 };
 use crate::api::state::Shared;
+use crate::clock;
 use crate::delivery::{
     AttemptClass, EventHistory, LogPage, LogPosition, LogQuery, LoggedDelivery, OutcomeFilter,
 };
 use crate::domain::{CloudId, DeliveryId, InstallationId, SubscriptionId};
+use crate::recovery::redrive::time_of;
 use crate::registry::{Problem, code};
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
@@ -245,13 +247,15 @@ fn read_class(text: &str) -> Result<Box<str>, ApiError> {
     Err(wrong("class", format!("`{text}` is not one of {names}")))
 }
 
-/// Reads a time in RFC 3339, or milliseconds since the epoch.
+/// Reads a time in RFC 3339, how long ago it is, or milliseconds since the epoch.
 pub(super) fn read_time(name: &str, text: &str) -> Result<i64, ApiError> {
-    let time = text.parse::<Timestamp>().ok().map(Timestamp::as_millisecond);
+    let time = time_of(text, clock::broker_now()).map(Timestamp::as_millisecond);
     time.or_else(|| text.parse().ok()).ok_or_else(|| {
         wrong(
             name,
-            format!("`{text}` is neither a time such as 2026-11-30T08:00:00Z nor milliseconds"),
+            format!(
+                "`{text}` is neither a time such as 2026-11-30T08:00:00Z, nor an age such as 15m, 2h or 7d, nor milliseconds"
+            ),
         )
     })
 }

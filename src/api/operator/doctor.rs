@@ -7,6 +7,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::attention::Attention;
+use super::known_endpoints::endpoints_of;
 use super::replica_view::replica_view;
 use crate::api::json::insert_some;
 use crate::api::openapi::route;
@@ -15,7 +16,7 @@ use crate::api::state::Shared;
 use crate::clock;
 use crate::delivery::OpenEndpoint;
 use crate::recovery::doctor::{
-    BusiestSite, CHECKS, Finding, OpenBreaker, RouterFacts, Severity, examine,
+    BROKER_UNREACHABLE, BusiestSite, CHECKS, Finding, OpenBreaker, RouterFacts, Severity, examine,
 };
 
 /// Endpoints with an open breaker that are named.
@@ -34,8 +35,13 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
     responses((status = 200, description = "The findings.", body = Diagnosis))
 )]
 async fn run(State(state): State<Shared>) -> Json<Value> {
-    let broker = state.operations.broker.facts().await;
-    let findings = examine(&broker, &router_facts(&state).await);
+    // A broker that does not answer is not asked again: what this replica knows is said at once.
+    let broker = match state.operations.health.failing().iter().any(|one| one == BROKER_UNREACHABLE)
+    {
+        true => Err("it did not answer the last check".to_owned()),
+        false => state.operations.broker.facts().await,
+    };
+    let findings = examine(&broker, &router_facts(&state, None).await);
     let worst = findings.iter().map(|one| one.severity).max();
     let mut answer = json!({
         "status": status(worst),
@@ -61,11 +67,13 @@ fn status(worst: Option<Severity>) -> &'static str {
     }
 }
 
-async fn router_facts(state: &Shared) -> RouterFacts {
+/// Returns what this replica knows without asking the broker; of subscriptions and endpoints those of one installation
+/// alone, if there is one.
+pub(super) async fn router_facts(state: &Shared, only: Option<&str>) -> RouterFacts {
     let operations = &state.operations;
     let skew_ms = clock::skew().map(|skew| skew.unsigned_abs().as_millis());
     let Attention { failing_subscriptions, failing_count, flooding, most_dead } =
-        Attention::of(state).await;
+        Attention::of(state, only).await;
     RouterFacts {
         broker: operations.broker_address.clone(),
         failing: operations.health.failing(),
@@ -73,23 +81,32 @@ async fn router_facts(state: &Shared) -> RouterFacts {
         skew_ms: skew_ms.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
         lag_s: operations.publisher.backlog().map(|backlog| backlog.lag_s),
         busiest_site: busiest_site(state),
-        dead_letters: operations.shares.stored().1,
+        dead_letters: match (only, &most_dead) {
+            (None, _) => operations.shares.stored().1,
+            (Some(_), most) => most.as_ref().map_or(0, |most| most.count),
+        },
         most_dead,
         failing_subscriptions,
         failing_count,
         flooding,
-        open_breakers: operations
-            .dispatcher
-            .open_endpoints(ENDPOINTS_MAX)
-            .iter()
-            .map(open_breaker)
-            .collect(),
+        open_breakers: open_breakers(state, only),
         configuration: operations.configuration.clone(),
     }
 }
 
-fn open_breaker(open: &OpenEndpoint) -> OpenBreaker {
+fn open_breakers(state: &Shared, only: Option<&str>) -> Vec<OpenBreaker> {
+    let most = if only.is_some() { usize::MAX } else { ENDPOINTS_MAX };
+    let open = state.operations.dispatcher.open_endpoints(most);
+    let open = open.iter().filter(|one| only.is_none_or(|id| one.installation.as_str() == id));
+    open.take(ENDPOINTS_MAX).map(|open| open_breaker(state, open)).collect()
+}
+
+fn open_breaker(state: &Shared, open: &OpenEndpoint) -> OpenBreaker {
+    let installation = state.registry.installation(open.installation.as_str());
+    let known = installation.map(|installation| endpoints_of(state, &installation));
+    let known = known.and_then(|known| known.into_iter().find(|one| open.is_at(&one.key.endpoint)));
     OpenBreaker {
+        id: known.map(|known| known.id),
         installation: open.installation.to_string(),
         endpoint: open.endpoint.clone(),
         scope: open.scope.label(),

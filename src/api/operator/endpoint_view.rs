@@ -7,7 +7,7 @@ use super::known_endpoints::KnownEndpoint;
 use crate::api::json::{insert_some, rfc3339};
 use crate::api::state::Shared;
 use crate::clock;
-use crate::delivery::{BreakerScope, BreakerState, Dispatcher, LaneFailure, LaneStatus};
+use crate::delivery::{BreakerScope, BreakerState, Dispatcher, LaneFailure, LaneStatus, Tripped};
 
 /// Subscriptions of an endpoint that are named.
 const NAMED_MAX: usize = 20;
@@ -117,11 +117,22 @@ pub(super) fn endpoint_view(endpoint: &KnownEndpoint, state: &EndpointState) -> 
     insert_some(&mut view, "shortestMs", lane.shortest_us.map(milliseconds));
     insert_some(&mut view, "lastFailure", lane.last_failure.as_ref().map(failure_view));
     insert_some(&mut view, "lastSuccess", lane.last_success_ms.and_then(rfc3339));
+    insert_some(&mut view, "breaker", lane.breaker.tripped.map(|one| breaker_view(lane, one)));
     if let Some(seconds) = next_attempt_in_s(lane) {
         let at_ms = clock::now_ms().saturating_add(seconds.saturating_mul(1_000));
         insert_some(&mut view, "nextAttemptAt", rfc3339(at_ms));
     }
     view
+}
+
+/// Renders a breaker that is not closed.
+fn breaker_view(lane: &LaneStatus, tripped: Tripped) -> Value {
+    let since_ms = clock::now_ms() - clock::uptime_ms().saturating_sub(tripped.since_ms);
+    json!({
+        "scope": lane.breaker.scope.label(),
+        "since": rfc3339(since_ms),
+        "cause": tripped.cause.label(),
+    })
 }
 
 fn failure_view(failure: &LaneFailure) -> Value {

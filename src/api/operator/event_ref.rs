@@ -2,16 +2,23 @@
 
 use crate::api::error::ApiError;
 use crate::api::state::Shared;
+use crate::clock;
 use crate::delivery::{EventKey, LogQuery, StoredEventHead};
 use crate::domain::{CloudId, EventId};
-use crate::event::{ArchivedEvent, StoredEvent, identity};
+use crate::event::{ArchivedEvent, EventListQuery, ListedMessage, StoredEvent, identity};
+
+/// How long ago an event was stored whose id is not remembered yet, in milliseconds.
+const NEW_MS: i64 = 60_000;
 
 /// Returns the stored event that a reference names; none if the event stream does not have it
 /// or it cannot be read.
 pub(super) async fn stored(state: &Shared, text: &str) -> Result<Option<StoredEvent>, ApiError> {
     let sequence = match (sequence_of(text), parse(text)) {
         (Some(sequence), _) => Some(sequence),
-        (None, Some((site, id))) => state.events.sequence_of(&site, &id),
+        (None, Some((site, id))) => match state.events.sequence_of(&site, &id) {
+            Some(known) => Some(known),
+            None => sequence_of_new(state, site, id).await?,
+        },
         (None, None) => None,
     };
     let Some(sequence) = sequence else { return Ok(None) };
@@ -24,6 +31,23 @@ pub(super) async fn stored(state: &Shared, text: &str) -> Result<Option<StoredEv
         })
     };
     Ok(found.and_then(ArchivedEvent::readable).filter(is_it))
+}
+
+/// Searches an event among those that were stored lately: the ids of events that a bus published are remembered some
+/// seconds later.
+async fn sequence_of_new(
+    state: &Shared,
+    site: CloudId,
+    id: EventId,
+) -> Result<Option<u64>, ApiError> {
+    let query = EventListQuery {
+        site: Some(site),
+        event: Some(id),
+        since_ms: Some(clock::broker_now_ms().saturating_sub(NEW_MS)),
+        ..EventListQuery::default()
+    };
+    let page = state.events.list(&query, None, 1).await.map_err(ApiError::Unavailable)?;
+    Ok(page.items.first().map(ListedMessage::sequence))
 }
 
 /// Returns what the log knows an event by: from the event stream, or else from its newest record. `site`

@@ -1,33 +1,35 @@
-//! Operator endpoints for installations.
+//! Operator endpoints for one installation.
+
+use std::sync::atomic::Ordering::Relaxed;
 
 use axum::Json;
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::list::{next_cursor, page_params, page_view};
+use super::attention::failure;
 use super::status::put_status;
 use crate::api::error::ApiError;
 use crate::api::extract::{JsonObject, PathId};
-use crate::api::json::{insert_some, rfc3339};
+use crate::api::json::{insert_some, rfc3339, rfc3339_unless_zero};
 use crate::api::openapi::{BadGateway, Invalid, route};
-use crate::api::schema::{Installation, InstallationStored, NewToken, Page, PageParams};
+use crate::api::schema::{Installation, InstallationStored, NewToken};
 use crate::api::state::Shared;
+use crate::delivery::ShareOwner;
 use crate::domain::{InstallationId, Secret};
 use crate::registry::{
-    AppliedInstallation, EffectiveStatus, InstallationPut, InstallationSpec, ModuleRecord,
-    RegistrationApi, function_subject,
+    AppliedInstallation, DynamicWebhook, EffectiveStatus, InstallationPut, InstallationSpec,
+    ModuleRecord, RegistrationApi, function_subject,
 };
 
 /// Webhooks of an installation that its view lists as never delivered.
 const UNDELIVERED_SHOWN_MAX: usize = 20;
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
-    let router = route(OpenApiRouter::default(), routes!(list_installations));
     let one = routes!(put_installation, get_installation, delete_installation);
-    let router = route(router, one);
+    let router = route(OpenApiRouter::default(), one);
     route(router, routes!(rotate_token))
 }
 
@@ -81,7 +83,7 @@ async fn get_installation(
     Ok(Json(installation_view(&state, &installation)))
 }
 
-fn installation_view(state: &Shared, installation: &AppliedInstallation) -> Value {
+pub(super) fn installation_view(state: &Shared, installation: &AppliedInstallation) -> Value {
     let record = &installation.record;
     let settings = state.registry.settings();
     let app = state.registry.app(record.app.as_str());
@@ -119,6 +121,9 @@ fn installation_view(state: &Shared, installation: &AppliedInstallation) -> Valu
         "createdAt": rfc3339(record.created_ms),
         "updatedAt": rfc3339(record.updated_ms),
     });
+    insert_some(&mut view, "counts", Some(counts_view(state, installation)));
+    insert_some(&mut view, "lastActivity", rfc3339_unless_zero(last_activity_ms(installation)));
+    insert_some(&mut view, "expiresAt", expires_ms(installation).and_then(rfc3339));
     insert_some(&mut view, "bodiesDays", Some(settings.bodies_days_of(record)));
     let retention = record.retention.as_ref();
     let retention = retention.map(|own| json!({ "bodiesDays": own.bodies_days }));
@@ -141,6 +146,45 @@ fn installation_view(state: &Shared, installation: &AppliedInstallation) -> Valu
     view
 }
 
+/// Counts what an installation has: of deliveries over all replicas, of subscriptions as this replica sees them.
+fn counts_view(state: &Shared, installation: &AppliedInstallation) -> Value {
+    let record = &installation.record;
+    let shares = &state.operations.shares;
+    let owner = ShareOwner::installation(&record.app, &record.id);
+    let (parked, dead_letters) = shares.used_by(&owner);
+    let modules = || installation.modules.iter();
+    json!({
+        "subscriptions": modules().filter(|module| module.subscription.is_some()).count(),
+        "failing": modules().filter(|module| failure(module).is_some()).count(),
+        "parked": parked,
+        "parkedMax": shares.parked_max(),
+        "deadLetters": dead_letters,
+    })
+}
+
+/// Returns when a module last matched, failed or was delivered, milliseconds since the epoch; 0 = never.
+fn last_activity_ms(installation: &AppliedInstallation) -> i64 {
+    let times = installation.modules.iter().map(|module| {
+        let stats = module.stats().peek();
+        let times = [
+            &stats.last_match_ms,
+            &stats.last_delivered_ms,
+            &stats.last_error_ms,
+            &stats.last_failure_ms,
+        ];
+        times.into_iter().map(|time| time.load(Relaxed)).max().unwrap_or(0)
+    });
+    times.max().unwrap_or(0)
+}
+
+/// Returns when the first of its dynamic webhooks expires, milliseconds since the epoch; none if none does.
+pub(super) fn expires_ms(installation: &AppliedInstallation) -> Option<i64> {
+    let modules = installation.modules.iter();
+    let expiring =
+        modules.filter_map(|module| DynamicWebhook::expires_ms(&module.module_type, &module.data));
+    expiring.min()
+}
+
 /// Returns the webhooks that are never delivered, with the reasons.
 fn undelivered_view(installation: &AppliedInstallation) -> Vec<Value> {
     let modules = installation.modules.iter();
@@ -149,23 +193,6 @@ fn undelivered_view(installation: &AppliedInstallation) -> Vec<Value> {
         .take(UNDELIVERED_SHOWN_MAX)
         .map(|module| json!({"key": module.id.key, "reason": module.reason}))
         .collect()
-}
-
-/// Lists the installations in the order of their ids.
-#[utoipa::path(
-    get, path = "/installations", operation_id = "listInstallations", params(PageParams),
-    security(("operatorToken" = ["read"])),
-    responses((status = 200, description = "A page of installations.", body = Page<Installation>))
-)]
-async fn list_installations(
-    State(state): State<Shared>,
-    RawQuery(query): RawQuery,
-) -> Result<Json<Value>, ApiError> {
-    let (after, limit) = page_params(query.as_deref())?;
-    let ids = state.registry.installation_ids(after.as_deref(), limit + 1);
-    let found = ids.iter().take(limit).filter_map(|id| state.registry.installation(id.as_str()));
-    let items = found.map(|installation| installation_view(&state, &installation)).collect();
-    Ok(Json(page_view(items, next_cursor(&ids, limit, InstallationId::as_str))))
 }
 
 /// Deletes an installation with its modules.

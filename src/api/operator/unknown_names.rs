@@ -77,6 +77,7 @@ fn problem(state: &ApiState, path: &str, named: &[&str]) -> Option<Problem> {
             format!("neither the event stream nor the delivery log has the event `{id}`"),
             "an event is `<cloudId>/<event id>`, percent-encoded in a path, or its sequence in the stream",
         )),
+        ("sites", _) => no_site(state, id),
         ("replays", _) => Some(no_job("replay", id, "/replays")),
         ("erasures", _) => Some(no_job("erasure", id, "/erasures")),
         _ => None,

@@ -1,7 +1,7 @@
 //! Stored events, and reports on sent ones.
 
 use serde_json::Value;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::common::Time;
 use super::deliveries::Delivery;
@@ -94,4 +94,75 @@ struct RejectedLine {
     #[schema(pattern = "^SY-[0-9]{4}$")]
     code: String,
     message: String,
+}
+
+/// A page of stored events, newest first.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(in crate::api) struct EventListPage {
+    items: Vec<EventListItem>,
+    /// Cursor of the next page; absent on the last one.
+    next_cursor: Option<String>,
+    /// Whether all events that may fit were read, and not only those until the page was full or its time was used up.
+    complete: bool,
+    /// Events that were read.
+    scanned: u64,
+    /// How far back events were read.
+    examined_until: Option<Time>,
+    /// Messages that cannot be read, so that it is not known whether they fit.
+    unreadable: Option<u64>,
+    retained: StoredEventRange,
+    /// Names of the request that do not exist.
+    hints: Option<Vec<String>>,
+}
+
+/// The part of the event stream that is still stored.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+struct StoredEventRange {
+    /// Sequence of the oldest event, or of the next one if there is none.
+    first_sequence: u64,
+    last_sequence: u64,
+    /// When the oldest one was stored; absent if there is none.
+    since: Option<Time>,
+}
+
+/// A stored event, or a message that cannot be read as one.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+struct EventListItem {
+    /// What other calls take as the event.
+    r#ref: String,
+    sequence: u64,
+    id: Option<String>,
+    site: Option<String>,
+    r#type: Option<String>,
+    entity: Option<String>,
+    stored_at: Option<Time>,
+    /// The time that the event names.
+    time: Option<String>,
+    /// Size of the body.
+    bytes: Option<u64>,
+    /// The app that caused it.
+    origin_app: Option<String>,
+    /// The account that caused it.
+    actor: Option<String>,
+    /// Why it cannot be read as an event.
+    unreadable: Option<String>,
+}
+
+/// Parameters that select stored events.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(in crate::api) struct EventListParams {
+    /// Id of a site.
+    site: Option<String>,
+    /// Entity that the events are about.
+    entity: Option<String>,
+    /// An event type.
+    r#type: Option<String>,
+    /// Stored from then on: RFC 3339, an age such as `15m`, or milliseconds since the epoch.
+    since: Option<String>,
+    /// Stored before then.
+    until: Option<String>,
 }

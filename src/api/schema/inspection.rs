@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
 use super::common::Time;
-use crate::recovery::doctor::Severity;
+use crate::recovery::doctor::{Severity, Subject};
 
 /// The replica that answers, whose figures an answer has.
 #[derive(ToSchema)]
@@ -53,6 +53,8 @@ pub(in crate::api) struct DeliveryEndpoint {
     shortest_ms: Option<f64>,
     last_failure: Option<EndpointFailure>,
     last_success: Option<Time>,
+    /// The breaker that restricts attempts; absent if all are closed.
+    breaker: Option<EndpointBreaker>,
     /// When its breaker admits the next attempt.
     next_attempt_at: Option<Time>,
     replica: Option<ReplicaName>,
@@ -74,6 +76,16 @@ enum EndpointStateName {
     Paused,
     /// It answered HTTP 410.
     Disabled,
+}
+
+/// A breaker that is not closed.
+#[derive(ToSchema)]
+struct EndpointBreaker {
+    /// What it protects: `endpoint`, `app` (all endpoints of the app at the host) or `host`.
+    scope: String,
+    since: Option<Time>,
+    /// Class of the failure that opened it.
+    cause: String,
 }
 
 /// A failed attempt.
@@ -277,6 +289,8 @@ struct DoctorFinding {
     message: String,
     /// What to do, one sentence.
     fix: String,
+    /// What it speaks of, the culprit first.
+    subjects: Vec<Subject>,
 }
 
 /// A delivery that is sent again, or where the search for it continues.

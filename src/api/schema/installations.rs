@@ -3,12 +3,57 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::common::{Time, either};
 use super::errors::Problem;
 use crate::domain::Product;
 use crate::registry::{InstallationState, RegistrationApi};
+
+/// A page of installations.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(in crate::api) struct InstallationPage {
+    items: Vec<Installation>,
+    /// Cursor of the next page; absent on the last one.
+    next_cursor: Option<String>,
+    /// Number of installations that the query selects.
+    total: u64,
+    /// Names of the query that do not exist, if the list is empty.
+    hints: Option<Vec<String>>,
+}
+
+/// Parameters that select installations.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(in crate::api) struct InstallationParams {
+    /// Text that the id, the app or the site has.
+    q: Option<String>,
+    /// Id of a site.
+    site: Option<String>,
+    /// Id of an app.
+    app: Option<String>,
+    #[param(inline)]
+    state: Option<InstallationState>,
+    /// Only those with a dynamic webhook that expires within a week.
+    expiring: Option<bool>,
+}
+
+/// What an installation has.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+struct InstallationFigures {
+    /// Live subscriptions.
+    subscriptions: u64,
+    /// Subscriptions that fail now.
+    failing: u64,
+    /// Parked deliveries, over all replicas.
+    parked: u64,
+    /// Deliveries that may be parked.
+    parked_max: u64,
+    /// Stored dead letters, over all replicas.
+    dead_letters: u64,
+}
 
 /// An app installed at a site.
 #[derive(ToSchema)]
@@ -26,6 +71,11 @@ pub(in crate::api) struct Installation {
     functions: Vec<FunctionSubject>,
     /// Numbers of modules by state, and `dynamic`, `dynamicMax` and `webhooks`.
     modules: BTreeMap<String, u64>,
+    counts: InstallationFigures,
+    /// When a subscription last matched, failed or was delivered, as this replica saw it.
+    last_activity: Option<Time>,
+    /// When the first of its dynamic webhooks expires.
+    expires_at: Option<Time>,
     /// Revision of the record.
     revision: u64,
     created_at: Time,

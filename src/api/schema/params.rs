@@ -102,4 +102,19 @@ pub(in crate::api) struct SubscriptionParams {
     failing: Option<bool>,
     /// Text that the id or the data has.
     q: Option<String>,
+    /// What they are ordered by, highest first; by their ids by default.
+    #[param(inline)]
+    sort: Option<SubscriptionSort>,
+}
+
+/// What subscriptions are ordered by.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+enum SubscriptionSort {
+    Id,
+    /// Failed evaluations and attempts, and dead letters.
+    Failures,
+    /// Matches.
+    Volume,
+    LastMatch,
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 use super::common::Time;
+use crate::recovery::doctor::{Severity, Subject};
 
 /// A problem. Its kind says which members it has.
 #[derive(ToSchema)]
@@ -13,8 +14,16 @@ pub(in crate::api) struct RouterProblem {
     kind: ProblemKind,
     /// Position in the list.
     key: String,
-    /// What is wrong, and what to do.
+    /// What is wrong; of problems without `fix` also what to do.
     reason: String,
+    /// What it speaks of, the culprit first.
+    subjects: Vec<Subject>,
+    /// Of an incident: how bad it is.
+    severity: Option<Severity>,
+    /// Of an incident: the check of the doctor that found it.
+    check: Option<String>,
+    /// Of an incident: what to do, one sentence.
+    fix: Option<String>,
     /// Id of the installation or of the record.
     id: Option<String>,
     app: Option<String>,
@@ -40,6 +49,8 @@ pub(in crate::api) struct RouterProblem {
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 enum ProblemKind {
+    /// Something fails now.
+    Incident,
     UnreadableDocument,
     EvaluationShareExceeded,
     WebhooksRefused,

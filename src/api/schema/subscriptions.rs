@@ -18,10 +18,31 @@ pub(in crate::api) struct SubscriptionPage {
     items: Vec<Subscription>,
     /// Cursor of the next page; absent on the last one.
     next_cursor: Option<String>,
+    /// Number of subscriptions that the query selects; absent if there are too many to count.
+    total: Option<u64>,
+    /// Numbers for other choices of `state` and `failing`; absent if there are too many to count.
+    counts: Option<SubscriptionTotals>,
     /// The replica whose counts these are; for operators.
     replica: Option<ReplicaName>,
     /// Which names of the query do not exist, if the list is empty.
     hints: Option<Vec<String>>,
+}
+
+/// Subscriptions that the other parts of a query select.
+#[derive(ToSchema)]
+struct SubscriptionTotals {
+    /// By state, whatever state the query asks for.
+    states: BTreeMap<String, u64>,
+    /// Those that fail now, whether or not the query asks for them alone.
+    failing: u64,
+}
+
+/// What failed last.
+#[derive(ToSchema)]
+struct LastProblem {
+    /// One sentence.
+    text: String,
+    at: Option<Time>,
 }
 
 /// A module that may receive events.
@@ -44,6 +65,8 @@ pub(in crate::api) struct Subscription {
     reason: Option<String>,
     /// Why it fails now, in a few words.
     failing: Option<String>,
+    /// The last failure of its filter or of an attempt, whether or not it fails now.
+    last_problem: Option<LastProblem>,
     /// Display name.
     title: Option<String>,
     events: Vec<SubscribedEvent>,

@@ -68,6 +68,8 @@ pub struct BreakerReport {
     pub scope: BreakerScope,
     /// When the next attempt is admitted, milliseconds of monotonic time; none if one is admitted now.
     pub next_attempt_ms: Option<i64>,
+    /// Since when and why it is not closed.
+    pub tripped: Option<Tripped>,
 }
 
 /// The breaker of one app at one host.
@@ -171,13 +173,14 @@ impl EndpointBreakers {
             state: BreakerState::Closed,
             scope: BreakerScope::Endpoint,
             next_attempt_ms: None,
+            tripped: None,
         };
         self.all().into_iter().zip(scopes).fold(own, |worst, (breaker, scope)| {
             let (state, next_attempt_ms) = (breaker.state(), breaker.next_attempt_ms(now_ms));
             // Of several that opened together, the one that most endpoints share.
             let is_worse = (state, next_attempt_ms) >= (worst.state, worst.next_attempt_ms);
             if is_worse && state != BreakerState::Closed {
-                BreakerReport { state, scope, next_attempt_ms }
+                BreakerReport { state, scope, next_attempt_ms, tripped: breaker.tripped() }
             } else {
                 worst
             }

@@ -43,6 +43,14 @@ pub struct OpenEndpoint {
     pub tripped: Tripped,
 }
 
+impl OpenEndpoint {
+    /// Whether it may be the endpoint with a key, see [`shown_endpoint`].
+    #[must_use]
+    pub fn is_at(&self, endpoint: &str) -> bool {
+        shown_endpoint(endpoint) == self.endpoint
+    }
+}
+
 /// Identifies a lane.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct LaneKey {

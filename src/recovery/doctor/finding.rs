@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::subject::{Subject, SubjectKind};
+
 /// How bad a finding is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -27,6 +29,8 @@ pub struct Finding {
     pub message: String,
     /// What to do, one sentence.
     pub fix: String,
+    /// What it speaks of, the culprit first.
+    pub subjects: Vec<Subject>,
 }
 
 impl Finding {
@@ -38,6 +42,13 @@ impl Finding {
         message: impl Into<String>,
         fix: impl Into<String>,
     ) -> Self {
-        Self { severity, check, message: message.into(), fix: fix.into() }
+        Self { severity, check, message: message.into(), fix: fix.into(), subjects: Vec::new() }
+    }
+
+    /// Adds what it speaks of.
+    #[must_use]
+    pub fn about(mut self, kind: SubjectKind, id: impl Into<String>) -> Self {
+        self.subjects.push(Subject::new(kind, id));
+        self
     }
 }

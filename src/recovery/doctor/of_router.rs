@@ -1,13 +1,22 @@
 //! What a router knows of itself, and what the doctor finds in it: each finding names the culprit.
 
 use super::finding::{Finding, Severity};
+use super::subject::SubjectKind;
+use crate::domain::SubscriptionId;
 
 /// Age of the oldest event that is not acknowledged from which on it is reported, in seconds.
 const LAG_S_MAX: u64 = 60;
 /// Difference of the clocks from which on it is reported, in milliseconds.
 const SKEW_MS_MAX: u64 = 1_000;
 /// How a check of readiness that found an unconfirmed write ends.
-const NOT_CONFIRMED: &str = " not confirmed";
+pub const NOT_CONFIRMED: &str = " not confirmed";
+/// How it begins if the write was to a stream.
+const WRITES_TO: &str = "writes to ";
+/// How a check of readiness that looks for a stream begins.
+const STREAM: &str = "stream ";
+
+/// The check of readiness that fails while the broker does not answer.
+pub const BROKER_UNREACHABLE: &str = "broker unreachable";
 
 /// What the router knows of itself.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -63,6 +72,8 @@ pub struct BusiestSite {
 /// An endpoint whose breaker is open.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OpenBreaker {
+    /// Its id; none if no subscription has it any more.
+    pub id: Option<String>,
     /// Its installation.
     pub installation: String,
     /// Its address, without what may be secret.
@@ -73,9 +84,19 @@ pub struct OpenBreaker {
     pub cause: &'static str,
 }
 
+/// Makes findings of what this replica knows without asking the broker, the worst first.
+#[must_use]
+pub fn findings_of_replica(router: &RouterFacts) -> Vec<Finding> {
+    let mut found = findings(router, None);
+    let first = unreachable(&router.broker, None);
+    found.sort_by_key(|one| (std::cmp::Reverse(one.severity), *one != first));
+    found
+}
+
 /// Makes findings of what a router knows; `server` is the name of the only server of the broker, none if there are more.
 pub(super) fn findings(router: &RouterFacts, server: Option<&str>) -> Vec<Finding> {
-    let mut found: Vec<_> = router.failing.iter().map(|text| failing(text, server)).collect();
+    let checks = router.failing.iter();
+    let mut found: Vec<_> = checks.map(|text| failing(text, router, server)).collect();
     found.extend(router.degraded.iter().map(|text| {
         Finding::new(
             Severity::Warning,
@@ -89,8 +110,8 @@ pub(super) fn findings(router: &RouterFacts, server: Option<&str>) -> Vec<Findin
     found.extend(of_dead_letters(router));
     found.extend(of_subscriptions(router));
     found.extend(router.open_breakers.iter().map(|one| {
-        let OpenBreaker { installation, endpoint, scope, cause } = one;
-        Finding::new(
+        let OpenBreaker { id, installation, endpoint, scope, cause } = one;
+        let finding = Finding::new(
             Severity::Warning,
             "endpoints",
             format!(
@@ -98,13 +119,48 @@ pub(super) fn findings(router: &RouterFacts, server: Option<&str>) -> Vec<Findin
                  cause {cause}"
             ),
             format!("`switchyard endpoints ls -i {installation}` has the last failure and the next probe"),
-        )
+        );
+        let finding = match id {
+            Some(id) => finding.about(SubjectKind::Endpoint, id),
+            None => finding,
+        };
+        finding.about(SubjectKind::Installation, installation)
     }));
     found
 }
 
+/// Returns the finding of a broker that does not answer.
+pub(super) fn unreachable(address: &str, reason: Option<&str>) -> Finding {
+    let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
+    Finding::new(
+        Severity::Critical,
+        "broker",
+        format!("the broker at {address} does not answer{reason}"),
+        "start nats-server, and check nats.url, nats.credentials_file and the network between them",
+    )
+    .about(SubjectKind::Broker, address)
+}
+
 /// A broker that answers and confirms nothing has no space, as a rule: it reports a full disk to no client.
-fn failing(text: &str, server: Option<&str>) -> Finding {
+fn failing(text: &str, router: &RouterFacts, server: Option<&str>) -> Finding {
+    if text == BROKER_UNREACHABLE {
+        return unreachable(&router.broker, None);
+    }
+    let finding = unready(text, server).about(SubjectKind::Broker, &router.broker);
+    match stream_of(text) {
+        Some(stream) => finding.about(SubjectKind::Stream, stream),
+        None => finding,
+    }
+}
+
+/// Returns the stream that a check of readiness names.
+fn stream_of(check: &str) -> Option<&str> {
+    let named = check.strip_prefix(WRITES_TO).or_else(|| check.strip_prefix(STREAM))?;
+    // "writes to the broker" names none.
+    named.split(' ').next().filter(|name| *name != "the")
+}
+
+fn unready(text: &str, server: Option<&str>) -> Finding {
     let message = format!("the router is not ready: {text}");
     if text.ends_with(NOT_CONFIRMED) {
         let (whose, fix) = match server {
@@ -144,10 +200,11 @@ fn of_clock(skew_ms: Option<u64>) -> Option<Finding> {
 
 fn of_input(router: &RouterFacts) -> Option<Finding> {
     let lag_s = router.lag_s.filter(|lag_s| *lag_s > LAG_S_MAX)?;
-    let site = router.busiest_site.as_ref().map(|BusiestSite { site, percent }| {
+    let busiest = router.busiest_site.as_ref();
+    let site = busiest.map(|BusiestSite { site, percent }| {
         format!("; {percent} % of the events since the start are of the site {site}")
     });
-    Some(Finding::new(
+    let finding = Finding::new(
         Severity::Warning,
         "input",
         format!(
@@ -155,7 +212,11 @@ fn of_input(router: &RouterFacts) -> Option<Finding> {
             site.unwrap_or_default()
         ),
         "`switchyard top` names the costly subscriptions; add routers if all are busy",
-    ))
+    );
+    Some(match busiest {
+        Some(busiest) => finding.about(SubjectKind::Site, &busiest.site),
+        None => finding,
+    })
 }
 
 fn of_dead_letters(router: &RouterFacts) -> Option<Finding> {
@@ -165,7 +226,22 @@ fn of_dead_letters(router: &RouterFacts) -> Option<Finding> {
     });
     let message = format!("{count} dead letters are stored{}", most.unwrap_or_default());
     let fix = "`switchyard dlq ls` lists them with their errors, `switchyard dlq redrive` delivers them again";
-    (count > 0).then(|| Finding::new(Severity::Warning, "dead_letters", message, fix))
+    (count > 0).then(|| {
+        let finding = Finding::new(Severity::Warning, "dead_letters", message, fix);
+        match &router.most_dead {
+            Some(most) => about_subscription(finding, &most.id),
+            None => finding,
+        }
+    })
+}
+
+/// Adds a subscription and its installation to what a finding speaks of.
+fn about_subscription(finding: Finding, id: &str) -> Finding {
+    let finding = finding.about(SubjectKind::Subscription, id);
+    match SubscriptionId::parse(id) {
+        Some(id) => finding.about(SubjectKind::Installation, id.installation.as_str()),
+        None => finding,
+    }
 }
 
 fn of_subscriptions(router: &RouterFacts) -> Vec<Finding> {
@@ -173,7 +249,8 @@ fn of_subscriptions(router: &RouterFacts) -> Vec<Finding> {
         let fix = format!(
             "`switchyard subscriptions show {id}` has its filter, its counts and its last failures"
         );
-        Finding::new(Severity::Warning, "subscriptions", format!("{id}: {cause}"), fix)
+        let message = format!("{id}: {cause}");
+        about_subscription(Finding::new(Severity::Warning, "subscriptions", message, fix), id)
     };
     let mut found: Vec<_> = router.failing_subscriptions.iter().map(fails).collect();
     let named = router.failing_subscriptions.len() as u64;
@@ -188,7 +265,7 @@ fn of_subscriptions(router: &RouterFacts) -> Vec<Finding> {
         );
         let fix = "`switchyard top --once --by backlog` has its rate and its handler's failures; \
             docs/runbook.md#tenantfloods has the steps";
-        Finding::new(Severity::Warning, "subscriptions", message, fix)
+        about_subscription(Finding::new(Severity::Warning, "subscriptions", message, fix), id)
     }));
     found
 }

@@ -1,14 +1,12 @@
 //! Finds stored events by their site, entity or id.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::clock;
 use crate::domain::{CloudId, EventId};
-use crate::event::members::Members;
-use crate::event::{Decoder, Event, identity};
+use crate::event::{Decoder, is_about};
 use crate::recovery::redrive::ReadError;
 use crate::recovery::replay::{
     EventBounds, EventMessage, EventReader, EventScan, ReplayStreams, StartAt, rest_after,
@@ -174,22 +172,6 @@ fn examine(message: EventMessage, decoder: &mut Decoder, search: &EventSearch) -
         return Examined::Fits(FoundEvent { sequence, stored_ms, site });
     }
     Examined::Other(event.envelope.entity)
-}
-
-/// Whether an event is about an entity, by its attributes or else by its body; none if the body has its key
-/// and cannot be read.
-fn is_about(event: &Event, entity: &str) -> Option<bool> {
-    if let Some(named) = event.envelope.entity.as_deref() {
-        return Some(named == entity);
-    }
-    // Reading a body takes much longer than finding that it does not have the key.
-    let text = String::from_utf8_lossy(&event.body);
-    if !text.contains(entity) {
-        return Some(false);
-    }
-    let Cow::Borrowed(text) = text else { return None };
-    let members = Members::parse(text).ok()?;
-    Some(identity::entity_key(&members).as_deref() == Some(entity))
 }
 
 impl SearchReport {

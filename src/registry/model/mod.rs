@@ -18,6 +18,7 @@ mod identity;
 mod installation;
 mod module;
 mod module_fields;
+mod module_text;
 mod notice;
 mod notice_queue;
 mod problem;

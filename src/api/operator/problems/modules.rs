@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::api::json::insert_some;
 use crate::api::state::Shared;
 use crate::domain::InstallationId;
+use crate::recovery::doctor::{Subject, SubjectKind};
 use crate::registry::{AppliedInstallation, AppliedModule, EffectiveStatus};
 
 /// Modules that one page reviews, at least those of one installation.
@@ -42,6 +43,8 @@ pub(super) fn of_apps(state: &Shared) -> Vec<(String, Value)> {
         let key = format!("app-modules.{id}");
         if let Some(mut view) = problem_view("app_modules", &key, &affected) {
             insert_some(&mut view, "app", Some(&id));
+            let subject = Subject::new(SubjectKind::App, id.as_str());
+            insert_some(&mut view, "subjects", Some([subject]));
             found.push((key, view));
         }
     }
@@ -57,7 +60,6 @@ pub(super) fn of_installations(
 ) -> (Vec<Value>, Option<String>) {
     let (mut found, mut reviewed, mut looked_at) = (Vec::new(), 0, 0);
     let mut last: Option<InstallationId> = None;
-    let key_of = |id: &str| format!("{PREFIX}{id}");
     let resume = |last: Option<&InstallationId>| {
         // Before the first installation, the page ends where it began.
         Some(key_of(last.map_or(after.unwrap_or_default(), InstallationId::as_str)))
@@ -68,24 +70,35 @@ pub(super) fn of_installations(
         }
         looked_at += 1;
         if let Some(installation) = state.registry.installation(id.as_str()) {
-            reviewed += installation.registered().count();
-            found.extend(of_one(state, &id));
+            let (view, modules) = problem_of(state, &installation);
+            reviewed += modules;
+            found.extend(view);
         }
         last = Some(id);
     }
     (found, None)
 }
 
-/// Returns the problem of the registered modules of an installation; none if they have none.
-pub(super) fn of_one(state: &Shared, id: &InstallationId) -> Option<Value> {
-    let installation = state.registry.installation(id.as_str())?;
-    let modules = installation.registered().map(|(_, module)| module);
-    let mut affected = affected(state, &installation, modules, true);
-    for module in state.registry.webhooks_without_client(&installation) {
+/// Returns the problem of an installation; none if there is none.
+pub(super) fn of_one(state: &Shared, id: &str) -> Option<Value> {
+    problem_of(state, &*state.registry.installation(id)?).0
+}
+
+/// Returns the problem of an installation, and how many modules were reviewed.
+fn problem_of(state: &Shared, installation: &AppliedInstallation) -> (Option<Value>, usize) {
+    let modules: Vec<_> = installation.registered().map(|(_, module)| module).collect();
+    let reviewed = modules.len();
+    let mut affected = affected(state, installation, modules.into_iter(), true);
+    for module in state.registry.webhooks_without_client(installation) {
         mark_without_client(&mut affected, module);
     }
-    let view = problem_view("modules", &format!("{PREFIX}{id}"), &affected)?;
-    Some(of_installation(view, &installation))
+    let id = installation.record.id.as_str();
+    let view = problem_view("modules", &key_of(id), &affected);
+    (view.map(|view| of_installation(view, installation)), reviewed)
+}
+
+fn key_of(id: &str) -> String {
+    format!("{PREFIX}{id}")
 }
 
 fn of_installation(mut view: Value, installation: &AppliedInstallation) -> Value {
@@ -93,6 +106,13 @@ fn of_installation(mut view: Value, installation: &AppliedInstallation) -> Value
     insert_some(&mut view, "id", Some(&record.id));
     insert_some(&mut view, "app", Some(&record.app));
     insert_some(&mut view, "cloudId", Some(&record.cloud_id));
+    let named = view.get("modules").and_then(Value::as_array).into_iter().flatten();
+    let named = named.filter_map(|module| module.get("key")?.as_str());
+    let named = named.map(|key| format!("{}/{key}", record.id));
+    let subscriptions = named.map(|id| Subject::new(SubjectKind::Subscription, id));
+    let own = Subject::new(SubjectKind::Installation, record.id.as_str());
+    let subjects: Vec<_> = std::iter::once(own).chain(subscriptions).collect();
+    insert_some(&mut view, "subjects", Some(subjects));
     view
 }
 
