@@ -24,7 +24,7 @@ AUDITABLE := .tools/cargo-auditable-$(AUDITABLE_VERSION).stamp
 DENY := .tools/cargo-deny-$(DENY_VERSION).stamp
 check = PYTHONPATH=.tools/check .tools/check/bin/$(1)
 
-.PHONY: account account-small help tools build release run docs check-docs test test-all lint unit wild wild-slow oracle agree explain-agree bench bench-worst search-worst bench-peers bench-expr-peers check-deploy check-dependencies check-metrics check-rules check-clients check-api check-workspaces soak-ingest soak-ingest-small fuzz sim sim-mutants bounds attack clean
+.PHONY: account account-small help tools build release run docs check-docs test test-all lint unit wild wild-slow oracle agree explain-agree bench bench-worst search-worst bench-peers bench-expr-peers check-deploy check-dependencies check-metrics check-rules check-clients check-api check-console console-pictures console-scale check-workspaces soak-ingest soak-ingest-small fuzz sim sim-mutants bounds attack clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -46,7 +46,7 @@ run: cargo tools ## Build, then run the demo: broker, app, triggers and live mat
 
 test: lint unit wild check-deploy ## Format, lints, all tests, deploy files (needs Rust and Python 3.11)
 
-test-all: test check-docs check-workspaces check-rules check-metrics check-clients check-api wild-slow soak-ingest-small account-small ## Also real clients (needs Node 20) and Prometheus's own tools
+test-all: test check-docs check-workspaces check-rules check-metrics check-clients check-api check-console wild-slow soak-ingest-small account-small ## Also real clients (needs Node 20) and Prometheus's own tools
 
 lint: cargo
 	cargo fmt --all --check
@@ -153,6 +153,28 @@ check-api: cargo $(NATS) $(API) tests/api/client/node_modules ## Hold a router t
 	cargo build --locked
 	.tools/api/bin/python tests/api/check_api.py --router $(TARGET)/debug/switchyard
 
+# A test that finds no Chromium fails and says so.
+CONSOLE := $(NATS) tests/browser/node_modules
+CONSOLE_TESTS := $(wildcard tests/browser/*.test.mjs)
+
+.PHONY: chromium
+chromium:
+	@[ -n "$${CHROMIUM:-}" ] || tools/debian-packages chromium=chromium
+
+check-console: cargo $(CONSOLE) chromium ## Open the console in a real Chromium: pages, actions, incidents; minutes
+	cargo build --locked
+	mkdir -p $(TARGET)/console
+	SWITCHYARD_BINARY=$(TARGET)/debug/switchyard node --test --test-concurrency=1 --test-reporter=spec $(CONSOLE_TESTS)
+
+console-pictures: cargo $(CONSOLE) chromium ## Take the pictures of the README
+	cargo build --locked
+	SWITCHYARD_BINARY=$(TARGET)/debug/switchyard node tests/browser/pictures.mjs docs/pictures
+
+console-scale: build $(CONSOLE) ## Measure the pages of a large router: 10,000 subscriptions, a million deliveries; minutes
+	mkdir -p $(RUN)
+	SWITCHYARD_BINARY=$(TARGET)/release/switchyard node tests/browser/scale.mjs --record $(abspath $(RUN))/console.md
+	python3 benches/record/add.py $(RUN)/console.md
+
 # Programs that no other target of `test-all` builds, since they are workspaces of their own.
 WORKSPACES := fuzz expr/fuzz benches/peers expr/benches/peers
 
@@ -240,7 +262,7 @@ attack: build tools ## Attack a router as strangers and hostile tenants would, a
 
 clean: ## Remove the build, the tools and the demo's data
 	cargo clean
-	rm -rf .tools .switchyard tests/clients/node_modules tests/api/client/node_modules
+	rm -rf .tools .switchyard tests/clients/node_modules tests/api/client/node_modules tests/browser/node_modules
 
 $(NATS):
 	tools/pip-env .tools/nats $(NATS_PACKAGE)
