@@ -35,7 +35,7 @@ impl Table<'_> {
     /// cells are blocks.
     pub(in crate::console) fn show(&self) -> Markup {
         html! {
-            div.table tabindex="0" role="region" aria-label=(self.label) {
+            div.table tabindex="0" role="group" aria-label=(self.label) {
                 table role="table" aria-label=(self.label) {
                     thead role="rowgroup" { tr role="row" { @for column in self.columns {
                         th.number[column.is_number] scope="col" role="columnheader" title=(column.explanation) { (column.name) }
