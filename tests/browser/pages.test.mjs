@@ -46,8 +46,8 @@ for (const one of PAGES) {
       const found = await problemsOf(page, twin, one, view).catch((error) => [String(error)]);
       for (const problem of new Set([...found, ...wrong])) problems.set(problem, [...(problems.get(problem) ?? []), name]);
     }
-    const told = [...problems].map(([problem, views]) => `${problem}\n  in: ${views.join(', ')}`);
-    assert.ok(!told.length, told.join('\n'));
+    const lines = [...problems].map(([problem, views]) => `${problem}\n  in: ${views.join(', ')}`);
+    assert.ok(!lines.length, lines.join('\n'));
   });
 }
 

@@ -14,7 +14,7 @@ const WAIT_MS = 60_000;
 
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Waits until `condition()` has a value, and returns it. What it throws counts as no value, and is told at the end. */
+/** Waits until `condition()` has a value, and returns it. What it throws counts as no value, and is the cause of the error at the end. */
 export async function until(condition, what, waitMs = WAIT_MS) {
   const deadline = Date.now() + waitMs;
   for (;;) {

@@ -35,7 +35,7 @@ export class Visit {
     await this.click('button', 'Find');
   }
 
-  /** Waits until the page says this, and loads it again meanwhile, as somebody does who waits for it. */
+  /** Waits until the page says this, and loads it again until then, as somebody does who waits for it. */
   async sees(text) {
     await until(async () => {
       if (text.test(await this.text())) return true;
