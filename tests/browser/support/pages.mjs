@@ -15,7 +15,7 @@ export const PAGES = [
   { path: '/deliveries?outcome=parked' },
   { path: '/deliveries/{delivery}' },
   { path: '/dead-letters', part: 'Dead letters' },
-  { path: '/dead-letters?reason=none_such' },
+  { path: '/dead-letters?reason=expired' },
   { path: '/dead-letters/{letter}' },
   { path: '/jobs', part: 'Jobs' },
   { path: '/subscriptions', part: 'Subscriptions' },
