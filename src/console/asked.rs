@@ -17,6 +17,12 @@ impl Asked {
         Self(pairs.into_iter().collect())
     }
 
+    /// Sets a parameter.
+    pub(super) fn with(mut self, name: &str, value: &str) -> Self {
+        self.0.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
     /// Returns a parameter without spaces around it; "" if there is none.
     pub(super) fn get(&self, name: &str) -> &str {
         self.0.get(name).map(|value| value.trim()).unwrap_or_default()

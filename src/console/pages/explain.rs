@@ -1,5 +1,7 @@
 //! `/explain`: why stored events reached subscriptions, or not, by issue or page, or by event.
 
+use std::collections::BTreeSet;
+
 use axum::extract::{Query, State};
 use axum::response::Response;
 use axum::routing::get;
@@ -12,7 +14,7 @@ use crate::console::answer::{Members as _, plain};
 use crate::console::asked::Asked;
 use crate::console::components::{PERIODS, ago, empty, field, search_form, select};
 use crate::console::layout::{Page, Part};
-use crate::console::operator_api::{ApiPath, encoded};
+use crate::console::operator_api::{ApiPath, ApiRefusal, encoded};
 use crate::console::state::{Console, shown};
 use crate::console::visitor::Visitor;
 
@@ -30,18 +32,48 @@ async fn show(
     Query(asked): Query<Asked>,
 ) -> Response {
     let asked = searched(asked);
-    let path = asked.ask(ApiPath::of("explain"), &ASKED);
-    let command = format!("switchyard explain{}", asked.flags(&ASKED));
-    let page = Page::new("Why did nothing arrive?", Part::Explain).from(&path, command);
-    if ASKED.iter().all(|name| *name == "since" || asked.get(name).is_empty()) {
-        return shown(&visitor, page, Ok(html! { (form(&visitor, &asked)) (teach()) }));
-    }
-    let answer = console.post(&visitor, &ApiPath::of("explain"), Some(&question(&asked))).await;
-    let content = match &answer {
-        Ok(answer) => events(answer),
-        Err(refused) => crate::console::components::refusal(refused),
+    let is_empty = ASKED.iter().all(|name| *name == "since" || asked.get(name).is_empty());
+    let content = if is_empty {
+        Ok((asked.clone(), teach()))
+    } else {
+        explained(&console, &visitor, &asked).await
     };
+    let (explained, content) = content
+        .unwrap_or_else(|refused| (asked.clone(), crate::console::components::refusal(&refused)));
+    let path = explained.ask(ApiPath::of("explain"), &ASKED);
+    let command = format!("switchyard explain{}", explained.flags(&ASKED));
+    let page = Page::new("Why did nothing arrive?", Part::Explain).from(&path, command);
     shown(&visitor, page, Ok(html! { (form(&visitor, &asked)) (content) }))
+}
+
+/// Explains what is asked, with the parameters of the last question. The API answers about one site; who names only an
+/// issue is answered about every site that had one of its events.
+async fn explained(
+    console: &Console,
+    visitor: &Visitor,
+    asked: &Asked,
+) -> Result<(Asked, Markup), ApiRefusal> {
+    let is_scoped =
+        ["site", "installation", "subscription"].iter().any(|name| !asked.get(name).is_empty());
+    let mut questions = vec![asked.clone()];
+    if !is_scoped && visitor.is_operator() && !asked.get("entity").is_empty() {
+        let path = asked.ask(ApiPath::of("events"), &["entity", "since"]);
+        let found = console.get(visitor, &path.with("limit", EVENTS_MAX.to_string())).await?;
+        let sites: BTreeSet<&str> =
+            found.list("items").iter().map(|event| event.text("site")).collect();
+        questions = sites.iter().map(|site| asked.clone().with("site", site)).collect();
+        if questions.is_empty() {
+            return Ok((asked.clone(), events(&found)));
+        }
+    }
+    let mut content = html! {};
+    for asked in &questions {
+        let path = ApiPath::of("explain");
+        let answer = console.post(visitor, &path, Some(&question(asked))).await?;
+        content.0.push_str(&events(&answer).0);
+    }
+    let last = questions.pop().unwrap_or_else(|| asked.clone());
+    Ok((last, content))
 }
 
 /// Reads what the search in the bar asks for: an id of an event has no `-` after letters, as `OPS-42` has.
@@ -115,10 +147,11 @@ fn events(answer: &Value) -> Markup {
             div.line {
                 h2 { (event.text("entity")) " " (event.text("type")) }
                 (ago(event.text("time")))
+                span.quiet { "site " (event.text("site")) }
                 a href={ "/events/" (encoded(&format!("{}/{}", event.text("site"), event.text("event")))) } { "The event" }
             }
             @let decisions = event.list("decisions");
-            @if decisions.is_empty() { p.quiet { "No subscription was looked at for it." } }
+            @if decisions.is_empty() { p { "No subscription of the site " code { (event.text("site")) } " was looked at for it. Is the app installed at another site?" } }
             (decision_list(event, decisions))
             @if event.number("leftOut") > 0 { p.quiet { (event.number("leftOut")) " more subscriptions were not looked at; name one." } }
         } }

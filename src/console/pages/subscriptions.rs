@@ -139,11 +139,16 @@ pub(super) fn target(subscription: &Value) -> String {
     found.map_or(String::new(), |(_, value)| format!("→ {}", plain(value)))
 }
 
+/// Shows event types; those that follow each other with one filter have it once.
 fn events(one: &Value) -> Markup {
+    let same = |one: &Value, other: &Value| one.text("expression") == other.text("expression");
     html! {
-        @for event in one.list("events") {
-            small { (event.text("eventType")) }
-            @match event.text("expression") { "" => {}, filter => code { (shortened(filter)) } }
+        @for events in one.list("events").chunk_by(same) {
+            @for event in events { small { (event.text("eventType")) } }
+            @match events.first().map_or("", |event| event.text("expression")) {
+                "" => {}
+                filter => code { (shortened(filter)) }
+            }
         }
     }
 }
