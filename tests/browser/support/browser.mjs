@@ -43,14 +43,25 @@ export async function openPage(browser, base, { width = 1400, height = 900, sche
   return { page, wrong, close: () => context.close() };
 }
 
-/** Logs in. The console asks for the token by HTTP basic authentication, which the context answers. */
-async function login(page, base, _token) {
+/** Logs in with the form, if the console shows one; by HTTP basic authentication otherwise, which the context answers. */
+async function login(page, base, token) {
   await page.goto(`${base}/`);
+  const field = page.getByLabel('Token', { exact: true });
+  if (!(await field.count())) return;
+  await field.fill(token);
+  await page.getByRole('button', { name: 'Log in' }).click();
+  await page.getByRole('navigation', { name: 'Console' }).waitFor();
 }
 
-/** Returns the headers of a request that is logged in, for pages without a browser. */
-export async function headers(_base, token = ADMIN_TOKEN) {
-  return { authorization: `Basic ${Buffer.from(`test:${token}`).toString('base64')}` };
+/** Returns the headers of requests that are logged in, for programs without a browser. */
+export async function headers(base, token = ADMIN_TOKEN) {
+  const form = await fetch(`${base}/login`, { redirect: 'manual' });
+  const csrf = /name="csrf" value="([^"]+)"/.exec(await form.text())?.[1];
+  if (form.status !== 200 || !csrf) return { authorization: `Basic ${Buffer.from(`test:${token}`).toString('base64')}` };
+  const cookies = (answer) => answer.headers.getSetCookie().map((cookie) => cookie.split(';')[0]).join('; ');
+  const body = new URLSearchParams({ csrf, token, next: '/' });
+  const answer = await fetch(`${base}/login`, { method: 'POST', redirect: 'manual', body, headers: { cookie: cookies(form), origin: base } });
+  return { cookie: cookies(answer) };
 }
 
 /**
