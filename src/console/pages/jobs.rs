@@ -79,8 +79,8 @@ fn card(visitor: &Visitor, kind: &str, job: &Value) -> Markup {
             @if !job.text("reason").is_empty() { p { (job.text("reason")) } }
             (facts(vec![
                 ("Selects", html! { code { (job.part("request").to_string()) } }),
-                ("Counts", html! { @for (name, number) in job.entries("counts") { (name) " " (plain(number)) "  " } }),
-                ("Outcomes", html! { @for (name, number) in job.entries("outcomes") { (name) " " (plain(number)) "  " } }),
+                ("Counts", html! { (counted(job.entries("counts"))) }),
+                ("Outcomes", html! { (counted(job.entries("outcomes"))) }),
                 ("Waiting", html! { (count(job.number("pending"))) }),
                 ("Rate", html! { (job.number("rate")) " a second" }),
             ]))
@@ -95,6 +95,13 @@ fn card(visitor: &Visitor, kind: &str, job: &Value) -> Markup {
             } } }
         }
     }
+}
+
+/// Returns names with their numbers, as a list in a sentence.
+fn counted(counts: Vec<(&str, &Value)>) -> String {
+    let texts: Vec<String> =
+        counts.into_iter().map(|(name, number)| format!("{name} {}", plain(number))).collect();
+    texts.join(", ")
 }
 
 async fn act(

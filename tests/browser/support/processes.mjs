@@ -30,6 +30,18 @@ export async function until(condition, what, waitMs = WAIT_MS) {
   }
 }
 
+// What is started ends with this program, also when the program is ended.
+const running = new Set();
+process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
+
+function start(program, parameters, options) {
+  const child = spawn(program, parameters, options);
+  running.add(child);
+  child.once('exit', () => running.delete(child));
+  return child;
+}
+
 async function ended(child) {
   if (child.exitCode !== null || child.signalCode !== null) return;
   const exit = new Promise((resolve) => child.once('exit', resolve));
@@ -50,7 +62,7 @@ export class Broker {
     const config = path.join(folder, 'nats.conf');
     const store = path.join(folder, 'js');
     writeFileSync(config, `server_name: solo\nmax_payload: 2MB\njetstream { store_dir: "${store}", max_mem: 1G, max_file: 16G }\n`);
-    broker.child = spawn(NATS_SERVER, ['-c', config, '-a', '127.0.0.1', '-p', '-1', '--ports_file_dir', folder], { stdio: 'ignore' });
+    broker.child = start(NATS_SERVER, ['-c', config, '-a', '127.0.0.1', '-p', '-1', '--ports_file_dir', folder], { stdio: 'ignore' });
     const ports = path.join(folder, `nats-server_${broker.child.pid}.ports`);
     const url = await until(() => JSON.parse(readFileSync(ports, 'utf8')).nats?.[0], 'the broker writes its port');
     broker.port = Number(url.split(':').pop());
@@ -73,7 +85,7 @@ export class Router {
     const router = new Router();
     const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('SWITCHYARD_'));
     const given = Object.entries(settings).map(([name, value]) => [`SWITCHYARD_${name}`, String(value)]);
-    router.child = spawn(
+    router.child = start(
       ROUTER,
       ['serve', '--listen', '127.0.0.1:0', '--nats-url', `nats://127.0.0.1:${broker.port}`, '--data-dir', folder],
       {
