@@ -28,7 +28,11 @@ pub(super) fn decision_word(one: &Value) -> (Shape, &str) {
             (Shape::Warn, "matched, waits to be delivered")
         }
         "delivered" | "matched" => (Shape::Good, one.text("decision")),
+        "waiting" => (Shape::Warn, "waits to be delivered"),
         "failed" | "error" => (Shape::Bad, one.text("decision")),
+        "not delivered" if one.text("stage") == "onError" => {
+            (Shape::Bad, "not delivered, the filter failed")
+        }
         other => (Shape::Quiet, other),
     }
 }
@@ -69,15 +73,18 @@ fn decision_of(one: &Value) -> Markup {
 /// Says what a stage looks at.
 fn stage(stage: &str) -> &str {
     match stage {
-        "type" => "the event type",
         "site" => "the site",
-        "scope" | "scopes" => "the scopes of the app",
-        "licence" | "license" => "the licence",
-        "ignoreSelf" => "who made the change: the app itself",
+        "registration" => "the time: it was registered later",
         "state" => "the state of the subscription",
-        "conditions" => "conditions of the webhook",
+        "event" => "the event type",
+        "appIsLicensed" => "the licence",
+        "ignoreSelf" => "who made the change: the app itself",
         "filter" => "the filter",
-        "delivery" => "the delivery",
+        "onError" => "what it does when its filter fails",
+        "paused" => "the pause of the subscription",
+        "endpoint" => "the handler",
+        "dropped" => "the limits of its owner",
+        "removed" => "the removal of its dead letter",
         other => other,
     }
 }
