@@ -5,14 +5,13 @@ use std::sync::Arc;
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{MatchedPath, RawPathParams, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::callers::Admitted;
 use super::confine::Own;
-use super::needs::{Need, Needs};
+use super::needs::{Found, Need, Needs};
 use crate::api::admit::discard;
 use crate::api::error::{AccessRefusal, ApiError};
 use crate::api::metrics;
@@ -54,11 +53,13 @@ async fn serve(
     next: Next,
 ) -> Response {
     let (mut parts, body) = request.into_parts();
-    let Some(need) = needs.get(path.as_str(), &parts.method) else {
-        discard(&parts.headers, body).await;
-        return undeclared(&needs.methods(path.as_str()));
+    let permitted = match needs.find(path.as_str(), &parts.method) {
+        Found::Need(need) => permit(&state, need, path.as_str(), params, &mut parts),
+        Found::Undeclared => Err(AccessRefusal::Undeclared.into()),
+        // The router adds the methods that there are.
+        Found::OtherMethods => Err(ApiError::MethodNotAllowed),
     };
-    match permit(&state, need, path.as_str(), params, &mut parts) {
+    match permitted {
         Ok(()) => next.run(Request::from_parts(parts, body)).await,
         Err(error) => {
             if let ApiError::Access(refusal) = &error {
@@ -68,19 +69,6 @@ async fn serve(
             error.into_response()
         }
     }
-}
-
-/// Refuses what no operation declares: another method, or an operation that does not say what it needs.
-fn undeclared(methods: &[&str]) -> Response {
-    if methods.is_empty() {
-        metrics::access_refused(&AccessRefusal::Undeclared);
-        return ApiError::Access(AccessRefusal::Undeclared).into_response();
-    }
-    let mut response = ApiError::MethodNotAllowed.into_response();
-    if let Ok(allowed) = HeaderValue::from_str(&methods.join(",")) {
-        response.headers_mut().insert(header::ALLOW, allowed);
-    }
-    response
 }
 
 /// Decides whether a request is permitted, and confines it to the installation of its caller.

@@ -31,12 +31,23 @@ pub(super) struct OwnerParameters {
     pub(super) has_subscription: bool,
 }
 
-/// What the operations of some routes need, by path and method.
+/// What the operations of some routes need, by path and method; none of an operation that does not say it.
 #[derive(Debug, Default)]
-pub(super) struct Needs(HashMap<String, BTreeMap<&'static str, Need>>);
+pub(super) struct Needs(HashMap<String, BTreeMap<&'static str, Option<Need>>>);
+
+/// What the table has for a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Found {
+    /// Its need.
+    Need(Need),
+    /// An operation that does not say what it needs, or no operation at this path.
+    Undeclared,
+    /// The path has operations, but none with this method.
+    OtherMethods,
+}
 
 impl Needs {
-    /// Reads a document. An operation that declares nothing, or something else, is not in the table.
+    /// Reads a document. An operation that declares nothing, or something else, has no need.
     pub(super) fn of(document: &OpenApi) -> Self {
         let mut needs = Self::default();
         for (path, item) in &document.paths.paths {
@@ -47,29 +58,24 @@ impl Needs {
                 ("PUT", &item.put),
             ];
             let by_method = needs.0.entry(path.clone()).or_default();
-            for (method, operation) in operations {
-                let need = operation.as_ref().and_then(need_of);
-                by_method.extend(need.map(|need| (method, need)));
-            }
+            let known = operations.into_iter().filter_map(|(method, operation)| {
+                operation.as_ref().map(|operation| (method, need_of(operation)))
+            });
+            by_method.extend(known);
         }
         needs
     }
 
     /// Returns what a request needs whose path matched this one.
-    pub(super) fn get(&self, path: &str, method: &Method) -> Option<Need> {
+    pub(super) fn find(&self, path: &str, method: &Method) -> Found {
         // The answer to it is that to `GET`, without the body.
         let method = if *method == Method::HEAD { "GET" } else { method.as_str() };
-        self.0.get(without_slash(path))?.get(method).copied()
-    }
-
-    /// Returns the methods that a path takes.
-    pub(super) fn methods(&self, path: &str) -> Vec<&'static str> {
-        let known = self.0.get(without_slash(path)).into_iter().flatten();
-        let methods = known.flat_map(|(method, _)| match *method {
-            "GET" => vec!["GET", "HEAD"],
-            method => vec![method],
-        });
-        methods.collect()
+        let Some(operations) = self.0.get(without_slash(path)) else { return Found::Undeclared };
+        match operations.get(method) {
+            Some(Some(need)) => Found::Need(*need),
+            Some(None) => Found::Undeclared,
+            None => Found::OtherMethods,
+        }
     }
 }
 
@@ -127,34 +133,36 @@ mod tests {
         OpenApiBuilder::new().info(InfoBuilder::new().build()).paths(paths).build()
     }
 
-    fn found(scheme: &str, entries: &[&str]) -> Option<Need> {
+    fn found(scheme: &str, entries: &[&str]) -> Found {
         let requirement = SecurityRequirement::new(scheme, entries.iter().copied());
-        Needs::of(&document(Some(vec![requirement]))).get("/a/{id}/", &Method::HEAD)
+        Needs::of(&document(Some(vec![requirement]))).find("/a/{id}/", &Method::HEAD)
     }
 
     #[test]
-    fn what_is_not_declared_exactly_is_not_in_the_table() {
-        let need = found(OPERATOR_TOKEN, &["operate"]).unwrap();
-        assert_eq!((need.scope, need.is_of_installation), (Scope::Operate, false));
-        let need = found(OPERATOR_TOKEN, &["read", "installation"]).unwrap();
-        assert_eq!((need.scope, need.is_of_installation), (Scope::Read, true));
+    fn need_is_what_is_declared_exactly_and_all_else_is_undeclared() {
+        let need = |scope, is_of_installation| {
+            Found::Need(Need { scope, is_of_installation, query: OwnerParameters::default() })
+        };
+        assert_eq!(found(OPERATOR_TOKEN, &["operate"]), need(Scope::Operate, false));
+        assert_eq!(found(OPERATOR_TOKEN, &["read", "installation"]), need(Scope::Read, true));
         for entries in [&[][..], &["write"], &["installation"], &["read", "all"], &["read", "read"]]
         {
-            assert_eq!(found(OPERATOR_TOKEN, entries), None, "{entries:?}");
+            assert_eq!(found(OPERATOR_TOKEN, entries), Found::Undeclared, "{entries:?}");
         }
-        assert_eq!(found("appJwt", &["read"]), None);
-        assert_eq!(Needs::of(&document(None)).get("/a/{id}", &Method::GET), None);
+        assert_eq!(found("appJwt", &["read"]), Found::Undeclared);
+        let none = Needs::of(&document(None));
+        assert_eq!(none.find("/a/{id}", &Method::GET), Found::Undeclared);
         let two = ["read", "admin"].map(|entry| SecurityRequirement::new(OPERATOR_TOKEN, [entry]));
         let two = Needs::of(&document(Some(two.into())));
-        assert_eq!(two.get("/a/{id}", &Method::GET), None, "either of two is the lower one");
+        let found = two.find("/a/{id}", &Method::GET);
+        assert_eq!(found, Found::Undeclared, "either of two is the lower one");
     }
 
     #[test]
-    fn methods_and_paths_that_are_not_declared_are_not_in_the_table() {
+    fn methods_and_paths_without_an_operation_have_no_need() {
         let requirement = SecurityRequirement::new(OPERATOR_TOKEN, ["read"]);
         let needs = Needs::of(&document(Some(vec![requirement])));
-        assert_eq!(needs.get("/a/{id}", &Method::POST), None);
-        assert_eq!(needs.get("/a", &Method::GET), None);
-        assert_eq!(needs.methods("/a/{id}"), ["GET", "HEAD"]);
+        assert_eq!(needs.find("/a/{id}", &Method::POST), Found::OtherMethods);
+        assert_eq!(needs.find("/a", &Method::GET), Found::Undeclared);
     }
 }

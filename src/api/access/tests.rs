@@ -1,7 +1,7 @@
 //! Every operation of the document with every kind of caller: allowed or refused as the document says, and nothing of
 //! another installation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::body::Body;
 use axum::http::{StatusCode, header};
@@ -196,6 +196,34 @@ async fn every_operation_admits_the_callers_that_the_document_names_and_no_other
             }
         }
     }
+}
+
+/// What callers of one installation may send. For each, a handler or the middleware keeps it to what is their own: look
+/// at that before you add one.
+#[rustfmt::skip]
+const OF_INSTALLATION: &[&str] = &[
+    "GET /deliveries", "GET /deliveries/{id}", "POST /deliveries/{id}/redeliver",
+    "GET /dlq", "GET /dlq/{id}", "GET /dlq/{id}/body",
+    "GET /events/{ref}", "GET /events/{ref}/deliveries", "POST /explain",
+    "POST /filters:check", "POST /filters:test",
+    "GET /installations/{id}", "GET /installations/{id}/modules", "GET /live", "GET /problems",
+    "GET /subscriptions", "GET /subscriptions/{id}",
+    "POST /subscriptions/{id}/disable", "POST /subscriptions/{id}/pause",
+    "POST /subscriptions/{id}/promote", "POST /subscriptions/{id}/resume",
+    "GET /subscriptions/{id}/revisions", "GET /subscriptions/{id}/revisions/{n}",
+    "GET /subscriptions/{id}/revisions/{n}/diff", "POST /subscriptions/{id}/rollback",
+    "DELETE /subscriptions/{id}/shadow", "GET /subscriptions/{id}/shadow",
+    "PUT /subscriptions/{id}/shadow", "POST /subscriptions/{id}/test", "GET /whoami",
+];
+
+#[tokio::test]
+async fn operations_that_are_open_to_one_installation_were_looked_at() {
+    let api = TestApi::start().await;
+    let open = operations(&api.document).into_iter().filter(|one| one.3);
+    let open: BTreeSet<String> = open
+        .map(|(method, path, ..)| format!("{method} {}", path.trim_start_matches("/admin/v1")))
+        .collect();
+    assert_eq!(open, OF_INSTALLATION.iter().map(|one| (*one).to_owned()).collect());
 }
 
 #[tokio::test]
