@@ -706,6 +706,13 @@ pub const CODES: &[CodeEntry] = &[
         "Read the record before you send a change again. `/healthz/ready` says what the broker does not answer; check \
          its process, its disk and the network.",
     ),
+    entry(
+        "SY-5025",
+        "a change cannot be recorded",
+        "The audit log did not confirm the record that comes before every change. Nothing was changed.",
+        "",
+        "Send the change again. If it persists, check the broker: `nats stream info SW_AUDIT`, its disk, and `/healthz/ready`.",
+    ),
 ];
 
 #[cfg(test)]

@@ -15,7 +15,9 @@ pub mod codes;
 pub mod config;
 pub mod domain;
 
+pub mod audit;
 pub mod jwt;
+pub mod sessions;
 pub mod telemetry;
 
 pub mod event;

@@ -41,9 +41,10 @@ use routing::Routing;
 
 use crate::api::health::Health;
 use crate::api::{AdminTokens, BrokerAnswers, Operations, PingLimit, Recovery};
+use crate::audit::AuditLog;
 use crate::bus::{
-    DeliveryLogStreamReader, FailedWebhookStream, LogIndexer, PublishGates, StreamInspector,
-    UnmappedWebhookCounts,
+    AuditStream, DeliveryLogStreamReader, FailedWebhookStream, LogIndexer, PublishGates,
+    StreamInspector, UnmappedWebhookCounts,
 };
 use crate::clock;
 use crate::config::{Config, LimitsConfig};
@@ -126,6 +127,7 @@ pub async fn start(
         listening,
         operations,
         answers,
+        audit: audit_log(config, &broker).await?,
         metrics: metrics.clone(),
         top: top_subscriptions(config)?,
         admin_tokens: admin_tokens.clone(),
@@ -171,6 +173,12 @@ fn follow_tokens(config: &Config, tokens: AdminTokens, background: &Background) 
         let config = config.clone();
         background.spawn(async move { follow_token_file(&config, tokens).await });
     }
+}
+
+/// Opens the audit log.
+async fn audit_log(config: &Config, broker: &Broker) -> anyhow::Result<Arc<dyn AuditLog>> {
+    let (control, subjects) = (broker.connections.control.clone(), broker.subjects.clone());
+    Ok(Arc::new(AuditStream::open(control, subjects, config).await?))
 }
 
 /// Indexes the delivery log, if it is on.

@@ -13,10 +13,10 @@ use switchyard::api::{
     self, AdminTokens, ApiState, Listening, Operations, PingLimit, Recovery, router,
 };
 use switchyard::bus::{
-    Connections, DeadLetterReader, DeadLetterStream, EventPublisher, FailedWebhookStream,
-    FunctionClient, JetStreamClient, JobBucket, JobOutcomeCounter, ListenerBus, ManagedServer,
-    ParkingStream, PublishGates, ReplayStreamReader, ShadowTallies, StreamInspector, Subjects,
-    UnmappedWebhookCounts,
+    AuditStream, Connections, DeadLetterReader, DeadLetterStream, EventPublisher,
+    FailedWebhookStream, FunctionClient, JetStreamClient, JobBucket, JobOutcomeCounter,
+    ListenerBus, ManagedServer, ParkingStream, PublishGates, ReplayStreamReader, ShadowTallies,
+    StreamInspector, Subjects, UnmappedWebhookCounts,
 };
 use switchyard::clock;
 use switchyard::config::Config;
@@ -179,6 +179,9 @@ impl World {
             registry: Arc::clone(&ours),
             matcher: Arc::clone(&matcher),
             broker: Arc::default(),
+            audit: Arc::new(
+                AuditStream::open(connections.control.clone(), subjects.clone(), &config).await?,
+            ),
             admin_tokens: AdminTokens::default(),
             body_max: config.limits.body,
             bodies: Arc::new(BodyIntake::new(&config.server)),

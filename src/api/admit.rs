@@ -62,13 +62,22 @@ pub(super) fn authenticated(
 }
 
 /// Adds the middleware that reads bodies, and answers after what other replicas confirmed.
-pub(super) fn buffered(
+fn buffered(
+    routes: OpenApiRouter<Shared>,
+    state: &Shared,
+    callers: ApiCallers,
+) -> OpenApiRouter<Shared> {
+    let read = from_fn_with_state(Arc::clone(state), read_your_writes::serve);
+    with_bodies(routes.route_layer(read), state, callers)
+}
+
+/// Adds the middleware that reads bodies, and that ends requests while the broker is silent.
+pub(super) fn with_bodies(
     routes: OpenApiRouter<Shared>,
     state: &Shared,
     callers: ApiCallers,
 ) -> OpenApiRouter<Shared> {
     routes
-        .route_layer(from_fn_with_state(Arc::clone(state), read_your_writes::serve))
         .route_layer(from_fn_with_state(
             (Arc::clone(state), callers.render),
             broker_deadline::serve,

@@ -6,6 +6,7 @@ use smol_str::SmolStr;
 
 use super::broker_answers::BrokerSilent;
 use super::token_kind::OperatorFault;
+use crate::audit::AuditError;
 use crate::delivery::LogReadError;
 use crate::domain::Scope;
 use crate::event::{DecodeError, PublishError};
@@ -119,6 +120,8 @@ pub enum ApiError {
     /// It was not done, or is not confirmed, for a reason that is shown. A client that repeats the request
     /// blindly may do it twice.
     NotConfirmed(String),
+    /// A change is not made because it cannot be recorded; the detail goes to the log.
+    NotRecorded(String),
     /// The delivery log is switched off.
     DeliveryLogOff,
     /// The registry rejected the request, or failed.
@@ -274,6 +277,12 @@ impl From<JobsError> for ApiError {
             JobsError::InDoubt(reason) => Self::NotConfirmed(reason),
             error => Self::Job(error),
         }
+    }
+}
+
+impl From<AuditError> for ApiError {
+    fn from(error: AuditError) -> Self {
+        Self::Unavailable(error.0)
     }
 }
 

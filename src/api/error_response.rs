@@ -153,6 +153,13 @@ impl From<ApiError> for ErrorResponse {
                 error!(reason, "request not done, or not confirmed");
                 Self::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5022", reason)
             }
+            ApiError::NotRecorded(reason) => {
+                error!(reason, "change refused: it cannot be recorded");
+                let message =
+                    "the audit log does not take the record of the change, so that it is not made";
+                Self::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5025", message)
+                    .with_retry_after(STORE_RETRY)
+            }
             ApiError::DeliveryLogOff => Self::coded(StatusCode::CONFLICT, "SY-4001", LOG_OFF),
             ApiError::Register(error) => from_register_error(error),
             ApiError::Job(error) => from_jobs_error(&error),

@@ -18,6 +18,7 @@
 mod access;
 mod admin_tokens;
 mod admit;
+mod audit;
 mod auth;
 mod broker_answers;
 mod broker_deadline;

@@ -13,6 +13,7 @@ mod account;
 mod activity;
 mod apps;
 mod attention;
+mod audit_log;
 mod backtest;
 mod dead_letters;
 mod deliveries;
@@ -82,6 +83,7 @@ const ENDPOINTS: &[fn() -> OpenApiRouter<Shared>] = &[
     account::routes,
     activity::routes,
     apps::routes,
+    audit_log::routes,
     backtest::routes,
     dead_letters::routes,
     deliveries::routes,

@@ -9,14 +9,14 @@ use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::access::{guarded, still_admitted};
-use super::admit::{authenticated, buffered};
+use super::admit::{authenticated, with_bodies};
 use super::auth::{OPERATORS, require_operator};
 use super::error::ApiError;
 use super::health::{self, Health};
 use super::ingest::{self, EventsState, IngestState};
 use super::scrape::{self, Scrape};
 use super::state::Shared;
-use super::{connect, forge, openapi, operator, read_your_writes, webhooks, well_known};
+use super::{audit, connect, forge, openapi, operator, read_your_writes, webhooks, well_known};
 
 /// What the routes need.
 pub struct ApiParts {
@@ -70,10 +70,14 @@ fn registration_and_operator(state: Shared) -> OpenApiRouter {
     described
 }
 
-/// Returns the routes of the operator API: who calls is known first, then whether the caller may, then the body.
+/// Returns the routes of the operator API: who calls is known first, then whether the caller may, then the body. A change
+/// is recorded once, also if it is tried again after catching up.
 fn operator_routes(state: &Shared) -> OpenApiRouter<Shared> {
+    let reads = operator::routes(state).split_for_parts().0.with_state(Arc::clone(state));
     let still = from_fn_with_state(Arc::clone(state), still_admitted);
-    let routes = buffered(operator::routes(state).route_layer(still), state, OPERATORS);
+    let read_your_writes = from_fn_with_state(Arc::clone(state), read_your_writes::serve);
+    let routes = operator::routes(state).route_layer(still).route_layer(read_your_writes);
+    let routes = with_bodies(audit::recorded(routes, reads, state), state, OPERATORS);
     authenticated(guarded(routes, state), state, OPERATORS)
 }
 

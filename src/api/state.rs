@@ -12,6 +12,7 @@ use super::broker_answers::BrokerAnswers;
 use super::health_state::Health;
 use super::ingest::IngestRefusals;
 use super::ping_limit::PingLimit;
+use crate::audit::AuditLog;
 use crate::delivery::{
     DeliveryLog, DeliveryLogReader, Dispatcher, EgressGuard, FailedWebhooks, Shares,
     SubscriptionDirectory,
@@ -43,6 +44,8 @@ pub struct ApiState {
     pub admin_tokens: AdminTokens,
     /// How much access tokens are used.
     pub access: AccessUse,
+    /// Records changes.
+    pub audit: Arc<dyn AuditLog>,
     /// Maximum request body, in bytes.
     pub body_max: usize,
     /// Reads request bodies.

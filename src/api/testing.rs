@@ -27,6 +27,7 @@ use super::{
     AdminTokens, ApiParts, ApiState, Listening, Operations, OwnHosts, PingLimit, Recovery, Replica,
     Shared, routes,
 };
+use crate::audit::testing::MemoryAuditLog;
 use crate::config::Config;
 use crate::delivery::testing::memory_dispatcher;
 use crate::delivery::{
@@ -94,6 +95,7 @@ pub(super) struct TestApi {
     pub(super) document: Arc<Value>,
     answers: Answers,
     pub(super) token: String,
+    pub(super) audit: Arc<MemoryAuditLog>,
     _run: JoinSet<()>,
 }
 
@@ -126,6 +128,7 @@ impl TestApi {
             relay: Arc::new(NoRelay),
             timeout: Duration::from_secs(1),
         };
+        let audit = Arc::<MemoryAuditLog>::default();
         let state = ApiState {
             registry,
             matcher,
@@ -133,6 +136,7 @@ impl TestApi {
             listening,
             admin_tokens,
             access: AccessUse::default(),
+            audit: Arc::clone(&audit) as _,
             body_max: BODY_MAX,
             bodies: Arc::new(BodyIntake::new(&config.server)),
             failures: Arc::new(AuthFailures::new(config.server.auth_failures_per_minute)),
@@ -148,7 +152,8 @@ impl TestApi {
         let state = Arc::new(state);
         let (router, document) = routes(parts(Arc::clone(&state), &config));
         let answers = Answers::of(&document);
-        let mut api = Self { state, router, document, answers, token: String::new(), _run: run };
+        let mut api =
+            Self { state, router, document, answers, audit, token: String::new(), _run: run };
         api.admin("PUT", APP, app(json!({}))).await;
         let installation =
             json!({"app": "ari:cloud:ecosystem::app/1", "cloudId": "c", "product": "jira"});

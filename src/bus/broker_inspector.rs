@@ -39,6 +39,7 @@ impl StreamInspector {
             subjects.revisions_stream(),
             subjects.registry_stream(),
             subjects.state_stream(),
+            subjects.audit_stream(),
         ];
         if self.has_log {
             names.extend([subjects.log_stream(), subjects.log_index_stream()]);

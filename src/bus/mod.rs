@@ -12,7 +12,7 @@
 //! [`Trimmer`] deletes acknowledged events, by the decisions in [`trim`] and [`floor`].
 //! [`Repeats`] remembers the ids of stored events, which [`RepeatRecorder`] records.
 //! [`BrokerProbe`] asks whether the broker works. [`JobBucket`] stores the jobs of operators,
-//! [`RevisionStream`] the revisions of modules.
+//! [`RevisionStream`] the revisions of modules, [`AuditStream`] the audit log, [`SessionsBucket`] the sessions of the console.
 //! [`AccountStreamReader`] reads what the account of deliveries is made of, [`AccountDocument`] what its checks found.
 //!
 //! Guarantee: a confirmed publish is stored; an unconfirmed publish is repeated under the same
@@ -22,6 +22,7 @@
 mod account_document;
 mod account_streams;
 pub mod acks;
+mod audit_stream;
 mod batched_get;
 mod broker_inspector;
 pub mod broker_probe;
@@ -69,6 +70,7 @@ pub mod replay_streams;
 pub mod replica_presence;
 mod revision_stream;
 pub mod room;
+mod sessions_bucket;
 mod shadow_tallies;
 pub mod share_counts;
 mod state_bucket;
@@ -84,6 +86,7 @@ mod write_outcomes;
 
 pub use account_document::AccountDocument;
 pub use account_streams::AccountStreamReader;
+pub use audit_stream::AuditStream;
 pub use broker_inspector::StreamInspector;
 pub use broker_probe::BrokerProbe;
 pub use connect::{BrokerConnectError, Connections, JetStreamClient, shown_urls};
@@ -112,6 +115,7 @@ pub use replay_streams::ReplayStreamReader;
 pub use replica_presence::{OtherReplicas, ReplicaPresence};
 pub use revision_stream::RevisionStream;
 pub use room::RoomRequests;
+pub use sessions_bucket::SessionsBucket;
 pub use shadow_tallies::ShadowTallies;
 pub use share_counts::ShareCounter;
 pub use stream_monitor::StreamMonitor;

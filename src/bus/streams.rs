@@ -19,7 +19,7 @@ use thiserror::Error;
 
 use super::connect::JetStreamClient;
 use super::subjects::{ROUTER_CONSUMER, Subjects};
-use super::{metrics, state_bucket};
+use super::{audit_stream, metrics, sessions_bucket, state_bucket};
 use crate::config;
 use crate::registry::REVISIONS_OF_MODULE_MAX;
 
@@ -55,6 +55,14 @@ const LOG_INDEX_BYTES_MIN: u64 = 4 << 20;
 const REVISIONS_VERSION: u32 = 2;
 /// Revisions of all modules together.
 pub(super) const REVISIONS_STORED_MAX: i64 = 4_000_000;
+/// Configuration version of the audit log.
+const AUDIT_VERSION: u32 = 1;
+/// Key that sets the size of the audit log.
+const AUDIT_SIZE_KEY: &str = "audit.max_bytes";
+/// Smallest audit log, in bytes: without space for it, the router does not start.
+const AUDIT_BYTES_MIN: i64 = 8 << 20;
+/// Configuration version of the bucket of sessions.
+const SESSIONS_VERSION: u32 = 1;
 /// Configuration version of the bucket of floors.
 const STATE_VERSION: u32 = 1;
 /// How much longer the deduplication window must be than the acknowledgement deadline.
@@ -155,7 +163,12 @@ pub async fn ensure(
         ensure_stream(&jetstream_client.context, label, version, config).await?;
     }
     if delivery.log {
-        ensure_log(&jetstream_client.context, log_stream(subjects, delivery, base)).await?;
+        ensure_shrinking(
+            &jetstream_client.context,
+            DELIVERY_LOG,
+            log_stream(subjects, delivery, base),
+        )
+        .await?;
     }
     Ok(())
 }
@@ -204,14 +217,90 @@ fn base(nats: &config::NatsConfig, events: &config::EventsConfig) -> Config {
     }
 }
 
-/// Creates or updates the delivery log: half as large each time that the broker has no room, since the
-/// size of the log is no reason to stop.
-async fn ensure_log(context: &jetstream::Context, mut config: Config) -> Result<(), StreamError> {
+/// Creates or updates the stream of the audit log.
+///
+/// # Errors
+/// The broker refuses it, or has no room for it.
+pub(super) async fn ensure_audit(
+    context: &jetstream::Context,
+    subjects: &Subjects,
+    config: &config::Config,
+) -> Result<(), StreamError> {
+    let base = base(&config.nats, &config.events);
+    let stream = audit_stream::stream_config(subjects, &config.audit, base);
+    ensure_shrinking(context, AUDIT_LOG, stream).await
+}
+
+/// Creates the stream of the audit log if it is missing; returns whether it was.
+pub(super) async fn ensure_audit_exists(
+    context: &jetstream::Context,
+    subjects: &Subjects,
+    config: &config::Config,
+) -> Result<bool, StreamError> {
+    match context.get_stream(subjects.audit_stream()).await {
+        Err(error) if is_not_found(&error) => {
+            ensure_audit(context, subjects, config).await.map(|()| true)
+        }
+        Err(error) => {
+            let (stream, reason) = (subjects.audit_stream(), innermost(&error));
+            Err(StreamError::Refused { stream, reason })
+        }
+        Ok(_) => Ok(false),
+    }
+}
+
+/// Creates or updates the bucket of sessions.
+///
+/// # Errors
+/// The broker refuses it.
+pub(super) async fn ensure_sessions(
+    context: &jetstream::Context,
+    subjects: &Subjects,
+    config: &config::Config,
+) -> Result<(), StreamError> {
+    let base = base(&config.nats, &config.events);
+    let stream = sessions_bucket::stream_config(subjects, base);
+    ensure_stream(context, "sessions", SESSIONS_VERSION, stream).await
+}
+
+/// A log whose size is no reason to stop.
+#[derive(Clone, Copy)]
+struct Log {
+    label: &'static str,
+    version: u32,
+    /// Its name in messages.
+    name: &'static str,
+    size_key: &'static str,
+    bytes_min: i64,
+}
+
+const DELIVERY_LOG: Log = Log {
+    label: "log",
+    version: LOG_VERSION,
+    name: "delivery log",
+    size_key: LOG_SIZE_KEY,
+    bytes_min: LOG_BYTES_MIN,
+};
+const AUDIT_LOG: Log = Log {
+    label: "audit",
+    version: AUDIT_VERSION,
+    name: "audit log",
+    size_key: AUDIT_SIZE_KEY,
+    bytes_min: AUDIT_BYTES_MIN,
+};
+
+/// Creates or updates a log: half as large each time that the broker has no room.
+async fn ensure_shrinking(
+    context: &jetstream::Context,
+    log: Log,
+    mut config: Config,
+) -> Result<(), StreamError> {
+    let Log { label, version, name, size_key, bytes_min } = log;
     let wanted = config.max_bytes;
     loop {
         let bytes = config.max_bytes;
-        match ensure_stream(context, "log", LOG_VERSION, config.clone()).await {
-            Err(StreamError::NoRoom { .. }) if bytes / 2 >= LOG_BYTES_MIN => {
+        match ensure_stream(context, label, version, config.clone()).await {
+            Err(StreamError::NoRoom { .. }) if bytes / 2 >= bytes_min => {
                 config.max_bytes = bytes / 2;
             }
             Ok(()) if bytes < wanted => {
@@ -220,7 +309,7 @@ async fn ensure_log(context: &jetstream::Context, mut config: Config) -> Result<
                     stream,
                     bytes,
                     wanted,
-                    "the broker has no room for a delivery log of this size; it is smaller, so that it keeps fewer records. Give the broker more storage, or set {LOG_SIZE_KEY} lower"
+                    "the broker has no room for a {name} of this size; it is smaller, so that it keeps fewer records. Give the broker more storage, or set {size_key} lower"
                 );
                 return Ok(());
             }
@@ -364,10 +453,11 @@ fn is_name_in_use(error: &CreateStreamError) -> bool {
 fn refused(label: &str, stream: String, bytes: i64, source: CreateStreamError) -> StreamError {
     let no_room = matches!(source.kind(), CreateStreamErrorKind::JetStream(error)
         if error.error_code() == ErrorCode::STORAGE_RESOURCES_EXCEEDED);
-    // These two discard their oldest messages, so that any size is allowed.
+    // These discard their oldest messages, so that any size is allowed.
     let discarding = match label {
         "repeats" => Some(REPEATS_SIZE_KEY),
         "log" => Some(LOG_SIZE_KEY),
+        "audit" => Some(AUDIT_SIZE_KEY),
         _ => None,
     };
     match size_key(label).or(discarding).filter(|_| no_room) {

@@ -148,6 +148,36 @@ impl Subjects {
         Some((owner, module))
     }
 
+    /// Name of the stream of the audit log.
+    #[must_use]
+    pub fn audit_stream(&self) -> String {
+        self.stream("AUDIT")
+    }
+
+    /// Subjects of all records of the audit log: which kind of record, the bucket of its entry.
+    #[must_use]
+    pub fn audit_pattern(&self) -> String {
+        self.audit_record("*", "*")
+    }
+
+    /// Subject of a record of the audit log.
+    #[must_use]
+    pub fn audit_record(&self, kind: &str, bucket: &str) -> String {
+        format!("{}.audit.{kind}.{bucket}", self.prefix)
+    }
+
+    /// Name of the key-value bucket of the sessions of the console.
+    #[must_use]
+    pub fn sessions_bucket(&self) -> String {
+        self.stream("SESSIONS")
+    }
+
+    /// Name of the stream behind [`Subjects::sessions_bucket`].
+    #[must_use]
+    pub fn sessions_stream(&self) -> String {
+        format!("KV_{}", self.sessions_bucket())
+    }
+
     /// Name of the stream of the blocks of ids, see [`super::repeats`].
     #[must_use]
     pub fn repeats_stream(&self) -> String {

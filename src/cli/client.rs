@@ -28,6 +28,8 @@ pub use stream::LineStream;
 
 /// Characters that are percent-encoded in a path segment.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'*').remove(b'-').remove(b'.').remove(b'_');
+/// By which the audit log knows commands.
+const AGENT: &str = concat!("switchyard/", env!("CARGO_PKG_VERSION"));
 /// Timeout of a request. Longer than the router waits for the answer of an app when one is installed.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum number of bytes read of a response.
@@ -117,6 +119,7 @@ impl ApiClient {
             .method(&method)
             .uri(format!("{}{path}", self.base))
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token.reveal()))
+            .header(header::USER_AGENT, AGENT)
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::from(body.to_string()))?;
         for (name, value) in headers {
@@ -163,6 +166,7 @@ impl ApiClient {
             .uri(format!("{}{path}", self.base))
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token.reveal()))
             .header(header::ACCEPT, "application/x-ndjson")
+            .header(header::USER_AGENT, AGENT)
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::from(body))?;
         let answer = tokio::time::timeout(TIMEOUT, self.pool.request(request)).await;

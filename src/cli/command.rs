@@ -7,10 +7,10 @@ use clap::{Parser, Subcommand};
 use super::client::{ErrorStatus, Unreachable};
 use super::exit::{EXIT_INTERNAL, EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE, UsageError};
 use super::{
-    account, apply, backtest, check, completion, config, conform, context, deliveries, dev, diff,
-    dlq, doctor, endpoints, erase, events, explain, explain_code, export, health, listen, man,
-    match_events, modules, nkey, redeliver, replay, serve, subscriptions, tail, test, tokens, top,
-    trigger, verify,
+    account, apply, audit, backtest, check, completion, config, conform, context, deliveries, dev,
+    diff, dlq, doctor, endpoints, erase, events, explain, explain_code, export, health, listen,
+    man, match_events, modules, nkey, redeliver, replay, serve, subscriptions, tail, test, tokens,
+    top, trigger, verify,
 };
 use crate::bus::{BrokerConnectError, ManagedError};
 use crate::lifecycle::ListenError;
@@ -46,6 +46,7 @@ enum Command {
     Tail(tail::TailArgs),
     Top(top::TopArgs),
     Account(account::AccountArgs),
+    Audit(audit::AuditArgs),
     Deliveries(deliveries::DeliveriesArgs),
     Redeliver(redeliver::RedeliverArgs),
     Events(events::EventsArgs),
@@ -90,6 +91,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Tail(args) => tail::run(&args),
         Command::Top(args) => top::run(&args),
         Command::Account(args) => account::run(&args),
+        Command::Audit(args) => audit::run(&args),
         Command::Deliveries(args) => deliveries::run(&args),
         Command::Redeliver(args) => redeliver::run(&args),
         Command::Events(args) => events::run(&args),

@@ -51,6 +51,8 @@ const RANGES: &[(&str, Range)] = &[
     ("server.body_bytes_per_address_max", Whole(64 * 1024, TIB)),
     ("server.body_bytes_per_site_max", Whole(64 * 1024, TIB)),
     ("server.auth_failures_per_minute", Whole(1, 1_000_000)),
+    ("audit.max_age_days", Whole(1, 10 * 366)),
+    ("audit.max_bytes", Whole(8 * MIB, 1024 * TIB)),
     ("nats.replicas", Whole(1, 5)),
     // Repeats of a publish must fit the deduplication window.
     ("nats.publish_timeout_ms", Whole(10, 30_000)),

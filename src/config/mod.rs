@@ -26,7 +26,7 @@ pub use environment::{
 pub use error::ConfigError;
 pub use fraction::part_of;
 pub use sections::{
-    AdminConfig, Config, DeliveryConfig, EventsConfig, IngestConfig, IngestSiteConfig,
+    AdminConfig, AuditConfig, Config, DeliveryConfig, EventsConfig, IngestConfig, IngestSiteConfig,
     LimitsConfig, LogConfig, LogResponses, MetricsConfig, NatsConfig, RegistryConfig,
     SecretsConfig, ServerConfig, TracesConfig,
 };

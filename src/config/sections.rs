@@ -19,6 +19,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// Operator access.
     pub admin: AdminConfig,
+    /// The log of changes.
+    pub audit: AuditConfig,
     /// Secrets in the registry.
     pub secrets: SecretsConfig,
     /// The broker.
@@ -89,6 +91,16 @@ pub struct AdminConfig {
     pub token: Secret,
     /// File with further tokens, one a line, which is read again when it changes; empty = none.
     pub token_file: String,
+}
+
+/// `[audit]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditConfig {
+    /// Age at which records are deleted, in days.
+    pub max_age_days: u64,
+    /// Size of the log in bytes; beyond it, the oldest records are deleted.
+    pub max_bytes: u64,
 }
 
 /// `[secrets]`

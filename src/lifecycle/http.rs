@@ -18,6 +18,7 @@ use crate::api::{
     self, AccessUse, AdminTokens, ApiParts, ApiState, BrokerAnswers, Listening, Operations,
     OwnHosts, Recovery,
 };
+use crate::audit::AuditLog;
 use crate::config::{Config, ServerConfig};
 use crate::console::{self, Console, OperatorApi};
 use crate::delivery::{DeliveryLogReader, EgressGuard, FailedWebhooks};
@@ -46,6 +47,7 @@ pub(super) struct HttpParts {
     pub(super) listening: Listening,
     pub(super) operations: Operations,
     pub(super) answers: Arc<BrokerAnswers>,
+    pub(super) audit: Arc<dyn AuditLog>,
     pub(super) metrics: PrometheusHandle,
     pub(super) top: Arc<TopSubscriptions>,
     pub(super) admin_tokens: AdminTokens,
@@ -96,6 +98,7 @@ impl HttpParts {
             broker: Arc::clone(&self.answers),
             admin_tokens: self.admin_tokens.clone(),
             access: AccessUse::default(),
+            audit: Arc::clone(&self.audit),
             body_max: config.limits.body,
             bodies: Arc::clone(&bodies),
             failures: Arc::clone(&failures),

@@ -12,14 +12,14 @@ use crate::support::{ADMIN_TOKEN, NatsServer, RouterProcess, Setup};
 /// bytes that are no text, a broken connection, a rate limit, an expired token, a token of another scope, a damaged record, the
 /// state of a job, a log that is off, a large account, many revisions or shadows, a module or shadow that changed or is of
 /// another kind, or the command line.
-const WITHOUT_REQUEST: [&str; 50] = [
+const WITHOUT_REQUEST: [&str; 51] = [
     "SY-1001", "SY-1003", "SY-1004", "SY-1021", "SY-1024", "SY-1025", "SY-1030", "SY-1102",
     "SY-1107", "SY-1109", "SY-1110", "SY-1111", "SY-1112", "SY-1113", "SY-1114", "SY-1115",
     "SY-1117", "SY-1120", "SY-1131", "SY-1132", "SY-1133", "SY-1134", "SY-2008", "SY-2018",
     "SY-2022", "SY-2023", "SY-2024", "SY-2025", "SY-2026", "SY-2034", "SY-2035", "SY-2038",
     "SY-2041", "SY-2042", "SY-2043", "SY-2044", "SY-4001", "SY-4002", "SY-4003", "SY-4004",
     "SY-4005", "SY-4006", "SY-5011", "SY-5012", "SY-5013", "SY-5014", "SY-5021", "SY-5022",
-    "SY-5023", "SY-5024",
+    "SY-5023", "SY-5024", "SY-5025",
 ];
 
 /// Sends the request of a page, with `token` unless the page has its own `Authorization`.

@@ -12,6 +12,7 @@
 mod access;
 mod account;
 mod attacks;
+mod audit;
 mod backtest;
 mod bad_day;
 mod bad_input;

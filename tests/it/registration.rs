@@ -10,10 +10,10 @@ use switchyard::api::{
     self, AccessUse, AdminTokens, ApiState, Listening, Operations, PingLimit, Recovery, router,
 };
 use switchyard::bus::{
-    Connections, DeadLetterReader, DeadLetterStream, EventPublisher, FailedWebhookStream,
-    FunctionClient, JetStreamClient, JobBucket, JobOutcomeCounter, ListenerBus, ParkingStream,
-    PublishGates, ReplayStreamReader, ShadowTallies, StreamInspector, Subjects,
-    UnmappedWebhookCounts, streams,
+    AuditStream, Connections, DeadLetterReader, DeadLetterStream, EventPublisher,
+    FailedWebhookStream, FunctionClient, JetStreamClient, JobBucket, JobOutcomeCounter,
+    ListenerBus, ParkingStream, PublishGates, ReplayStreamReader, ShadowTallies, StreamInspector,
+    Subjects, UnmappedWebhookCounts, streams,
 };
 use switchyard::config::Config;
 use switchyard::delivery::{
@@ -73,6 +73,7 @@ impl Replica {
             matcher,
             broker: Arc::default(),
             listening,
+            audit: audit_log(broker, &config).await,
             admin_tokens: AdminTokens::new(Secret::new(ADMIN_TOKEN), Vec::new()),
             access: AccessUse::default(),
             body_max: 1 << 20,
@@ -94,6 +95,11 @@ impl Replica {
         });
         Self { registry, base, _tasks: tasks }
     }
+}
+
+async fn audit_log(broker: &NatsServer, config: &Config) -> Arc<AuditStream> {
+    let opened = AuditStream::open(control(broker).await, Subjects::new("sw"), config).await;
+    Arc::new(opened.expect("the audit log"))
 }
 
 async fn unmapped_webhooks(broker: &NatsServer) -> Arc<UnmappedWebhookCounts> {

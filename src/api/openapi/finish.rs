@@ -224,6 +224,7 @@ fn path_parameter(name: &str, before: &str) -> Parameter {
         ("deliveries", _) => "Id of the delivery.",
         ("events", _) => "The event: `<site>/<event id>`, or a sequence of the event stream.",
         ("dlq", _) => "Id of the dead letter.",
+        ("audit-log", _) => "Id of the entry.",
         ("redrives" | "replays" | "erasures", _) => "Id of the job.",
         ("sites" | "jira" | "confluence", _) => "Id of the site.",
         ("connect-keys", _) => "Id of the key.",

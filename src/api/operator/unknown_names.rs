@@ -73,6 +73,10 @@ fn problem(state: &ApiState, path: &str, named: &[&str]) -> Option<Problem> {
             format!("the delivery log has no delivery `{id}`"),
             "an id begins with `dlv_`; `switchyard deliveries ls` lists those that are kept",
         )),
+        ("audit-log", _) => Some(no_such(
+            format!("the audit log has no entry `{id}`"),
+            "an id is `<milliseconds>-<16 digits>`; `switchyard audit ls` lists those that are kept",
+        )),
         ("events", _) => Some(no_such(
             format!("neither the event stream nor the delivery log has the event `{id}`"),
             "an event is `<cloudId>/<event id>`, percent-encoded in a path, or its sequence in the stream",

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, header};
 use serde_json::Value;
 
-use super::{ANSWER_BYTES_MAX, ApiClient, TIMEOUT};
+use super::{AGENT, ANSWER_BYTES_MAX, ApiClient, TIMEOUT};
 use crate::cli::call::Call;
 
 /// Longest line, in bytes: a delivery of 1 MiB whose characters are all escaped, with its headers.
@@ -41,6 +41,7 @@ impl ApiClient {
             .uri(format!("{}{path}", self.base))
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token.reveal()))
             .header(header::ACCEPT, "application/x-ndjson")
+            .header(header::USER_AGENT, AGENT)
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::from(body.map(ToString::to_string).unwrap_or_default()))?;
         let silent = |_| call.unanswered(TIMEOUT);

@@ -51,7 +51,7 @@ const DEAD: &[&str] = &[
 /// Streams with shares.
 const POOLS: &[&str] = &["parking", "dead_letters"];
 /// Streams that routers publish into and wait for the confirmation.
-const PUBLISHED: &[&str] = &["events", "parked", "dlq", "repeats", "log"];
+const PUBLISHED: &[&str] = &["events", "parked", "dlq", "repeats", "log", "audit"];
 /// Checks of the broker.
 const CHECKS: &[&str] = &[
     "broker",
@@ -672,7 +672,7 @@ pub const FAMILIES: &[MetricFamily] = &[
     ),
     gauge(
         "switchyard_stream_config_newer",
-        &[closed("stream", &["state", "events", "parked", "dlq", "repeats", "revisions", "log", "log_index", "registry"])],
+        &[closed("stream", &["state", "events", "parked", "dlq", "repeats", "revisions", "log", "log_index", "audit", "sessions", "registry"])],
         "1 while a newer release has configured the stream; this replica does not update it.",
     ).at_zero(),
     counter(
