@@ -24,7 +24,7 @@ AUDITABLE := .tools/cargo-auditable-$(AUDITABLE_VERSION).stamp
 DENY := .tools/cargo-deny-$(DENY_VERSION).stamp
 check = PYTHONPATH=.tools/check .tools/check/bin/$(1)
 
-.PHONY: account account-small help tools build release run docs check-docs test test-all lint unit wild wild-slow oracle agree explain-agree bench bench-worst search-worst bench-peers bench-expr-peers check-deploy check-dependencies check-metrics check-rules check-clients check-api check-console console-pictures console-scale check-workspaces soak-ingest soak-ingest-small fuzz sim sim-mutants bounds attack clean
+.PHONY: account account-small help tools build release run docs check-docs test test-all lint unit wild wild-slow oracle agree explain-agree bench bench-worst search-worst bench-peers bench-expr-peers check-deploy check-dependencies check-metrics check-rules check-clients check-api check-console check-sign-on console-pictures console-scale check-workspaces soak-ingest soak-ingest-small fuzz sim sim-mutants bounds attack clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -253,6 +253,10 @@ account-small: cargo tools
 	$(ACCOUNT) --binary $(TARGET)/debug/switchyard --kills 3
 
 # What docs/security.md lists; `make test` runs the same attacks in small.
+check-sign-on: cargo tools tests/oidc/node_modules ## Log in with a real OpenID Connect provider, and attack the login (downloads it)
+	cargo build --locked --bin switchyard
+	python3 tests/tools/oidc.py --binary $(TARGET)/debug/switchyard
+
 attack: build tools ## Attack a router as strangers and hostile tenants would, at full size; minutes
 	python3 tests/tools/attack_listener.py --binary $(TARGET)/release/switchyard --nats $(NATS_SERVER)
 	cargo bench --locked --bench registration -- --only-attack --installations 100 --modules 10 --samples 800

@@ -18,6 +18,7 @@ mod registry;
 mod retention;
 mod routing;
 mod running;
+mod sign_on;
 mod skew;
 mod subscriptions;
 mod traces;
@@ -128,6 +129,8 @@ pub async fn start(
         operations,
         answers,
         audit: audit_log(config, &broker).await?,
+        sessions: sign_on::sessions(config, &broker).await?,
+        oidc: sign_on::provider(config)?,
         metrics: metrics.clone(),
         top: top_subscriptions(config)?,
         admin_tokens: admin_tokens.clone(),

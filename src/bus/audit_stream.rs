@@ -4,11 +4,9 @@
 //! record of an entry is found after the first one without reading all that are stored between.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::context::PublishErrorKind;
-use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use futures_util::future::BoxFuture;
 
 use super::batched_get::{BEHIND_LOOKS, BEHIND_PAUSE, DirectReader, ReadMessage, StartAt};
@@ -240,25 +238,6 @@ impl AuditStream {
             }
         }
         Ok(None)
-    }
-}
-
-/// Returns the configuration of the stream.
-pub(super) fn stream_config(
-    subjects: &Subjects,
-    audit: &config::AuditConfig,
-    base: Config,
-) -> Config {
-    Config {
-        name: subjects.audit_stream(),
-        description: Some("Who changed what".into()),
-        subjects: vec![subjects.audit_pattern()],
-        max_age: Duration::from_secs(audit.max_age_days.saturating_mul(24 * 3600)),
-        max_bytes: i64::try_from(audit.max_bytes).unwrap_or(i64::MAX),
-        discard: DiscardPolicy::Old,
-        deny_delete: true,
-        deny_purge: true,
-        ..base
     }
 }
 

@@ -40,6 +40,7 @@ impl StreamInspector {
             subjects.registry_stream(),
             subjects.state_stream(),
             subjects.audit_stream(),
+            subjects.sessions_stream(),
         ];
         if self.has_log {
             names.extend([subjects.log_stream(), subjects.log_index_stream()]);

@@ -19,6 +19,7 @@
 //! message id. Connections and pull requests are re-established automatically. Only this module
 //! (and `store`) uses subjects, streams, consumers, acks and naks.
 
+mod access_streams;
 mod account_document;
 mod account_streams;
 pub mod acks;

@@ -5,7 +5,7 @@
 
 use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::stream::{Config, DiscardPolicy, LastRawMessageErrorKind, Stream};
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use futures_util::future::BoxFuture;
 
 use super::connect::JetStreamClient;
@@ -13,10 +13,7 @@ use super::direct_get::{self, LastMessages};
 use super::streams::{self, StreamError};
 use super::subjects::Subjects;
 use crate::config;
-use crate::sessions::{
-    SESSION_LIFE, SESSIONS_MAX, SESSIONS_OF_ONE_MAX, Session, SessionError, SessionKey,
-    SessionStore,
-};
+use crate::sessions::{SESSIONS_OF_ONE_MAX, Session, SessionError, SessionKey, SessionStore};
 
 /// Reads and writes the bucket.
 #[derive(Clone, Debug)]
@@ -91,21 +88,6 @@ impl SessionsBucket {
     async fn purge(&self, subject: String) -> Result<(), SessionError> {
         self.stream().await?.purge().filter(subject).await.map_err(failed)?;
         Ok(())
-    }
-}
-
-/// Returns the stream behind the bucket: keys expire, and beyond the most sessions the oldest leaves.
-pub(super) fn stream_config(subjects: &Subjects, base: Config) -> Config {
-    Config {
-        name: subjects.sessions_stream(),
-        description: Some("Sessions of the console".into()),
-        subjects: vec![format!("$KV.{}.>", subjects.sessions_bucket())],
-        max_messages_per_subject: 1,
-        max_messages: i64::try_from(SESSIONS_MAX).unwrap_or(i64::MAX),
-        max_age: SESSION_LIFE,
-        discard: DiscardPolicy::Old,
-        allow_rollup: true,
-        ..base
     }
 }
 

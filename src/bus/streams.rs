@@ -19,7 +19,7 @@ use thiserror::Error;
 
 use super::connect::JetStreamClient;
 use super::subjects::{ROUTER_CONSUMER, Subjects};
-use super::{audit_stream, metrics, sessions_bucket, state_bucket};
+use super::{access_streams, metrics, state_bucket};
 use crate::config;
 use crate::registry::REVISIONS_OF_MODULE_MAX;
 
@@ -227,7 +227,7 @@ pub(super) async fn ensure_audit(
     config: &config::Config,
 ) -> Result<(), StreamError> {
     let base = base(&config.nats, &config.events);
-    let stream = audit_stream::stream_config(subjects, &config.audit, base);
+    let stream = access_streams::audit_log(subjects, &config.audit, base);
     ensure_shrinking(context, AUDIT_LOG, stream).await
 }
 
@@ -259,7 +259,7 @@ pub(super) async fn ensure_sessions(
     config: &config::Config,
 ) -> Result<(), StreamError> {
     let base = base(&config.nats, &config.events);
-    let stream = sessions_bucket::stream_config(subjects, base);
+    let stream = access_streams::sessions(subjects, base);
     ensure_stream(context, "sessions", SESSIONS_VERSION, stream).await
 }
 

@@ -8,6 +8,7 @@ use toml::{Table, Value};
 use super::error::ConfigError;
 use super::fraction::part_of;
 use super::ingest;
+use super::oidc;
 use super::secret_length;
 use super::sections::{Config, DeliveryConfig};
 use super::traces;
@@ -157,6 +158,7 @@ pub(super) fn check_together(config: &Config) -> Result<(), ConfigError> {
     check_server(config)?;
     secret_length::check_optional("metrics.token", &config.metrics.token).map_err(invalid)?;
     traces::check(&config.traces).map_err(invalid)?;
+    oidc::check(&config.oidc, &config.server.public_url).map_err(invalid)?;
     ingest::check(&config.ingest)
 }
 

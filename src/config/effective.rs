@@ -8,7 +8,8 @@ use toml::{Table, Value};
 use super::sections::Config;
 
 /// Keys whose values are secrets, in addition to those of sites that post webhooks.
-const SECRETS: [&str; 4] = ["admin.token", "metrics.token", "secrets.key", "traces.headers"];
+const SECRETS: [&str; 5] =
+    ["admin.token", "metrics.token", "oidc.client_secret", "secrets.key", "traces.headers"];
 /// Ends of the keys of a site whose values are secrets.
 const SITE_SECRETS: [&str; 4] = [".secret", ".token", ".previous_secret", ".previous_token"];
 /// Shown in place of a secret.

@@ -11,6 +11,7 @@ mod error;
 mod fraction;
 mod ingest;
 mod load;
+mod oidc;
 mod positions;
 mod secret_length;
 mod sections;
@@ -27,6 +28,6 @@ pub use error::ConfigError;
 pub use fraction::part_of;
 pub use sections::{
     AdminConfig, AuditConfig, Config, DeliveryConfig, EventsConfig, IngestConfig, IngestSiteConfig,
-    LimitsConfig, LogConfig, LogResponses, MetricsConfig, NatsConfig, RegistryConfig,
+    LimitsConfig, LogConfig, LogResponses, MetricsConfig, NatsConfig, OidcConfig, RegistryConfig,
     SecretsConfig, ServerConfig, TracesConfig,
 };

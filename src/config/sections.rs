@@ -21,6 +21,8 @@ pub struct Config {
     pub admin: AdminConfig,
     /// The log of changes.
     pub audit: AuditConfig,
+    /// Single sign-on of the console.
+    pub oidc: OidcConfig,
     /// Secrets in the registry.
     pub secrets: SecretsConfig,
     /// The broker.
@@ -101,6 +103,32 @@ pub struct AuditConfig {
     pub max_age_days: u64,
     /// Size of the log in bytes; beyond it, the oldest records are deleted.
     pub max_bytes: u64,
+}
+
+/// `[oidc]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OidcConfig {
+    /// URL of the provider; empty = no single sign-on.
+    pub issuer: String,
+    /// Id of this router at the provider.
+    pub client_id: String,
+    /// Secret of this router at the provider; empty = none, if it is a public client.
+    pub client_secret: Secret,
+    /// File with the secret; empty = none.
+    pub client_secret_file: String,
+    /// What the button on the login page says.
+    pub name: String,
+    /// Scopes to ask the provider for, in addition to `openid`.
+    pub request_scopes: Vec<String>,
+    /// Claim of the ID token whose values the lists below have: a text, or a list of texts.
+    pub scope_claim: String,
+    /// Values whose people may look at everything.
+    pub read: Vec<String>,
+    /// Values whose people may act on deliveries, too.
+    pub operate: Vec<String>,
+    /// Values whose people may do everything.
+    pub admin: Vec<String>,
 }
 
 /// `[secrets]`

@@ -15,10 +15,12 @@ mod operator_api;
 mod pages;
 mod reference;
 mod routes;
+mod session;
 mod state;
 mod visitor;
 
 pub use operator_api::OperatorApi;
 pub use reference::reference_routes;
 pub use routes::routes;
+pub use session::{OidcProvider, OidcSettings, SessionParts, Sessions};
 pub use state::Console;

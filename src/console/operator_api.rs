@@ -11,7 +11,7 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 
 use super::answer::Members as _;
-use crate::domain::Caller;
+use super::visitor::Visitor;
 
 /// Longest answer that a page is made of, in bytes.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -101,8 +101,8 @@ impl OperatorApi {
     ///
     /// # Errors
     /// The API refuses, or the answer takes too long.
-    pub(super) async fn get(&self, caller: &Caller, path: &ApiPath) -> Result<Value, ApiRefusal> {
-        self.send(caller, Method::GET, path, None).await
+    pub(super) async fn get(&self, visitor: &Visitor, path: &ApiPath) -> Result<Value, ApiRefusal> {
+        self.send(visitor, Method::GET, path, None).await
     }
 
     /// Sends a `POST` with a body, or without one.
@@ -111,11 +111,11 @@ impl OperatorApi {
     /// As [`Self::get`].
     pub(super) async fn post(
         &self,
-        caller: &Caller,
+        visitor: &Visitor,
         path: &ApiPath,
         body: Option<&Value>,
     ) -> Result<Value, ApiRefusal> {
-        self.send(caller, Method::POST, path, body).await
+        self.send(visitor, Method::POST, path, body).await
     }
 
     /// Sends a request.
@@ -124,13 +124,13 @@ impl OperatorApi {
     /// As [`Self::get`].
     pub(super) async fn send(
         &self,
-        caller: &Caller,
+        visitor: &Visitor,
         method: Method,
         path: &ApiPath,
         body: Option<&Value>,
     ) -> Result<Value, ApiRefusal> {
         let answer = async {
-            let response = self.response(caller, method, &path.uri(), body).await?;
+            let response = self.response(visitor, method, &path.uri(), body).await?;
             let status = response.status();
             let bytes = to_bytes(response.into_body(), ANSWER_BYTES_MAX).await;
             let bytes =
@@ -149,12 +149,16 @@ impl OperatorApi {
     /// The URI is not one.
     pub(super) async fn response(
         &self,
-        caller: &Caller,
+        visitor: &Visitor,
         method: Method,
         uri: &str,
         body: Option<&Value>,
     ) -> Result<Response<Body>, ApiRefusal> {
-        let mut request = Request::builder().method(method).uri(uri).extension(caller.clone());
+        let mut request = Request::builder().method(method).uri(uri);
+        request = request.extension(visitor.caller.clone()).extension(visitor.client);
+        if let Some(token) = &visitor.token {
+            request = request.extension(token.clone());
+        }
         request = request.header(header::ACCEPT, "application/json");
         let body = match body {
             Some(body) => {

@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 use super::components::refusal;
 use super::layout::Page;
 use super::operator_api::{ApiPath, ApiRefusal, OperatorApi};
+use super::session::Sessions;
 use super::visitor::Visitor;
-use crate::api::{AdminTokens, OwnHosts, Shared};
+use crate::api::{OwnHosts, Shared};
 use crate::domain::Secret;
 
 /// State of the console, shared by its pages.
@@ -19,8 +20,8 @@ use crate::domain::Secret;
 pub struct Console {
     /// Answers what the pages show.
     pub operator_api: OperatorApi,
-    /// Required of visitors; none in `dev` mode.
-    pub tokens: Option<AdminTokens>,
+    /// Sessions of visitors who logged in; none in `dev` mode, where nobody does.
+    pub sessions: Option<Sessions>,
     /// Names under which browsers may open it.
     pub hosts: OwnHosts,
     /// Counts visitors with a wrong token.
@@ -37,7 +38,7 @@ impl Console {
     /// # Errors
     /// As [`OperatorApi::get`].
     pub(super) async fn get(&self, visitor: &Visitor, path: &ApiPath) -> Result<Value, ApiRefusal> {
-        self.operator_api.get(&visitor.caller, path).await
+        self.operator_api.get(visitor, path).await
     }
 
     /// Posts to the API in the name of a visitor.
@@ -50,7 +51,7 @@ impl Console {
         path: &ApiPath,
         body: Option<&Value>,
     ) -> Result<Value, ApiRefusal> {
-        self.operator_api.post(&visitor.caller, path, body).await
+        self.operator_api.post(visitor, path, body).await
     }
 }
 

@@ -2,7 +2,9 @@
 
 use maud::{Markup, html};
 
+use crate::api::TokenDigest;
 use crate::domain::{Caller, Scope, Secret};
+use crate::listener::Client;
 
 /// A visitor whose credentials were accepted. It is an extension of the request.
 #[derive(Clone)]
@@ -13,6 +15,10 @@ pub(super) struct Visitor {
     pub(super) csrf: Secret,
     /// Whether the visitor can log out.
     pub(super) has_session: bool,
+    /// Where the requests come from.
+    pub(super) client: Client,
+    /// The token that the visitor logged in with; none of single sign-on.
+    pub(super) token: Option<TokenDigest>,
 }
 
 impl Visitor {

@@ -20,7 +20,7 @@ use crate::api::{
 };
 use crate::audit::AuditLog;
 use crate::config::{Config, ServerConfig};
-use crate::console::{self, Console, OperatorApi};
+use crate::console::{self, Console, OidcProvider, OperatorApi, SessionParts, Sessions};
 use crate::delivery::{DeliveryLogReader, EgressGuard, FailedWebhooks};
 use crate::domain::Secret;
 use crate::event::sources::SOURCES;
@@ -28,6 +28,7 @@ use crate::event::{EventArchive, Publisher, UnmappedWebhooks};
 use crate::listener::{self, AuthFailures, BodyIntake, Listener};
 use crate::matcher::Matcher;
 use crate::registry::Registry;
+use crate::sessions::SessionStore;
 use crate::telemetry::subscriptions::TopSubscriptions;
 
 /// Connections of the listener for metrics and probes.
@@ -48,6 +49,8 @@ pub(super) struct HttpParts {
     pub(super) operations: Operations,
     pub(super) answers: Arc<BrokerAnswers>,
     pub(super) audit: Arc<dyn AuditLog>,
+    pub(super) sessions: Arc<dyn SessionStore>,
+    pub(super) oidc: Option<OidcProvider>,
     pub(super) metrics: PrometheusHandle,
     pub(super) top: Arc<TopSubscriptions>,
     pub(super) admin_tokens: AdminTokens,
@@ -145,9 +148,17 @@ impl HttpParts {
         let parts =
             ApiParts { state: Arc::clone(&state), events, ingest, health, scrape: scrape_state };
         let (apis, document) = api::routes(parts);
+        let server = &config.server;
+        let sessions = self.asks_token.then(|| SessionParts {
+            store: self.sessions,
+            audit: self.audit,
+            api: Arc::clone(&state),
+            is_secure: server.public_url.starts_with("https:") || !server.tls_cert_file.is_empty(),
+            oidc: self.oidc,
+        });
         let pages = Console {
             operator_api: OperatorApi::new(apis.clone()),
-            tokens: self.asks_token.then_some(self.admin_tokens),
+            sessions: sessions.map(Sessions::new),
             hosts,
             api: state,
             csrf: Arc::new(Secret::new(uuid::Uuid::new_v4().simple().to_string())),

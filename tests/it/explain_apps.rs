@@ -6,7 +6,7 @@ use switchyard::cli::client::{ApiClient, ErrorStatus};
 use switchyard::telemetry::LiveFailure;
 
 use crate::explain::{World, hints, text};
-use crate::support::raw::RawConnection;
+use crate::support::raw::{RawConnection, log_in};
 use crate::support::{
     ADMIN_TOKEN, SECRET, WAIT_MAX, eventually, issue_event, publish, publish_raw, register,
 };
@@ -119,11 +119,9 @@ async fn live_feed_names_the_failed_filter_with_its_deciding_part() {
     let base = world.router.api.base();
     let port = base.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
     let mut live = RawConnection::open(port).await;
-    let password = data_encoding::BASE64.encode(format!("any:{ADMIN_TOKEN}").as_bytes());
-    live.send(format!(
-        "GET /live HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {password}\r\n\r\n"
-    ))
-    .await;
+    let cookie = log_in(port, ADMIN_TOKEN).await;
+    live.send(format!("GET /live/stream HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n"))
+        .await;
     assert!(live.until_received("text/event-stream", WAIT_MAX).await);
     publish_raw(&broker, "site-1", UPDATED, "event-4", body.into()).await;
     let id = format!("inst/{key}");

@@ -72,6 +72,7 @@ mod retention;
 mod revisions;
 mod scenario;
 mod secrets;
+mod sessions;
 mod shadow;
 mod shares;
 mod sources;

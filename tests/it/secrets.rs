@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use switchyard::domain::Secret;
 use switchyard::jwt::qsh;
 
-use crate::support::raw::{exchange, status};
+use crate::support::raw::{exchange, log_in, status};
 use crate::support::{
     ADMIN_TOKEN, NatsServer, RouterProcess, Setup, Sink, WAIT_MAX, app_token, eventually, publish,
     register,
@@ -252,10 +252,10 @@ async fn operator_tokens_of_a_file_are_rotated_without_a_restart() {
         client.send(Method::GET, "/admin/v1/apps", &[], &Value::Null).await.is_ok()
     };
     assert!(is_accepted(ADMIN_TOKEN).await && is_accepted(FILE_TOKEN).await);
-    let password = BASE64.encode(format!("operator:{FILE_TOKEN}").as_bytes());
     let port = setup.port;
+    let cookie = log_in(port, FILE_TOKEN).await;
     let feed = tokio::spawn(async move {
-        exchange(port, &format!("GET /live HTTP/1.1\r\nAuthorization: Basic {password}"), "").await
+        exchange(port, &format!("GET /live/stream HTTP/1.1\r\nCookie: {cookie}"), "").await
     });
     replace_file(&file, &format!("{FILE_TOKEN}\n{next}\n"));
     eventually(WAIT_MAX, "the new token is accepted", || async {

@@ -257,7 +257,7 @@ class Router:
     """A router process. `kill` is SIGKILL; leaving the context ends it with SIGTERM. Its log goes to the
     file `log`, or to standard error."""
 
-    def __init__(self, binary, nats_port, folder, settings=(), log=None):
+    def __init__(self, binary, nats_port, folder, settings=(), log=None, port=0):
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SWITCHYARD_")}
         environment |= {
             "SWITCHYARD_ADMIN_TOKEN": ADMIN_TOKEN,
@@ -266,7 +266,7 @@ class Router:
             "SWITCHYARD_DELIVERY__ALLOW_PORTS": "any",
             "SWITCHYARD_LOG__FILTER": "warn",
         } | {f"SWITCHYARD_{name}": str(value) for name, value in dict(settings).items()}
-        command = [binary, "serve", "--listen", "127.0.0.1:0", "--nats-url", f"nats://127.0.0.1:{nats_port}",
+        command = [binary, "serve", "--listen", f"127.0.0.1:{port}", "--nats-url", f"nats://127.0.0.1:{nats_port}",
                    "--data-dir", str(folder)]
         self.process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
         lines = queue.Queue()

@@ -111,7 +111,7 @@ async fn create(
         }
     }
     let path = ApiPath::of("tokens").id(form.get("id"));
-    let answer = console.operator_api.send(&visitor.caller, Method::PUT, &path, Some(&body)).await;
+    let answer = console.operator_api.send(&visitor, Method::PUT, &path, Some(&body)).await;
     with_token(&visitor, page, answer)
 }
 
@@ -156,6 +156,6 @@ async fn delete(
 ) -> Response {
     let page = Page::new("Remove a token", Part::Access).below("Access", "/access");
     let path = ApiPath::of("tokens").id(&id);
-    let answer = console.operator_api.send(&visitor.caller, Method::DELETE, &path, None).await;
+    let answer = console.operator_api.send(&visitor, Method::DELETE, &path, None).await;
     posted(&visitor, page, answer, "/access?done=token-removed")
 }

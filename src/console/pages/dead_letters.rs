@@ -258,6 +258,6 @@ async fn delete(
 ) -> Response {
     let page = Page::new("Delete", Part::DeadLetters).below("Dead letters", "/dead-letters");
     let path = ApiPath::of("dlq").id(&id);
-    let answer = console.operator_api.send(&visitor.caller, Method::DELETE, &path, None).await;
+    let answer = console.operator_api.send(&visitor, Method::DELETE, &path, None).await;
     posted(&visitor, page, answer, "/dead-letters?done=deleted")
 }

@@ -33,7 +33,7 @@ async fn answer(
             (Method::GET, format!("/admin/v1/{path}{query}"), None)
         }
     };
-    match console.operator_api.response(&visitor.caller, method, &uri, body.as_ref()).await {
+    match console.operator_api.response(&visitor, method, &uri, body.as_ref()).await {
         Ok(response) => response,
         Err(refused) => (refused.status, refused.message).into_response(),
     }

@@ -2,10 +2,11 @@
 
 use axum::body::Body;
 use axum::extract::{Query, RawQuery, State};
-use axum::http::Method;
+use axum::http::{HeaderMap, Method};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
+use futures_util::StreamExt as _;
 use maud::html;
 
 use crate::console::asked::Asked;
@@ -61,11 +62,20 @@ async fn stream(
     State(console): State<Console>,
     Extension(visitor): Extension<Visitor>,
     RawQuery(query): RawQuery,
+    headers: HeaderMap,
 ) -> Response {
     let query = query.map(|query| format!("?{query}")).unwrap_or_default();
     let uri = format!("/admin/v1/live{query}");
-    match console.operator_api.response(&visitor.caller, Method::GET, &uri, None).await {
-        Ok(response) => response,
+    match console.operator_api.response(&visitor, Method::GET, &uri, None).await {
+        Ok(response) => match &console.sessions {
+            None => response,
+            Some(sessions) => {
+                let ended = sessions.clone().until_ended(headers);
+                let (head, body) = response.into_parts();
+                let body = body.into_data_stream().take_until(Box::pin(ended));
+                Response::from_parts(head, Body::from_stream(body))
+            }
+        },
         Err(refused) => (refused.status, Body::from(refused.message)).into_response(),
     }
 }

@@ -43,12 +43,12 @@ async fn act(
     if action == "shadow" {
         let members = json!({"filter": {"expression": form.raw("expression")}});
         let path = path.part("shadow");
-        let set = console.operator_api.send(&visitor.caller, Method::PUT, &path, Some(&members));
+        let set = console.operator_api.send(&visitor, Method::PUT, &path, Some(&members));
         return posted(&visitor, page, set.await, &format!("{back}?tab=shadow&done=shadow-set"));
     }
     if action == "remove-shadow" {
         let path = path.part("shadow");
-        let removed = console.operator_api.send(&visitor.caller, Method::DELETE, &path, None);
+        let removed = console.operator_api.send(&visitor, Method::DELETE, &path, None);
         return posted(
             &visitor,
             page,

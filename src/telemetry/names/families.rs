@@ -100,6 +100,7 @@ const REFUSALS: &[&str] = &[
 /// Why a request failed to authenticate, over all APIs.
 const AUTH_FAILURES: &[&str] = &[
     "no_token",
+    "single_sign_on",
     "unknown_token",
     "admin_token",
     "installation_token",

@@ -74,6 +74,31 @@ pub(crate) async fn exchange_from(port: u16, last: u8, head: &str, body: &str) -
     connection.until_closed().await
 }
 
+/// Logs in to the console with a token; returns the cookie of the session.
+pub(crate) async fn log_in(port: u16, token: &str) -> String {
+    let page = exchange(port, "GET /login HTTP/1.1\r\nHost: localhost", "").await;
+    let form_cookie = set_cookie(&page, "switchyard_login").expect("a cookie of the form");
+    let (_, csrf) = page.split_once("name=\"csrf\" value=\"").expect("a form");
+    let csrf = csrf.split('"').next().expect("a value");
+    let head = format!(
+        "POST /login HTTP/1.1\r\nHost: localhost\r\nCookie: switchyard_login={form_cookie}\r\n\
+         Content-Type: application/x-www-form-urlencoded"
+    );
+    let answer = exchange(port, &head, &format!("csrf={csrf}&token={token}")).await;
+    let session = set_cookie(&answer, "switchyard_session");
+    format!("switchyard_session={}", session.unwrap_or_else(|| panic!("no session: {answer}")))
+}
+
+/// Returns the value of a cookie that a response sets.
+pub(crate) fn set_cookie(response: &str, name: &str) -> Option<String> {
+    let values = response.lines().filter_map(|line| {
+        let (header, value) = line.split_once(':')?;
+        header.eq_ignore_ascii_case("set-cookie").then(|| value.trim())
+    });
+    let mut values = values.filter_map(|value| value.strip_prefix(name)?.strip_prefix('='));
+    values.next().map(|value| value.split(';').next().unwrap_or_default().to_owned())
+}
+
 /// Returns the status of a response; 0 if there is none.
 pub(crate) fn status(response: &str) -> u16 {
     response.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
