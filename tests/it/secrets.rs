@@ -4,7 +4,6 @@
 use std::fs::{read_to_string, write};
 use std::path::Path;
 
-use data_encoding::BASE64;
 use hyper::Method;
 use serde_json::{Value, json};
 use switchyard::domain::Secret;
