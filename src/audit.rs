@@ -28,8 +28,7 @@ pub trait AuditLog: Send + Sync {
     /// It is not confirmed; it may be stored nevertheless.
     fn append<'a>(&'a self, record: &'a AuditRecord) -> BoxFuture<'a, Result<(), AuditError>>;
 
-    /// Returns up to `limit` entries that `query` selects, newest first, of those before the sequence `before`, without
-    /// what was shown of the resources.
+    /// Returns up to `limit` entries that `query` selects, newest first, of those before the sequence `before`.
     ///
     /// # Errors
     /// The broker does not answer.

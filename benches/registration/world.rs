@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 use switchyard::api::{
-    self, AdminTokens, ApiState, Listening, Operations, PingLimit, Recovery, router,
+    self, AccessUse, AdminTokens, ApiState, Listening, Operations, PingLimit, Recovery, router,
 };
 use switchyard::bus::{
     AuditStream, Connections, DeadLetterReader, DeadLetterStream, EventPublisher,
@@ -183,6 +183,7 @@ impl World {
                 AuditStream::open(connections.control.clone(), subjects.clone(), &config).await?,
             ),
             admin_tokens: AdminTokens::default(),
+            access: AccessUse::default(),
             body_max: config.limits.body,
             bodies: Arc::new(BodyIntake::new(&config.server)),
             failures: Arc::new(AuthFailures::new(config.server.auth_failures_per_minute)),

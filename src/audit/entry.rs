@@ -81,6 +81,8 @@ pub struct AuditQuery {
     pub path: Option<String>,
     /// Not older than this, milliseconds since the epoch.
     pub since_ms: Option<i64>,
+    /// Whether entries have what was shown of the resources.
+    pub with_content: bool,
 }
 
 impl AuditQuery {

@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use futures_util::future::BoxFuture;
 
-use super::{AuditEntry, AuditError, AuditId, AuditLog, AuditPage, AuditQuery, AuditRecord, Step};
+use super::{
+    AuditEntry, AuditError, AuditId, AuditLog, AuditPage, AuditQuery, AuditRecord, AuditResult,
+    Step,
+};
 
 /// Stores records in memory.
 #[derive(Debug, Default)]
@@ -64,7 +67,14 @@ impl AuditLog for MemoryAuditLog {
             let has_more = found.len() > limit;
             found.truncate(limit);
             let next = found.last().filter(|_| has_more).map(|(sequence, _)| *sequence);
-            let entries = found.into_iter().map(|(_, entry)| entry).collect();
+            let entries = found.into_iter().map(|(_, mut entry)| {
+                if !query.with_content {
+                    entry.before = None;
+                    entry.result = entry.result.map(|result| AuditResult { after: None, ..result });
+                }
+                entry
+            });
+            let entries = entries.collect();
             Ok(AuditPage { entries, next, ..AuditPage::default() })
         })
     }

@@ -124,7 +124,7 @@ impl AuditStream {
                     page.unreadable += 1;
                     continue;
                 };
-                let record = record.without_content();
+                let record = if query.with_content { record } else { record.without_content() };
                 match &record.step {
                     Step::Done { .. } => {
                         ends.insert(record.id.clone(), record);
@@ -146,7 +146,9 @@ impl AuditStream {
                 if end.is_none() && record.kind() == StepKind::Started && !is_newest {
                     end = self.end_of(&record.id, message).await?;
                 }
-                let end = end.map(AuditRecord::without_content);
+                if !query.with_content {
+                    end = end.map(AuditRecord::without_content);
+                }
                 page.entries.extend(AuditEntry::of(record, end.as_ref(), clock::broker_now_ms()));
             }
             top = low.saturating_sub(1);

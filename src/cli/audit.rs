@@ -117,7 +117,7 @@ async fn show(output: Output, client: &ApiClient, id: &str) -> anyhow::Result<Ex
     }
     print_row(&format!(
         "{}  {}  {}",
-        text(&found, "at"),
+        text(&found, "time"),
         text(&found, "operation"),
         text(&found, "outcome")
     ))?;
@@ -150,7 +150,7 @@ async fn show(output: Output, client: &ApiClient, id: &str) -> anyhow::Result<Ex
 }
 
 fn row(item: &Value, now: Timestamp) -> Vec<Toned> {
-    let at = text(item, "at");
+    let at = text(item, "time");
     vec![
         plain(relative(Some(at), now)),
         plain(text(item, "caller")),
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn row_says_who_did_what_and_how_it_ended() {
         let now: Timestamp = "2026-12-01T12:00:00Z".parse().unwrap();
-        let item = json!({"id": "1-0", "at": "2026-12-01T11:58:00Z", "caller": "ci", "operation": "putApp",
+        let item = json!({"id": "1-0", "time": "2026-12-01T11:58:00Z", "caller": "ci", "operation": "putApp",
             "path": "/admin/v1/apps/a", "via": "command", "outcome": "refused", "status": 422});
         let row = row(&item, now);
         assert_eq!(row[3], ("refused (422)".to_owned(), Tone::Bad));

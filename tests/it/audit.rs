@@ -120,6 +120,9 @@ impl World {
         self.delete("/oauth-clients/client/previous-secret").await;
         self.post("/installations/inst/token", Value::Null).await;
         self.post("/installations/inst/discovery/refresh", Value::Null).await;
+        self.put("/tokens/ci", json!({"scope": "operate"})).await;
+        self.post("/tokens/ci/rotate", Value::Null).await;
+        self.delete("/tokens/ci").await;
         self.post("/signing-keys", json!({})).await;
         self.post("/encryption", json!({})).await;
     }

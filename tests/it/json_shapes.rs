@@ -310,6 +310,7 @@ async fn shapes_of_answers_in_json_are_known() {
             ("tokens show", "ci"),
             ("tokens rotate", "ci"),
             ("whoami", ""),
+            ("audit ls", "--operation putAccessToken"),
         ])
         .await;
     let text = world.run("health --format json").await;
@@ -344,6 +345,7 @@ async fn of_single_items(world: &World) {
     let delivery = id("deliveries ls -i second -o json").await;
     let redrive = id("dlq jobs -o json").await;
     let replay = id("replay ls -o json").await;
+    let change = id("audit ls --operation putAccessToken -o json").await;
     world
         .check_all(&[
             ("endpoints show", endpoint.as_str()),
@@ -352,6 +354,7 @@ async fn of_single_items(world: &World) {
             ("dlq show", letter.as_str()),
             ("dlq status", redrive.as_str()),
             ("replay show", replay.as_str()),
+            ("audit show", change.as_str()),
             ("deliveries show", format!("{delivery} -i second").as_str()),
             ("redeliver", format!("{delivery} -i second").as_str()),
         ])

@@ -215,11 +215,11 @@ async fn live_feed_outlives_the_deadlines() {
         .with("SWITCHYARD_SERVER__BODY_TIMEOUT_MS", 200);
     let router = setup.start().await;
     router.provision("app-1", "inst-1", "site-1", "http://127.0.0.1:9/").await;
-    let mut live = RawConnection::open(setup.port).await;
     let cookie = log_in(setup.port, ADMIN_TOKEN).await;
+    let mut live = RawConnection::open(setup.port).await;
     live.send(format!("GET /live/stream HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n"))
         .await;
-    assert!(live.until_received("text/event-stream", WAIT_MAX).await);
+    assert!(live.until_received("application/x-ndjson", WAIT_MAX).await);
     // Longer than every deadline; nothing is sent in that time.
     tokio::time::sleep(Duration::from_secs(2)).await;
     crate::support::publish(&nats.client().await, "site-1", 7, "OPS").await;

@@ -204,6 +204,8 @@ async fn log_is_listed_and_shown_and_takes_no_change() {
     assert_eq!(operations, ["putModule", "putModule", "putInstallation", "putApp"]);
     assert!(all["items"][0].get("before").is_none(), "lists have no contents: {all}");
     assert_eq!(all["items"][0]["outcome"], "done");
+    let details = list("?details=true&limit=1").await;
+    assert_eq!(details["items"][0]["after"]["data"]["filter"]["expression"], "false");
     let first = list("?limit=1&operation=putModule").await;
     let rest = format!("?operation=putModule&cursor={}", first["nextCursor"].as_str().unwrap());
     let rest = list(&rest).await;

@@ -17,6 +17,9 @@ use crate::api::schema::{AuditLogEntry, AuditLogPage, AuditLogParams, PageParams
 use crate::api::state::Shared;
 use crate::audit::{AuditEntry, AuditId, AuditPage, AuditQuery, Content, PendingReason};
 
+/// Most entries of a page that has what was shown of the resources: each may have 128 KiB of it.
+const DETAILS_MAX: usize = 50;
+
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     let router = route(OpenApiRouter::default(), routes!(list));
     route(router, routes!(show))
@@ -24,7 +27,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 
 /// Lists who changed what, and who logged in, newest first. A page may have fewer entries than asked for, and a cursor.
 #[utoipa::path(
-    get, path = "/audit-log", operation_id = "listAuditLog", params(PageParams, AuditLogParams),
+    get, path = "/audit-log", operation_id = "listAuditLog", security(("operatorToken" = ["admin"])), params(PageParams, AuditLogParams),
     responses((status = 200, description = "A page of entries.", body = AuditLogPage), Unavailable)
 )]
 async fn list(
@@ -42,10 +45,14 @@ async fn list(
         operation: text("operation"),
         path: text("path"),
         since_ms: params.get("since").map(|text| read_time("since", text)).transpose()?,
+        with_content: params.flag("details")?,
     };
+    let limit = if query.with_content { limit.min(DETAILS_MAX) } else { limit };
     let page = state.audit.page(&query, before.transpose()?, limit).await?;
     let AuditPage { entries, next, examined_until_ms, unreadable } = page;
-    let mut view = json!({ "items": entries.iter().map(entry_view).collect::<Vec<_>>() });
+    let has_content = query.with_content;
+    let view_of = |entry| if has_content { whole_view(entry) } else { entry_view(&entry) };
+    let mut view = json!({ "items": entries.into_iter().map(view_of).collect::<Vec<_>>() });
     insert_some(&mut view, "nextCursor", next.map(|next| encode_cursor(&next.to_string())));
     insert_some(&mut view, "examinedUntil", examined_until_ms.and_then(rfc3339));
     insert_some(&mut view, "unreadable", Some(unreadable).filter(|count| *count > 0));
@@ -54,16 +61,21 @@ async fn list(
 
 /// Shows an entry with the resource before and after the change.
 #[utoipa::path(
-    get, path = "/audit-log/{id}", operation_id = "getAuditLogEntry",
+    get, path = "/audit-log/{id}", operation_id = "getAuditLogEntry", security(("operatorToken" = ["admin"])),
     responses((status = 200, description = "The entry.", body = AuditLogEntry), Unavailable)
 )]
 async fn show(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Value>, ApiError> {
     let id: AuditId = id.parse().map_err(|_| ApiError::NotFound)?;
     let entry = state.audit.find(&id).await?.ok_or(ApiError::NotFound)?;
+    Ok(Json(whole_view(entry)))
+}
+
+/// Returns an entry with what was shown of the resource.
+fn whole_view(entry: AuditEntry) -> Value {
     let mut view = entry_view(&entry);
     add_content(&mut view, "before", entry.before);
     add_content(&mut view, "after", entry.result.ok().and_then(|result| result.after));
-    Ok(Json(view))
+    view
 }
 
 /// Returns an entry without what was shown of the resource.
@@ -71,7 +83,7 @@ fn entry_view(entry: &AuditEntry) -> Value {
     let AuditEntry { id, at_ms, action, result, .. } = entry;
     let mut view = json!({
         "id": id.to_string(),
-        "at": rfc3339(*at_ms),
+        "time": rfc3339(*at_ms),
         "caller": action.caller,
         "via": action.via.as_str(),
         "operation": action.operation,

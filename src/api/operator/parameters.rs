@@ -24,7 +24,7 @@ const PARAMETERS: &[(&str, &str, &[&str], &[&str])] = &[
     ("GET", "/account", &["from", "installation", "limit", "site", "subscription", "to"], &[]),
     ("GET", "/account/ledger", &["from", "installation", "site", "to"], &[]),
     ("GET", "/apps", PAGE, &[]),
-    ("GET", "/audit-log", PAGE, &["caller", "operation", "path", "since"]),
+    ("GET", "/audit-log", PAGE, &["caller", "details", "operation", "path", "since"]),
     ("GET", "/deliveries", PAGE, &["class", "entity", "event", "installation", "outcome", "since", "site", "subscription", "until"]),
     ("GET", "/deliveries/{id}", &["cursor"], &["class", "entity", "event", "installation", "outcome", "since", "site", "subscription", "until"]),
     ("POST", "/deliveries/{id}/redeliver", &["cursor"], &["class", "entity", "event", "installation", "outcome", "since", "site", "subscription", "until"]),

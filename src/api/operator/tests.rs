@@ -223,50 +223,6 @@ async fn sites_are_listed_once_with_what_is_installed_and_refused() {
     assert!(none.body["message"].as_str().unwrap().contains("oter"), "{}", none.body);
 }
 
-/// Prints how long lists take with many records; run by hand.
-#[tokio::test]
-#[ignore = "a measurement"]
-async fn lists_of_many_records_are_timed() {
-    let api = TestApi::start().await;
-    let module = |key: usize| {
-        json!({"key": format!("m{key}"), "endpoint": "hook", "events": ["avi:jira:updated:issue"],
-        "filter": {"expression": format!("event.issue.fields.project.key == 'P{key}'")}})
-    };
-    let modules: Vec<_> = (0..10).map(module).collect();
-    api.admin("PUT", "/admin/v1/apps/many", app(json!({"staticModules": {"trigger": modules}})))
-        .await;
-    for number in 0..1_000 {
-        let body = json!({"app": "many", "cloudId": format!("site-{number}"), "product": "jira"});
-        api.admin("PUT", &format!("/admin/v1/installations/many-{number}"), body).await;
-    }
-    for path in [
-        "subscriptions",
-        "subscriptions?q=many-999",
-        "subscriptions?q=project",
-        "subscriptions?q=nothing",
-        "subscriptions?sort=failures",
-        "subscriptions?failing=true",
-        "subscriptions?event=avi:jira:created:issue",
-        "sites",
-        "sites?limit=500",
-        "sites/site-7",
-        "installations",
-        "installations?expiring=true",
-        "problems",
-        "doctor",
-        "history",
-        "top",
-    ] {
-        let mut took = Vec::new();
-        for _ in 0..5 {
-            let started = crate::clock::tick();
-            api.admin("GET", &format!("/admin/v1/{path}"), json!({})).await;
-            took.push(crate::clock::since(started).as_millis());
-        }
-        println!("{path:50} {took:?} ms");
-    }
-}
-
 #[tokio::test]
 async fn subscription_shows_its_filter_handler_and_figures() {
     let api = TestApi::start().await;

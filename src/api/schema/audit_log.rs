@@ -15,15 +15,17 @@ pub(in crate::api) struct AuditLogParams {
     operation: Option<String>,
     /// Text that the path has, such as `/subscriptions/`.
     path: Option<String>,
-    /// From then on: RFC 3339, or milliseconds since the epoch.
+    /// From then on: RFC 3339, an age such as `2h`, or milliseconds since the epoch.
     since: Option<String>,
+    /// Whether entries have `before` and `after`; a page then has at most 50.
+    details: Option<bool>,
 }
 
 /// A page of the audit log.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(in crate::api) struct AuditLogPage {
-    /// Without `before` and `after`.
+    /// Without `before` and `after`, unless `details` is true.
     items: Vec<AuditLogEntry>,
     /// Cursor of the next page; absent on the last one.
     next_cursor: Option<String>,
@@ -38,7 +40,7 @@ pub(in crate::api) struct AuditLogPage {
 #[schema(rename_all = "camelCase")]
 pub(in crate::api) struct AuditLogEntry {
     id: String,
-    at: Time,
+    time: Time,
     /// Name of the token or of the person.
     caller: String,
     #[schema(inline)]

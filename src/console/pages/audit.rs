@@ -31,8 +31,12 @@ async fn list(
     let path = asked.ask(ApiPath::of("audit-log"), &ASKED);
     let command = format!("switchyard audit ls{}", asked.flags(&ASKED));
     let page = Page::new("Audit log", Part::Audit).from(&path, command);
-    let answer =
-        console.get(&visitor, &path.with("cursor", asked.get("cursor")).with("limit", "50")).await;
+    let answer = console
+        .get(
+            &visitor,
+            &path.with("cursor", asked.get("cursor")).with("limit", "50").with("details", "true"),
+        )
+        .await;
     shown(&visitor, page, answer.map(|answer| content(&asked, &answer)))
 }
 
