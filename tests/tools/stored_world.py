@@ -524,9 +524,10 @@ def read_bodies(failed):
 def without_counters(value):
     """A view without counters, texts for people, and what the bucket, the clock and the replica decide."""
     if isinstance(value, dict):
-        left_out = {"stats", "reason", "warnings", "failing", "replica", "counts", "total", "lastActivity", "expiresAt",
+        left_out = {"stats", "reason", "warnings", "failing", "replica", "counts", "lastActivity", "expiresAt",
                     "lastProblem"} | ({"revision"} if "environment" in value else set())
         left_out |= {"failures", "dueAt"} if "error" in value else set()
+        left_out |= {"total"} if "items" in value else set()
         return {key: without_counters(member) for key, member in value.items() if key not in left_out}
     return [without_counters(item) for item in value] if isinstance(value, list) else value
 
