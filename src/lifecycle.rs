@@ -95,8 +95,7 @@ pub async fn start(
     let monitor = BrokerMonitor::start(&broker, config, &health, &answers).await;
 
     let (background, live) = (Background::default(), LiveFeed::default());
-    let LimitsConfig { steps, evaluation_share, .. } = config.limits;
-    let matcher = Arc::new(Matcher::new(steps).with_evaluation_share(evaluation_share));
+    let matcher = matcher(&config.limits);
     let keys = encryption::keys(config, mode == Mode::Dev)?;
     let announced = encryption::announce(&broker, &keys).await;
     let registry = registry::open(config, (&url, keys), &broker, &matcher, &background).await?;
@@ -113,8 +112,6 @@ pub async fn start(
         Routing::connect(config, &broker, parts, traces, sender, reports, &background).await?;
 
     let (failed_webhooks, unmapped_webhooks) = webhook_readers(&broker);
-    let operations = operations(config, mode, &broker, (&routing, &live, &health), &background);
-    sample_history(&operations, &background);
     let http = HttpParts {
         registry: Arc::clone(&registry),
         matcher,
@@ -126,7 +123,7 @@ pub async fn start(
         publisher: Arc::clone(&routing.publisher),
         recovery: recovery(&routing),
         listening,
-        operations,
+        operations: operations(config, mode, &broker, (&routing, &live, &health), &background),
         answers,
         audit: audit_log(config, &broker).await?,
         sessions: sign_on::sessions(config, &broker).await?,
@@ -144,20 +141,18 @@ pub async fn start(
     follow_tokens(config, admin_tokens, &background);
     routing.start(&background);
     health.started.store(true, Relaxed);
-    let managed_broker = broker.managed_access();
-    let server = broker.server.map(ManagedBroker::supervise);
-    let (Background { tasks, stop }, connections) = (background, broker.connections);
+    let Background { tasks, stop } = background;
     Ok(Running {
         address,
         url,
-        managed_broker,
+        managed_broker: broker.managed_access(),
         live,
         tasks,
         stop,
         health,
         trace_export,
-        connections,
-        server,
+        connections: broker.connections,
+        server: broker.server.map(ManagedBroker::supervise),
     })
 }
 
@@ -192,7 +187,11 @@ fn index_log(config: &Config, broker: &Broker, background: &Background) {
     }
 }
 
-/// Returns what operators inspect of this replica.
+fn matcher(limits: &LimitsConfig) -> Arc<Matcher> {
+    Arc::new(Matcher::new(limits.steps).with_evaluation_share(limits.evaluation_share))
+}
+
+/// Returns what operators inspect of this replica, and begins to sample what it does.
 fn operations(
     config: &Config,
     mode: Mode,
@@ -201,7 +200,7 @@ fn operations(
     background: &Background,
 ) -> Operations {
     let (control, subjects) = (broker.connections.control.clone(), broker.subjects.clone());
-    Operations {
+    let operations = Operations {
         replica: doctor::replica(),
         health: Arc::clone(health),
         live: live.clone(),
@@ -214,7 +213,9 @@ fn operations(
         history: Arc::default(),
         pings: PingLimit::default(),
         stop: background.stop.clone(),
-    }
+    };
+    sample_history(&operations, background);
+    operations
 }
 
 /// Samples what this replica does.

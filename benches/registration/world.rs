@@ -148,6 +148,7 @@ fn operations(
         broker: Arc::new(StreamInspector::new(jet(), subjects(), false)),
         broker_address: String::new(),
         configuration: Vec::new(),
+        history: Arc::default(),
         pings: PingLimit::default(),
         stop: CancellationToken::new(),
     })

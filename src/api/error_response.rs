@@ -149,17 +149,8 @@ impl From<ApiError> for ErrorResponse {
             ApiError::Unpublished(error) => unpublished(&error),
             ApiError::BrokerSilent(silent) => broker_silent(silent),
             ApiError::Unavailable(reason) => unavailable(&reason),
-            ApiError::NotConfirmed(reason) => {
-                error!(reason, "request not done, or not confirmed");
-                Self::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5022", reason)
-            }
-            ApiError::NotRecorded(reason) => {
-                error!(reason, "change refused: it cannot be recorded");
-                let message =
-                    "the audit log does not take the record of the change, so that it is not made";
-                Self::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5025", message)
-                    .with_retry_after(STORE_RETRY)
-            }
+            ApiError::NotConfirmed(reason) => not_confirmed(reason),
+            ApiError::NotRecorded(reason) => not_recorded(&reason),
             ApiError::DeliveryLogOff => Self::coded(StatusCode::CONFLICT, "SY-4001", LOG_OFF),
             ApiError::Register(error) => from_register_error(error),
             ApiError::Job(error) => from_jobs_error(&error),
@@ -174,6 +165,18 @@ impl From<ApiError> for ErrorResponse {
             ApiError::Account(error) => from_account_error(&error),
         }
     }
+}
+
+fn not_confirmed(reason: String) -> ErrorResponse {
+    error!(reason, "request not done, or not confirmed");
+    ErrorResponse::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5022", reason)
+}
+
+fn not_recorded(reason: &str) -> ErrorResponse {
+    error!(reason, "change refused: it cannot be recorded");
+    let message = "the audit log does not take the record of the change, so that it is not made";
+    ErrorResponse::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5025", message)
+        .with_retry_after(STORE_RETRY)
 }
 
 /// Message while there are as many live feeds as there may be.

@@ -20,7 +20,6 @@ pub struct MemoryAuditLog {
 
 impl MemoryAuditLog {
     /// Returns all records, the oldest first.
-    #[expect(clippy::unwrap_used, reason = "for tests")]
     pub fn records(&self) -> Vec<AuditRecord> {
         self.records.lock().unwrap().clone()
     }
@@ -41,7 +40,6 @@ impl MemoryAuditLog {
 }
 
 impl AuditLog for MemoryAuditLog {
-    #[expect(clippy::unwrap_used, reason = "for tests")]
     fn append<'a>(&'a self, record: &'a AuditRecord) -> BoxFuture<'a, Result<(), AuditError>> {
         Box::pin(async {
             if self.is_down.load(SeqCst) {

@@ -135,7 +135,8 @@ impl OperatorApi {
             let bytes = to_bytes(response.into_body(), ANSWER_BYTES_MAX).await;
             let bytes =
                 bytes.map_err(|error| unavailable(format!("the answer broke off: {error}")))?;
-            let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+            // An answer without a body, or one that is no JSON, such as the body of a dead letter.
+            let value: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
             if status.is_success() { Ok(value) } else { Err(refusal(status, &value)) }
         };
         let late =

@@ -20,7 +20,7 @@ use crate::domain::Secret;
 pub struct Console {
     /// Answers what the pages show.
     pub operator_api: OperatorApi,
-    /// Sessions of visitors who logged in; none in `dev` mode, where nobody does.
+    /// Sessions of visitors who logged in; none in `dev` mode, which has no login.
     pub sessions: Option<Sessions>,
     /// Names under which browsers may open it.
     pub hosts: OwnHosts,

@@ -16,10 +16,10 @@ use crate::api::ingest::{EventsState, IngestRefusals, IngestState, SiteAccess, S
 use crate::api::scrape::{self, MetricsAccess, Scrape};
 use crate::api::{
     self, AccessUse, AdminTokens, ApiParts, ApiState, BrokerAnswers, Listening, Operations,
-    OwnHosts, Recovery,
+    OwnHosts, Recovery, Shared,
 };
 use crate::audit::AuditLog;
-use crate::config::{Config, ServerConfig};
+use crate::config::{Config, MetricsConfig, ServerConfig};
 use crate::console::{self, Console, OidcProvider, OperatorApi, SessionParts, Sessions};
 use crate::delivery::{DeliveryLogReader, EgressGuard, FailedWebhooks};
 use crate::domain::Secret;
@@ -85,6 +85,25 @@ impl HttpParts {
         }
     }
 
+    fn ingest_state(
+        &self,
+        config: &Config,
+        bodies: Arc<BodyIntake>,
+        failures: Arc<AuthFailures>,
+        refusals: &Arc<IngestRefusals>,
+    ) -> IngestState {
+        IngestState {
+            publisher: Arc::clone(&self.publisher),
+            directory: Arc::clone(&self.registry) as _,
+            rules: Arc::new(site_rules(config, !self.asks_token)),
+            bodies,
+            failures,
+            refusals: Arc::clone(refusals),
+            body_bytes_max: config.limits.body,
+            event_bytes_max: config.limits.event,
+        }
+    }
+
     /// Returns the routes; `stop` ends live feeds.
     pub(super) fn routes(self, config: &Config, stop: &CancellationToken) -> Routes {
         api::begin_auth_failures();
@@ -95,6 +114,8 @@ impl HttpParts {
         let failures = Arc::new(AuthFailures::new(config.server.auth_failures_per_minute));
         let refusals = Arc::<IngestRefusals>::default();
         let events = self.events_state(config, Arc::clone(&bodies), &refusals);
+        let ingest =
+            self.ingest_state(config, Arc::clone(&bodies), Arc::clone(&failures), &refusals);
         let state = Arc::new(ApiState {
             registry: Arc::clone(&self.registry),
             matcher: Arc::clone(&self.matcher),
@@ -103,8 +124,8 @@ impl HttpParts {
             access: AccessUse::default(),
             audit: Arc::clone(&self.audit),
             body_max: config.limits.body,
-            bodies: Arc::clone(&bodies),
-            failures: Arc::clone(&failures),
+            bodies,
+            failures,
             failed_webhooks: self.failed_webhooks,
             unmapped_webhooks: self.unmapped_webhooks,
             refusals: Arc::clone(&refusals),
@@ -115,18 +136,7 @@ impl HttpParts {
             operations: self.operations,
             listening: self.listening,
         });
-        let ingest = IngestState {
-            publisher: Arc::clone(&self.publisher),
-            directory: Arc::clone(&self.registry) as _,
-            rules: Arc::new(site_rules(config, !self.asks_token)),
-            bodies,
-            failures,
-            refusals: Arc::clone(&refusals),
-            body_bytes_max: config.limits.body,
-            event_bytes_max: config.limits.event,
-        };
         let hosts = OwnHosts::new(&config.server.public_url, &config.server.hosts);
-        let metrics_token = config.metrics.token.clone();
         let scrape_state = Scrape {
             process: self.metrics,
             top: self.top,
@@ -135,12 +145,7 @@ impl HttpParts {
             shares,
             dispatcher,
             refusals,
-            access: MetricsAccess {
-                token: (!metrics_token.is_empty()).then_some(metrics_token),
-                hosts: hosts.clone(),
-                is_open: false,
-                api: Arc::clone(&state),
-            },
+            access: metrics_access(&config.metrics, hosts.clone(), Arc::clone(&state)),
         };
         let mut own_scrape = scrape_state.clone();
         own_scrape.access.is_open = true;
@@ -167,6 +172,12 @@ impl HttpParts {
         let all = apis.merge(console::reference_routes(document)).merge(console::routes(pages));
         Routes { all, metrics: scrape::metrics(own_scrape).merge(probes).into() }
     }
+}
+
+/// Returns who may read the metrics on the common listener.
+fn metrics_access(config: &MetricsConfig, hosts: OwnHosts, api: Shared) -> MetricsAccess {
+    let token = Some(config.token.clone()).filter(|token| !token.is_empty());
+    MetricsAccess { token, hosts, is_open: false, api }
 }
 
 /// A listener cannot use its address.

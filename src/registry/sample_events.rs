@@ -13,7 +13,13 @@ const SAMPLES: &str = include_str!("sample_events.json");
 #[must_use]
 pub fn of(event_type: &str) -> Option<Value> {
     catalog::find(event_type)?;
-    let samples: Map<String, Value> = serde_json::from_str(SAMPLES).unwrap_or_default();
+    let samples: Map<String, Value> = match serde_json::from_str(SAMPLES) {
+        Ok(samples) => samples,
+        Err(error) => {
+            debug_assert!(false, "the samples are JSON: {error}");
+            return None;
+        }
+    };
     let by_family = || samples.iter().find(|(pattern, _)| is_of(event_type, pattern));
     let found = samples.get(event_type).or_else(|| by_family().map(|(_, sample)| sample));
     found.cloned()

@@ -19,11 +19,10 @@ async fn events_and_deliveries_are_counted_over_time_by_site_and_by_subscription
     register(&other, json!({"endpoint": "hook", "events": [EVENT_TYPE]})).await;
     sink.answer("/second", 500, None);
     let broker = nats.client().await;
-    for number in 0..5 {
-        publish(&broker, "site-1", number, "OPS").await;
+    let sent = [("site-1", 0), ("site-1", 1), ("site-1", 2), ("site-1", 3), ("site-1", 4)];
+    for (site, number) in sent.into_iter().chain([("site-2", 100), ("site-3", 101)]) {
+        publish(&broker, site, number, "OPS").await;
     }
-    publish(&broker, "site-2", 100, "OPS").await;
-    publish(&broker, "site-3", 101, "OPS").await;
 
     let get = async |path: &str| router.get(&format!("/admin/v1/{path}")).await.expect("an answer");
     let history = eventually(WAIT_MAX, "all is counted", || async {
@@ -32,8 +31,8 @@ async fn events_and_deliveries_are_counted_over_time_by_site_and_by_subscription
         (of("delivered") == 5 && of("parked") == 1 && of("events") == 7).then_some(history)
     })
     .await;
-    assert_eq!(history["totals"]["matches"], 6);
-    assert_eq!(history["totals"]["failedAttempts"], 1);
+    let totals = &history["totals"];
+    assert_eq!((&totals["matches"], &totals["failedAttempts"]), (&json!(6), &json!(1)));
     assert_eq!((&history["now"]["broker"], &history["now"]["ready"]), (&json!("ok"), &json!(true)));
     assert!(history["now"]["seconds"].as_f64().is_some_and(|over| over > 0.0), "{history}");
     let history = eventually(WAIT_MAX, "an interval has the events", || async {

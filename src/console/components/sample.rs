@@ -8,5 +8,5 @@ pub(in crate::console) fn pretty_sample(event_type: &str) -> String {
     if let Some(members) = sample.as_object_mut() {
         members.insert("eventType".to_owned(), event_type.into());
     }
-    serde_json::to_string_pretty(&sample).unwrap_or_default()
+    format!("{:#}", sample)
 }

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use maud::{Markup, html};
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 use super::posted::posted;
 use crate::console::answer::Members as _;
@@ -104,12 +104,12 @@ async fn create(
     Extension(form): Extension<Asked>,
 ) -> Response {
     let page = Page::new("New token", Part::Access).below("Access", "/access");
-    let mut body = json!({"scope": form.get("scope")});
-    for name in ["installation", "expiresAt", "description"] {
-        if !form.get(name).is_empty() {
-            body[name] = form.get(name).into();
-        }
-    }
+    let members = ["scope", "installation", "expiresAt", "description"];
+    let given =
+        members.iter().map(|name| (*name, form.get(name))).filter(|(_, value)| !value.is_empty());
+    let body: Map<String, Value> =
+        given.map(|(name, value)| (name.to_owned(), value.into())).collect();
+    let body = Value::from(body);
     let path = ApiPath::of("tokens").id(form.get("id"));
     let answer = console.operator_api.send(&visitor, Method::PUT, &path, Some(&body)).await;
     with_token(&visitor, page, answer)

@@ -80,11 +80,11 @@ fn entry(one: &Value) -> Markup {
                 ("Path", html! { code { (one.text("path")) } }),
                 ("Through", html! { (one.text("via")) }),
                 ("From", html! { (one.text("address")) }),
-                ("Request", html! { code { (one.text("requestId")) } }),
+                ("Request", html! { @if !one.text("requestId").is_empty() { code { (one.text("requestId")) } } }),
             ]))
             @for (name, title) in [("before", "Before"), ("after", "After")] {
                 @let value = one.part(name);
-                @if !value.is_null() { details { summary { (title) } pre tabindex="0" { code { (serde_json::to_string_pretty(value).unwrap_or_default()) } } } }
+                @if !value.is_null() { details { summary { (title) } pre tabindex="0" { code { (format!("{:#}", value)) } } } }
             }
         }
     }

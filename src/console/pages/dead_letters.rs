@@ -169,7 +169,7 @@ fn letter(visitor: &Visitor, id: &str, answer: &Value) -> Markup {
             h2 id="body" { "Body" }
             @if !answer.text("bodyRemoved").is_empty() { p.quiet { "The body was removed: " (answer.text("bodyRemoved")) } }
             @if let Some(body) = answer.get("body") {
-                pre tabindex="0" { code { (match body { Value::String(text) => text.clone(), body => serde_json::to_string_pretty(body).unwrap_or_default() }) } }
+                pre tabindex="0" { code { (match body { Value::String(text) => text.clone(), body => format!("{:#}", body) }) } }
             }
             @if answer.number("omittedBytes") > 0 { p.quiet { (count(answer.number("omittedBytes"))) " more bytes are not shown." } }
         }

@@ -215,7 +215,7 @@ fn attempt(one: &Value) -> Markup {
             } } }
             @let response = one.part("response");
             @if !response.is_null() { details { summary { "What the handler answered" }
-                pre tabindex="0" { code { (serde_json::to_string_pretty(response).unwrap_or_default()) } }
+                pre tabindex="0" { code { (format!("{:#}", response)) } }
             } }
         }
     }

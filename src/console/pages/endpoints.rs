@@ -200,7 +200,7 @@ async fn act(
             @if !tested.text("detail").is_empty() { p { (tested.text("detail")) } }
         }))
         @let response = tested.part("response");
-        @if !response.is_null() { pre tabindex="0" { code { (serde_json::to_string_pretty(response).unwrap_or_default()) } } }
+        @if !response.is_null() { pre tabindex="0" { code { (format!("{:#}", response)) } } }
         p { a href={ "/endpoints/" (encoded(&id)) } { "Back to the endpoint" } }
     };
     page.show(&visitor, &content).into_response()

@@ -128,11 +128,11 @@ async fn decisions(
     visitor: &Visitor,
     event: &Value,
 ) -> Result<Value, ApiRefusal> {
-    let mut question = json!({"site": event.text("site")});
-    match event.number("sequence") {
-        0 => question["event"] = event.text("id").into(),
-        sequence => question["sequence"] = sequence.into(),
-    }
+    let site = event.text("site");
+    let question = match event.number("sequence") {
+        0 => json!({"site": site, "event": event.text("id")}),
+        sequence => json!({"site": site, "sequence": sequence}),
+    };
     console.post(visitor, &ApiPath::of("explain"), Some(&question)).await
 }
 
@@ -171,7 +171,7 @@ fn event_page(event: &Value, decisions: &Result<Value, ApiRefusal>) -> Markup {
         }
         @if let Some(body) = event.get("body") { section aria-labelledby="body" {
             h2 id="body" { "Body" }
-            pre tabindex="0" { code { (serde_json::to_string_pretty(body).unwrap_or_default()) } }
+            pre tabindex="0" { code { (format!("{:#}", body)) } }
         } }
     }
 }

@@ -15,7 +15,7 @@ use crate::console::components::{
 };
 use crate::console::layout::{Page, Part};
 use crate::console::operator_api::{ApiPath, ApiRefusal, encoded};
-use crate::console::state::{Console, shown};
+use crate::console::state::{Console, refused_page, shown};
 use crate::console::visitor::Visitor;
 
 /// Subscriptions that are named.
@@ -40,18 +40,22 @@ async fn show(State(console): State<Console>, Extension(visitor): Extension<Visi
     if !visitor.is_operator() {
         return of_installation(&console, &visitor).await;
     }
-    let (problems, history, top) = (
+    let (problems, history, busiest) = (
         ApiPath::of("problems").with("limit", PROBLEMS),
         ApiPath::of("history").with("since", "1h"),
-        ApiPath::of("top").with("limit", BUSIEST),
+        ApiPath::of("subscriptions").with("sort", "volume").with("limit", BUSIEST),
     );
     let page = Page::new("Overview", Part::Overview).from(&problems, "switchyard doctor");
-    let (problems, history, top) = tokio::join!(
+    let (problems, history, busiest) = tokio::join!(
         console.get(&visitor, &problems),
         console.get(&visitor, &history),
-        console.get(&visitor, &top)
+        console.get(&visitor, &busiest)
     );
-    shown(&visitor, page, problems.map(|problems| content(&problems, history.as_ref().ok(), &top)))
+    shown(
+        &visitor,
+        page,
+        problems.map(|problems| content(&problems, history.as_ref().ok(), &busiest)),
+    )
 }
 
 fn content(problems: &Value, history: Option<&Value>, top: &Result<Value, ApiRefusal>) -> Markup {
@@ -67,28 +71,27 @@ fn content(problems: &Value, history: Option<&Value>, top: &Result<Value, ApiRef
         @if let Some(history) = history { (figures(history)) }
         @if let Ok(top) = top { section aria-labelledby="busiest" {
             h2 id="busiest" { "Busiest subscriptions" }
-            @let items = top.list("items");
+            @let items: Vec<&Value> = top.list("items").iter().filter(|one| one.part("stats").number("matched") > 0).collect();
             @if items.is_empty() { (empty("No subscription has matched yet.", &html! {
                 p { "Send a sample event and see it arrive:" } pre { code { "switchyard trigger avi:jira:created:issue" } }
                 p { a href="/subscriptions" { "See the subscriptions" } }
-            })) } @else { (Table { label: "Busiest subscriptions", columns: COLUMNS, rows: items.iter().map(row).collect() }.show()) }
+            })) } @else { (Table { label: "Busiest subscriptions", columns: COLUMNS, rows: items.into_iter().map(row).collect() }.show()) }
         } }
     }
 }
 
 fn row(one: &Value) -> Vec<Markup> {
-    let failing = if one.text("lastFailure").is_empty() {
-        one.text("lastError")
-    } else {
-        one.text("lastFailure")
-    };
+    let stats = one.part("stats");
     vec![
-        html! { a href={ "/subscriptions/" (encoded(one.text("id"))) } { (one.text("id")) } small { (one.text("app")) } },
-        subscription_state(one.text("state"), failing),
-        html! { (count(one.number("matched"))) },
-        html! { (success(one.number("delivered"), one.number("failedAttempts"))) },
-        html! { (count(one.number("parked"))) },
-        ago(one.text("lastMatch")),
+        html! {
+            a href={ "/subscriptions/" (encoded(one.text("id"))) } { (one.text("id")) }
+            small { (one.text("app")) }
+        },
+        subscription_state(one.text("state"), one.text("failing")),
+        html! { (count(stats.number("matched"))) },
+        html! { (success(stats.number("delivered"), stats.number("failedAttempts"))) },
+        html! { (count(stats.number("parked"))) },
+        ago(stats.text("lastMatch")),
     ]
 }
 
@@ -140,8 +143,10 @@ async fn of_installation(console: &Console, visitor: &Visitor) -> Response {
         Ok(all) => all,
         Err(refused) => return shown(visitor, page, Err(refused)),
     };
-    let failing = failing.unwrap_or_default();
-    let failing = failing.list("items");
+    let failing = match &failing {
+        Ok(failing) => failing.list("items"),
+        Err(refused) => return refused_page(visitor, page, refused),
+    };
     let items = all.list("items");
     let content = html! {
         p.quiet { "You see what belongs to the installation " code { (id) } "." }

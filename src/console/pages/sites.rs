@@ -10,11 +10,11 @@ use serde_json::Value;
 use crate::console::answer::{Members as _, plain};
 use crate::console::asked::Asked;
 use crate::console::components::{
-    Column, Table, ago, column, count, empty, facts, field, figure, number_column, pages,
+    Column, Table, ago, column, count, empty, facts, field, figure, number_column, pages, refusal,
     search_form,
 };
 use crate::console::layout::{Page, Part};
-use crate::console::operator_api::{ApiPath, encoded};
+use crate::console::operator_api::{ApiPath, ApiRefusal, encoded};
 use crate::console::state::{Console, shown};
 use crate::console::visitor::Visitor;
 
@@ -95,13 +95,12 @@ async fn show(
     let path = ApiPath::of("sites").id(&id);
     let page = Page::new(&id, Part::Sites).below("Sites", "/sites").from(&path, "");
     let answer = console.get(&visitor, &path).await;
-    let unmapped = console.get(&visitor, &path.clone().part("unmapped")).await.unwrap_or_default();
-    shown(&visitor, page, answer.map(|answer| site(&id, &answer, &unmapped)))
+    let unmapped = console.get(&visitor, &path.clone().part("unmapped")).await;
+    shown(&visitor, page, answer.map(|answer| site(&id, &answer, unmapped.as_ref())))
 }
 
-fn site(id: &str, one: &Value, unmapped: &Value) -> Markup {
+fn site(id: &str, one: &Value, unmapped: Result<&Value, &ApiRefusal>) -> Markup {
     let id = encoded(id);
-    let names = unmapped.list("items");
     html! {
         div.figures {
             (figure("Events", &count(one.number("events")), "routed since this router started"))
@@ -136,7 +135,9 @@ fn site(id: &str, one: &Value, unmapped: &Value) -> Markup {
         } }
         section aria-labelledby="unmapped" {
             h2 id="unmapped" { "Webhooks that are no event" }
-            @if names.is_empty() { p.quiet { "Every webhook of this site had a name that is known." } }
+            @let names = unmapped.map_or(&[][..], |unmapped| unmapped.list("items"));
+            @if let Err(refused) = unmapped { (refusal(refused)) }
+            @else if names.is_empty() { p.quiet { "Every webhook of this site had a name that is known." } }
             @else {
                 p.quiet { "Webhooks with these names were stored under a type of their own. Apps can subscribe to it." }
                 dl.facts { @for name in names { dt { (name.text("name")) } dd { code { (name.text("eventType")) } " " (count(name.number("count"))) } } }

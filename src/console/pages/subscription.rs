@@ -193,10 +193,8 @@ async fn decisions(
         "" => "15m",
         since => since,
     };
-    let mut question = json!({"subscription": id, "since": since, "limit": 20});
-    if !asked.get("entity").is_empty() {
-        question["entity"] = asked.get("entity").into();
-    }
+    let entity = Some(asked.get("entity")).filter(|entity| !entity.is_empty());
+    let question = json!({"subscription": id, "since": since, "limit": 20, "entity": entity});
     let answer = console.post(visitor, &ApiPath::of("explain"), Some(&question)).await?;
     let events = answer.list("events");
     Ok(html! {
@@ -434,7 +432,7 @@ async fn shadow(
                 ul { @for one in found { li { a href={ "/events/" (one.number("sequence")) } { (one.text("type")) } " " (ago(one.text("time"))) } } }
             } }
         }
-        section { h2 { "The shadow filter" } pre { code { (serde_json::to_string_pretty(shadow.part("members")).unwrap_or_default()) } } }
+        section { h2 { "The shadow filter" } pre { code { (format!("{:#}", shadow.part("members"))) } } }
         (shadow_actions(visitor, id, answer, Some(&shadow)))
     })
 }

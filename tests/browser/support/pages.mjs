@@ -44,6 +44,7 @@ export const PAGES = [
   { path: '/audit', part: 'Audit log' },
   { path: '/codes/{code}' },
   { path: '/docs/api' },
+  { path: '/login' },
 ];
 
 /** Links that are no pages of the console: answers of the API as JSON, and the description of the API. */
