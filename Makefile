@@ -46,7 +46,11 @@ run: cargo tools ## Build, then run the demo: broker, app, triggers and live mat
 
 test: lint unit wild check-deploy ## Format, lints, all tests, deploy files (needs Rust and Python 3.11)
 
-test-all: test check-docs check-workspaces check-rules check-metrics check-clients check-api check-console wild-slow soak-ingest-small account-small ## Also real clients (needs Node 20) and Prometheus's own tools
+# These wait more than they compute: three run at once, and each prints its output when it ends.
+TOGETHER := check-docs check-rules check-metrics check-clients check-api check-console check-sign-on wild-slow soak-ingest-small account-small
+
+test-all: test check-workspaces ## Also real clients (needs Node 20), a browser and Prometheus's own tools
+	$(MAKE) --no-print-directory -j3 --output-sync=target $(TOGETHER)
 
 lint: cargo
 	cargo fmt --all --check
@@ -58,10 +62,11 @@ lint: cargo
 	@echo "layer rules of ARCHITECTURE.md"; python3 tools/style_stats.py --rules ARCHITECTURE.md . | { ! grep '^FAIL'; }
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
+# Tests wait more than they compute: one more than there are processors runs at once.
 unit: cargo tools
 	@tools/debian-packages man=man-db groff=groff-base
 	@if cargo nextest --version >/dev/null 2>&1; then \
-	  set -x; cargo nextest run --workspace --locked; cargo test --workspace --locked --doc; \
+	  set -x; cargo nextest run --workspace --locked --test-threads $$(( $$(nproc) + 1 )); cargo test --workspace --locked --doc; \
 	else \
 	  set -x; cargo test --workspace --locked; \
 	fi

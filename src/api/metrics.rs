@@ -31,6 +31,16 @@ const CONNECT: &[&str] = &[
     "ambiguous_tenant",
     "replay",
 ];
+/// Why a visitor of the console cannot log in.
+const CONSOLE: &[&str] = &[
+    "unknown_token",
+    "installation_token",
+    "client_token",
+    "system_token",
+    "expired_token",
+    "ended_token",
+    "single_sign_on",
+];
 /// Why a request without the token of a caller of the operator API fails.
 const OPERATOR: &[&str] = &[
     "no_token",
@@ -46,7 +56,7 @@ const OPERATOR: &[&str] = &[
 const FAILURES: &[(&str, &[&str])] = &[
     ("operator", OPERATOR),
     ("health", OPERATOR),
-    ("console", &["unknown_token"]),
+    ("console", CONSOLE),
     ("metrics", &["no_token", "unknown_token", "not_local"]),
     (
         "forge",

@@ -135,8 +135,12 @@ impl OperatorApi {
             let bytes = to_bytes(response.into_body(), ANSWER_BYTES_MAX).await;
             let bytes =
                 bytes.map_err(|error| unavailable(format!("the answer broke off: {error}")))?;
-            // An answer without a body, or one that is no JSON, such as the body of a dead letter.
-            let value: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+            let value = match serde_json::from_slice(&bytes) {
+                Ok(value) => value,
+                // A change may have no answer; a page must not take a broken one for an empty one.
+                Err(_) if bytes.is_empty() || !status.is_success() => Value::Null,
+                Err(error) => return Err(unavailable(format!("the answer is no JSON: {error}"))),
+            };
             if status.is_success() { Ok(value) } else { Err(refusal(status, &value)) }
         };
         let late =

@@ -42,6 +42,7 @@ impl Visitor {
         let Caller { name, scope, installation } = &self.caller;
         match installation {
             Some(id) => format!("{name}, {} of {id}", scope.as_str()),
+            None if name == scope.as_str() => name.to_string(),
             None => format!("{name}, {}", scope.as_str()),
         }
     }

@@ -94,7 +94,8 @@ action('try a stopped endpoint again', async ({ page, press, says, open }) => {
   await open('/endpoints?state=open&installation=globex-mirror');
   await page.locator('main tbody a').first().click();
   await press('Try it now');
-  await says('The endpoint is tried again now');
+  await says('The breaker is reset');
+  await world.event('globex', 'OPS-650');
   await until(async () => (await endpoint()).state === 'closed', 'it delivers');
 });
 
@@ -117,7 +118,7 @@ action('try a filter', async ({ page, press, says, open, scripts }) => {
   await filter.fill("event.issue.fields.priority.name = 'High'");
   if (!scripts) await press('Try');
   await says('The filter has mistakes');
-  await says('assignment is not part of the language');
+  await says('compare with');
   await filter.fill("event.issue.fields.project.key == 'NONE'");
   if (scripts) await says('The filter is valid');
   await press('Try');
@@ -175,8 +176,8 @@ action('delete a dead letter', async ({ page, press, says, open }) => {
 action('follow events live', async ({ page, press, says, open, scripts }) => {
   await open('/live');
   if (!scripts) {
-    await says('Live views need scripts');
-    await says('switchyard tail');
+    // Playwright finds no elements within noscript, though Chromium shows them.
+    assert.match(await page.locator('main').innerText(), /Live views need scripts.*switchyard tail/s);
     return;
   }
   await says('connected');
@@ -186,7 +187,7 @@ action('follow events live', async ({ page, press, says, open, scripts }) => {
   await world.event('acme', 'OPS-901', { type: UPDATED });
   await says(/paused, \d+ not shown/);
   await press('Go on');
-  await page.locator('#feed a', { hasText: 'OPS-900' }).first().click();
+  await page.locator('#feed a[href^="/events/"]', { hasText: 'OPS-900' }).first().click();
   await says('What every subscription decided');
 });
 

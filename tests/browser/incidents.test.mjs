@@ -62,7 +62,7 @@ incident('a handler hangs', {
     await publish(world, 12);
   },
   async look(visit) {
-    await visit.begin(/no attempts at .*\/hanging\/hook .*installation hanging.* last cause timeout/);
+    await visit.begin(/no attempts at .*\/hanging\/hook .*installation hanging.* last cause timeout/i);
     await visit.clickLinkTo('/endpoints/');
     await visit.sees(/stopped after failures.*timeout/i);
   },
@@ -74,7 +74,7 @@ incident('a filter reads a misspelt field', {
     await publish(world, 5);
   },
   async look(visit) {
-    await visit.begin(/misspelt\/urgent: its filter fails/);
+    await visit.begin(/misspelt\/urgent: its filter fails/i);
     await visit.clickLinkTo('/subscriptions/misspelt%2Furgent');
     await visit.sees(/Type null does not have any properties.*event\.issue\.fields\.priorty\.name/);
   },
@@ -87,7 +87,7 @@ incident('a handler rejects everything', {
     await publish(world, 3);
   },
   async look(visit) {
-    await visit.begin(/3 dead letters are stored.*rejecting\/urgent/);
+    await visit.begin(/3 dead letters are stored.*rejecting\/urgent/i);
     await visit.click('link', 'Dead letters');
     await visit.sees(/rejecting\/urgent.*rejected_404/);
   },
@@ -101,7 +101,7 @@ incident('a tenant floods its handler', {
     await publish(world, 400);
   },
   async look(visit) {
-    await visit.begin(/flooding\/urgent has more deliveries than its share of the attempts takes/);
+    await visit.begin(/flooding\/urgent has more deliveries than its share of the attempts takes/i);
     await visit.clickLinkTo('/subscriptions/flooding%2Furgent');
     await visit.sees(/Parked \d/);
   },
@@ -111,7 +111,7 @@ for (const [name, stop] of [['SIGSTOP', (world) => world.broker.signal('SIGSTOP'
   incident(`the broker stopped by ${name}`, {
     cause: stop,
     async look(visit) {
-      await visit.begin(/the broker at .* does not answer/);
+      await visit.begin(/the broker at .* does not answer/i);
       await visit.click('link', 'Doctor');
       await visit.sees(/the broker at .* does not answer/);
     },
@@ -130,7 +130,7 @@ incident('the disk of the broker is full', {
     assert.throws(() => writeFileSync(path.join(world.brokerFolder, 'rest'), Buffer.alloc(24 << 20)), 'the disk is full');
   },
   async look(visit) {
-    await visit.begin(/not confirmed, although the broker answers: the disk of the server solo is full/);
+    await visit.begin(/not confirmed, although the broker answers: the disk of the server solo is full/i);
     await visit.click('link', 'Doctor');
     await visit.sees(/the disk of the server solo is full/);
   },

@@ -9,10 +9,9 @@ const EVENT_TYPE: &str = "avi:jira:updated:issue";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_and_deliveries_are_counted_over_time_by_site_and_by_subscription() {
     let (nats, sink) = (NatsServer::start().await, Sink::start().await);
-    let router = Setup::new(&nats.url(), nats.folder().join("router"))
-        .with("SWITCHYARD_DELIVERY__RETRY_SCHEDULE_S", "600")
-        .start()
-        .await;
+    let mut setup = Setup::new(&nats.url(), nats.folder().join("router"))
+        .with("SWITCHYARD_DELIVERY__RETRY_SCHEDULE_S", "600");
+    let router = setup.start().await;
     let app = router.provision("app-first", "first", "site-1", &sink.url("/first")).await;
     let key = register(&app, json!({"endpoint": "hook", "events": [EVENT_TYPE]})).await;
     let other = router.provision("app-second", "second", "site-2", &sink.url("/second")).await;

@@ -18,6 +18,7 @@ pub(in crate::console) fn diagnostics(source: &str, found: &[Value]) -> Markup {
                 li .(state.class()) {
                     p { (state.word(one.text("severity"))) " " strong { (sentence(one.text("message"))) } " " small { (code_link(one.text("code"))) } }
                     (marked_filter(source, span(one)))
+                @for label in one.list("labels") { @if !label.text("text").is_empty() { p.small { (prose(label.text("text"))) } } }
                     @if !one.text("help").is_empty() { p.small { "Next: " (prose(one.text("help")))
                         @if !one.text("replacement").is_empty() { ": " code { (one.text("replacement")) } }
                     } }

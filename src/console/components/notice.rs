@@ -15,7 +15,7 @@ const DONE: [(&str, &str); 19] = [
     ("redelivered", "A new delivery was started. Its attempt appears below within seconds."),
     ("redriven", "The redrive was started. Its progress is below."),
     ("deleted", "Deleted."),
-    ("reset", "The endpoint is tried again now."),
+    ("reset", "The breaker is reset. The next delivery that is due is attempted."),
     ("enabled", "The endpoint is enabled."),
     ("tested", "The test was sent."),
     (

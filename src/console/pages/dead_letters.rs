@@ -207,19 +207,12 @@ async fn redrive(
 }
 
 fn plan(visitor: &Visitor, form: &Asked, planned: &Value) -> Markup {
-    let letters = planned
-        .entries("counts")
-        .iter()
-        .find(|(name, _)| *name == "letters" || *name == "total")
-        .map_or_else(
-            || planned.number("pending"),
-            |(_, number)| number.as_u64().unwrap_or_default(),
-        );
+    let letters = planned.part("counts").number("matched");
     let label = format!("Redrive {} deliveries", count(letters));
     let effect = format!(
-        "They are delivered again at {} a second, about {} s. Those that succeed leave the dead letters.",
+        "They are delivered again at {} a second, about {} s. Each leaves the dead letters when it is handed over.",
         planned.number("rate"),
-        planned.number("etaSeconds"),
+        planned.number("etaSeconds").max(1),
     );
     let mut values: Vec<(&str, String)> =
         ASKED.iter().map(|name| (*name, form.get(name).to_owned())).collect();
@@ -232,9 +225,7 @@ fn plan(visitor: &Visitor, form: &Asked, planned: &Value) -> Markup {
         values,
     };
     html! {
-        div.figures { @for (name, number) in planned.entries("counts") {
-            (figure(name, &plain(number), ""))
-        } }
+        div.figures { (figure("Dead letters", &count(letters), "are like this now")) }
         @if letters > 0 { (action.show(visitor)) } @else { p { "No dead letter is like this now." } }
         p { a href=(form.link("/dead-letters", &ASKED, ("cursor", ""))) { "Back without a change" } }
     }

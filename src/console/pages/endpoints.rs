@@ -141,7 +141,7 @@ fn endpoint(visitor: &Visitor, id: &str, asked: &Asked, one: &Value) -> Markup {
         @if visitor.may(Scope::Operate) { div.actions {
             (button("test", "Send a test", "One signed request; its answer is shown."))
             @match one.text("state") {
-                "open" => (button("reset-breaker", "Try it now", "What waits is delivered as soon as one succeeds.")),
+                "open" => (button("reset-breaker", "Try it now", "The next delivery that is due is attempted; if it succeeds, the others follow.")),
                 "disabled" => (button("enable", "Enable", "Its subscriptions are delivered again.")),
                 _ => {}
             }
