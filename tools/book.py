@@ -111,6 +111,13 @@ def stage(root, target):
             elif not linked.endswith(".md") and (root / linked).is_file():
                 (source / linked).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(root / linked, source / linked)
+        for path in re.findall(r'\b(?:src|srcset)="([^":]+)"', text):
+            loaded = os.path.normpath(os.path.join(os.path.dirname(page), path))
+            if (root / loaded).is_file():
+                (source / loaded).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(root / loaded, source / loaded)
+            else:
+                problems.append(f"{page}: no file {path}")
         (source / page).parent.mkdir(parents=True, exist_ok=True)
         (source / page).write_text("".join(parts) + text[at:])
     summary = (root / "docs/SUMMARY.md").read_text()

@@ -76,7 +76,7 @@ incident('a filter reads a misspelt field', {
   async look(visit) {
     await visit.begin(/misspelt\/urgent: its filter fails/i);
     await visit.clickLinkTo('/subscriptions/misspelt%2Furgent');
-    await visit.sees(/Type null does not have any properties.*event\.issue\.fields\.priorty\.name/);
+    await visit.sees(/Type null does not have any properties.*event\.issue\.fields\.priorty\.name/i);
   },
 });
 
@@ -89,7 +89,7 @@ incident('a handler rejects everything', {
   async look(visit) {
     await visit.begin(/3 dead letters are stored.*rejecting\/urgent/i);
     await visit.click('link', 'Dead letters');
-    await visit.sees(/rejecting\/urgent.*rejected_404/);
+    await visit.sees(/rejecting\/urgent.*rejected_404/i);
   },
 });
 
@@ -103,7 +103,7 @@ incident('a tenant floods its handler', {
   async look(visit) {
     await visit.begin(/flooding\/urgent has more deliveries than its share of the attempts takes/i);
     await visit.clickLinkTo('/subscriptions/flooding%2Furgent');
-    await visit.sees(/Parked \d/);
+    await visit.sees(/Parked \d/i);
   },
 });
 
@@ -113,7 +113,7 @@ for (const [name, stop] of [['SIGSTOP', (world) => world.broker.signal('SIGSTOP'
     async look(visit) {
       await visit.begin(/the broker at .* does not answer/i);
       await visit.click('link', 'Doctor');
-      await visit.sees(/the broker at .* does not answer/);
+      await visit.sees(/the broker at .* does not answer/i);
     },
   });
 }
@@ -132,6 +132,6 @@ incident('the disk of the broker is full', {
   async look(visit) {
     await visit.begin(/not confirmed, although the broker answers: the disk of the server solo is full/i);
     await visit.click('link', 'Doctor');
-    await visit.sees(/the disk of the server solo is full/);
+    await visit.sees(/the disk of the server solo is full/i);
   },
 });
