@@ -47,9 +47,9 @@ run: cargo tools ## Build, then run the demo: broker, app, triggers and live mat
 test: lint unit wild check-deploy ## Format, lints, all tests, deploy files (needs Rust and Python 3.11)
 
 # These wait more than they compute: three run at once, and each prints its output when it ends.
-TOGETHER := check-docs check-rules check-metrics check-clients check-api check-console check-sign-on wild-slow soak-ingest-small account-small
+TOGETHER := check-docs check-rules check-clients check-api check-console check-sign-on wild-slow soak-ingest-small account-small
 
-test-all: test check-workspaces ## Also real clients (needs Node 20), a browser and Prometheus's own tools
+test-all: test check-workspaces check-metrics ## Also real clients (needs Node 20), a browser and Prometheus's own tools
 	$(MAKE) --no-print-directory -j3 --output-sync=target $(TOGETHER)
 
 lint: cargo

@@ -32,18 +32,24 @@ async fn show(
     Query(asked): Query<Asked>,
 ) -> Response {
     let asked = searched(asked);
-    let is_empty = ASKED.iter().all(|name| *name == "since" || asked.get(name).is_empty());
-    let content = if is_empty {
-        Ok((asked.clone(), teach()))
-    } else {
+    let content = if is_asked(&asked) {
         explained(&console, &visitor, &asked).await
+    } else {
+        Ok((asked.clone(), teach()))
     };
     let (explained, content) = content
         .unwrap_or_else(|refused| (asked.clone(), crate::console::components::refusal(&refused)));
     let path = explained.ask(ApiPath::of("explain"), &ASKED);
     let command = format!("switchyard explain{}", explained.flags(&ASKED));
-    let page = Page::new("Why did nothing arrive?", Part::Explain).from(&path, command);
+    let mut page = Page::new("Why did nothing arrive?", Part::Explain).from(&path, command);
+    // The API answers a question that names something.
+    page.source = page.source.filter(|_| is_asked(&explained));
     shown(&visitor, page, Ok(html! { (form(&visitor, &asked)) (content) }))
+}
+
+/// Whether something is named: subscriptions or events.
+fn is_asked(asked: &Asked) -> bool {
+    ASKED.iter().any(|name| *name != "since" && !asked.get(name).is_empty())
 }
 
 /// Explains what is asked, with the parameters of the last question. The API answers about one site; who names only an
