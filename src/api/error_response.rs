@@ -253,7 +253,8 @@ fn from_access_refusal(refusal: &AccessRefusal) -> ErrorResponse {
             ErrorResponse::coded(StatusCode::FORBIDDEN, "SY-1132", message)
         }
         AccessRefusal::Undeclared => {
-            let message = "this operation does not say which scope it needs, so nobody may send it";
+            let message =
+                "this operation does not say which scope it needs, so no caller may send it";
             ErrorResponse::coded(StatusCode::FORBIDDEN, "SY-1131", message)
         }
         AccessRefusal::TooManyRequests { caller, per_second, retry_after } => {

@@ -19,7 +19,7 @@ use crate::clock::{self, relative};
 const PATH: &str = "/admin/v1/audit-log";
 const LIST: ListOf<'static> = ListOf {
     id: "id",
-    if_empty: "nobody changed anything that the flags name; reads are not recorded",
+    if_empty: "no change is recorded that the flags name; reads are not recorded",
 };
 const COLUMNS: [Column; 8] = [
     Column::text("WHEN", 0),

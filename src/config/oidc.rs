@@ -32,7 +32,7 @@ pub(super) fn check(oidc: &OidcConfig, public_url: &str) -> Result<(), String> {
     let lists = [&oidc.read, &oidc.operate, &oidc.admin];
     if lists.iter().all(|list| list.is_empty()) {
         return Err(
-            "`oidc.read`, `oidc.operate` and `oidc.admin` are empty, so that nobody may log in: name a value of the claim `oidc.scope_claim`"
+            "`oidc.read`, `oidc.operate` and `oidc.admin` are empty, so that no login is possible: name a value of the claim `oidc.scope_claim`"
                 .into(),
         );
     }

@@ -41,6 +41,11 @@ impl Asked {
         path
     }
 
+    /// Adds which page of a list is asked for, of 50 entries each.
+    pub(super) fn one_page(&self, path: &ApiPath) -> ApiPath {
+        path.clone().with("cursor", self.get("cursor")).with("limit", "50")
+    }
+
     /// Returns the URL of a page with these parameters, and one of them replaced.
     pub(super) fn link(&self, page: &str, names: &[&str], (name, value): (&str, &str)) -> String {
         let kept = names.iter().filter(|kept| **kept != name).map(|kept| (*kept, self.get(kept)));

@@ -191,10 +191,3 @@ fn refusal(status: StatusCode, answer: &Value) -> ApiRefusal {
 fn unavailable(message: String) -> ApiRefusal {
     ApiRefusal { status: StatusCode::GATEWAY_TIMEOUT, message, errors: Vec::new() }
 }
-
-impl ApiRefusal {
-    /// Returns the refusal of an answer that has no text.
-    pub(super) fn silent() -> Self {
-        unavailable("the router answered nothing".to_owned())
-    }
-}

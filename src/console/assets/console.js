@@ -71,7 +71,7 @@ if (feed) {
   function show(notice) {
     if (notice.notice === "idle") return;
     if (notice.notice === "missed") {
-      add([`${notice.events ?? "More"} more happened than this page shows`.replace("More more", "More")]);
+      add([notice.events ? `${notice.events} more happened than this page shows` : "More happened than this page shows"]);
     } else if (notice.notice === "routed") {
       const parts = [event(notice), ` ${notice.eventType} `];
       if (notice.matches.length) {

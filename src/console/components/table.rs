@@ -1,6 +1,11 @@
 //! Tables that explain their columns, and become cards on a narrow screen.
 
 use maud::{Markup, html};
+use serde_json::Value;
+
+use super::time::count;
+use crate::console::answer::Members as _;
+use crate::console::asked::Asked;
 
 /// A column: its name, and what it says.
 pub(in crate::console) struct Column {
@@ -56,18 +61,27 @@ impl Table<'_> {
     }
 }
 
-/// Shows how many of how many are on the page, and the link to the next page.
+/// Shows how many of how many a page of a list has, with links to the first and the next page; `answer` is that of the
+/// API, `names` are the parameters that the page of the console takes.
 pub(in crate::console) fn pages(
-    shown: usize,
-    total: Option<u64>,
-    first: &str,
-    next: Option<&str>,
+    asked: &Asked,
+    page: &str,
+    names: &[&str],
+    answer: &Value,
 ) -> Markup {
+    let next = answer.text("nextCursor");
     html! {
         nav.pages aria-label="Pages of the list" {
-            span { (shown) " shown" @if let Some(total) = total { " of " (super::count(total)) } }
-            @if !first.is_empty() { a href=(first) { "First page" } }
-            @if let Some(next) = next { a href=(next) rel="next" { "Next page" } }
+            span {
+                (answer.list("items").len()) " shown"
+                @if answer.get("total").is_some() { " of " (count(answer.number("total"))) }
+            }
+            @if !asked.get("cursor").is_empty() {
+                a href=(asked.link(page, names, ("cursor", ""))) { "First page" }
+            }
+            @if !next.is_empty() {
+                a href=(asked.link(page, names, ("cursor", next))) rel="next" { "Next page" }
+            }
         }
     }
 }

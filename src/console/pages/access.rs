@@ -143,7 +143,7 @@ fn with_token(
             p { strong { "Copy the token of " (answer.text("id")) " now. It is not shown again." } }
         }))
         pre tabindex="0" { code { (answer.text("token")) } }
-        p { "Whoever has it logs in here with it, or sends it as " code { "Authorization: Bearer" } "." }
+        p { "Its owner logs in here with it, or sends it as " code { "Authorization: Bearer" } "." }
         p { a href="/access" { "All tokens" } }
     };
     page.show(visitor, &content).into_response()

@@ -31,12 +31,7 @@ async fn list(
     let path = asked.ask(ApiPath::of("audit-log"), &ASKED);
     let command = format!("switchyard audit ls{}", asked.flags(&ASKED));
     let page = Page::new("Audit log", Part::Audit).from(&path, command);
-    let answer = console
-        .get(
-            &visitor,
-            &path.with("cursor", asked.get("cursor")).with("limit", "50").with("details", "true"),
-        )
-        .await;
+    let answer = console.get(&visitor, &asked.one_page(&path).with("details", "true")).await;
     shown(&visitor, page, answer.map(|answer| content(&asked, &answer)))
 }
 
@@ -44,13 +39,6 @@ fn content(asked: &Asked, answer: &Value) -> Markup {
     let items = answer.list("items");
     let mut periods = vec![("", "all that are kept")];
     periods.extend(PERIODS);
-    let next = answer.get("nextCursor").and_then(Value::as_str);
-    let next = next.map(|cursor| asked.link("/audit", &ASKED, ("cursor", cursor)));
-    let first = if asked.get("cursor").is_empty() {
-        String::new()
-    } else {
-        asked.link("/audit", &ASKED, ("cursor", ""))
-    };
     html! {
         (search_form("/audit", &[
             field("caller", "Who", asked.get("caller"), ""),
@@ -59,7 +47,7 @@ fn content(asked: &Asked, answer: &Value) -> Markup {
         ]))
         @if items.is_empty() { (empty("No change is like this.", &html! { p.quiet { "Every change through the API, the commands and this console is recorded before it happens." } })) }
         ul.problems { @for one in items { (entry(one)) } }
-        (pages(items.len(), None, &first, next.as_deref()))
+        (pages(asked, "/audit", &ASKED, answer))
     }
 }
 

@@ -52,8 +52,7 @@ async fn list(
     let path = asked.ask(ApiPath::of("dlq"), &ASKED);
     let command = format!("switchyard dlq ls{}", asked.flags(&ASKED));
     let page = Page::new("Dead letters", Part::DeadLetters).from(&path, command);
-    let answer =
-        console.get(&visitor, &path.with("cursor", asked.get("cursor")).with("limit", "50")).await;
+    let answer = console.get(&visitor, &asked.one_page(&path)).await;
     shown(&visitor, page, answer.map(|answer| content(&visitor, &asked, &answer)))
 }
 
@@ -61,13 +60,6 @@ fn content(visitor: &Visitor, asked: &Asked, answer: &Value) -> Markup {
     let items = answer.list("items");
     let mut periods = vec![("", "all that are kept")];
     periods.extend(PERIODS);
-    let next = answer.get("nextCursor").and_then(Value::as_str);
-    let next = next.map(|cursor| asked.link("/dead-letters", &ASKED, ("cursor", cursor)));
-    let first = if asked.get("cursor").is_empty() {
-        String::new()
-    } else {
-        asked.link("/dead-letters", &ASKED, ("cursor", ""))
-    };
     let redrive = Action {
         path: "/dead-letters/redrive".to_owned(),
         label: "Redrive these…",
@@ -90,7 +82,7 @@ fn content(visitor: &Visitor, asked: &Asked, answer: &Value) -> Markup {
             @if visitor.may(Scope::Operate) && visitor.is_operator() { (redrive.show(visitor)) }
             (Table { label: "Dead letters", columns: COLUMNS, rows: items.iter().map(row).collect() }.show())
         }
-        (pages(items.len(), None, &first, next.as_deref()))
+        (pages(asked, "/dead-letters", &ASKED, answer))
         @for hint in answer.list("hints") { p.quiet { (plain(hint)) } }
     }
 }

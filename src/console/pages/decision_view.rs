@@ -8,13 +8,13 @@ use crate::console::components::{State as Shape, ago, marked_filter, millisecond
 use crate::console::operator_api::encoded;
 
 /// Shows decisions on one event, those that were delivered first.
-pub(super) fn decision_list(event: &Value, decisions: &[Value]) -> Markup {
+pub(super) fn decision_list(decisions: &[Value]) -> Markup {
     let mut sorted: Vec<&Value> = decisions.iter().collect();
     sorted.sort_by_key(|one| decision_word(one).0 != Shape::Good);
     html! { ul.problems { @for one in sorted { li .(decision_word(one).0.class()) {
         h3 { a href={ "/subscriptions/" (encoded(one.text("subscription"))) } { (one.text("subscription")) } }
         (decision_of(one))
-    } } } @if event.is_null() {} }
+    } } } }
 }
 
 /// Returns how a decision is shown.

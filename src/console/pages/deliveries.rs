@@ -58,8 +58,7 @@ async fn list(
     let path = asked.ask(ApiPath::of("deliveries"), &ASKED);
     let command = format!("switchyard deliveries ls{}", asked.flags(&ASKED));
     let page = Page::new("Deliveries", Part::Deliveries).from(&path, command);
-    let answer =
-        console.get(&visitor, &path.with("cursor", asked.get("cursor")).with("limit", "50")).await;
+    let answer = console.get(&visitor, &asked.one_page(&path)).await;
     shown(&visitor, page, answer.map(|answer| content(&visitor, &asked, &answer)))
 }
 
@@ -76,20 +75,13 @@ fn content(visitor: &Visitor, asked: &Asked, answer: &Value) -> Markup {
     }
     fields.push(select("outcome", "Outcome", asked.get("outcome"), &OUTCOMES));
     fields.push(select("since", "Within", asked.get("since"), &periods));
-    let next = answer.get("nextCursor").and_then(Value::as_str);
-    let next = next.map(|cursor| asked.link("/deliveries", &ASKED, ("cursor", cursor)));
-    let first = if asked.get("cursor").is_empty() {
-        String::new()
-    } else {
-        asked.link("/deliveries", &ASKED, ("cursor", ""))
-    };
     html! {
         (search_form("/deliveries", &fields))
         @if items.is_empty() { (empty("No delivery is like this.", &html! {
             p { "Nothing was sent, so look at what decided: " a href="/explain" { "why did nothing arrive?" } }
         })) } @else { (delivery_table(items)) }
-        (pages(items.len(), None, &first, next.as_deref()))
-        @if next.is_some() && !answer.text("examinedUntil").is_empty() { p.quiet { "Looked at the log until " (ago(answer.text("examinedUntil"))) "." } }
+        (pages(asked, "/deliveries", &ASKED, answer))
+        @if answer.get("nextCursor").is_some() && !answer.text("examinedUntil").is_empty() { p.quiet { "Looked at the log until " (ago(answer.text("examinedUntil"))) "." } }
         @for hint in answer.list("hints") { p.quiet { (plain(hint)) } }
     }
 }

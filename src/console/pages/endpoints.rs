@@ -16,7 +16,7 @@ use crate::console::components::{
 };
 use crate::console::layout::{Page, Part};
 use crate::console::operator_api::{ApiPath, encoded};
-use crate::console::state::{Console, refused_page, shown};
+use crate::console::state::{Console, shown};
 use crate::console::visitor::Visitor;
 use crate::domain::Scope;
 
@@ -51,8 +51,7 @@ async fn list(
     let path = asked.ask(ApiPath::of("endpoints"), &ASKED);
     let command = format!("switchyard endpoints ls{}", asked.flags(&ASKED));
     let page = Page::new("Endpoints", Part::Endpoints).from(&path, command);
-    let answer =
-        console.get(&visitor, &path.with("cursor", asked.get("cursor")).with("limit", "50")).await;
+    let answer = console.get(&visitor, &asked.one_page(&path)).await;
     shown(&visitor, page, answer.map(|answer| content(&asked, &answer)))
 }
 
@@ -67,13 +66,6 @@ fn content(asked: &Asked, answer: &Value) -> Markup {
         ("disabled", "disabled"),
         ("idle", "nothing to deliver"),
     ];
-    let next = answer.get("nextCursor").and_then(Value::as_str);
-    let next = next.map(|cursor| asked.link("/endpoints", &ASKED, ("cursor", cursor)));
-    let first = if asked.get("cursor").is_empty() {
-        String::new()
-    } else {
-        asked.link("/endpoints", &ASKED, ("cursor", ""))
-    };
     html! {
         (search_form("/endpoints", &[
             field("installation", "Installation", asked.get("installation"), ""),
@@ -83,7 +75,7 @@ fn content(asked: &Asked, answer: &Value) -> Markup {
         ]))
         @if items.is_empty() { (empty("No endpoint is like this.", &html! { p.quiet { "An endpoint appears with the first subscription that sends its matches there." } })) }
         @else { (Table { label: "Endpoints", columns: COLUMNS, rows: items.iter().map(row).collect() }.show()) }
-        (pages(items.len(), None, &first, next.as_deref()))
+        (pages(asked, "/endpoints", &ASKED, answer))
     }
 }
 
@@ -189,9 +181,6 @@ async fn act(
             );
         }
     };
-    if tested.is_null() {
-        return refused_page(&visitor, page, &crate::console::operator_api::ApiRefusal::silent());
-    }
     let state = if tested.flag("accepted") { Shape::Good } else { Shape::Bad };
     let content = html! {
         (notice(state, &html! {

@@ -44,8 +44,7 @@ async fn list(
     let path = asked.ask(ApiPath::of("events"), &ASKED);
     let command = format!("switchyard events recent{}", asked.flags(&ASKED));
     let page = Page::new("Events", Part::Events).from(&path, command);
-    let answer =
-        console.get(&visitor, &path.with("cursor", asked.get("cursor")).with("limit", "50")).await;
+    let answer = console.get(&visitor, &asked.one_page(&path)).await;
     shown(&visitor, page, answer.map(|answer| content(&asked, &answer)))
 }
 
@@ -53,13 +52,6 @@ fn content(asked: &Asked, answer: &Value) -> Markup {
     let items = answer.list("items");
     let mut periods = vec![("", "all that are stored")];
     periods.extend(PERIODS);
-    let next = answer.get("nextCursor").and_then(Value::as_str);
-    let next = next.map(|cursor| asked.link("/events", &ASKED, ("cursor", cursor)));
-    let first = if asked.get("cursor").is_empty() {
-        String::new()
-    } else {
-        asked.link("/events", &ASKED, ("cursor", ""))
-    };
     html! {
         (search_form("/events", &[
             field("entity", "Issue or page", asked.get("entity"), "OPS-42"),
@@ -72,7 +64,7 @@ fn content(asked: &Asked, answer: &Value) -> Markup {
         })) } @else {
             (Table { label: "Events", columns: COLUMNS, rows: items.iter().map(row).collect() }.show())
         }
-        (pages(items.len(), None, &first, next.as_deref()))
+        (pages(asked, "/events", &ASKED, answer))
         @let retained = answer.part("retained");
         @if !retained.text("since").is_empty() { p.quiet { "Stored events begin " (ago(retained.text("since"))) "." } }
         @for hint in answer.list("hints") { p.quiet { (plain(hint)) } }
@@ -162,7 +154,7 @@ fn event_page(event: &Value, decisions: &Result<Value, ApiRefusal>) -> Markup {
                     @for found in answer.list("events") {
                         @let list = found.list("decisions");
                         @if list.is_empty() { (empty("No subscription of this site looks at it.", &html! { p { "Apps register triggers for its type: " code { (event.text("type")) } } })) }
-                        (decision_list(found, list))
+                        (decision_list(list))
                         @if found.number("leftOut") > 0 { p.quiet { (found.number("leftOut")) " more subscriptions were not looked at." } }
                     }
                     @for hint in answer.list("hints") { p.quiet { (plain(hint)) } }

@@ -158,7 +158,7 @@ fn events(answer: &Value) -> Markup {
             }
             @let decisions = event.list("decisions");
             @if decisions.is_empty() { p { "No subscription of the site " code { (event.text("site")) } " was looked at for it. Is the app installed at another site?" } }
-            (decision_list(event, decisions))
+            (decision_list(decisions))
             @if event.number("leftOut") > 0 { p.quiet { (event.number("leftOut")) " more subscriptions were not looked at; name one." } }
         } }
         @if !found.is_empty() { @for hint in answer.list("hints") { p.quiet { (plain(hint)) } } }

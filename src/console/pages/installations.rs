@@ -42,8 +42,7 @@ async fn list(
 ) -> Response {
     let path = asked.ask(ApiPath::of("installations"), &ASKED);
     let page = Page::new("Installations", Part::Installations).from(&path, "switchyard export");
-    let answer =
-        console.get(&visitor, &path.with("cursor", asked.get("cursor")).with("limit", "50")).await;
+    let answer = console.get(&visitor, &asked.one_page(&path)).await;
     shown(&visitor, page, answer.map(|answer| content(&asked, &answer)))
 }
 
@@ -55,13 +54,6 @@ fn content(asked: &Asked, answer: &Value) -> Markup {
         ("disabled", "disabled"),
         ("uninstalled", "uninstalled"),
     ];
-    let next = answer.get("nextCursor").and_then(Value::as_str);
-    let next = next.map(|cursor| asked.link("/installations", &ASKED, ("cursor", cursor)));
-    let first = if asked.get("cursor").is_empty() {
-        String::new()
-    } else {
-        asked.link("/installations", &ASKED, ("cursor", ""))
-    };
     html! {
         (search_form("/installations", &[
             field("q", "Search", asked.get("q"), "installation, app or site"),
@@ -75,7 +67,7 @@ fn content(asked: &Asked, answer: &Value) -> Markup {
         })) } @else {
             (Table { label: "Installations", columns: COLUMNS, rows: items.iter().map(row).collect() }.show())
         }
-        (pages(items.len(), answer.get("total").and_then(Value::as_u64), &first, next.as_deref()))
+        (pages(asked, "/installations", &ASKED, answer))
     }
 }
 

@@ -43,25 +43,17 @@ async fn list(
 ) -> Response {
     let path = asked.ask(ApiPath::of("sites"), &ASKED);
     let page = Page::new("Sites", Part::Sites).from(&path, "");
-    let answer =
-        console.get(&visitor, &path.with("cursor", asked.get("cursor")).with("limit", "50")).await;
+    let answer = console.get(&visitor, &asked.one_page(&path)).await;
     shown(&visitor, page, answer.map(|answer| content(&asked, &answer)))
 }
 
 fn content(asked: &Asked, answer: &Value) -> Markup {
     let items = answer.list("items");
-    let next = answer.get("nextCursor").and_then(Value::as_str);
-    let next = next.map(|cursor| asked.link("/sites", &ASKED, ("cursor", cursor)));
-    let first = if asked.get("cursor").is_empty() {
-        String::new()
-    } else {
-        asked.link("/sites", &ASKED, ("cursor", ""))
-    };
     html! {
         (search_form("/sites", &[field("q", "Search", asked.get("q"), "part of the id of a site")]))
         @if items.is_empty() { (empty("No site yet.", &html! { p.quiet { "A site appears with its first installation or its first event." } })) }
         @else { (Table { label: "Sites", columns: COLUMNS, rows: items.iter().map(row).collect() }.show()) }
-        (pages(items.len(), answer.get("total").and_then(Value::as_u64), &first, next.as_deref()))
+        (pages(asked, "/sites", &ASKED, answer))
     }
 }
 

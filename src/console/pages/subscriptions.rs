@@ -55,8 +55,7 @@ async fn list(
     let path = asked.ask(ApiPath::of("subscriptions"), &ASKED);
     let command = format!("switchyard subscriptions ls{}", asked.flags(&ASKED));
     let page = Page::new("Subscriptions", Part::Subscriptions).from(&path, command);
-    let answer =
-        console.get(&visitor, &path.with("cursor", asked.get("cursor")).with("limit", "50")).await;
+    let answer = console.get(&visitor, &asked.one_page(&path)).await;
     shown(&visitor, page, answer.map(|answer| content(&asked, &answer)))
 }
 
@@ -71,12 +70,6 @@ fn content(asked: &Asked, answer: &Value) -> Markup {
         ("shadowed", "shadowed"),
         ("expired", "expired"),
     ];
-    let next = answer.get("nextCursor").and_then(Value::as_str);
-    let next = next.map(|cursor| asked.link("/subscriptions", &ASKED, ("cursor", cursor)));
-    let first = match asked.get("cursor") {
-        "" => String::new(),
-        _ => asked.link("/subscriptions", &ASKED, ("cursor", "")),
-    };
     html! {
         (search_form("/subscriptions", &[
             field("q", "Search", asked.get("q"), "key, event type or part of a filter"),
@@ -91,7 +84,7 @@ fn content(asked: &Asked, answer: &Value) -> Markup {
             @else { (empty("No subscription is like this.", &html! { p { a href="/subscriptions" { "Show all subscriptions" } } })) }
         } @else {
             (Table { label: "Subscriptions", columns: COLUMNS, rows: items.iter().map(row).collect() }.show())
-            (pages(items.len(), answer.get("total").and_then(Value::as_u64), &first, next.as_deref()))
+            (pages(asked, "/subscriptions", &ASKED, answer))
         }
         @for hint in answer.list("hints") { p.quiet { (plain(hint)) } }
     }
